@@ -1,0 +1,29 @@
+"""Binary neural networks for Apache MXNet/Gluon, from the first training step to 1-bit inference.
+
+Public names are resolved when they are first used (PEP 562), so that parts which do not need MXNet,
+such as `gluon_bnn.reference`, can be imported without it:
+
+>>> import gluon_bnn
+>>> gluon_bnn.nn.BinaryDense(10, in_units=784)
+BinaryDense(784 -> 10, linear, scale='layer', gradient='xnor')
+"""
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = ("check", "data", "doctor", "native", "nn", "ops", "reference", "train")
+_NAMES = {"check_net": "check"}
+
+__all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module("." + name, __name__)
+    if name in _NAMES:
+        return getattr(importlib.import_module("." + _NAMES[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__))

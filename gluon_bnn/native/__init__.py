@@ -1,0 +1,1 @@
+"""The compiled half of gluon_bnn: `library` finds and loads it, `src` holds its sources."""

@@ -1,0 +1,248 @@
+// The operators as MXNet sees them: attributes, shapes, types and errors. No arithmetic here.
+//
+//   gluon_bnn_sign_scale(weight, [hint], scale=, gradient=, clip=, [hint=]) -> signs, alpha
+//   gluon_bnn_sign(data, clip=)                                            -> signs
+//
+// An extension's infer_shape cannot answer "unknown yet". So while a layer does not know its in_units,
+// it passes a slice of its input as `hint`, and the shape of the weight is set from that.
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "mxnet/lib_api.h"
+#include "training.h"
+
+namespace {
+
+using mxnet::ext::MX_FAIL;
+using mxnet::ext::MX_SUCCESS;
+using mxnet::ext::MXReturnValue;
+using mxnet::ext::MXTensor;
+using mxnet::ext::OpResource;
+using Attributes = std::unordered_map<std::string, std::string>;
+using Shape = std::vector<unsigned int>;
+
+constexpr unsigned int kUnknown = std::numeric_limits<unsigned int>::max();
+
+std::string get(const Attributes& attributes, const char* key, const char* missing) {
+  const auto found = attributes.find(key);
+  return found == attributes.end() ? missing : found->second;
+}
+
+template <typename... Parts>
+MXReturnValue fail(const Parts&... parts) {
+  auto& message = MX_ERROR_MSG;
+  (message << ... << parts);
+  return MX_FAIL;
+}
+
+bool is_float(int dtype) {
+  return dtype == mxnet::ext::kFloat32 || dtype == mxnet::ext::kFloat64;
+}
+
+struct SignScale {
+  bool per_unit = false;
+  bool scaled = true;
+  bool has_hint = false;
+  bool flatten = true;
+  gluon_bnn::Gradient gradient = gluon_bnn::Gradient::kXnor;
+  double clip = std::numeric_limits<double>::infinity();
+};
+
+MXReturnValue parse_clip(const Attributes& attributes, double* clip) {
+  const std::string text = get(attributes, "clip", "None");
+  *clip = std::numeric_limits<double>::infinity();
+  if (text == "None") return MX_SUCCESS;
+  char* end = nullptr;
+  *clip = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !(*clip > 0)) {
+    return fail("clip must be a number above 0 or None, got ", text);
+  }
+  return MX_SUCCESS;
+}
+
+MXReturnValue parse(const Attributes& attributes, SignScale* op) {
+  const std::string scale = get(attributes, "scale", "layer");
+  const std::string gradient = get(attributes, "gradient", "xnor");
+  const std::string hint = get(attributes, "hint", "None");
+  if (scale != "layer" && scale != "channel" && scale != "None") {
+    return fail("scale must be layer, channel or None, got ", scale);
+  }
+  if (hint != "None" && hint != "flatten" && hint != "last") {
+    return fail("hint must be flatten, last or None, got ", hint);
+  }
+  op->per_unit = scale == "channel";
+  op->scaled = scale != "None";
+  op->has_hint = hint != "None";
+  op->flatten = hint == "flatten";
+  if (gradient == "ste") {
+    op->gradient = gluon_bnn::Gradient::kSte;
+  } else if (gradient == "xnor") {
+    op->gradient = gluon_bnn::Gradient::kXnor;
+  } else if (gradient == "exact") {
+    op->gradient = gluon_bnn::Gradient::kExact;
+  } else if (gradient == "notebook") {
+    op->gradient = gluon_bnn::Gradient::kNotebook;
+  } else {
+    return fail("gradient must be ste, xnor, exact or notebook, got ", gradient);
+  }
+  if (!op->scaled && gradient != "ste") {
+    return fail("scale=None allows gradient=ste only, got ", gradient);
+  }
+  return parse_clip(attributes, &op->clip);
+}
+
+MXReturnValue sign_scale_parse(const Attributes& attributes, int* inputs, int* outputs) {
+  SignScale op;
+  if (!parse(attributes, &op)) return MX_FAIL;
+  *inputs = op.has_hint ? 2 : 1;
+  *outputs = 2;
+  return MX_SUCCESS;
+}
+
+MXReturnValue sign_scale_type(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
+  const int dtype = (*in)[0];
+  if (dtype != -1 && !is_float(dtype)) {
+    return fail("sign_scale takes float32 or float64 weights, got MXNet type number ", dtype);
+  }
+  (*out)[0] = (*out)[1] = dtype;
+  return MX_SUCCESS;
+}
+
+MXReturnValue sign_scale_shape(const Attributes& attributes, std::vector<Shape>* in,
+                               std::vector<Shape>* out) {
+  SignScale op;
+  if (!parse(attributes, &op)) return MX_FAIL;
+  Shape& weight = (*in)[0];
+  if (op.has_hint && weight.size() == 2) {
+    const Shape& hint = (*in)[1];
+    if (hint.size() < 2) {
+      return fail("the input of a binary layer must have a batch axis and at least one more, got ",
+                  hint.size(), " axes");
+    }
+    unsigned int in_units = op.flatten ? 1 : hint.back();
+    for (size_t axis = 1; op.flatten && axis < hint.size(); ++axis) in_units *= hint[axis];
+    if (weight[1] == kUnknown) weight[1] = in_units;
+  }
+  if (weight.empty()) return fail("sign_scale takes weights with at least one axis, got none");
+  for (unsigned int size : weight) {
+    if (size == kUnknown) {
+      return fail("sign_scale cannot infer the shape of its weights from its output; "
+                  "give the layer its in_units");
+    }
+  }
+  (*out)[0] = weight;
+  (*out)[1] = {op.per_unit ? weight[0] : 1u};
+  return MX_SUCCESS;
+}
+
+// Runs float or double code on tensors of that type; other types were refused by sign_scale_type.
+template <typename Run>
+MXReturnValue by_type(const MXTensor& tensor, const Run& run) {
+  if (tensor.dtype == mxnet::ext::kFloat32) {
+    run(0.0f);
+  } else if (tensor.dtype == mxnet::ext::kFloat64) {
+    run(0.0);
+  } else {
+    return fail("the binary operators take float32 or float64, got MXNet type number ",
+                static_cast<int>(tensor.dtype));
+  }
+  return MX_SUCCESS;
+}
+
+MXReturnValue sign_scale_forward(const Attributes& attributes, std::vector<MXTensor>* in,
+                                 std::vector<MXTensor>* out, const OpResource&) {
+  SignScale op;
+  if (!parse(attributes, &op)) return MX_FAIL;
+  MXTensor &weight = (*in)[0], &signs = (*out)[0], &alpha = (*out)[1];
+  return by_type(weight, [&](auto zero) {
+    using T = decltype(zero);
+    gluon_bnn::sign_scale(weight.data<T>(), alpha.size(), weight.size() / alpha.size(), op.scaled,
+                          signs.data<T>(), alpha.data<T>());
+  });
+}
+
+// Inputs: dsigns, dalpha, then the forward inputs, then the forward outputs.
+MXReturnValue sign_scale_backward(const Attributes& attributes, std::vector<MXTensor>* in,
+                                  std::vector<MXTensor>* out, const OpResource&) {
+  SignScale op;
+  if (!parse(attributes, &op)) return MX_FAIL;
+  MXTensor &dsigns = (*in)[0], &dalpha = (*in)[1], &weight = (*in)[2], &alpha = in->back();
+  MXTensor& dweight = (*out)[0];
+  return by_type(weight, [&](auto zero) {
+    using T = decltype(zero);
+    gluon_bnn::sign_scale_backward<T>(op.gradient, static_cast<T>(op.clip), dsigns.data<T>(),
+                                      dalpha.data<T>(), weight.data<T>(), alpha.data<T>(),
+                                      alpha.size(), weight.size() / alpha.size(),
+                                      dweight.data<T>());
+    if (op.has_hint) {
+      T* dhint = (*out)[1].data<T>();
+      for (int64_t i = 0; i < (*out)[1].size(); ++i) dhint[i] = 0;
+    }
+  });
+}
+
+MXReturnValue sign_parse(const Attributes& attributes, int* inputs, int* outputs) {
+  double clip;
+  *inputs = *outputs = 1;
+  return parse_clip(attributes, &clip);
+}
+
+MXReturnValue sign_type(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
+  const int dtype = (*in)[0];
+  if (dtype != -1 && !is_float(dtype)) {
+    return fail("sign takes float32 or float64 data, got MXNet type number ", dtype);
+  }
+  (*out)[0] = dtype;
+  return MX_SUCCESS;
+}
+
+MXReturnValue sign_shape(const Attributes&, std::vector<Shape>* in, std::vector<Shape>* out) {
+  (*out)[0] = (*in)[0];
+  return MX_SUCCESS;
+}
+
+MXReturnValue sign_forward(const Attributes&, std::vector<MXTensor>* in,
+                           std::vector<MXTensor>* out, const OpResource&) {
+  MXTensor &data = (*in)[0], &signs = (*out)[0];
+  return by_type(data, [&](auto zero) {
+    using T = decltype(zero);
+    gluon_bnn::sign(data.data<T>(), data.size(), signs.data<T>());
+  });
+}
+
+MXReturnValue sign_backward(const Attributes& attributes, std::vector<MXTensor>* in,
+                            std::vector<MXTensor>* out, const OpResource&) {
+  double clip;
+  if (!parse_clip(attributes, &clip)) return MX_FAIL;
+  const bool masked = get(attributes, "clip", "None") != "None";
+  MXTensor &dsigns = (*in)[0], &data = (*in)[1], &ddata = (*out)[0];
+  return by_type(data, [&](auto zero) {
+    using T = decltype(zero);
+    gluon_bnn::sign_backward<T>(masked, static_cast<T>(clip), dsigns.data<T>(), data.data<T>(),
+                                data.size(), ddata.data<T>());
+  });
+}
+
+}  // namespace
+
+REGISTER_OP(gluon_bnn_sign_scale)
+    .setForward(sign_scale_forward, "cpu")
+    .setBackward(sign_scale_backward, "cpu")
+    .setParseAttrs(sign_scale_parse)
+    .setInferType(sign_scale_type)
+    .setInferShape(sign_scale_shape);
+
+REGISTER_OP(gluon_bnn_sign)
+    .setForward(sign_forward, "cpu")
+    .setBackward(sign_backward, "cpu")
+    .setParseAttrs(sign_parse)
+    .setInferType(sign_type)
+    .setInferShape(sign_shape);
+
+MXReturnValue initialize(int version) {
+  if (version >= 10700) return MX_SUCCESS;
+  return fail("gluon_bnn's library needs MXNet 1.7 or newer, found version number ", version);
+}

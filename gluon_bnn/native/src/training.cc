@@ -1,0 +1,149 @@
+// sign_scale and sign for the baseline of the platform; the loops are plain enough to be vectorised.
+// All of them are bound by memory, so a wider instruction set would buy nothing.
+#include "training.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace gluon_bnn {
+namespace {
+
+// Part of a group that one thread does at a time. Fixed, so that sums do not depend on the threads.
+constexpr int64_t kBlock = 8192;
+// Below this many numbers, waking another thread costs more than it saves.
+constexpr int64_t kParallel = 32768;
+
+// Runs body(group, begin, end, block) over all blocks of all groups.
+template <typename Body>
+void for_each_block(int64_t groups, int64_t n, const Body& body) {
+  const int64_t per_group = (n + kBlock - 1) / kBlock;
+  const int64_t blocks = groups * per_group;
+#pragma omp parallel for schedule(static) if (groups * n >= kParallel)
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t group = block / per_group;
+    const int64_t begin = group * n + (block % per_group) * kBlock;
+    body(group, begin, std::min(begin + kBlock, (group + 1) * n), block);
+  }
+}
+
+// Signs of a block; returns the sum of its magnitudes, added in eight lanes as a vector unit would.
+template <typename T>
+double sign_and_sum(const T* w, int64_t size, T* signs) {
+  constexpr int kLanes = 8;
+  double lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const T value = w[i + lane];
+      signs[i + lane] = value < 0 ? T(-1) : T(1);
+      lanes[lane] += std::fabs(value);
+    }
+  }
+  for (; i < size; ++i) {
+    signs[i] = w[i] < 0 ? T(-1) : T(1);
+    lanes[i % kLanes] += std::fabs(w[i]);
+  }
+  double sum = 0;
+  for (double lane : lanes) sum += lane;
+  return sum;
+}
+
+// dW of a block. In terms of g = dL/d(alpha s): dsigns = alpha g and dalpha = sum_j g_j s_j, so
+//   ste       g m                           = dsigns m / alpha
+//   xnor      g (1/n + alpha m)             = dsigns (1/(n alpha) + m)
+//   exact     alpha m g + s/n sum_j g_j s_j = dsigns m + s dalpha / n
+//   notebook  g (1/n + 1[|W|<=5] W alpha/n) = dsigns (1/(n alpha) + 1[|W|<=5] W / n)
+template <Gradient kGradient, typename T>
+void backward_block(const T* dsigns, T dalpha, const T* w, T alpha, T clip, int64_t n, int64_t size,
+                    T* dw) {
+  const T inverse = T(1) / alpha;
+  const T share = T(1) / n;
+  const T cross = dalpha * share;
+  const T direct = inverse * share;
+  for (int64_t i = 0; i < size; ++i) {
+    const T value = w[i];
+    const T mask = std::fabs(value) <= clip ? T(1) : T(0);
+    if (kGradient == Gradient::kSte) {
+      dw[i] = dsigns[i] * (inverse * mask);
+    } else if (kGradient == Gradient::kXnor) {
+      dw[i] = dsigns[i] * (direct + mask);
+    } else if (kGradient == Gradient::kExact) {
+      dw[i] = dsigns[i] * mask + (value < 0 ? -cross : cross);
+    } else {
+      dw[i] = dsigns[i] * (direct + (std::fabs(value) <= T(5) ? value * share : T(0)));
+    }
+  }
+}
+
+template <Gradient kGradient, typename T>
+void backward_blocks(T clip, const T* dsigns, const T* dalpha, const T* w, const T* alpha,
+                     int64_t groups, int64_t n, T* dw) {
+  for_each_block(groups, n, [=](int64_t group, int64_t begin, int64_t end, int64_t) {
+    if (alpha[group] == 0) {  // all weights of the group are zero: no gradient, by definition
+      std::fill(dw + begin, dw + end, T(0));
+    } else {
+      backward_block<kGradient>(dsigns + begin, dalpha[group], w + begin, alpha[group], clip, n,
+                                end - begin, dw + begin);
+    }
+  });
+}
+
+}  // namespace
+
+template <typename T>
+void sign_scale(const T* w, int64_t groups, int64_t n, bool scaled, T* signs, T* alpha) {
+  const int64_t per_group = (n + kBlock - 1) / kBlock;
+  std::vector<double> sums(groups * per_group);
+  for_each_block(groups, n, [&](int64_t, int64_t begin, int64_t end, int64_t block) {
+    sums[block] = sign_and_sum(w + begin, end - begin, signs + begin);
+  });
+  for (int64_t group = 0; group < groups; ++group) {
+    double sum = 0;
+    for (int64_t block = 0; block < per_group; ++block) sum += sums[group * per_group + block];
+    alpha[group] = scaled ? static_cast<T>(sum / n) : T(1);
+  }
+}
+
+template <typename T>
+void sign_scale_backward(Gradient gradient, T clip, const T* dsigns, const T* dalpha, const T* w,
+                         const T* alpha, int64_t groups, int64_t n, T* dw) {
+  switch (gradient) {
+    case Gradient::kSte:
+      return backward_blocks<Gradient::kSte>(clip, dsigns, dalpha, w, alpha, groups, n, dw);
+    case Gradient::kXnor:
+      return backward_blocks<Gradient::kXnor>(clip, dsigns, dalpha, w, alpha, groups, n, dw);
+    case Gradient::kExact:
+      return backward_blocks<Gradient::kExact>(clip, dsigns, dalpha, w, alpha, groups, n, dw);
+    case Gradient::kNotebook:
+      return backward_blocks<Gradient::kNotebook>(clip, dsigns, dalpha, w, alpha, groups, n, dw);
+  }
+}
+
+template <typename T>
+void sign(const T* x, int64_t size, T* y) {
+  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end, int64_t) {
+    for (int64_t i = begin; i < end; ++i) y[i] = x[i] < 0 ? T(-1) : T(1);
+  });
+}
+
+template <typename T>
+void sign_backward(bool masked, T clip, const T* dy, const T* x, int64_t size, T* dx) {
+  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end, int64_t) {
+    for (int64_t i = begin; i < end; ++i) {
+      dx[i] = !masked || std::fabs(x[i]) <= clip ? dy[i] : T(0);
+    }
+  });
+}
+
+#define GLUON_BNN_INSTANTIATE(T)                                                                \
+  template void sign_scale<T>(const T*, int64_t, int64_t, bool, T*, T*);                        \
+  template void sign_scale_backward<T>(Gradient, T, const T*, const T*, const T*, const T*,     \
+                                       int64_t, int64_t, T*);                                   \
+  template void sign<T>(const T*, int64_t, T*);                                                 \
+  template void sign_backward<T>(bool, T, const T*, const T*, int64_t, T*);
+GLUON_BNN_INSTANTIATE(float)
+GLUON_BNN_INSTANTIATE(double)
+#undef GLUON_BNN_INSTANTIATE
+
+}  // namespace gluon_bnn

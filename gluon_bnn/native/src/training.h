@@ -1,0 +1,35 @@
+// The arithmetic of the training operators: sign_scale and sign, forward and backward.
+// Knows nothing of MXNet; the formulas are those of gluon_bnn/reference/binary.py.
+//
+// Every function gives the same bits for any number of threads: sums go over fixed blocks, and the
+// blocks are added in order. T is float or double. NaN counts as +1, and so do 0.0 and -0.0.
+#ifndef GLUON_BNN_TRAINING_H_
+#define GLUON_BNN_TRAINING_H_
+
+#include <cstdint>
+
+namespace gluon_bnn {
+
+enum class Gradient { kSte, kXnor, kExact, kNotebook };
+
+// signs[i] = w[i] < 0 ? -1 : 1; with `scaled`, alpha[g] = mean |w| over group g, else alpha[g] = 1.
+// w and signs hold `groups` runs of n numbers, alpha holds `groups`.
+template <typename T>
+void sign_scale(const T* w, int64_t groups, int64_t n, bool scaled, T* signs, T* alpha);
+
+// dw from dsigns = dL/d signs and dalpha = dL/d alpha. clip is +infinity where nothing is masked.
+template <typename T>
+void sign_scale_backward(Gradient gradient, T clip, const T* dsigns, const T* dalpha, const T* w,
+                         const T* alpha, int64_t groups, int64_t n, T* dw);
+
+// y[i] = x[i] < 0 ? -1 : 1.
+template <typename T>
+void sign(const T* x, int64_t size, T* y);
+
+// dx[i] = |x[i]| <= clip ? dy[i] : 0; without `masked`, dx = dy also where x is NaN.
+template <typename T>
+void sign_backward(bool masked, T clip, const T* dy, const T* x, int64_t size, T* dx);
+
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_TRAINING_H_

@@ -1,0 +1,127 @@
+"""Build gluon_bnn: pure Python plus one shared library that knows MXNet but not Python.
+
+The library is compiled from gluon_bnn/native/src/*.cc against the headers inside the installed MXNet
+wheel. Because it does not touch Python's ABI, the wheel is tagged py3-none-<platform>. Where no C++
+compiler works, the install goes on without it and the wheel is py3-none-any: every layer then runs on
+MXNet's own operators, only slower.
+"""
+import glob
+import importlib.util
+import os
+import shutil
+import sys
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools < 70.1
+    from wheel.bdist_wheel import bdist_wheel
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LIBRARY = "gluon_bnn.native.libgluon_bnn"
+
+
+def mxnet_directory():
+    """Where the MXNet wheel is installed, found without importing it."""
+    spec = importlib.util.find_spec("mxnet")
+    if spec is None:
+        sys.exit("setup.py: mxnet is not installed in the build environment; run `pip install .`, which "
+                 "fetches the build requirements itself, or `pip install mxnet==1.9.1 'numpy<2'` first.")
+    return os.path.dirname(spec.origin)
+
+
+class BuildLibrary(build_ext):
+    """Build a plain shared library where setuptools would build a Python module."""
+
+    def get_ext_filename(self, fullname):
+        # mx.library.load takes .so (also on macOS) and .dll only.
+        return os.path.join(*fullname.split(".")) + (".dll" if os.name == "nt" else ".so")
+
+    def get_export_symbols(self, ext):
+        return ext.export_symbols  # there is no PyInit_ to export
+
+    def build_extension(self, ext):
+        mxnet = mxnet_directory()
+        ext.include_dirs = [os.path.join(mxnet, "include")]
+        ext.sources = ext.sources + [os.path.join(mxnet, "src", "lib_api.cc")]
+        super().build_extension(ext)
+
+
+class Wheel(bdist_wheel):
+    def get_tag(self):
+        platform = super().get_tag()[2]
+        built = glob.glob(os.path.join(self.bdist_dir or "", "gluon_bnn", "native", "libgluon_bnn.*"))
+        if self.bdist_dir and os.path.isdir(self.bdist_dir) and not built:
+            self.root_is_pure = True  # no compiler: nothing in it depends on the platform
+            return "py3", "none", "any"
+        return "py3", "none", platform
+
+
+class BuildPackage(build_py):
+    """Put the embedded digits into the package, so that an installed copy needs no checkout."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return  # an editable install reads the checkout's data/
+        target = os.path.join(self.build_lib, "gluon_bnn", "_data", "digits")
+        os.makedirs(target, exist_ok=True)
+        for name in sorted(os.listdir(os.path.join(HERE, "data", "digits"))):
+            if name.endswith((".gz", ".md")):
+                shutil.copyfile(os.path.join(HERE, "data", "digits", name), os.path.join(target, name))
+
+
+def library():
+    """The shared library; `optional`: a failed build is a warning, not the end of the install."""
+    if os.name == "nt":
+        compile_args, link_args = ["/O2", "/std:c++17", "/openmp"], []
+    else:
+        # No -march: the baseline of the platform. No contraction: every build rounds alike.
+        compile_args = ["-std=c++17", "-O3", "-fopenmp", "-ffp-contract=off", "-fvisibility-inlines-hidden",
+                        "-Wall", "-Wno-unknown-pragmas"]
+        link_args = ["-fopenmp"]
+    return Extension(LIBRARY, sources=sorted(glob.glob("gluon_bnn/native/src/*.cc")),
+                     depends=sorted(glob.glob("gluon_bnn/native/src/*.h")), language="c++",
+                     extra_compile_args=compile_args, extra_link_args=link_args, optional=True)
+
+
+def read(*path):
+    with open(os.path.join(HERE, *path), encoding="utf-8") as file:
+        return file.read()
+
+
+def version():
+    for line in read("gluon_bnn", "__init__.py").splitlines():
+        if line.startswith("__version__"):
+            return line.split('"')[1]
+    raise RuntimeError("gluon_bnn/__init__.py has no __version__")
+
+
+EXPERIMENTS = ["matplotlib"]
+
+setup(
+    name="gluon-bnn",
+    version=version(),
+    description="Binary neural networks for Apache MXNet/Gluon: training, 1-bit deployment, NumPy reference",
+    long_description=read("README.md"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["gluon_bnn", "gluon_bnn.*"]),
+    package_data={"gluon_bnn.native": ["src/*.h", "src/*.cc"]},
+    ext_modules=[library()],
+    cmdclass={"build_ext": BuildLibrary, "build_py": BuildPackage, "bdist_wheel": Wheel},
+    python_requires=">=3.9,<3.13",
+    install_requires=[
+        "mxnet==1.9.1",  # the headers the library was built against
+        "numpy<2",
+        "scipy",
+        "safetensors",
+        "tqdm",
+        "setuptools",  # MXNet imports distutils, which Python 3.12 no longer has
+    ],
+    extras_require={"experiments": EXPERIMENTS, "test": ["pytest"] + EXPERIMENTS},
+    zip_safe=False,
+)
