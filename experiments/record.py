@@ -1,0 +1,81 @@
+"""Records of experiments: what was run, on what, with what result, as JSON; and their pictures."""
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def processor():
+    """The processor's name and how many of it this process sees."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def commit():
+    """The commit of the checkout, with "+" where files differ from it; None outside of one."""
+    def git(*arguments):
+        return subprocess.run(("git",) + arguments, cwd=HERE, capture_output=True, text=True,
+                              check=True).stdout.strip()
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def versions():
+    """Versions of Python and of the packages that results depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+    found = {"python": platform.python_version()}
+    for package in ("gluon-bnn", "mxnet", "numpy", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _replace(path, write):
+    """Call write(temporary path), then rename: an old file is whole until the new one is."""
+    directory = os.path.dirname(os.path.abspath(path))
+    os.makedirs(directory, exist_ok=True)
+    extension = os.path.splitext(path)[1]
+    handle, temporary = tempfile.mkstemp(suffix=extension, prefix=".part-", dir=directory)
+    os.close(handle)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_record(path, argv=None, **content):
+    """Write a JSON record: content, and argv, commit, versions, processor and date beside it."""
+    argv = sys.argv if argv is None else argv
+    record = {"argv": [os.path.basename(argv[0])] + list(argv[1:]), **content, "commit": commit(),
+              "versions": versions(), "processor": processor(),
+              "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")}
+
+    def write(temporary):
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=1)
+            file.write("\n")
+    _replace(path, write)
+    return record
+
+
+def save_figure(figure, path):
+    """Save a matplotlib figure to a PNG and close it."""
+    import matplotlib.pyplot
+    _replace(path, lambda temporary: figure.savefig(temporary, dpi=110, bbox_inches="tight"))
+    matplotlib.pyplot.close(figure)

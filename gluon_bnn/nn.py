@@ -1,0 +1,160 @@
+"""Gluon blocks with binary weights and binary activations."""
+from . import ops
+from ._compat import mx
+
+__all__ = ["BinaryDense", "BinaryActivation", "BinarySigmoid"]
+
+
+class _Weight(mx.gluon.Parameter):
+    """A weight that refuses grad_req="add" once a graph was traced without it.
+
+    MXNet's extension operators overwrite their gradient where "add" asks to add. So `BinaryDense` puts
+    one of MXNet's own operators in between when it sees "add"; a graph traced before cannot know.
+    """
+
+    traced = False
+
+    @property
+    def grad_req(self):
+        return self._grad_req
+
+    @grad_req.setter
+    def grad_req(self, req):
+        if req == "add" and self.traced and getattr(self, "_grad_req", None) != "add":
+            raise ValueError(f"{self.name}: grad_req='add' must be set before the net is hybridized and "
+                             "called; call net.hybridize(False), set it, then net.hybridize()")
+        mx.gluon.Parameter.grad_req.fset(self, req)
+
+
+class BinaryDense(mx.gluon.nn.Dense):
+    r"""A dense layer whose weights are binary in the forward pass.
+
+    .. math:: y = \alpha \, (x \cdot \mathrm{sign}(W)^T) + b, \qquad \alpha = \mathrm{mean} |W|
+
+    The real weights W are what the optimiser updates. sign(W) is -1 where W < 0, else +1. The gradient
+    to x is d @ (alpha sign(W)); what reaches W from g = dL/d(alpha sign(W)) is a straight-through rule,
+    with n weights sharing an alpha and m = 1[\|W\| <= clip]:
+
+    ===========  =========================================  ======================================
+    gradient     dL/dW                                      source
+    ===========  =========================================  ======================================
+    "ste"        g m                                        BinaryConnect (Courbariaux et al. 2015)
+    "xnor"       g (1/n + alpha m)                          XNOR-Net (Rastegari et al. 2016), 3
+    "exact"      alpha m g + s/n sum_j g_j s_j              the product rule in full
+    "notebook"   g (1/n + 1[\|W\| <= 5] W alpha / n)          the notebook, as it stands
+    ===========  =========================================  ======================================
+
+    Parameters
+    ----------
+    units, activation, use_bias, flatten, dtype, weight_initializer, bias_initializer, in_units :
+        as in `mxnet.gluon.nn.Dense`; dtype is float32 or float64.
+    scale : "layer" (one alpha), "channel" (one a unit) or None (alpha = 1)
+    gradient : one of the rules above; None means "xnor" with a scale and "ste" without
+    clip : weights beyond it get no gradient through the sign; None for no limit
+
+    Inputs: (rows, ...) flattened to (rows, in_units), or (..., in_units) with flatten=False.
+    Outputs: (rows, units), or (..., units) with flatten=False.
+
+    Raises ValueError when the layer is made with arguments outside of these.
+
+    >>> net = BinaryDense(3, in_units=2)
+    >>> net.initialize()
+    >>> net(mx.nd.ones((5, 2))).shape
+    (5, 3)
+    """
+
+    def __init__(self, units, activation=None, use_bias=True, flatten=True, dtype="float32",
+                 weight_initializer=None, bias_initializer="zeros", in_units=0, *, scale="layer",
+                 gradient=None, clip=1.0, prefix=None, params=None):
+        for name, value, least in (("units", units, 1), ("in_units", in_units, 0)):
+            if isinstance(value, bool) or int(value) != value or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        _check_dtype(dtype)
+        self._scale, self._clip = scale, clip
+        self._gradient = ops.check_sign_scale(scale, gradient, clip)
+        self._implementation = ops.implementation()
+        super().__init__(units, activation, use_bias, flatten, dtype, weight_initializer,
+                         bias_initializer, in_units, prefix=prefix, params=params)
+        self.weight.__class__ = _Weight
+
+    def infer_shape(self, x, *args):
+        """The shape of the weight from that of the input, when the layer is called by itself."""
+        width = x.shape[-1] if not self._flatten else int(x.size / x.shape[0])
+        self.weight.shape = (self._units, width)
+
+    def hybrid_forward(self, F, x, weight, bias=None):
+        symbolic = F is mx.sym
+        self.weight.traced = self.weight.traced or symbolic
+        hint = x if symbolic and 0 in self.weight.shape else None
+        if self._implementation == "native" and self.weight.grad_req == "add":
+            weight = F.identity(weight)
+        signs, alpha = ops.sign_scale(F, weight, self._scale, self._gradient, self._clip, hint=hint,
+                                      implementation=self._implementation, flatten=self._flatten)
+        # The product runs over +-1 and the scale multiplies its result: over binary inputs the product
+        # is then an exact integer, and the 1-bit form equal to it.
+        y = F.FullyConnected(x, signs, no_bias=True, num_hidden=self._units, flatten=self._flatten)
+        if self._scale is not None:
+            if self._gradient != "exact":
+                alpha = F.BlockGrad(alpha)  # no other rule has a gradient through alpha
+            y = F.broadcast_mul(y, alpha)
+        if bias is not None:
+            y = F.broadcast_add(y, bias)
+        return y if self.act is None else self.act(y)
+
+    def hybridize(self, active=True, **kwargs):
+        """As Gluon's. Forgets earlier graphs, so grad_req may be set again."""
+        self.weight.traced = False
+        super().hybridize(active, **kwargs)
+
+    def cast(self, dtype):
+        """Cast the parameters to float32 or float64; ValueError for anything else."""
+        _check_dtype(dtype)
+        super().cast(dtype)
+
+    def __repr__(self):
+        return (f"{super().__repr__()[:-1]}, scale={self._scale!r}, gradient={self._gradient!r}"
+                + ("" if self._clip == 1.0 else f", clip={self._clip!r}") + ")")
+
+
+def _check_dtype(dtype):
+    import numpy
+    if numpy.dtype(dtype).name not in ("float32", "float64"):
+        raise ValueError(f"binary layers compute in float32 or float64, got {dtype!r}")
+
+
+class BinaryActivation(mx.gluon.HybridBlock):
+    """sign(x): -1 where x < 0, else +1; gradient d * 1[|x| <= clip], or d with clip=None.
+
+    Any shape, float32 or float64. Hubara et al. 2016, Binarized Neural Networks, section 1.3.
+
+    >>> BinaryActivation()(mx.nd.array([-2, -0.5, 0, 3])).asnumpy()
+    array([-1., -1.,  1.,  1.], dtype=float32)
+    """
+
+    def __init__(self, clip=1.0, prefix=None, params=None):
+        ops.check_clip(clip)
+        super().__init__(prefix=prefix, params=params)
+        self._clip = clip
+        self._implementation = ops.implementation()
+
+    def hybrid_forward(self, F, x):
+        return ops.sign(F, x, self._clip, implementation=self._implementation)
+
+    def __repr__(self):
+        return f"BinaryActivation(clip={self._clip!r})"
+
+
+class BinarySigmoid(mx.gluon.HybridBlock):
+    """The sigmoid rounded to a bit: 0 where x < 0, else 1; gradient d * s (1 - s), s = sigmoid(x).
+
+    Any shape. This is the `b_sigmoid` that the notebook left open.
+
+    >>> BinarySigmoid()(mx.nd.array([-2, -0.5, 0, 3])).asnumpy()
+    array([0., 0., 1., 1.], dtype=float32)
+    """
+
+    def hybrid_forward(self, F, x):
+        return ops.binary_sigmoid(F, x)
+
+    def __repr__(self):
+        return "BinarySigmoid()"

@@ -1,0 +1,14 @@
+"""The NumPy reference: readable, slow, and what everything else is checked against.
+
+It needs NumPy and SciPy only and imports nothing of the rest of the package.
+
+- `notebook`: the twelve functions of the notebook, weights (in, hidden)
+- `dense`: affine layer, activations, losses and batch norm, forward and backward
+- `binary`: signs, scales and the binary dense layer, with every gradient rule
+- `bits`: the 1-bit encoding and the product over it
+
+Limits: whole arrays in memory, no threads, floats in the dtype of the input.
+"""
+from . import binary, bits, dense, notebook
+
+__all__ = ["binary", "bits", "dense", "notebook"]

@@ -1,0 +1,140 @@
+"""Signs, scales and the binary dense layer: formulas and every gradient rule.
+
+Weights W have shape (units, ...), a batch of inputs (rows, in_units). s is the sign of a weight, alpha
+the scale its group G of n weights shares, g the gradient to the binary weight alpha * s.
+
+    s_i   = -1 if W_i < 0 else +1      (+1 for 0.0, -0.0 and NaN)
+    alpha = mean over G of |W_j|       G: the layer, a channel (output unit), or no scale: alpha = 1
+
+A sign has no useful derivative, so the gradients below are straight-through estimates: they are defined
+by their formula and not by differentiation.
+"""
+import numpy as np
+
+SCALES = ("layer", "channel", None)
+GRADIENTS = ("ste", "xnor", "exact", "notebook")
+
+
+def sign(x):
+    """-1 where x < 0, else +1 (also for 0.0, -0.0 and NaN), in the shape and dtype of x.
+
+    >>> sign(np.array([-2.0, -0.0, 0.0, 3.0]))
+    array([-1.,  1.,  1.,  1.])
+    """
+    x = np.asarray(x)
+    return np.where(x < 0, -1, 1).astype(x.dtype)
+
+
+def sign_backward(d, x, clip=1.0):
+    """Gradient of `sign` by the straight-through estimator: d * 1[|x| <= clip]; clip=None passes d on.
+
+    Hubara et al. 2016, Binarized Neural Networks, section 1.3.
+    """
+    return d if clip is None else d * (np.abs(x) <= clip)
+
+
+def _check(w, scale, gradient="ste", clip=1.0):
+    if np.ndim(w) < 1:
+        raise ValueError("weights must have at least one axis, got a scalar")
+    if np.size(w) == 0:
+        raise ValueError(f"weights must not be empty, got shape {np.shape(w)}")
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {SCALES}, got {scale!r}")
+    if gradient not in GRADIENTS:
+        raise ValueError(f"gradient must be one of {GRADIENTS}, got {gradient!r}")
+    if scale is None and gradient != "ste":
+        raise ValueError(f"scale=None allows gradient='ste' only, got {gradient!r}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be above 0 or None, got {clip!r}")
+
+
+def _groups(w, scale):
+    """w as a matrix with one group a row."""
+    return w.reshape(w.shape[0], -1) if scale == "channel" else w.reshape(1, -1)
+
+
+def sign_scale(w, scale="layer"):
+    """(signs, alpha) of weights w: signs in the shape of w, alpha (1,) or, by channel, (units,).
+
+    Rastegari et al. 2016, XNOR-Net, section 3.1: alpha * signs is the binary tensor nearest to w.
+
+    >>> signs, alpha = sign_scale(np.array([[1.0, -3.0], [0.5, 0.5]]), scale="channel")
+    >>> signs
+    array([[ 1., -1.],
+           [ 1.,  1.]])
+    >>> alpha
+    array([2. , 0.5])
+    """
+    w = np.asarray(w)
+    _check(w, scale)
+    if scale is None:
+        return sign(w), np.ones(1, w.dtype)
+    return sign(w), np.abs(_groups(w, scale)).mean(axis=1)
+
+
+def sign_scale_backward(g, w, scale="layer", gradient="xnor", clip=1.0):
+    """dL/dW from g = dL/d(alpha s), by one of four rules; with m = 1[|W| <= clip], m = 1 for clip=None:
+
+    - "ste": g m
+    - "xnor": g (1/n + alpha m), XNOR-Net, section 3
+    - "exact": alpha m g + s/n * sum over G of g_j s_j, the full product rule
+    - "notebook": g (1/n + 1[|W| <= 5] W alpha / n), the notebook as it stands; clip is ignored
+
+    A group whose weights are all zero (alpha = 0) gets no gradient.
+    """
+    w, g = np.asarray(w), np.asarray(g)
+    _check(w, scale, gradient, clip)
+    if g.shape != w.shape:
+        raise ValueError(f"g must have the shape of w, {w.shape}, got {g.shape}")
+    signs, alpha = sign_scale(w, scale)
+    shape, w, g, s = w.shape, _groups(w, scale), _groups(g, scale), _groups(signs, scale)
+    alpha = alpha.reshape(-1, 1)
+    n = w.shape[1]
+    m = np.ones_like(w) if clip is None else (np.abs(w) <= clip).astype(w.dtype)
+    if gradient == "ste":
+        dw = g * m
+    elif gradient == "xnor":
+        dw = g * (1 / n + alpha * m)
+    elif gradient == "exact":
+        dw = alpha * m * g + s / n * (g * s).sum(axis=1, keepdims=True)
+    else:
+        dw = g * (1 / n + (np.abs(w) <= 5) * w * alpha / n)
+    return np.where(alpha == 0, 0, dw).astype(w.dtype).reshape(shape)
+
+
+def binary_dense(x, w, bias=None, scale="layer"):
+    """y = alpha * (x @ signs.T) + bias, in this order: over binary inputs the product is exact.
+
+    x (rows, in_units), w (units, in_units), bias (units,) or None; returns (rows, units).
+    """
+    x, w = np.asarray(x), np.asarray(w)
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:
+        raise ValueError("x must be (rows, in_units) and w (units, in_units), "
+                         f"got {x.shape} and {w.shape}")
+    signs, alpha = sign_scale(w, scale)
+    y = alpha * (x @ signs.T)
+    return y if bias is None else y + bias
+
+
+def binary_dense_backward(d, x, w, scale="layer", gradient="xnor", clip=1.0):
+    """{"x", "weight", "bias"}: the gradients of `binary_dense` from d = dL/dy (rows, units).
+
+    dL/dx = d @ (alpha signs); the gradient to alpha * signs is d.T @ x, and `sign_scale_backward`
+    takes it to the weights.
+    """
+    signs, alpha = sign_scale(w, scale)
+    return {"x": (d * alpha) @ signs,
+            "weight": sign_scale_backward(d.T @ x, w, scale, gradient, clip),
+            "bias": d.sum(axis=0)}
+
+
+def binary_sigmoid(x):
+    """The sigmoid's value rounded to a bit: 0 where x < 0, else 1; that is (1 + sign(x)) / 2."""
+    return (1 + sign(x)) / 2
+
+
+def binary_sigmoid_backward(d, x):
+    """d passed through the sigmoid's own gradient: d * sigmoid(x) * (1 - sigmoid(x))."""
+    from scipy.special import expit
+    s = expit(x)
+    return d * s * (1 - s)

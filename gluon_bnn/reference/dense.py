@@ -1,0 +1,98 @@
+"""What surrounds a binary layer: affine map, activations, losses and batch norm, forward and backward.
+
+Rows are examples. A backward function takes d = dL/d(output) and returns the gradients to its inputs.
+All of them are smooth (ReLU and hard tanh but for their kinks), so tests hold them to finite differences.
+"""
+import numpy as np
+from scipy.special import expit, logsumexp, softmax
+
+
+def affine(x, w, bias=None):
+    """x @ w.T + bias: x (rows, in_units), w (units, in_units), bias (units,) or None."""
+    y = x @ w.T
+    return y if bias is None else y + bias
+
+
+def affine_backward(d, x, w):
+    """{"x": d @ w, "weight": d.T @ x, "bias": column sums of d}."""
+    return {"x": d @ w, "weight": d.T @ x, "bias": d.sum(axis=0)}
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x))."""
+    return expit(x)
+
+
+def sigmoid_backward(d, x):
+    """d s (1 - s), s = sigmoid(x)."""
+    s = expit(x)
+    return d * s * (1 - s)
+
+
+def relu(x):
+    """max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+def relu_backward(d, x):
+    """d 1[x > 0]."""
+    return d * (x > 0)
+
+
+def hard_tanh(x, clip=1.0):
+    """x held within [-clip, clip]."""
+    return np.clip(x, -clip, clip)
+
+
+def hard_tanh_backward(d, x, clip=1.0):
+    """d 1[|x| <= clip]."""
+    return d * (np.abs(x) <= clip)
+
+
+def softmax_cross_entropy(x, labels):
+    """Mean over rows of log sum exp(x) - x[label]; x (rows, classes), labels (rows,) integers."""
+    return np.mean(logsumexp(x, axis=1) - x[np.arange(len(x)), labels])
+
+
+def softmax_cross_entropy_backward(x, labels):
+    """(softmax(x) - onehot(labels)) / rows."""
+    d = softmax(x, axis=1)
+    d[np.arange(len(x)), labels] -= 1
+    return d / len(x)
+
+
+def squared_hinge(x, labels):
+    """Mean over rows and classes of max(0, 1 - t x)^2, t = +1 at the label and -1 elsewhere."""
+    return np.mean(np.maximum(0, 1 - _targets(x, labels) * x) ** 2)
+
+
+def squared_hinge_backward(x, labels):
+    """-2 t max(0, 1 - t x) / (rows * classes)."""
+    t = _targets(x, labels)
+    return -2 * t * np.maximum(0, 1 - t * x) / x.size
+
+
+def _targets(x, labels):
+    t = -np.ones_like(x)
+    t[np.arange(len(x)), labels] = 1
+    return t
+
+
+def batch_norm(x, gamma, beta, eps=1e-5):
+    """(x - mean) / sqrt(var + eps) * gamma + beta with the mean and (biased) variance of the batch."""
+    mean, var = x.mean(axis=0), x.var(axis=0)
+    return (x - mean) / np.sqrt(var + eps) * gamma + beta
+
+
+def batch_norm_backward(d, x, gamma, eps=1e-5):
+    """{"x", "gamma", "beta"}, through the batch's own mean and variance."""
+    inverse = 1 / np.sqrt(x.var(axis=0) + eps)
+    normal = (x - x.mean(axis=0)) * inverse
+    dnormal = d * gamma
+    dx = inverse * (dnormal - dnormal.mean(axis=0) - normal * (dnormal * normal).mean(axis=0))
+    return {"x": dx, "gamma": (d * normal).sum(axis=0), "beta": d.sum(axis=0)}
+
+
+def batch_norm_inference(x, gamma, beta, mean, var, eps=1e-5):
+    """(x - mean) * (gamma / sqrt(var + eps)) + beta, grouped as MXNet groups it."""
+    return (x - mean) * (gamma / np.sqrt(var + eps)) + beta
