@@ -1,0 +1,68 @@
+"""The pictures of a training run: curves, confusion matrix, first-layer binary filters."""
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
+import numpy as np  # noqa: E402
+
+from record import save_figure  # noqa: E402
+
+
+def curves(history, path):
+    """Loss and errors by epoch, the best epoch marked."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    left.plot(epochs, history["loss"], color="tab:blue")
+    left.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    right.plot(epochs, 100 * np.array(history["error"]), label="training", color="tab:blue")
+    right.plot(epochs, 100 * np.array(history["validation_error"]), label="validation",
+               color="tab:orange")
+    best = history["best_epoch"]
+    right.plot(best + 1, 100 * history["validation_error"][best], "o", color="tab:orange",
+               label=f"best epoch, {best + 1}")
+    right.set(xlabel="epoch", ylabel="error, %", yscale="log")
+    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)]
+    low, high = right.get_ylim()
+    right.set_yticks([t for t in ticks if low <= t <= high])
+    right.get_yaxis().set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    right.get_yaxis().set_minor_formatter(matplotlib.ticker.NullFormatter())
+    right.legend()
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.tight_layout()
+    save_figure(figure, path)
+
+
+def confusion_matrix(predictions, labels, path):
+    """Counts by true label and prediction; the diagonal is left pale so that errors stand out."""
+    counts = np.zeros((10, 10), int)
+    np.add.at(counts, (np.asarray(labels, int), np.asarray(predictions, int)), 1)
+    errors = counts * (1 - np.eye(10, dtype=int))
+    figure, axes = plt.subplots(figsize=(5, 4.6))
+    image = axes.imshow(errors, cmap="Oranges")
+    for i in range(10):
+        for j in range(10):
+            if counts[i, j]:
+                dark = errors[i, j] > 0.6 * max(1, errors.max())
+                axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=8,
+                          color="white" if dark else "black" if i != j else "gray")
+    axes.set(xlabel="prediction", ylabel="label", xticks=range(10), yticks=range(10),
+             title=f"{errors.sum()} of {counts.sum()} wrong")
+    figure.colorbar(image, label="errors", shrink=0.8)
+    save_figure(figure, path)
+
+
+def filters(signs, path, most=100):
+    """The first layer's binary filters (units, 784) as images: white +1, black -1."""
+    signs = signs[:most].reshape(-1, 28, 28)
+    columns = 20
+    rows = -(-len(signs) // columns)
+    canvas = np.full((rows * 30, columns * 30), 0.5)
+    for i, image in enumerate(signs):
+        top, left = 30 * (i // columns) + 1, 30 * (i % columns) + 1
+        canvas[top:top + 28, left:left + 28] = (image + 1) / 2
+    figure, axes = plt.subplots(figsize=(10, 0.5 * rows + 0.4))
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(f"binary filters of the first layer, {len(signs)} units", fontsize=9)
+    save_figure(figure, path)
