@@ -1,0 +1,25 @@
+"""Fixtures for all tests: a seeded generator, and both implementations of the operators."""
+import logging
+
+import numpy as np
+import pytest
+
+from gluon_bnn import ops
+from gluon_bnn.native import library
+
+
+@pytest.fixture
+def rng(request):
+    """A generator with a seed of the test's own, logged so that a failure can be run again."""
+    seed = sum(map(ord, request.node.name))
+    logging.getLogger(__name__).warning("seed %d", seed)
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(params=["native", "composed"])
+def implementation(request):
+    """Layers made in the test use this implementation of the operators."""
+    if request.param == "native" and not library.available():
+        pytest.skip(library.problem())
+    with ops.use(request.param):
+        yield request.param

@@ -1,0 +1,352 @@
+"""Operators and layers against the reference: both implementations, imperative, hybridized, exported."""
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gluon_bnn
+from gluon_bnn import check, nn, ops
+from gluon_bnn._compat import mx
+from gluon_bnn.native import library
+from gluon_bnn.reference import binary
+
+
+def data(rng, *shape, dtype="float32"):
+    return mx.nd.array(rng.standard_normal(shape), dtype=dtype)
+
+
+def run(net, x, d):
+    x.attach_grad()
+    with mx.autograd.record():
+        y = net(x)
+    y.backward(d)
+    return y.asnumpy(), x.grad.asnumpy()
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale, gradient", check.RULES)
+def test_binary_dense(rng, implementation, scale, gradient, dtype, hybridize):
+    for k, units in ((1, 1), (2, 3), (17, 16), (33, 7), (129, 65), (1000, 3)):
+        layer = nn.BinaryDense(units, dtype=dtype, scale=scale, gradient=gradient,
+                               bias_initializer=mx.init.Normal(1))
+        layer.initialize(mx.init.Normal(1))
+        if hybridize:
+            layer.hybridize()
+        x, d = data(rng, 5, k, dtype=dtype), data(rng, 5, units, dtype=dtype)
+        layer(x)
+        w = rng.standard_normal((units, k)).astype(dtype)
+        w.flat[:4] = np.array([1.0, -1.0, 0.0, -0.0])[:w.size]
+        layer.weight.set_data(mx.nd.array(w, dtype=dtype))
+        y, dx = run(layer, x, d)
+        error = check._dense_errors(layer, x.asnumpy(), d.asnumpy(), y, dx,
+                                    layer.weight.grad().asnumpy(), layer.bias.grad().asnumpy())
+        assert error < check.BOUND
+
+
+@pytest.mark.parametrize("scale", ["layer", "channel", None])
+@pytest.mark.parametrize("shape", [(1,), (5,), (3, 4), (2, 3, 4), (2, 1, 3, 3)])
+def test_sign_scale_takes_any_shape(rng, implementation, shape, scale):
+    w = data(rng, *shape)
+    signs, alpha = ops.sign_scale(mx.nd, w, scale, implementation=implementation)
+    expected = binary.sign_scale(w.asnumpy().astype("float64"), scale)
+    np.testing.assert_array_equal(signs.asnumpy(), expected[0])
+    np.testing.assert_allclose(alpha.asnumpy(), expected[1], rtol=2e-7)
+
+
+@pytest.mark.parametrize("flatten, shape", [(True, (3, 2, 5)), (False, (3, 2, 5)), (True, (3, 10))])
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_deferred_initialisation(rng, implementation, flatten, shape, hybridize):
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryDense(4, flatten=flatten, activation="relu"),
+            nn.BinaryDense(3, flatten=flatten, scale="channel"))
+    net.initialize()
+    if hybridize:
+        net.hybridize()
+    with mx.autograd.record():
+        y = net(data(rng, *shape))
+    y.backward()
+    assert net[0].weight.shape == (4, int(np.prod(shape[1:])) if flatten else shape[-1])
+    assert y.shape == ((3, 3) if flatten else shape[:-1] + (3,))
+    assert gluon_bnn.check_net(net, data(rng, *shape)).ok
+
+
+def test_layer_alone_deferred_and_hybridized(rng, implementation):
+    layer = nn.BinaryDense(4)
+    layer.initialize()
+    layer.hybridize()
+    assert layer(data(rng, 3, 2, 5)).shape == (3, 4)
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_export_and_import(rng, implementation, tmp_path, deferred):
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryDense(9, in_units=0 if deferred else 12, gradient="exact"), nn.BinaryActivation(),
+            nn.BinaryDense(3, in_units=0 if deferred else 9, scale="channel"), nn.BinarySigmoid())
+    net.initialize(mx.init.Normal(1))
+    net.hybridize(static_alloc=True, static_shape=True)
+    x = data(rng, 5, 12)
+    y = net(x).asnumpy()
+    net.export(str(tmp_path / "net"))
+    files = [str(tmp_path / name) for name in ("net-symbol.json", "net-0000.params")]
+    loaded = mx.gluon.SymbolBlock.imports(files[0], ["data"], files[1])
+    np.testing.assert_array_equal(loaded(x).asnumpy(), y)
+    assert ("gluon_bnn" in open(files[0]).read()) == (implementation == "native")
+    # In a process of its own: composed needs MXNet only, native our library.
+    np.save(tmp_path / "x.npy", x.asnumpy())
+    load = "library.load_operators()" if implementation == "native" else ""
+    code = f"""
+import sys, numpy as np
+from gluon_bnn._compat import mx
+from gluon_bnn.native import library
+{load}
+net = mx.gluon.SymbolBlock.imports({files[0]!r}, ["data"], {files[1]!r})
+np.save({str(tmp_path / "y.npy")!r}, net(mx.nd.array(np.load({str(tmp_path / "x.npy")!r}))).asnumpy())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), y)
+
+
+def test_save_and_load_parameters(rng, implementation, tmp_path):
+    nets = []
+    for _ in range(2):
+        net = mx.gluon.nn.HybridSequential()
+        net.add(nn.BinaryDense(9, in_units=12), mx.gluon.nn.BatchNorm(in_channels=9))
+        net.initialize(mx.init.Normal(1))
+        nets.append(net)
+    x = data(rng, 5, 12)
+    assert not np.array_equal(nets[0](x).asnumpy(), nets[1](x).asnumpy())
+    nets[0].save_parameters(str(tmp_path / "p"))
+    nets[1].load_parameters(str(tmp_path / "p"))
+    np.testing.assert_array_equal(nets[0](x).asnumpy(), nets[1](x).asnumpy())
+
+
+def test_cast(rng, implementation):
+    net = nn.BinaryDense(4, in_units=3)
+    net.initialize()
+    net.cast("float64")
+    for hybridize in (False, True):
+        net.hybridize(hybridize)
+        assert net(data(rng, 2, 3, dtype="float64")).dtype == np.float64
+    with pytest.raises(ValueError, match="float32 or float64, got 'float16'"):
+        net.cast("float16")
+
+
+def test_repr_and_summary(implementation, capsys):
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryDense(4, in_units=3, scale="channel", gradient="exact", clip=None),
+            nn.BinaryActivation(clip=2), nn.BinarySigmoid())
+    for text in ("BinaryDense(3 -> 4, linear, scale='channel', gradient='exact', clip=None)",
+                 "BinaryActivation(clip=2)", "BinarySigmoid()"):
+        assert text in repr(net)
+    net.initialize()
+    net.summary(mx.nd.ones((2, 3)))
+    assert "BinaryDense-1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [
+    dict(scale="row"), dict(clip=-1), dict(clip=0), dict(clip=float("nan")), dict(clip="1"),
+    dict(units=0), dict(units=2.5), dict(in_units=-1), dict(gradient="foo"),
+    dict(scale=None, gradient="xnor"), dict(dtype="float16"), dict(dtype="int8")])
+def test_wrong_arguments_are_refused(wrong):
+    with pytest.raises(ValueError, match="got"):
+        nn.BinaryDense(**{"units": 3, **wrong})
+
+
+def test_wrong_clip_of_an_activation():
+    with pytest.raises(ValueError, match="above 0 or None, got -1"):
+        nn.BinaryActivation(clip=-1)
+
+
+def test_wrong_inputs(rng, implementation):
+    net = nn.BinaryDense(4, in_units=3)
+    net.initialize()
+    for hybridize in (False, True):
+        net.hybridize(hybridize)
+        with pytest.raises((mx.base.MXNetError, ValueError)):
+            net(data(rng, 2, 5)).wait_to_read()
+    with pytest.raises((mx.base.MXNetError, ValueError)):
+        mx.nd.zeros((0, 3))  # MXNet has no empty batch to give to a layer
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_gradients_add_up(rng, implementation, hybridize):
+    """The extension interface overwrites where grad_req="add" asks to add; the layer makes up for it."""
+    layer = nn.BinaryDense(4, in_units=3, gradient="exact")
+    layer.initialize(mx.init.Normal(1))
+    x, d = data(rng, 5, 3), data(rng, 5, 4)
+    run(layer, x, d)
+    once = layer.weight.grad().asnumpy()
+    layer.collect_params().setattr("grad_req", "add")
+    layer.hybridize(hybridize)
+    for _ in range(3):
+        run(layer, x, d)
+    np.testing.assert_allclose(layer.weight.grad().asnumpy(), 3 * once, rtol=1e-6)
+
+
+def test_adding_up_after_a_graph_was_traced_is_refused(rng):
+    layer = nn.BinaryDense(4, in_units=3)
+    layer.initialize()
+    layer.hybridize()
+    layer(data(rng, 2, 3))
+    with pytest.raises(ValueError, match="hybridize"):
+        layer.weight.grad_req = "add"
+    layer.hybridize(False)
+    layer.weight.grad_req = "add"
+    assert layer.weight.grad_req == "add"
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_a_layer_used_many_times(rng, implementation, hybridize):
+    """MXNet adds more than eight gradients up in place unless told not to; see _compat."""
+    class Repeat(mx.gluon.HybridBlock):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+
+        def hybrid_forward(self, F, x):
+            return sum((self.layer(x * i) for i in range(2, 13)), self.layer(x))
+    layer = nn.BinaryDense(4, in_units=3, use_bias=False)
+    layer.initialize(mx.init.Normal(1))
+    x, d = data(rng, 5, 3), data(rng, 5, 4)
+    run(layer, x, d)
+    once = layer.weight.grad().asnumpy()
+    net = Repeat(layer)
+    net.hybridize(hybridize)
+    run(net, x, d)
+    np.testing.assert_allclose(layer.weight.grad().asnumpy(), sum(range(1, 13)) * once, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["layer", "channel"])
+def test_zero_weights_get_no_gradient(implementation, scale):
+    for gradient in ops.GRADIENTS:
+        layer = nn.BinaryDense(2, in_units=3, scale=scale, gradient=gradient)
+        layer.initialize(mx.init.Zero())
+        _, dx = run(layer, mx.nd.ones((4, 3)), mx.nd.ones((4, 2)))
+        assert not layer.weight.grad().asnumpy().any() and not dx.any()
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("clip", [1.0, 0.25, None])
+def test_binary_activation(rng, implementation, dtype, clip, hybridize):
+    layer = nn.BinaryActivation(clip=clip)
+    layer.hybridize(hybridize)
+    x = rng.standard_normal((9, 65)).astype(dtype)
+    x.flat[:8] = 0.0, -0.0, 1.0, -1.0, 0.25, -0.25, np.inf, -np.inf
+    d = rng.standard_normal(x.shape).astype(dtype)
+    y, dx = run(layer, mx.nd.array(x, dtype=dtype), mx.nd.array(d, dtype=dtype))
+    np.testing.assert_array_equal(y, binary.sign(x))
+    np.testing.assert_array_equal(dx, binary.sign_backward(d, x, clip))
+
+
+def test_nan_counts_as_plus_one(implementation):
+    x = mx.nd.array([np.nan, -1.0])
+    np.testing.assert_array_equal(nn.BinaryActivation()(x).asnumpy(), [1, -1])
+    np.testing.assert_array_equal(nn.BinarySigmoid()(x).asnumpy(), [1, 0])
+    signs, alpha = ops.sign_scale(mx.nd, x, implementation=implementation)
+    assert np.isnan(alpha.asnumpy()).all()
+    if implementation == "native":
+        np.testing.assert_array_equal(signs.asnumpy(), [1, -1])
+
+
+def test_product_over_binary_inputs_is_exact(rng, implementation):
+    """y is alpha times an integer, rounded once, to the bit."""
+    layer = nn.BinaryDense(65, in_units=1000, use_bias=False, scale="channel")
+    layer.initialize(mx.init.Normal(1))
+    x = np.where(rng.random((33, 1000)) < 0.5, -1, 1).astype(np.float32)
+    w = layer.weight.data()
+    signs, alpha = ops.sign_scale(mx.nd, w, "channel", implementation=implementation)
+    dots = (x @ binary.sign(w.asnumpy()).T).astype(np.float32)
+    np.testing.assert_array_equal(layer(mx.nd.array(x)).asnumpy(), alpha.asnumpy() * dots)
+
+
+@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+def test_native_is_the_same_for_any_number_of_threads(tmp_path):
+    code = """
+import sys, numpy as np
+from gluon_bnn import ops
+from gluon_bnn._compat import mx
+w = mx.nd.array(np.random.default_rng(0).standard_normal((3, 70001)))
+found = []
+for scale in ("layer", "channel"):
+    for gradient in ("xnor", "exact"):
+        with ops.use("native"):
+            kind = ops.implementation()
+        w.attach_grad()
+        with mx.autograd.record():
+            signs, alpha = ops.sign_scale(mx.nd, w, scale, gradient, implementation=kind)
+        mx.autograd.backward([signs, alpha], [w * 3, alpha])
+        found += [alpha.asnumpy(), w.grad.asnumpy()]
+np.savez(sys.argv[1], *found)
+"""
+    results = []
+    for threads in ("1", "2", "3", "4"):
+        path = str(tmp_path / f"{threads}.npz")
+        subprocess.run([sys.executable, "-c", code, path], check=True,
+                       env={**os.environ, "OMP_NUM_THREADS": threads})
+        with np.load(path) as arrays:
+            results.append([arrays[name].tobytes() for name in arrays.files])
+    assert all(result == results[0] for result in results)
+
+
+def test_choice_of_implementation(monkeypatch):
+    monkeypatch.setenv("GLUON_BNN_OPS", "composed")
+    assert ops.implementation() == "composed"
+    monkeypatch.setenv("GLUON_BNN_OPS", "fast")
+    with pytest.raises(ValueError, match="auto, native, composed, got 'fast'"):
+        ops.implementation()
+    with pytest.raises(ValueError, match="got 'gpu'"):
+        with ops.use("gpu"):
+            pass
+
+
+def test_shared_weights_and_own_parameters(rng):
+    first = nn.BinaryDense(4, in_units=3)
+    second = nn.BinaryDense(4, in_units=3, params=first.params)
+    first.initialize()
+    x = data(rng, 2, 3)
+    np.testing.assert_array_equal(first(x).asnumpy(), second(x).asnumpy())
+
+
+class TestCheckNet:
+    def net(self):
+        net = mx.gluon.nn.HybridSequential()
+        net.add(nn.BinaryDense(9, in_units=12, activation="relu"), mx.gluon.nn.BatchNorm(in_channels=9),
+                nn.BinaryActivation(), nn.BinaryDense(3, in_units=9, flatten=False))
+        net.initialize(mx.init.Normal(1))
+        return net
+
+    @pytest.mark.parametrize("hybridize", [False, True])
+    def test_good_net(self, rng, hybridize):
+        net, x = self.net(), data(rng, 5, 12)
+        net.hybridize(hybridize)
+        with mx.autograd.record():
+            y = net(x)
+        y.backward()
+        before = {p.name: (p.data().asnumpy(), p.grad().asnumpy())
+                  for p in net.collect_params().values() if p.grad_req != "null"}
+        table = gluon_bnn.check_net(net, x)
+        assert table.ok and len(table) == 3 and "BinaryDense" in str(table)
+        assert all(b._active == hybridize for b in net._children.values())
+        for p in net.collect_params().values():
+            if p.name in before:
+                np.testing.assert_array_equal(p.data().asnumpy(), before[p.name][0])
+                np.testing.assert_array_equal(p.grad().asnumpy(), before[p.name][1])
+
+    def test_finds_a_wrong_layer(self, rng):
+        class Wrong(nn.BinaryDense):
+            def hybrid_forward(self, F, x, weight, bias=None):
+                return super().hybrid_forward(F, x, weight * 1.001, bias)
+        net = Wrong(3, in_units=12)
+        net.initialize()
+        assert not gluon_bnn.check_net(net, data(rng, 5, 12)).ok
+
+    def test_net_without_binary_layers(self, rng):
+        net = mx.gluon.nn.Dense(3)
+        net.initialize()
+        with pytest.raises(ValueError, match="no BinaryDense"):
+            gluon_bnn.check_net(net, data(rng, 5, 12))
