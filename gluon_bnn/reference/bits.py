@@ -79,10 +79,10 @@ def popcount(x):
 
 def xnor_dense(input_bits, weight_bits, units, in_units):
     """The exact integer products of signs: int32 (rows, units), each K - 2 popcount(a xor b)."""
-    words = -(-in_units // WORD)
+    blocks, words = -(-units // LANES), -(-in_units // WORD)
+    if input_bits.shape[1:] != (words,) or weight_bits.shape != (blocks, words, LANES):
+        raise ValueError(f"bits of {in_units} inputs to {units} units must be (rows, {words}) and "
+                         f"{(blocks, words, LANES)}, got {input_bits.shape} and {weight_bits.shape}")
     rows = np.ascontiguousarray(weight_bits.transpose(0, 2, 1)).reshape(-1, words)[:units]
-    if input_bits.ndim != 2 or input_bits.shape[1] != words or len(rows) != units:
-        raise ValueError(f"expected {words} words an input row and {units} units, "
-                         f"got {input_bits.shape} and {weight_bits.shape}")
     dots = [in_units - 2 * popcount(row ^ rows).sum(axis=1, dtype=np.int32) for row in input_bits]
     return np.array(dots, np.int32).reshape(len(input_bits), units)

@@ -1,0 +1,217 @@
+"""What the two notebook scripts share: the full-batch run in NumPy and in Gluon, record and picture."""
+import argparse
+import os
+import sys
+import time
+
+import numpy as np
+
+import gluon_bnn
+from gluon_bnn.reference import binary, notebook
+from record import save_figure, write_record
+
+# The losses that the notebook's own output shows; its seed was not recorded.
+RECORDED = [
+    10.864425421043748, 10.217508834486656, 9.62265561508035, 9.430731911468166, 9.421496707046531,
+    8.82202434865556, 8.450189027497188, 8.001155364761852, 7.867413572632432, 7.362482122536241,
+    7.357904459091113, 7.156522088259499, 6.893528333088547, 6.504667295983222, 6.501438330690913,
+    6.4036233203365995, 6.412673175043907, 6.396620285737429, 6.307524135955853, 6.156097147056302,
+    5.834342843988371, 5.673409952134881, 5.647192175945023, 5.5132415178341585, 5.5093894779666535,
+    5.5209349851354235, 5.447772656561441, 5.381147785981573, 5.401137316252896, 5.3817608989869266,
+    5.2210104776675195, 5.205435073451499]
+
+
+class NumpyEngine:
+    """The notebook's cell: forward, backward, `W -= lr * dW`, with the reference functions."""
+
+    def __init__(self, x, y, weights, lr, is_binary, gradient):
+        self.x, self.y, self.lr = x, y, lr
+        self.weights = [w.copy() for w in weights]
+        self.affine = notebook.b_affine if is_binary else notebook.affine
+        self.affine_ = notebook.b_affine_ if is_binary else notebook.affine_
+        self.gradient = gradient
+
+    def backward(self, d, x, w):
+        if self.gradient in (None, "notebook"):
+            return self.affine_(d, x, w)
+        g = x.T.dot(d)
+        return {"x": d.dot(notebook.b(w).T),
+                "w": binary.sign_scale_backward(g, w, "layer", self.gradient)}
+
+    def step(self):
+        """The loss before the step, after which the weights have taken it."""
+        w1, w2 = self.weights
+        o1 = self.affine(self.x, w1)
+        o2 = notebook.sigmoid(o1)
+        self.outputs = self.affine(o2, w2)
+        loss = notebook.softmax_ce(self.outputs, self.y)
+        second = self.backward(notebook.softmax_ce_(self.outputs, self.y), o2, w2)
+        first = self.backward(notebook.sigmoid_(second["x"], o1), self.x, w1)
+        w1 -= self.lr * first["w"]
+        w2 -= self.lr * second["w"]
+        return float(loss)
+
+
+class GluonEngine:
+    """The same step as a hybridized Gluon net in float64; Gluon's weights are (units, in_units)."""
+
+    def __init__(self, x, y, weights, lr, is_binary, gradient):
+        from gluon_bnn._compat import mx
+        self.mx = mx
+        self.x, self.y = mx.nd.array(x, dtype="float64"), mx.nd.array(y, dtype="float64")
+        options = dict(use_bias=False, dtype="float64")
+        if is_binary:
+            layer, options = gluon_bnn.nn.BinaryDense, dict(options, scale="layer", gradient=gradient)
+        else:
+            layer = mx.gluon.nn.Dense
+        self.net = mx.gluon.nn.HybridSequential()
+        self.net.add(layer(weights[0].shape[1], in_units=weights[0].shape[0], **options),
+                     mx.gluon.nn.Activation("sigmoid"),
+                     layer(weights[1].shape[1], in_units=weights[1].shape[0], **options))
+        self.net.initialize()
+        for i, w in zip((0, 2), weights):
+            self.net[i].weight.set_data(mx.nd.array(w.T, dtype="float64"))
+        self.net.hybridize(static_alloc=True, static_shape=True)
+        self.loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+        self.trainer = mx.gluon.Trainer(self.net.collect_params(), "sgd", {"learning_rate": lr},
+                                        kvstore=None)
+
+    @property
+    def weights(self):
+        return [self.net[i].weight.data().asnumpy().T for i in (0, 2)]
+
+    def step(self):
+        with self.mx.autograd.record():
+            outputs = self.net(self.x)
+            loss = self.loss(outputs, self.y).mean()
+        loss.backward()
+        self.trainer.step(1)  # the loss is a mean already
+        self.outputs = outputs.asnumpy()
+        return float(loss.asscalar())
+
+
+def positive(kind):
+    """An argparse type: a number of this kind above zero."""
+    def parse(text):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        return value
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def parse_args(description, is_binary, lr):
+    parser = argparse.ArgumentParser(description=description.split("\n\n")[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = parser.add_argument
+    add("--engine", choices=("numpy", "gluon", "both"), default="both",
+        help="both: from the same weights, printing how far apart they are at each step")
+    if is_binary:
+        add("--gradient", choices=("notebook", "xnor", "exact", "ste"), default="notebook",
+            help="rule for the gradient through the sign")
+    add("--lr", type=positive(float), default=lr, help="step: W -= lr * dW")
+    add("--iterations", type=positive(int), default=100, help="full-batch steps")
+    add("--seed", type=int, default=0, help="of the weights, W ~ N(0, 1)")
+    add("--seeds", type=positive(int), default=1, help="runs, with --seed, --seed + 1, ...")
+    add("--dataset", default="digits", help="digits (embedded), mnist, or a directory with IDX files")
+    add("--data-dir", help="where data sets are looked for first")
+    add("--save-dir", help="for the record and the picture; default: runs/notebook_(b)nn")
+    args = parser.parse_args()
+    if args.seed < 0:
+        parser.error(f"--seed must be 0 or above, got {args.seed}")
+    args.gradient = args.gradient if is_binary else None
+    args.save_dir = args.save_dir or os.path.join("runs", "notebook_bnn" if is_binary else "notebook_nn")
+    return args
+
+
+def run(x, y, seed, args, is_binary):
+    """One seed: {"losses", "train_accuracy"}, and with both engines their largest differences."""
+    generator = np.random.RandomState(seed)
+    weights = [generator.randn(784, 100), generator.randn(100, 10)]
+    kinds = {"numpy": [NumpyEngine], "gluon": [GluonEngine], "both": [NumpyEngine, GluonEngine]}
+    engines = [kind(x, y, weights, args.lr, is_binary, args.gradient) for kind in kinds[args.engine]]
+    losses, apart = [], []
+    for i in range(args.iterations):
+        values = [engine.step() for engine in engines]
+        losses.append(values[0])
+        line = f"loss at {i} : {values[0]}"
+        if len(engines) == 2:
+            pairs = zip(engines[0].weights, engines[1].weights)
+            apart.append([abs(values[0] - values[1]), max(float(abs(a - b).max()) for a, b in pairs)])
+            line += f"   Gluon is off by {apart[-1][0]:.1e}, its weights by {apart[-1][1]:.1e}"
+        print(line)
+    predictions = engines[0].outputs.argmax(axis=1)
+    accuracy = float((predictions == y).mean())
+    print(f"predictions {predictions[:10]}\nlabels      {y[:10]}\n{accuracy:.1%} of the training set right")
+    result = {"seed": seed, "losses": [round(v, 6) for v in losses],
+              "train_accuracy": round(accuracy, 4)}
+    if apart:
+        result["largest_difference"] = dict(zip(("loss", "weights"), np.max(apart, axis=0).tolist()))
+    return result
+
+
+def band(runs):
+    """How the notebook's recorded losses lie to the lowest and highest of ours at each iteration."""
+    ours = np.array([r["losses"] for r in runs])[:, :len(RECORDED)]
+    theirs = np.array(RECORDED)[:ours.shape[1]]
+    inside = (ours.min(axis=0) <= theirs) & (theirs <= ours.max(axis=0))
+    # The start depends on the draw of W; the fall from it is what the formulas determine.
+    ours_fall, their_fall = ours / ours[:, :1], theirs / theirs[0]
+    fall_inside = (ours_fall.min(axis=0) <= their_fall) & (their_fall <= ours_fall.max(axis=0))
+    return {"inside": inside.tolist(), "all_inside": bool(inside.all()),
+            "relative_to_start_inside": fall_inside.tolist(),
+            "all_relative_to_start_inside": bool(fall_inside.all())}
+
+
+def picture(runs, path, is_binary, title):
+    """Our losses, one thin line a seed with their band, and those that the notebook recorded."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("no picture: pip install matplotlib draws it")
+        return
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    figure, axes = plt.subplots(figsize=(7, 4))
+    ours = np.array([r["losses"] for r in runs])
+    steps = np.arange(ours.shape[1])
+    axes.fill_between(steps, ours.min(axis=0), ours.max(axis=0), alpha=0.2, color="tab:blue",
+                      label=f"ours, all of {len(runs)} seeds")
+    axes.plot(steps, ours.T, color="tab:blue", linewidth=0.5)
+    axes.plot(steps, np.median(ours, axis=0), color="tab:blue", label="ours, median")
+    if is_binary:
+        axes.plot(RECORDED[:len(steps)], color="tab:red", label="recorded in the notebook")
+    axes.set(xlabel="full-batch step", ylabel="loss", title=title, ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, path)
+
+
+def main(description, is_binary, lr):
+    args = parse_args(description, is_binary, lr)
+    began = time.perf_counter()
+    try:
+        data = gluon_bnn.data.load(args.dataset, root=args.data_dir)
+    except (OSError, ValueError) as error:
+        sys.exit(f"{os.path.basename(sys.argv[0])}: {error}")
+    x = data["train_data"].reshape(-1, 784).astype(np.float64)
+    y = data["train_label"].astype(int)
+    runs = []
+    for seed in range(args.seed, args.seed + args.seeds):
+        print(f"seed {seed}, {len(x)} images of {args.dataset}")
+        runs.append(run(x, y, seed, args, is_binary))
+    name = "notebook_bnn" if is_binary else "notebook_nn"
+    content = {"dataset": args.dataset, "engine": args.engine, "gradient": args.gradient, "lr": args.lr,
+               "iterations": args.iterations}
+    if is_binary and args.gradient == "notebook" and args.dataset == "mnist":
+        content["recorded_losses_in_our_band"] = band(runs)
+        print("recorded losses inside our band at "
+              f"{sum(content['recorded_losses_in_our_band']['inside'])} of "
+              f"{len(content['recorded_losses_in_our_band']['inside'])} steps")
+    write_record(os.path.join(args.save_dir, name + ".json"), **content, runs=runs,
+                 seconds=round(time.perf_counter() - began, 1))
+    title = f"{name.replace('_', ' ')}: {args.dataset}" + (f", {args.gradient}" if is_binary else "")
+    compare = is_binary and args.dataset == "mnist" and args.gradient == "notebook"
+    picture(runs, os.path.join(args.save_dir, name + ".png"), compare, f"{title}, step {args.lr:g}")
+    print(f"written to {args.save_dir}")
