@@ -138,6 +138,7 @@ def main():
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--width", type=int, default=1024, help="units of each hidden layer")
     parser.add_argument("--rounds", type=int, default=60, help="timed rounds; medians are reported")
+    parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_training"))
     args = parser.parse_args()
     if args.width < 1 or args.rounds < 1:
@@ -156,7 +157,8 @@ def main():
              "BinaryDense, no bias": gluon_step(nn.BinaryDense, args.width, use_bias=False),
              "BinaryDense, exact": gluon_step(nn.BinaryDense, args.width, gradient="exact"),
              "BinaryDense, composed": composed,
-             **torch_steps(args.width, int(os.environ["OMP_NUM_THREADS"]))}
+             **({} if args.no_torch else
+                torch_steps(args.width, int(os.environ["OMP_NUM_THREADS"])))}
     step = medians(steps, args.rounds)
     net = "-".join(map(str, [INPUTS] + [args.width] * HIDDEN_LAYERS + [CLASSES]))
     show(f"one training step, {net}, batch {BATCH}, Adam", step, "plain Dense")

@@ -5,6 +5,7 @@ own operators; `available()` says so and `problem()` says why.
 """
 import ctypes
 import os
+import struct
 import threading
 
 ABI = 1  # the number that gluon_bnn_abi() must return
@@ -24,12 +25,27 @@ def path():
     return None
 
 
+def _is_whole(name):
+    """False for an ELF file that ends too early: mapping one kills the process instead of failing."""
+    with open(name, "rb") as file:
+        header = file.read(64)
+    if header[:5] != b"\x7fELF\x02":
+        return len(header) == 64  # not 64-bit ELF: whatever it is, the loader checks it
+    if len(header) < 64:
+        return False
+    offset, entry_size, entries = (struct.unpack_from("<Q", header, 40)[0],
+                                   *struct.unpack_from("<HH", header, 58))
+    return offset + entry_size * entries <= os.path.getsize(name)
+
+
 def _open():
     """(ctypes library, None), or (None, why not)."""
     found = path()
     if found is None:
         return None, f"the native library was not built; {ADVICE}"
     try:
+        if not _is_whole(found):
+            raise OSError(f"{found} is cut off")
         library = ctypes.CDLL(found)
         abi = library.gluon_bnn_abi()
     except (OSError, AttributeError) as error:

@@ -1,0 +1,103 @@
+"""The experiment scripts at tiny settings, as a user runs them."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
+TINY = ["--epochs", "2", "--batch-size", "300"]
+
+
+def run(script, *arguments, cwd):
+    return subprocess.run([sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd,
+                          capture_output=True, text=True)
+
+
+def record(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+@pytest.mark.parametrize("script", ["notebook_nn.py", "notebook_bnn.py"])
+def test_notebook(tmp_path, script):
+    done = run(script, "--iterations", "3", "--seeds", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "loss at 2 : " in done.stdout and "predictions [" in done.stdout
+    name = script[:-3]
+    found = record(tmp_path / "runs" / name / f"{name}.json")
+    assert len(found["runs"]) == 2 and len(found["runs"][0]["losses"]) == 3
+    for seed in found["runs"]:  # 1e-14 and 1e-15 seen over 100 steps
+        assert seed["largest_difference"]["loss"] < 1e-12
+        assert seed["largest_difference"]["weights"] < 1e-12
+    assert (tmp_path / "runs" / name / f"{name}.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("gradient", ["xnor", "exact", "ste"])
+def test_notebook_rules_agree(tmp_path, gradient):
+    done = run("notebook_bnn.py", "--iterations", "3", "--gradient", gradient, "--lr", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = record(tmp_path / "runs" / "notebook_bnn" / "notebook_bnn.json")
+    assert found["runs"][0]["largest_difference"]["weights"] < 1e-12
+
+
+@pytest.mark.parametrize("activation, scale", [("relu", "channel"), ("binary", "layer"),
+                                               ("binary_sigmoid", "none")])
+def test_train_mnist(tmp_path, activation, scale):
+    done = run("train_mnist.py", *TINY, "--activation", activation, "--scale", scale, "--shift", "1",
+               cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    directory = tmp_path / "runs" / f"digits-{activation}"
+    found = record(directory / "record.json")
+    assert found["bits"] == 79400 and found["cross_check"]["ok"]
+    assert found["export_same_predictions"] == 360
+    for picture in ("curves.png", "confusion.png", "filters.png"):
+        assert (directory / picture).stat().st_size > 5000
+
+
+def test_train_mnist_interrupted_and_resumed(tmp_path):
+    arguments = ["--epochs", "40", "--save-dir"]
+    assert run("train_mnist.py", *arguments, "whole", cwd=tmp_path).returncode == 0
+    process = subprocess.Popen([sys.executable, os.path.join(EXPERIMENTS, "train_mnist.py"), *arguments,
+                                "cut"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "cut" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and "--resume" in errors and "Traceback" not in errors
+    done = run("train_mnist.py", *arguments, "cut", "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole, cut = (record(tmp_path / name / "record.json") for name in ("whole", "cut"))
+    for key in ("curve", "best_epoch", "validation_error", "test_error", "cross_check"):
+        assert whole[key] == cut[key]
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--dataset", "cifar"], "'digits', 'mnist'"), (["--batch-size", "5000"], "at most the 1198"),
+    (["--scale", "none", "--gradient", "xnor"], "gradient='ste'"), (["--epochs", "0"], "above 0"),
+    (["--lr", "nan"], "above 0"), (["--seed", "-1"], "0 or above")])
+def test_train_mnist_refuses(tmp_path, arguments, message):
+    done = run("train_mnist.py", *arguments, cwd=tmp_path)
+    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_bench_training(tmp_path):
+    done = run("bench_training.py", "--width", "64", "--rounds", "2", "--no-torch", cwd=tmp_path)
+    if "was not built" in done.stderr:
+        pytest.skip("the benchmark needs the native library")
+    assert done.returncode == 0, done.stderr
+    found = record(tmp_path / "runs" / "bench_training" / "bench_training.json")
+    assert found["step"]["BinaryDense"] > 0 and found["sign_scale"]["composed"] > 0
+
+
+@pytest.mark.parametrize("script", ["train_mnist.py", "notebook_nn.py", "notebook_bnn.py",
+                                    "bench_training.py"])
+def test_help(tmp_path, script):
+    done = run(script, "--help", cwd=tmp_path)
+    assert done.returncode == 0 and "--save-dir" in done.stdout
