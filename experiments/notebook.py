@@ -116,6 +116,7 @@ def parse_args(description, is_binary, lr):
     add("--seeds", type=positive(int), default=1, help="runs, with --seed, --seed + 1, ...")
     add("--dataset", default="digits", help="digits (embedded), mnist, or a directory with IDX files")
     add("--data-dir", help="where data sets are looked for first")
+    add("--images", type=positive(int), help="use the first so many training images; default: all")
     add("--save-dir", help="for the record and the picture; default: runs/notebook_(b)nn")
     args = parser.parse_args()
     if args.seed < 0:
@@ -195,14 +196,14 @@ def main(description, is_binary, lr):
         data = gluon_bnn.data.load(args.dataset, root=args.data_dir)
     except (OSError, ValueError) as error:
         sys.exit(f"{os.path.basename(sys.argv[0])}: {error}")
-    x = data["train_data"].reshape(-1, 784).astype(np.float64)
-    y = data["train_label"].astype(int)
+    x = data["train_data"][:args.images].reshape(-1, 784).astype(np.float64)
+    y = data["train_label"][:args.images].astype(int)
     runs = []
     for seed in range(args.seed, args.seed + args.seeds):
         print(f"seed {seed}, {len(x)} images of {args.dataset}")
         runs.append(run(x, y, seed, args, is_binary))
     name = "notebook_bnn" if is_binary else "notebook_nn"
-    content = {"dataset": args.dataset, "engine": args.engine, "gradient": args.gradient, "lr": args.lr,
+    content = {"dataset": args.dataset, "images": len(x), "engine": args.engine, "gradient": args.gradient, "lr": args.lr,
                "iterations": args.iterations}
     if is_binary and args.gradient == "notebook" and args.dataset == "mnist":
         content["recorded_losses_in_our_band"] = band(runs)
