@@ -1,7 +1,7 @@
 """gluon_bnn.data: what get_mnist is given, what is refused, and where it is looked for.
 
 Small sets of random images stand in for MNIST, with the table of its counts and SHA-256 replaced;
-a server on 127.0.0.1 stands in for its mirrors. The real MNIST is tested where GLUON_BNN_DATA has it.
+a server on 127.0.0.1 stands in for its mirrors. The real MNIST is tested if GLUON_BNN_DATA has it.
 """
 import gzip
 import hashlib
@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -34,7 +35,7 @@ def isolated(monkeypatch, tmp_path):
     monkeypatch.delenv("GLUON_BNN_DATA", raising=False)
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet_home"))
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(data, "MIRRORS", ("http://127.0.0.1:9/first/", "http://127.0.0.1:9/second/"))
+    monkeypatch.setattr(data, "MIRRORS", ("http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/"))
 
 
 def idx_images(images):
@@ -129,7 +130,7 @@ def test_words_mean_sets_and_paths_mean_directories(tmp_path, contents, monkeypa
     assert is_set(data.load(pathlib.Path("digits")), contents)
 
 
-@pytest.mark.parametrize("name", ["mnst", "", "no/such/place", "Digits", "nul\0", pathlib.Path("no")])
+@pytest.mark.parametrize("name", ["mnst", "", "no/place", "Digits", "nul\0", pathlib.Path("no")])
 def test_unknown_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"'digits', 'mnist' or an existing directory.*none of"):
@@ -148,11 +149,12 @@ def test_a_directory_has_no_root(tmp_path, contents):
         data.load(tmp_path / "own", tmp_path)
 
 
-# Damage. Each function gets the directory of a good set and the contents of its files, and breaks it.
+# Damage. Each function gets the directory of a good set and the contents of its files.
 
 def put(file, content):
     """Damage of the content, in a sound gzip file."""
-    return lambda directory, contents: (directory / file).write_bytes(gzip.compress(content(contents)))
+    return lambda directory, contents: (directory / file).write_bytes(
+        gzip.compress(content(contents)))
 
 
 def raw(file, change):
@@ -168,6 +170,7 @@ def header(file, fields, *values):
 
 
 def flip(blob, at):
+    at %= len(blob)
     return blob[:at] + bytes([blob[at] ^ 0x10]) + blob[at + 1:]
 
 
@@ -188,52 +191,86 @@ def swap(one, other):
 
 
 NOT_GZIP = "not a whole gzip file"
-DAMAGE = {
-    "empty file": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b""), "ends inside its header"),
-    "empty content": (TRAIN_IMAGES, put(TRAIN_IMAGES, lambda c: b""), "ends inside its header"),
-    "half a header": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:10]), "after 10 bytes"),
-    "not compressed": (TEST_LABELS, raw(TEST_LABELS, gzip.decompress), NOT_GZIP),
-    "a web page": (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b"<html>not found</html>"), NOT_GZIP),
-    "half of it": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[:len(b) // 2]), NOT_GZIP),
-    "last byte lost": (TEST_LABELS, raw(TEST_LABELS, lambda b: b[:-1]), NOT_GZIP),
-    "no trailer": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[:-8]), NOT_GZIP),
-    "checksum altered": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: flip(b, -8)), NOT_GZIP),
-    "length altered": (TEST_IMAGES, raw(TEST_IMAGES, lambda b: flip(b, -4)), NOT_GZIP),
-    "method altered": (TEST_IMAGES, raw(TEST_IMAGES, lambda b: flip(b, 2)), NOT_GZIP),
-    "a bit flipped": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: flip(b, len(b) // 2)), NOT_GZIP),
-    "garbage after it": (TEST_IMAGES, raw(TEST_IMAGES, lambda b: b + b"garbage"), NOT_GZIP),
-    "a second member": (TEST_LABELS, raw(TEST_LABELS, lambda b: b + gzip.compress(b"\1")), "more than"),
-    "zeros without end": (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_LABELS] + bytes(1 << 24)),
-                          "more than the 20 labels"),
-    "labels as images": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_LABELS]), "starts with 2049"),
-    "images as labels": (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_IMAGES]),
-                         "starts with 2051, a file of labels with 2049"),
-    "swapped": (TRAIN_IMAGES, swap(TRAIN_IMAGES, TRAIN_LABELS), "2049|inside its header"),
-    "another magic number": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">I", 2052), "starts with 2052"),
-    "little endian": (TRAIN_IMAGES, header(TRAIN_IMAGES, "<IIII", 2051, 20, 28, 28), "starts with"),
-    "27 rows": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">IIII", 2051, 20, 27, 28), "27 x 28"),
-    "transposed size": (TEST_IMAGES, header(TEST_IMAGES, ">IIII", 2051, 10, 14, 56), "14 x 56"),
-    "one image too few": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:-784]),
-                          "announces 10 images but holds only 9"),
-    "half an image lost": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:-392]),
-                           "holds only 9"),
-    "one image too many": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES] + bytes(784)),
-                           "more than the 10 images"),
-    "one label too few": (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS][:-1]), "only 9"),
-    "one label too many": (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS] + b"\0"), "more than"),
-    "no items": (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: struct.pack(">II", 2049, 0)), "announces 0"),
-    "4 billion images": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">II", 2051, 2**32 - 1), "4294967295"),
-    "label 10": (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_LABELS][:-1] + b"\x0a"), "label 10"),
-    "label 200": (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS][:8] + b"\xc8"
-                                   + c[TEST_LABELS][9:]), "label 200"),
-    "labels of another set": (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TEST_LABELS]),
-                              "20 images in .* but 10 labels"),
-    "images of another set": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TRAIN_IMAGES]),
-                              "20 images in .* but 10 labels"),
-    "a directory": (TEST_LABELS, instead(TEST_LABELS, pathlib.Path.mkdir), "not a regular file"),
-    "a dangling link": (TRAIN_IMAGES, instead(TRAIN_IMAGES, lambda p: p.symlink_to("nowhere")),
-                        "not a regular file"),
-    "a pipe": (TRAIN_IMAGES, instead(TRAIN_IMAGES, lambda p: os.mkfifo(p)), "not a regular file"),
+DAMAGE = {  # kind: (the file to be named, what is done, the message)
+    "empty file":
+        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b""), "ends inside its header"),
+    "empty content":
+        (TRAIN_IMAGES, put(TRAIN_IMAGES, lambda c: b""), "ends inside its header"),
+    "half a header":
+        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:10]), "after 10 bytes"),
+    "not compressed":
+        (TEST_LABELS, raw(TEST_LABELS, gzip.decompress), NOT_GZIP),
+    "a web page":
+        (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b"<html>not found</html>"), NOT_GZIP),
+    "half of it":
+        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[:len(b) // 2]), NOT_GZIP),
+    "last byte lost":
+        (TEST_LABELS, raw(TEST_LABELS, lambda b: b[:-1]), NOT_GZIP),
+    "no trailer":
+        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[:-8]), NOT_GZIP),
+    "checksum altered":
+        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: flip(b, -8)), NOT_GZIP),
+    "length altered":
+        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: flip(b, -4)), NOT_GZIP),
+    "method altered":
+        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: flip(b, 2)), NOT_GZIP),
+    "a bit flipped":
+        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: flip(b, len(b) // 2)), NOT_GZIP),
+    "no deflate stream":
+        (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b[:10] + b"\xff" * 9 + b[19:]), NOT_GZIP),
+    "garbage after it":
+        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: b + b"garbage"), NOT_GZIP),
+    "a second member":
+        (TEST_LABELS, raw(TEST_LABELS, lambda b: b + gzip.compress(b"\1")), "more than the 10"),
+    "zeros without end":
+        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_LABELS] + bytes(1 << 24)),
+         "more than the 20 labels"),
+    "labels as images":
+        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_LABELS]), "starts with 2049"),
+    "images as labels":
+        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_IMAGES]),
+         "starts with 2051, a file of labels with 2049"),
+    "swapped":
+        (TRAIN_IMAGES, swap(TRAIN_IMAGES, TRAIN_LABELS), "starts with 2049"),
+    "another magic number":
+        (TRAIN_IMAGES, header(TRAIN_IMAGES, ">I", 2052), "starts with 2052"),
+    "little endian":
+        (TRAIN_IMAGES, header(TRAIN_IMAGES, "<IIII", 2051, 20, 28, 28), "starts with 50855936"),
+    "27 rows":
+        (TRAIN_IMAGES, header(TRAIN_IMAGES, ">IIII", 2051, 20, 27, 28), "27 x 28"),
+    "another shape":
+        (TEST_IMAGES, header(TEST_IMAGES, ">IIII", 2051, 10, 14, 56), "14 x 56"),
+    "one image too few":
+        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:-784]),
+         "announces 10 images but holds only 9"),
+    "half an image lost":
+        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:-392]), "holds only 9"),
+    "one image too many":
+        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES] + bytes(784)),
+         "more than the 10 images"),
+    "one label too few":
+        (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS][:-1]), "holds only 9"),
+    "one label too many":
+        (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS] + b"\0"), "more than the 10"),
+    "no items":
+        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: struct.pack(">II", 2049, 0)), "announces 0"),
+    "4 billion images":
+        (TRAIN_IMAGES, header(TRAIN_IMAGES, ">II", 2051, 2**32 - 1), "allowed are 1 to"),
+    "label 10":
+        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_LABELS][:-1] + b"\x0a"), "label 10"),
+    "label 200":
+        (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS][:-1] + b"\xc8"), "label 200"),
+    "labels of another set":
+        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TEST_LABELS]), "20 images in .* 10 labels"),
+    "images of another set":
+        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TRAIN_IMAGES]), "20 images in .* 10 labels"),
+    "a directory":
+        (TEST_LABELS, instead(TEST_LABELS, os.mkdir), "not a regular file"),
+    "a dangling link":
+        (TRAIN_IMAGES, instead(TRAIN_IMAGES, lambda path: path.symlink_to("nowhere")),
+         "not a regular file"),
+    "a pipe":
+        (TRAIN_IMAGES, instead(TRAIN_IMAGES, lambda path: os.mkfifo(path)), "not a regular file"),
 }
 
 
@@ -458,7 +495,7 @@ BAD_MIRRORS = {
     "truncated, no length": lambda blob: chunked(blob[:len(blob) // 2]),
     "empty": lambda blob: b"",
     "a web page": lambda blob: b"<html>please log in</html>",
-    "altered": lambda blob: gzip.compress(gzip.decompress(blob)[:-1] + b"\7"),
+    "altered": lambda blob: gzip.compress(flip(gzip.decompress(blob), -1)),
     "another file": lambda blob: gzip.compress(idx_labels(np.zeros(3, np.uint8))),
     "too long": lambda blob: chunked(blob + bytes(1 << 20)),
 }
@@ -467,10 +504,9 @@ BAD_MIRRORS = {
 @pytest.mark.parametrize("kind", BAD_MIRRORS)
 def test_second_mirror_when_the_first_is_bad(kind, tmp_path, checkout, mnist, server, monkeypatch):
     monkeypatch.setattr(data, "LARGEST_DOWNLOAD", 1 << 19)
-    last = mnist[TRAIN_IMAGES][-1]
-    assert last != 7, "choose another byte for 'altered'"
     serve(server, "second", mnist)
-    server.files[f"/first/{TRAIN_IMAGES}"] = BAD_MIRRORS[kind](server.files[f"/second/{TRAIN_IMAGES}"])
+    good = server.files[f"/second/{TRAIN_IMAGES}"]
+    server.files[f"/first/{TRAIN_IMAGES}"] = BAD_MIRRORS[kind](good)
     assert is_set(data.load("mnist", tmp_path), mnist)
     assert server.asked[:2] == [f"/first/{TRAIN_IMAGES}", f"/second/{TRAIN_IMAGES}"]
     assert set(snapshot(tmp_path / "mnist")) == set(data.FILES)
@@ -512,8 +548,11 @@ def test_damage_is_not_downloaded_over(tmp_path, checkout, mnist, server):
 def test_several_downloads_at_once(tmp_path, checkout, mnist, server):
     serve(server, "first", mnist)
     right = []
-    threads = [threading.Thread(target=lambda: right.append(is_set(data.load("mnist", tmp_path), mnist)))
-               for _ in range(4)]
+
+    def work():
+        right.append(is_set(data.load("mnist", tmp_path), mnist))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -561,12 +600,13 @@ def test_other_downloads_go_their_way(tmp_path, contents, monkeypatch):
     """While a thread loads, other threads and other files reach MXNet's own download."""
     write(tmp_path / "own", contents)
     asked, answers = [], []
-    monkeypatch.setattr(mx.test_utils, "download", lambda *args, **kwargs: asked.append((args, kwargs)))
+    monkeypatch.setattr(mx.test_utils, "download", lambda *args, **kw: asked.append((args, kw)))
 
     def get_mnist():
         answers.append(mx.test_utils.download(f"http://somewhere/{TRAIN_LABELS}"))
         mx.test_utils.download("http://somewhere/else.gz", dirname="x")
-        other = threading.Thread(target=mx.test_utils.download, args=(f"http://other/{TRAIN_LABELS}",))
+        other = threading.Thread(
+            target=lambda: mx.test_utils.download(f"http://other/{TRAIN_LABELS}"))
         other.start()
         other.join()
 
@@ -577,11 +617,20 @@ def test_other_downloads_go_their_way(tmp_path, contents, monkeypatch):
                      ((f"http://other/{TRAIN_LABELS}",), {})]
 
 
-def test_threads_load_their_own_sets(tmp_path, rng):
+def test_threads_load_their_own_sets(tmp_path, rng, monkeypatch):
     sets = {write(tmp_path / str(i), contents): contents
             for i, contents in enumerate(small_set(rng, 200) for _ in range(4))}
-    download, right = mx.test_utils.download, []
-    start = threading.Barrier(len(sets))
+    download, real, right = mx.test_utils.download, mx.test_utils.get_mnist, []
+    start, alone = threading.Barrier(len(sets)), threading.Lock()
+
+    def get_mnist():
+        # One at a time: overlapping loads would restore each other's download.
+        assert alone.acquire(blocking=False)
+        time.sleep(0.005)
+        alone.release()
+        return real()
+
+    monkeypatch.setattr(mx.test_utils, "get_mnist", get_mnist)
 
     def work(directory, contents):
         start.wait()
@@ -598,8 +647,8 @@ def test_threads_load_their_own_sets(tmp_path, rng):
 
 
 def test_import_needs_no_mxnet():
-    subprocess.run([sys.executable, "-c", "import sys, gluon_bnn.data; assert 'mxnet' not in sys.modules"],
-                   check=True, cwd=DIGITS.parent.parent)
+    code = "import sys, gluon_bnn.data; assert 'mxnet' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=DIGITS.parent.parent)
 
 
 # The embedded digits
@@ -614,14 +663,14 @@ def test_digits():
     classes = [np.bincount(digits[part], minlength=10) for part in ("train_label", "test_label")]
     assert (sum(classes) == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]).all()
     assert (np.abs(classes[1] - sum(classes) / 5) < 1).all()  # stratified
-    # Shuffled: no two neighbours are in class order more often than chance has it.
+    # Shuffled: neighbours share their class about as often as chance has it, one time in ten.
     assert np.mean(np.diff(digits["train_label"]) == 0) < 0.15
     images = np.concatenate([digits["train_data"], digits["test_data"]])
     assert len(np.unique(images.reshape(1797, -1), axis=0)) == 1797  # none in both parts
 
 
 def test_digits_can_be_told_apart():
-    """The class of the nearest training image is right far more often than chance: labels fit images."""
+    """Labels fit images: the nearest training image nearly always has the right class."""
     digits = data.load("digits")
     train, test = (digits[part].reshape(-1, 784) for part in ("train_data", "test_data"))
     distance = (train ** 2).sum(1) - 2 * test @ train.T
