@@ -179,8 +179,8 @@ def picture(runs, path, is_binary, title):
     steps = np.arange(ours.shape[1])
     axes.fill_between(steps, ours.min(axis=0), ours.max(axis=0), alpha=0.2, color="tab:blue",
                       label=f"ours, all of {len(runs)} seeds")
-    axes.plot(steps, ours.T, color="tab:blue", linewidth=0.5)
-    axes.plot(steps, np.median(ours, axis=0), color="tab:blue", label="ours, median")
+    axes.plot(steps, ours.T, color="tab:blue", linewidth=0.5, alpha=0.3)
+    axes.plot(steps, np.median(ours, axis=0), color="black", label="ours, median")
     if is_binary:
         axes.plot(RECORDED[:len(steps)], color="tab:red", label="recorded in the notebook")
     axes.set(xlabel="full-batch step", ylabel="loss", title=title, ylim=(0, None))
