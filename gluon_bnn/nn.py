@@ -93,12 +93,9 @@ class BinaryDense(mx.gluon.nn.Dense):
         # The product runs over +-1 and the scale multiplies its result: over binary inputs the product
         # is then an exact integer, and the 1-bit form equal to it.
         y = F.FullyConnected(x, signs, no_bias=True, num_hidden=self._units, flatten=self._flatten)
-        if self._scale is not None:
-            if self._gradient != "exact":
-                alpha = F.BlockGrad(alpha)  # no other rule has a gradient through alpha
-            y = F.broadcast_mul(y, alpha)
-        if bias is not None:
-            y = F.broadcast_add(y, bias)
+        y = ops.scale_bias(F, y, None if self._scale is None else alpha, bias,
+                           alpha_gradient=self._gradient == "exact",
+                           implementation=self._implementation)
         return y if self.act is None else self.act(y)
 
     def hybridize(self, active=True, **kwargs):

@@ -1,4 +1,4 @@
-"""sign_scale and sign as functions of F (mx.nd or mx.sym), each in two implementations.
+"""sign_scale, scale_bias and sign as functions of F (mx.nd or mx.sym), each in two implementations.
 
 - *native*: the operators of our library, one pass over memory each way;
 - *composed*: MXNet's own operators only, for any device and any machine, only slower.
@@ -138,6 +138,22 @@ def _composed_sign_scale(F, w, scale, gradient, clip):
 
 def _signs(F, x):
     return 1 - 2 * (x < 0)
+
+
+def scale_bias(F, dot, alpha, bias=None, *, alpha_gradient, implementation):
+    """alpha * dot + bias over the last axis, rounded after the product and after the sum.
+
+    dot (..., units); alpha (1,) or (units,), or None for no scale; bias (units,) or None. alpha gets a
+    gradient only with `alpha_gradient`: no rule but "exact" has one.
+    """
+    if implementation == "native" and alpha is not None:
+        # identity: an extension operator cannot add to the gradient of a parameter, MXNet's own can
+        inputs = (dot, alpha) if bias is None else (dot, alpha, F.identity(bias))
+        return F.gluon_bnn_scale_bias(*inputs, no_bias=str(bias is None),
+                                      alpha_gradient=str(alpha_gradient))
+    if alpha is not None:
+        dot = F.broadcast_mul(dot, alpha if alpha_gradient else F.BlockGrad(alpha))
+    return dot if bias is None else F.broadcast_add(dot, bias)
 
 
 def sign(F, x, clip=1.0, *, implementation):

@@ -281,6 +281,14 @@ for scale in ("layer", "channel"):
             signs, alpha = ops.sign_scale(mx.nd, w, scale, gradient, implementation=kind)
         mx.autograd.backward([signs, alpha], [w * 3, alpha])
         found += [alpha.asnumpy(), w.grad.asnumpy()]
+    dot, bias = mx.nd.array(w.asnumpy()[:, :66000].reshape(300, 660)), w[0, :660]
+    alpha = mx.nd.array([2.5]) if scale == "layer" else bias + 1
+    for array in (dot, alpha, bias):
+        array.attach_grad()
+    with mx.autograd.record():
+        y = ops.scale_bias(mx.nd, dot, alpha, bias, alpha_gradient=True, implementation=kind)
+    y.backward(dot * 3)
+    found += [y.asnumpy(), dot.grad.asnumpy(), alpha.grad.asnumpy(), bias.grad.asnumpy()]
 np.savez(sys.argv[1], *found)
 """
     results = []

@@ -8,7 +8,7 @@ import os
 import struct
 import threading
 
-ABI = 1  # the number that gluon_bnn_abi() must return
+ABI = 2  # the number that gluon_bnn_abi() must return
 ADVICE = ("install a C++ compiler (Debian: apt-get install g++) and install gluon_bnn again "
           "(pip install --force-reinstall --no-deps .)")
 

@@ -6,7 +6,7 @@
 #endif
 
 // Raised when an operator or a function changes meaning; library.py refuses any other number.
-GLUON_BNN_API int gluon_bnn_abi() { return 1; }
+GLUON_BNN_API int gluon_bnn_abi() { return 2; }
 
 // The instruction set that the kernels run on: so far, the baseline of the platform.
 GLUON_BNN_API const char* gluon_bnn_instruction_set() {

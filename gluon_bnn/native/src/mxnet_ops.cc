@@ -1,12 +1,15 @@
 // The operators as MXNet sees them: attributes, shapes, types and errors. No arithmetic here.
 //
 //   gluon_bnn_sign_scale(weight, [hint], scale=, gradient=, clip=, [hint=]) -> signs, alpha
+//   gluon_bnn_scale_bias(dot, alpha, [bias], no_bias=, alpha_gradient=)    -> alpha * dot + bias
 //   gluon_bnn_sign(data, clip=)                                            -> signs
 //
 // An extension's infer_shape cannot answer "unknown yet". So while a layer does not know its in_units,
 // it passes a slice of its input as `hint`, and the shape of the weight is set from that.
 #include <cstdlib>
 #include <limits>
+#include <mutex>
+#include <sstream>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -33,7 +36,11 @@ std::string get(const Attributes& attributes, const char* key, const char* missi
 
 template <typename... Parts>
 MXReturnValue fail(const Parts&... parts) {
-  auto& message = MX_ERROR_MSG;
+  // MXNet prints every message that was ever added, so the one there is is written anew.
+  static std::mutex mutex;
+  static std::stringstream& message = MX_ERROR_MSG;
+  const std::lock_guard<std::mutex> lock(mutex);
+  message.str("");
   (message << ... << parts);
   return MX_FAIL;
 }
@@ -184,6 +191,71 @@ MXReturnValue sign_scale_backward(const Attributes& attributes, std::vector<MXTe
   });
 }
 
+MXReturnValue scale_bias_parse(const Attributes& attributes, int* inputs, int* outputs) {
+  for (const char* key : {"no_bias", "alpha_gradient"}) {
+    const std::string value = get(attributes, key, "False");
+    if (value != "True" && value != "False") {
+      return fail(key, " must be True or False, got ", value);
+    }
+  }
+  *inputs = get(attributes, "no_bias", "False") == "True" ? 2 : 3;
+  *outputs = 1;
+  return MX_SUCCESS;
+}
+
+MXReturnValue scale_bias_type(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
+  for (int dtype : *in) {
+    if (dtype != -1 && (!is_float(dtype) || dtype != (*in)[0])) {
+      return fail("scale_bias takes float32 or float64, all alike, got MXNet type numbers ",
+                  (*in)[0], " and ", dtype);
+    }
+  }
+  (*out)[0] = (*in)[0];
+  return MX_SUCCESS;
+}
+
+MXReturnValue scale_bias_shape(const Attributes&, std::vector<Shape>* in, std::vector<Shape>* out) {
+  const Shape& dot = (*in)[0];
+  const Shape& alpha = (*in)[1];
+  if (dot.empty()) return fail("scale_bias takes products with at least one axis, got none");
+  if (alpha.size() != 1 || (alpha[0] != 1 && alpha[0] != dot.back())) {
+    return fail("alpha must hold 1 number or one of each of ", dot.back(), " units, got ",
+                alpha.empty() ? 0 : alpha[0]);
+  }
+  if (in->size() == 3 && ((*in)[2].size() != 1 || (*in)[2][0] != dot.back())) {
+    return fail("bias must hold one number of each of ", dot.back(), " units, got ",
+                (*in)[2].empty() ? 0 : (*in)[2][0]);
+  }
+  (*out)[0] = dot;
+  return MX_SUCCESS;
+}
+
+MXReturnValue scale_bias_forward(const Attributes&, std::vector<MXTensor>* in,
+                                 std::vector<MXTensor>* out, const OpResource&) {
+  MXTensor &dot = (*in)[0], &alpha = (*in)[1], &y = (*out)[0];
+  const int64_t units = dot.shape.back();
+  return by_type(dot, [&](auto zero) {
+    using T = decltype(zero);
+    gluon_bnn::scale_bias<T>(dot.data<T>(), alpha.data<T>(), alpha.size() > 1,
+                             in->size() == 3 ? (*in)[2].data<T>() : nullptr, dot.size() / units,
+                             units, y.data<T>());
+  });
+}
+
+// Inputs: dy, then the forward inputs, then y.
+MXReturnValue scale_bias_backward(const Attributes& attributes, std::vector<MXTensor>* in,
+                                  std::vector<MXTensor>* out, const OpResource&) {
+  MXTensor &dy = (*in)[0], &dot = (*in)[1], &alpha = (*in)[2];
+  const int64_t units = dot.shape.back();
+  return by_type(dot, [&](auto zero) {
+    using T = decltype(zero);
+    gluon_bnn::scale_bias_backward<T>(
+        dy.data<T>(), dot.data<T>(), alpha.data<T>(), alpha.size() > 1,
+        get(attributes, "alpha_gradient", "False") == "True", dot.size() / units, units,
+        (*out)[0].data<T>(), (*out)[1].data<T>(), out->size() == 3 ? (*out)[2].data<T>() : nullptr);
+  });
+}
+
 MXReturnValue sign_parse(const Attributes& attributes, int* inputs, int* outputs) {
   double clip;
   *inputs = *outputs = 1;
@@ -234,6 +306,13 @@ REGISTER_OP(gluon_bnn_sign_scale)
     .setParseAttrs(sign_scale_parse)
     .setInferType(sign_scale_type)
     .setInferShape(sign_scale_shape);
+
+REGISTER_OP(gluon_bnn_scale_bias)
+    .setForward(scale_bias_forward, "cpu")
+    .setBackward(scale_bias_backward, "cpu")
+    .setParseAttrs(scale_bias_parse)
+    .setInferType(scale_bias_type)
+    .setInferShape(scale_bias_shape);
 
 REGISTER_OP(gluon_bnn_sign)
     .setForward(sign_forward, "cpu")

@@ -1,4 +1,4 @@
-// sign_scale and sign for the baseline of the platform; the loops are plain enough to be vectorised.
+// sign_scale, scale_bias and sign for the baseline of the platform; the loops are plain enough to be vectorised.
 // All of them are bound by memory, so a wider instruction set would buy nothing.
 #include "training.h"
 
@@ -136,10 +136,72 @@ void sign_backward(bool masked, T clip, const T* dy, const T* x, int64_t size, T
   });
 }
 
+template <typename T>
+void scale_bias(const T* dot, const T* alpha, bool per_unit, const T* bias, int64_t rows,
+                int64_t units, T* y) {
+#pragma omp parallel for schedule(static) if (rows * units >= kParallel)
+  for (int64_t row = 0; row < rows; ++row) {
+    const T* from = dot + row * units;
+    T* to = y + row * units;
+    if (per_unit) {
+      for (int64_t unit = 0; unit < units; ++unit) to[unit] = alpha[unit] * from[unit];
+    } else {
+      const T scale = alpha[0];
+      for (int64_t unit = 0; unit < units; ++unit) to[unit] = scale * from[unit];
+    }
+    if (bias != nullptr) {
+      for (int64_t unit = 0; unit < units; ++unit) to[unit] += bias[unit];
+    }
+  }
+}
+
+// Columns are independent, so threads take blocks of columns and every sum runs down its column.
+template <typename T>
+void scale_bias_backward(const T* dy, const T* dot, const T* alpha, bool per_unit, bool wants_dalpha,
+                         int64_t rows, int64_t units, T* ddot, T* dalpha, T* dbias) {
+  constexpr int64_t kColumns = 64;
+  const int64_t blocks = (units + kColumns - 1) / kColumns;
+  std::vector<double> products(units);
+#pragma omp parallel for schedule(static) if (rows * units >= kParallel)
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t begin = block * kColumns;
+    const int64_t width = std::min(kColumns, units - begin);
+    double sums[kColumns] = {}, weighted[kColumns] = {};
+    T scales[kColumns];
+    for (int64_t i = 0; i < width; ++i) scales[i] = alpha[per_unit ? begin + i : 0];
+    for (int64_t row = 0; row < rows; ++row) {
+      const T* d = dy + row * units + begin;
+      const T* x = dot + row * units + begin;
+      T* to = ddot + row * units + begin;
+      for (int64_t i = 0; i < width; ++i) {
+        to[i] = scales[i] * d[i];
+        sums[i] += d[i];
+      }
+      if (wants_dalpha) {
+        for (int64_t i = 0; i < width; ++i) weighted[i] += static_cast<double>(d[i]) * x[i];
+      }
+    }
+    for (int64_t i = 0; i < width; ++i) {
+      if (dbias != nullptr) dbias[begin + i] = static_cast<T>(sums[i]);
+      products[begin + i] = weighted[i];
+    }
+  }
+  if (per_unit) {
+    for (int64_t unit = 0; unit < units; ++unit) dalpha[unit] = static_cast<T>(products[unit]);
+  } else {
+    double sum = 0;
+    for (double product : products) sum += product;
+    dalpha[0] = static_cast<T>(sum);
+  }
+}
+
 #define GLUON_BNN_INSTANTIATE(T)                                                                \
   template void sign_scale<T>(const T*, int64_t, int64_t, bool, T*, T*);                        \
   template void sign_scale_backward<T>(Gradient, T, const T*, const T*, const T*, const T*,     \
                                        int64_t, int64_t, T*);                                   \
+  template void scale_bias<T>(const T*, const T*, bool, const T*, int64_t, int64_t, T*);         \
+  template void scale_bias_backward<T>(const T*, const T*, const T*, bool, bool, int64_t,       \
+                                       int64_t, T*, T*, T*);                                    \
   template void sign<T>(const T*, int64_t, T*);                                                 \
   template void sign_backward<T>(bool, T, const T*, const T*, int64_t, T*);
 GLUON_BNN_INSTANTIATE(float)

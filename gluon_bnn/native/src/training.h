@@ -1,4 +1,4 @@
-// The arithmetic of the training operators: sign_scale and sign, forward and backward.
+// The arithmetic of the training operators: sign_scale, scale_bias and sign, forward and backward.
 // Knows nothing of MXNet; the formulas are those of gluon_bnn/reference/binary.py.
 //
 // Every function gives the same bits for any number of threads: sums go over fixed blocks, and the
@@ -29,6 +29,18 @@ void sign(const T* x, int64_t size, T* y);
 // dx[i] = |x[i]| <= clip ? dy[i] : 0; without `masked`, dx = dy also where x is NaN.
 template <typename T>
 void sign_backward(bool masked, T clip, const T* dy, const T* x, int64_t size, T* dx);
+
+// y = alpha * dot + bias, rounded after each: dot and y are (rows, units), bias holds `units` or is null.
+// alpha holds `units`, or 1 without `per_unit`.
+template <typename T>
+void scale_bias(const T* dot, const T* alpha, bool per_unit, const T* bias, int64_t rows,
+                int64_t units, T* y);
+
+// ddot = alpha * dy, dbias = column sums of dy (where not null), dalpha = sums of dy * dot (where
+// `wants_dalpha`, else zeros).
+template <typename T>
+void scale_bias_backward(const T* dy, const T* dot, const T* alpha, bool per_unit, bool wants_dalpha,
+                         int64_t rows, int64_t units, T* ddot, T* dalpha, T* dbias);
 
 }  // namespace gluon_bnn
 
