@@ -122,6 +122,6 @@ setup(
         "tqdm",
         "setuptools",  # MXNet imports distutils, which Python 3.12 no longer has
     ],
-    extras_require={"experiments": EXPERIMENTS, "test": ["pytest"] + EXPERIMENTS},
+    extras_require={"experiments": EXPERIMENTS, "test": ["pytest", "wheel"] + EXPERIMENTS},
     zip_safe=False,
 )

@@ -1,0 +1,42 @@
+"""The README's figures are those of the committed records."""
+import json
+import os
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def record(name):
+    with open(os.path.join(ROOT, "experiments", "results", name + ".json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def readme():
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        return file.read()
+
+
+def test_accuracies():
+    for name in ("mnist_relu", "mnist_binary"):
+        line, = (line for line in readme().splitlines() if f"[{name}.json]" in line)
+        assert f"| {1 - record(name)['test_error']:.2%} |" in line
+
+
+def test_step_times():
+    found = record("bench_training")
+    for name, value in found["step"].items():
+        assert f"| {name} | {value:.1f} ms | {found['step_ratio'][name]:.2f} |" in readme()
+
+
+def test_notebook_claims():
+    ten, many = record("notebook_bnn"), record("notebook_bnn_250_draws")
+    assert len(ten["runs"]) >= 10 and len(many["runs"]) == 250
+    assert not any(ten["recorded_losses_in_our_band"]["inside"])
+    assert many["recorded_losses_in_our_band"]["all_inside"]
+    both = record("notebook_bnn_xnor")["runs"][0]
+    assert both["largest_difference"]["loss"] < 3e-15 and round(both["train_accuracy"], 2) == 0.51
+
+
+def test_pictures_and_links_are_there():
+    import re
+    for target in re.findall(r"\]\(([^)#]+)\)", readme()):
+        assert target.startswith("http") or os.path.exists(os.path.join(ROOT, target)), target
