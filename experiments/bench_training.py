@@ -17,6 +17,8 @@ import numpy as np
 import gluon_bnn
 from gluon_bnn import ops, reference
 from gluon_bnn._compat import mx
+
+from arguments import HelpFormatter, positive
 from record import write_record
 
 BATCH, INPUTS, CLASSES, HIDDEN_LAYERS = 100, 784, 10, 3
@@ -135,14 +137,12 @@ def show(title, table, base):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--width", type=int, default=1024, help="units of each hidden layer")
-    parser.add_argument("--rounds", type=int, default=60, help="timed rounds; medians are reported")
+                                     formatter_class=HelpFormatter)
+    parser.add_argument("--width", type=positive(int), default=1024, help="units of each hidden layer")
+    parser.add_argument("--rounds", type=positive(int), default=60, help="timed rounds; medians are reported")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_training"))
     args = parser.parse_args()
-    if args.width < 1 or args.rounds < 1:
-        parser.error("--width and --rounds must be at least 1")
     if not gluon_bnn.native.library.available():
         sys.exit(f"bench_training.py: {gluon_bnn.native.library.problem()}")
 

@@ -8,6 +8,8 @@ import numpy as np
 
 import gluon_bnn
 from gluon_bnn.reference import binary, notebook
+
+from arguments import HelpFormatter, positive
 from record import save_figure, write_record
 
 # The losses that the notebook's own output shows; its seed was not recorded.
@@ -90,20 +92,9 @@ class GluonEngine:
         return float(loss.asscalar())
 
 
-def positive(kind):
-    """An argparse type: a number of this kind above zero."""
-    def parse(text):
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-        return value
-    parse.__name__ = f"positive {kind.__name__}"
-    return parse
-
-
 def parse_args(description, is_binary, lr):
     parser = argparse.ArgumentParser(description=description.split("\n\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                     formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--engine", choices=("numpy", "gluon", "both"), default="both",
         help="both: from the same weights, printing how far apart they are at each step")

@@ -104,6 +104,8 @@ def fit(net, trainer, loss, batches, steps, learning_rates, validate, seed, chec
             history["error"].append(float(wrong.asscalar() / rows))
             history["validation_error"].append(validate(net))
             history["seconds"].append(time.perf_counter() - began)
+            bar.set_postfix(loss=f"{mean_loss:.4f}", accuracy=f"{1 - history['error'][-1]:.2%}",
+                            validation=f"{1 - history['validation_error'][-1]:.2%}")
             best_epoch = int(np.argmin(history["validation_error"]))
             if best_epoch == epoch:
                 state["best_epoch"], best = epoch, _values(net)
