@@ -80,8 +80,8 @@ def library():
         compile_args, link_args = ["/O2", "/std:c++17", "/openmp"], []
     else:
         # No -march: the baseline of the platform. No contraction: every build rounds alike.
-        compile_args = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-ffp-contract=off", "-fvisibility-inlines-hidden",
-                        "-Wall", "-Wno-unknown-pragmas"]
+        compile_args = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-ffp-contract=off",
+                        "-fvisibility-inlines-hidden", "-Wall", "-Wno-unknown-pragmas"]
         link_args = ["-fopenmp"]
     return Extension(LIBRARY, sources=sorted(glob.glob("gluon_bnn/native/src/*.cc")),
                      depends=sorted(glob.glob("gluon_bnn/native/src/*.h")), language="c++",

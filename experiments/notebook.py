@@ -198,9 +198,8 @@ def main(description, is_binary, lr):
                "iterations": args.iterations}
     if is_binary and args.gradient == "notebook" and args.dataset == "mnist":
         content["recorded_losses_in_our_band"] = band(runs)
-        print("recorded losses inside our band at "
-              f"{sum(content['recorded_losses_in_our_band']['inside'])} of "
-              f"{len(content['recorded_losses_in_our_band']['inside'])} steps")
+        inside = content["recorded_losses_in_our_band"]["inside"]
+        print(f"recorded losses inside our band at {sum(inside)} of {len(inside)} steps")
     write_record(os.path.join(args.save_dir, name + ".json"), **content, runs=runs,
                  seconds=round(time.perf_counter() - began, 1))
     title = f"{name.replace('_', ' ')}: {args.dataset}" + (f", {args.gradient}" if is_binary else "")
