@@ -194,8 +194,8 @@ def main(description, is_binary, lr):
         print(f"seed {seed}, {len(x)} images of {args.dataset}")
         runs.append(run(x, y, seed, args, is_binary))
     name = "notebook_bnn" if is_binary else "notebook_nn"
-    content = {"dataset": args.dataset, "images": len(x), "engine": args.engine, "gradient": args.gradient, "lr": args.lr,
-               "iterations": args.iterations}
+    content = {"dataset": args.dataset, "images": len(x), "engine": args.engine,
+               "gradient": args.gradient, "lr": args.lr, "iterations": args.iterations}
     if is_binary and args.gradient == "notebook" and args.dataset == "mnist":
         content["recorded_losses_in_our_band"] = band(runs)
         inside = content["recorded_losses_in_our_band"]["inside"]

@@ -48,7 +48,8 @@ def test_doctor_command():
 
 
 def test_doctor_without_mxnet():
-    code = "import sys; sys.modules['mxnet'] = None; from gluon_bnn.__main__ import main; sys.exit(main(['doctor']))"
+    code = ("import sys; sys.modules['mxnet'] = None; from gluon_bnn.__main__ import main; "
+            "sys.exit(main(['doctor']))")
     done = python("-c", code)
     assert done.returncode == 1 and "PROBLEM: Apache MXNet is not installed" in done.stdout
     assert "numpy" in done.stdout and "Traceback" not in done.stderr
