@@ -196,13 +196,13 @@ def main(description, is_binary, lr):
     name = "notebook_bnn" if is_binary else "notebook_nn"
     content = {"dataset": args.dataset, "images": len(x), "engine": args.engine,
                "gradient": args.gradient, "lr": args.lr, "iterations": args.iterations}
-    if is_binary and args.gradient == "notebook" and args.dataset == "mnist":
+    compare = is_binary and args.gradient == "notebook" and args.dataset == "mnist"
+    if compare and len(runs) >= 10:  # fewer make no band
         content["recorded_losses_in_our_band"] = band(runs)
         inside = content["recorded_losses_in_our_band"]["inside"]
         print(f"recorded losses inside our band at {sum(inside)} of {len(inside)} steps")
     write_record(os.path.join(args.save_dir, name + ".json"), **content, runs=runs,
                  seconds=round(time.perf_counter() - began, 1))
     title = f"{name.replace('_', ' ')}: {args.dataset}" + (f", {args.gradient}" if is_binary else "")
-    compare = is_binary and args.dataset == "mnist" and args.gradient == "notebook"
     picture(runs, os.path.join(args.save_dir, name + ".png"), compare, f"{title}, step {args.lr:g}")
     print(f"written to {args.save_dir}")
