@@ -62,7 +62,9 @@ def _replace(path, write):
 def write_record(path, argv=None, **content):
     """Write a JSON record: content, and argv, commit, versions, processor and date beside it."""
     argv = sys.argv if argv is None else argv
-    record = {"argv": [os.path.basename(argv[0])] + list(argv[1:]), **content, "commit": commit(),
+    # Where the script and its results lie on this machine is no part of the result.
+    argv = [os.path.basename(a) if os.path.isabs(a) else a for a in argv]
+    record = {"argv": argv, **content, "commit": commit(),
               "versions": versions(), "processor": processor(),
               "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")}
 
