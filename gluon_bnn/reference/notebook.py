@@ -1,9 +1,9 @@
 """The notebook's twelve functions under their own names; weights are (in, hidden).
 
 A trailing underscore marks the backward function. What the notebook left open is finished here:
-`softmax_ce` does not overflow, and `b_sigmoid`, which raised NotImplementedError, is the sigmoid rounded
-to a bit. `b_affine_` is the notebook's formula as it stands, slips included; `gluon_bnn.reference.binary`
-has the rules that learn better.
+`softmax_ce` does not overflow, and `b_sigmoid`, which raised NotImplementedError, is the sigmoid
+rounded to a bit. `b_affine_` is the notebook's formula as it stands, slips included;
+`gluon_bnn.reference.binary` has the rules that learn better.
 """
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
@@ -50,7 +50,7 @@ def l1(w):
 
 
 def b(w):
-    """l1(w) * sign(w), the binary weights; sign is +1 at zero."""
+    """l1(w) * sign(w), the binary weights; sign is -1 where w < 0, else +1 (also for 0.0 and NaN)."""
     return l1(w) * sign(w)
 
 
@@ -69,7 +69,7 @@ def b_affine_(d, x, w):
 
 
 def b_sigmoid(x):
-    """The sigmoid rounded to a bit: 0 where x < 0, else 1 (sigmoid(x) >= 1/2; NaN counts as 0)."""
+    """The sigmoid rounded to a bit: 0 where x < 0, else 1 (also for 0.0, -0.0 and NaN, as in `b`)."""
     return (1 + sign(x)) / 2
 
 
