@@ -36,6 +36,13 @@ def mxnet_directory():
 class BuildLibrary(build_ext):
     """Build a plain shared library where setuptools would build a Python module."""
 
+    def run(self):
+        # Should this build fail, the library of an earlier one must not pass for its result.
+        for root in (self.build_lib, HERE) if self.inplace else (self.build_lib,):
+            for old in glob.glob(os.path.join(root, "gluon_bnn", "native", "libgluon_bnn.*")):
+                os.remove(old)
+        super().run()
+
     def get_ext_filename(self, fullname):
         # mx.library.load takes .so (also on macOS) and .dll only.
         return os.path.join(*fullname.split(".")) + (".dll" if os.name == "nt" else ".so")
@@ -51,6 +58,15 @@ class BuildLibrary(build_ext):
 
 
 class Wheel(bdist_wheel):
+    """Tag the wheel by what was built, and build it from nothing."""
+
+    def run(self):
+        # setuptools packs whatever lies in these two, left-overs of earlier builds included.
+        shutil.rmtree(self.bdist_dir, ignore_errors=True)
+        if not self.skip_build:
+            shutil.rmtree(self.get_finalized_command("build").build_lib, ignore_errors=True)
+        super().run()
+
     def get_tag(self):
         platform = super().get_tag()[2]
         built = glob.glob(os.path.join(self.bdist_dir or "", "gluon_bnn", "native", "libgluon_bnn.*"))
@@ -101,6 +117,7 @@ def version():
 
 
 EXPERIMENTS = ["matplotlib"]
+TESTS = ["pytest", "setuptools>=68", "wheel"]  # the last two build the wheel that is tested
 
 setup(
     name="gluon-bnn",
@@ -122,6 +139,6 @@ setup(
         "tqdm",
         "setuptools",  # MXNet imports distutils, which Python 3.12 no longer has
     ],
-    extras_require={"experiments": EXPERIMENTS, "test": ["pytest", "wheel"] + EXPERIMENTS},
+    extras_require={"experiments": EXPERIMENTS, "test": TESTS + EXPERIMENTS},
     zip_safe=False,
 )
