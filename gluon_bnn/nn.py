@@ -1,4 +1,6 @@
 """Gluon blocks with binary weights and binary activations."""
+import math
+
 from . import ops
 from ._compat import mx
 
@@ -79,7 +81,7 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     def infer_shape(self, x, *args):
         """The shape of the weight from that of the input, when the layer is called by itself."""
-        width = x.shape[-1] if not self._flatten else int(x.size / x.shape[0])
+        width = x.shape[-1] if not self._flatten else math.prod(x.shape[1:])
         self.weight.shape = (self._units, width)
 
     def hybrid_forward(self, F, x, weight, bias=None):

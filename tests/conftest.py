@@ -1,8 +1,13 @@
 """Fixtures for all tests: a seeded generator, and both implementations of the operators."""
 import logging
+import os
 
 import numpy as np
 import pytest
+
+# Tests are thousands of tiny operators: threads that spin while they wait would take the cores from
+# whatever else runs on this machine. Read when OpenMP is loaded, that is with MXNet below.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from gluon_bnn import ops
 from gluon_bnn.native import library
