@@ -8,10 +8,12 @@ MXNet's own operators, only slower.
 import glob
 import importlib.util
 import os
+import platform
 import shutil
 import sys
 
 from setuptools import Extension, find_packages, setup
+from setuptools.errors import CompileError
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
@@ -19,6 +21,13 @@ try:
     from setuptools.command.bdist_wheel import bdist_wheel
 except ImportError:  # setuptools < 70.1
     from wheel.bdist_wheel import bdist_wheel
+
+# One file an instruction set, compiled for it; all others for the baseline of the platform. Which of them
+# runs is decided when the library is loaded.
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
+          "-Wno-maybe-uninitialized"]  # GCC's own headers: _mm512_undefined
+FLAGS = {"kernels_avx2.cc": ["-mavx2"], "kernels_avx512.cc": AVX512,
+         "kernels_avx512vpopcntdq.cc": AVX512 + ["-mavx512vpopcntdq", "-mavx512vnni"]}
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY = "gluon_bnn.native.libgluon_bnn"
@@ -54,7 +63,23 @@ class BuildLibrary(build_ext):
         mxnet = mxnet_directory()
         ext.include_dirs = [os.path.join(mxnet, "include")]
         ext.sources = ext.sources + [os.path.join(mxnet, "src", "lib_api.cc")]
+        if platform.machine().lower() in ("x86_64", "amd64") and os.name != "nt":
+            self.compile_for_instruction_sets(ext)
         super().build_extension(ext)
+
+    def compile_for_instruction_sets(self, ext):
+        """Compile the files of FLAGS; one whose flags the compiler does not know is left to the baseline,
+        where it is empty."""
+        for source in [s for s in ext.sources if os.path.basename(s) in FLAGS]:
+            try:
+                ext.extra_objects += self.compiler.compile(
+                    [source], output_dir=self.build_temp, include_dirs=ext.include_dirs,
+                    extra_postargs=ext.extra_compile_args + FLAGS[os.path.basename(source)],
+                    depends=ext.depends)
+            except CompileError as error:
+                self.warn(f"{source} is built without its instruction set: {error}")
+                continue
+            ext.sources.remove(source)
 
 
 class Wheel(bdist_wheel):

@@ -1,19 +1,49 @@
-"""Finds the compiled library, loads it once into MXNet, and reports what it is.
+"""Finds the compiled library, loads it once, and says and chooses on which instruction set it runs.
 
 Where the library is absent (it was installed without a C++ compiler) everything works through MXNet's
-own operators; `available()` says so and `problem()` says why.
+own operators, or for a deployed net through NumPy; `available()` says so and `problem()` says why.
 """
+import contextlib
 import ctypes
 import os
 import struct
 import threading
 
-ABI = 2  # the number that gluon_bnn_abi() must return
+from .. import _compat
+
+ABI = 3  # the number that gluon_bnn_abi() must return
 ADVICE = ("install a C++ compiler (Debian: apt-get install g++) and install gluon_bnn again "
           "(pip install --force-reinstall --no-deps .)")
 
 _lock = threading.Lock()
 _operators_loaded = False
+
+_address, _size = ctypes.c_void_p, ctypes.c_int64
+
+
+class Layer(ctypes.Structure):
+    """`gluon_bnn_layer` of src/gluon_bnn.h, field by field."""
+
+    _fields_ = ([(name, ctypes.c_int32) for name in ("kind", "source", "target", "function")]
+                + [(name, _size) for name in ("inputs", "units")]
+                + [(name, _address) for name in (
+                    "weight_bits", "weight", "alpha", "bias", "mean", "factor", "beta", "threshold", "sums",
+                    "alpha_u8", "bias_u8", "threshold_u8")])
+
+
+# Arguments of the functions of src/gluon_bnn.h that return an error code.
+_FUNCTIONS = {
+    "use": (ctypes.c_char_p,),
+    "pack_inputs": (_address, _size, _size, _address),
+    "pack_inputs_u8": (_address, _address, _size, _size, _address),
+    "pack_weights": (_address, _size, _size, _address),
+    "xnor_dense": (_address,) * 4 + (_size,) * 3 + (_address,),
+    "xnor_dense_bits": (_address,) * 3 + (_size,) * 3 + (_address,),
+    "binary_dense": (_address,) * 4 + (_size,) * 3 + (_address,),
+    "binary_dense_u8": (_address,) * 4 + (_size,) * 3 + (_address,),
+    "run": (_address, _size, _address, _size, _address),
+    "run_u8": (_address, _size, _address, ctypes.c_float, _address, _size, _address),
+}
 
 
 def path():
@@ -43,16 +73,21 @@ def _open():
     found = path()
     if found is None:
         return None, f"the native library was not built; {ADVICE}"
+    # Read when OpenMP is loaded, which may be now; a user's own setting wins.
+    os.environ.setdefault("OMP_NUM_THREADS", str(_compat.physical_cores()))
     try:
         if not _is_whole(found):
             raise OSError(f"{found} is cut off")
         library = ctypes.CDLL(found)
         abi = library.gluon_bnn_abi()
+        if abi != ABI:
+            return None, f"the native library has interface {abi}, this package needs {ABI}; {ADVICE}"
+        for name in ("instruction_set", "instruction_sets", "error"):
+            getattr(library, f"gluon_bnn_{name}").restype = ctypes.c_char_p
+        for name, arguments in _FUNCTIONS.items():
+            getattr(library, f"gluon_bnn_{name}").argtypes = arguments
     except (OSError, AttributeError) as error:
         return None, f"the native library cannot be loaded ({error}); {ADVICE}"
-    if abi != ABI:
-        return None, f"the native library has interface {abi}, this package needs {ABI}; {ADVICE}"
-    library.gluon_bnn_instruction_set.restype = ctypes.c_char_p
     return library, None
 
 
@@ -63,12 +98,20 @@ def _library():
     global _opened
     with _lock:
         if _opened is None:
-            _opened = _open()
+            opened = _open()
+            wanted = os.environ.get("GLUON_BNN_ISA")
+            if wanted and opened[0]:
+                _check(opened[0], wanted, "GLUON_BNN_ISA")
+            _opened = opened
         return _opened
 
 
 def available():
-    """True where the compiled library can be loaded."""
+    """True where the compiled library can be loaded.
+
+    Raises ValueError when the environment variable GLUON_BNN_ISA names an instruction set that this
+    machine does not have.
+    """
     return _library()[0] is not None
 
 
@@ -77,10 +120,53 @@ def problem():
     return _library()[1]
 
 
+def handle():
+    """The ctypes library, its functions declared. Raises OSError without it."""
+    library, why_not = _library()
+    if library is None:
+        raise OSError(why_not)
+    return library
+
+
 def instruction_set():
-    """The instruction set that the compiled kernels use, or None without the library."""
+    """The instruction set that the kernels run on, or None without the library.
+
+    The best one that the processor has and the operating system supports, or what GLUON_BNN_ISA or
+    `use` chose.
+    """
     library = _library()[0]
     return library.gluon_bnn_instruction_set().decode() if library else None
+
+
+def instruction_sets():
+    """All that this machine has, from the slowest, "serial", to the fastest; none without the library."""
+    library = _library()[0]
+    return _names(library) if library else ()
+
+
+def _names(library):
+    return tuple(library.gluon_bnn_instruction_sets().decode().split())
+
+
+def _check(library, name, source):
+    if name not in _names(library):
+        raise ValueError(f"{source} must be one of {', '.join(_names(library))} on this machine, got {name!r}")
+
+
+@contextlib.contextmanager
+def use(name):
+    """Inside this context all kernels, in every thread, run on the instruction set `name`.
+
+    Raises ValueError for one that this machine does not have, OSError without the library.
+    """
+    library = handle()
+    _check(library, name, "use()")
+    before = library.gluon_bnn_instruction_set()
+    library.gluon_bnn_use(name.encode())
+    try:
+        yield
+    finally:
+        library.gluon_bnn_use(before)
 
 
 def load_operators():

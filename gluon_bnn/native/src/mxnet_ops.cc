@@ -1,4 +1,4 @@
-// The operators as MXNet sees them: attributes, shapes, types and errors. No arithmetic here.
+// The operators for training as MXNet sees them: attributes, shapes, types and errors. No arithmetic here.
 //
 //   gluon_bnn_sign_scale(weight, [hint], scale=, gradient=, clip=, [hint=]) -> signs, alpha
 //   gluon_bnn_scale_bias(dot, alpha, [bias], no_bias=, alpha_gradient=)    -> alpha * dot + bias
@@ -7,43 +7,13 @@
 // An extension's infer_shape cannot answer "unknown yet". So while a layer does not know its in_units,
 // it passes a slice of its input as `hint`, and the shape of the weight is set from that.
 #include <cstdlib>
-#include <limits>
-#include <mutex>
-#include <sstream>
-#include <string>
-#include <unordered_map>
-#include <vector>
 
-#include "mxnet/lib_api.h"
+#include "mxnet_side.h"
 #include "training.h"
 
 namespace {
 
-using mxnet::ext::MX_FAIL;
-using mxnet::ext::MX_SUCCESS;
-using mxnet::ext::MXReturnValue;
-using mxnet::ext::MXTensor;
-using mxnet::ext::OpResource;
-using Attributes = std::unordered_map<std::string, std::string>;
-using Shape = std::vector<unsigned int>;
-
-constexpr unsigned int kUnknown = std::numeric_limits<unsigned int>::max();
-
-std::string get(const Attributes& attributes, const char* key, const char* missing) {
-  const auto found = attributes.find(key);
-  return found == attributes.end() ? missing : found->second;
-}
-
-template <typename... Parts>
-MXReturnValue fail(const Parts&... parts) {
-  // MXNet prints every message that was ever added, so the one there is is written anew.
-  static std::mutex mutex;
-  static std::stringstream& message = MX_ERROR_MSG;
-  const std::lock_guard<std::mutex> lock(mutex);
-  message.str("");
-  (message << ... << parts);
-  return MX_FAIL;
-}
+using namespace gluon_bnn::mxnet_side;
 
 bool is_float(int dtype) {
   return dtype == mxnet::ext::kFloat32 || dtype == mxnet::ext::kFloat64;

@@ -1,0 +1,153 @@
+// The C interface: every argument is checked here, before any kernel sees it.
+#include "gluon_bnn.h"
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "error.h"
+#include "functions.h"
+#include "products.h"
+
+namespace gluon_bnn {
+namespace {
+
+thread_local char message[512] = "no call has failed yet";
+
+// Rows, units and inputs below these bounds have products that fit into int64 with room to spare.
+constexpr int64_t kMostRows = INT64_C(1) << 31;
+constexpr int64_t kMostUnits = INT64_C(1) << 30;
+
+int check_size(const char* name, int64_t size, int64_t most) {
+  if (size >= 1 && size <= most) return GLUON_BNN_OK;
+  return fail("%s must be from 1 to %lld, got %lld", name, static_cast<long long>(most),
+              static_cast<long long>(size));
+}
+
+int check_sizes(int64_t rows, int64_t units, int64_t inputs, int64_t most_inputs = GLUON_BNN_MOST_INPUTS) {
+  int error = check_size("rows", rows, kMostRows);
+  if (error == GLUON_BNN_OK) error = check_size("units", units, kMostUnits);
+  return error != GLUON_BNN_OK ? error : check_size("inputs", inputs, most_inputs);
+}
+
+struct Named {
+  const char* name;
+  const void* pointer;
+};
+
+int check_pointers(std::initializer_list<Named> pointers) {
+  for (const Named& each : pointers) {
+    if (each.pointer == nullptr) return fail("%s must not be null", each.name);
+  }
+  return GLUON_BNN_OK;
+}
+
+const uint32_t* words(const int32_t* bits) { return reinterpret_cast<const uint32_t*>(bits); }
+uint32_t* words(int32_t* bits) { return reinterpret_cast<uint32_t*>(bits); }
+
+}  // namespace
+
+int fail(const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(message, sizeof(message), format, arguments);
+  va_end(arguments);
+  return GLUON_BNN_BAD_ARGUMENT;
+}
+
+}  // namespace gluon_bnn
+
+using gluon_bnn::Affine;
+using gluon_bnn::check_pointers;
+using gluon_bnn::check_size;
+using gluon_bnn::check_sizes;
+using gluon_bnn::words;
+
+#define GLUON_BNN_RETURN_IF_BAD(check)                    \
+  do {                                                    \
+    const int error = (check);                            \
+    if (error != GLUON_BNN_OK) return error;              \
+  } while (false)
+
+extern "C" {
+
+const char* gluon_bnn_error(void) { return gluon_bnn::message; }
+
+int gluon_bnn_pack_inputs(const float* x, int64_t rows, int64_t inputs, int32_t* bits) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, 1, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers({{"x", x}, {"bits", bits}}));
+  gluon_bnn::pack_inputs(x, rows, inputs, words(bits));
+  return GLUON_BNN_OK;
+}
+
+int gluon_bnn_pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs,
+                             int32_t* bits) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, 1, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers({{"x", x}, {"threshold", threshold}, {"bits", bits}}));
+  gluon_bnn::pack_inputs_u8(x, threshold, rows, inputs, words(bits));
+  return GLUON_BNN_OK;
+}
+
+int gluon_bnn_pack_weights(const float* w, int64_t units, int64_t inputs, int32_t* weight_bits) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(1, units, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers({{"w", w}, {"weight_bits", weight_bits}}));
+  const int64_t count = gluon_bnn::ceil_div(inputs, gluon_bnn::kWord);
+  const std::unique_ptr<uint32_t[]> row(new (std::nothrow) uint32_t[count]);
+  if (row == nullptr) {
+    gluon_bnn::fail("there is no memory for %lld words", static_cast<long long>(count));
+    return GLUON_BNN_NO_MEMORY;
+  }
+  constexpr int64_t kBlock = gluon_bnn::kBlock;
+  const int64_t blocks = gluon_bnn::ceil_div(units, kBlock);
+  std::memset(weight_bits, 0, sizeof(int32_t) * blocks * count * kBlock);
+  for (int64_t unit = 0; unit < units; ++unit) {
+    gluon_bnn::kernels().pack(w + unit * inputs, inputs, row.get());
+    uint32_t* to = words(weight_bits) + unit / kBlock * count * kBlock + unit % kBlock;
+    for (int64_t word = 0; word < count; ++word) to[word * kBlock] = row[word];
+  }
+  return GLUON_BNN_OK;
+}
+
+int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits, const float* alpha, const float* bias,
+                         int64_t rows, int64_t units, int64_t inputs, float* y) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers(
+      {{"bits", bits}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
+  const Affine affine = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
+  gluon_bnn::xnor_dense(words(bits), words(weight_bits), affine, rows, units, inputs, y);
+  return GLUON_BNN_OK;
+}
+
+int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits, const int32_t* threshold,
+                              int64_t rows, int64_t units, int64_t inputs, int32_t* y) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers(
+      {{"bits", bits}, {"weight_bits", weight_bits}, {"threshold", threshold}, {"y", y}}));
+  gluon_bnn::xnor_dense_bits(words(bits), words(weight_bits), threshold, rows, units, inputs, words(y));
+  return GLUON_BNN_OK;
+}
+
+int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits, const float* alpha, const float* bias,
+                           int64_t rows, int64_t units, int64_t inputs, float* y) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
+  GLUON_BNN_RETURN_IF_BAD(
+      check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
+  const Affine affine = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
+  gluon_bnn::binary_dense(x, words(weight_bits), affine, rows, units, inputs, y, nullptr);
+  return GLUON_BNN_OK;
+}
+
+int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, const float* alpha,
+                              const float* bias, int64_t rows, int64_t units, int64_t inputs, float* y) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs, GLUON_BNN_MOST_INPUTS_U8));
+  GLUON_BNN_RETURN_IF_BAD(
+      check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
+  const Affine affine = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
+  gluon_bnn::binary_dense_u8(x, words(weight_bits), affine, rows, units, inputs, y, nullptr);
+  return GLUON_BNN_OK;
+}
+
+}  // extern "C"

@@ -1,0 +1,151 @@
+/* The C interface of the 1-bit kernels: plain C, for the Python runtime and for any other program.
+ *
+ * Bits. bit = 1 where a number is below zero, so 0.0, -0.0 and NaN are 0, that is +1; tail bits are 0.
+ * The product of K signs is then dot = K - 2 * popcount(a xor b), an exact int32, with no mask.
+ *   inputs   (rows, words) row-major, words = ceil(inputs / 32): bit t of word w is input 32 w + t.
+ *   weights  (ceil(units / 16), words, 16): word [b, w, l] holds unit 16 b + l, inputs 32 w .. 32 w + 31;
+ *            units past the last are 0.
+ *
+ * Arithmetic. Products are rounded, then sums: no fused multiply-add. Every instruction set, number of
+ * rows and number of threads gives the same bits. Where inputs are floats they are added in one order:
+ * groups of four, ((+-x0 +- x1) + (+-x2 +- x3)), from the first group to the last.
+ *
+ * Errors. Every function returns 0, or one of the codes below; gluon_bnn_error() then says what was
+ * allowed and what arrived. Nothing is written in that case. Pointers must be valid for the sizes given;
+ * those alone cannot be checked. All functions but gluon_bnn_use may be called from several threads at
+ * once. Large work is shared among OpenMP's threads (OMP_NUM_THREADS), small work is not.
+ */
+#ifndef GLUON_BNN_H_
+#define GLUON_BNN_H_
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define GLUON_BNN_EXPORT __declspec(dllexport)
+#else
+#define GLUON_BNN_EXPORT __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+  GLUON_BNN_OK = 0,
+  GLUON_BNN_BAD_ARGUMENT = 1, /* a null pointer, or a number that is not allowed */
+  GLUON_BNN_NO_MEMORY = 2
+};
+
+/* Largest number of inputs: of bits, and of uint8 (255 times it must stay below 2^31). */
+#define GLUON_BNN_MOST_INPUTS (INT64_C(1) << 30)
+#define GLUON_BNN_MOST_INPUTS_U8 INT64_C(8421504)
+
+/* Raised when a function or an operator changes meaning; a caller compares it with what it knows. */
+GLUON_BNN_EXPORT int gluon_bnn_abi(void);
+
+/* What went wrong in this thread's last call that failed; valid until its next one fails. */
+GLUON_BNN_EXPORT const char* gluon_bnn_error(void);
+
+/* The instruction set in use, and all that this machine has, from the slowest to the fastest,
+ * separated by spaces: "serial", then "avx2", "avx512", "avx512vpopcntdq", or "neon". */
+GLUON_BNN_EXPORT const char* gluon_bnn_instruction_set(void);
+GLUON_BNN_EXPORT const char* gluon_bnn_instruction_sets(void);
+
+/* Use this instruction set from now on, in all threads. */
+GLUON_BNN_EXPORT int gluon_bnn_use(const char* instruction_set);
+
+/* Signs of x (rows, inputs) as bits. */
+GLUON_BNN_EXPORT int gluon_bnn_pack_inputs(const float* x, int64_t rows, int64_t inputs, int32_t* bits);
+
+/* bit = x[row, k] < threshold[k]; threshold (inputs,), 0 and below: never, 256 and above: always. */
+GLUON_BNN_EXPORT int gluon_bnn_pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows,
+                                              int64_t inputs, int32_t* bits);
+
+/* Signs of w (units, inputs) as weight bits. */
+GLUON_BNN_EXPORT int gluon_bnn_pack_weights(const float* w, int64_t units, int64_t inputs,
+                                            int32_t* weight_bits);
+
+/* y (rows, units) = alpha * dot + bias, dot = signs of the inputs times signs of the weights.
+ * alpha and bias (units,). */
+GLUON_BNN_EXPORT int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits,
+                                          const float* alpha, const float* bias, int64_t rows,
+                                          int64_t units, int64_t inputs, float* y);
+
+/* The same with bits for the next layer as its output, (rows, ceil(units / 32)): bit = dot < threshold,
+ * threshold (units,). */
+GLUON_BNN_EXPORT int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits,
+                                               const int32_t* threshold, int64_t rows, int64_t units,
+                                               int64_t inputs, int32_t* y);
+
+/* y = alpha * dot + bias, dot = x (rows, inputs) times signs of the weights. */
+GLUON_BNN_EXPORT int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits,
+                                            const float* alpha, const float* bias, int64_t rows,
+                                            int64_t units, int64_t inputs, float* y);
+
+/* The same for uint8 inputs; dot is an exact int32. */
+GLUON_BNN_EXPORT int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits,
+                                               const float* alpha, const float* bias, int64_t rows,
+                                               int64_t units, int64_t inputs, float* y);
+
+/* A whole net: an array of layers, run one after the other. */
+enum {
+  /* inputs -> units over weight_bits.
+   * from FLOAT: dot as gluon_bnn_binary_dense; from BITS: dot over +-1; from BITS01: the bits stand for
+   * 0 (bit 1) and 1 (bit 0), and dot01 = (dot + sums) / 2 takes the place of dot, sums (units,) the sum
+   * of each unit's signs.
+   * to FLOAT: y = ((alpha * dot + bias) - mean) * factor + beta, without the last three where mean is null.
+   * to BITS: from FLOAT the signs of that y; from BITS and BITS01 bit = dot < threshold (of dot, not dot01). */
+  GLUON_BNN_BINARY_DENSE = 1,
+  /* y = sum_k x_k weight[k, unit] + bias: weight (inputs, units), bias null or (units,); FLOAT to FLOAT.
+   * One product after the other is added, k ascending, starting from 0. */
+  GLUON_BNN_DENSE = 2,
+  /* y = (x - mean) * factor + beta: inputs == units; FLOAT to FLOAT. */
+  GLUON_BNN_BATCH_NORM = 3,
+  /* y = function(x): inputs == units; FLOAT to FLOAT. */
+  GLUON_BNN_ACTIVATION = 4,
+  /* Signs of x: inputs == units; FLOAT to BITS. */
+  GLUON_BNN_PACK = 5
+};
+
+enum { GLUON_BNN_FLOAT = 0, GLUON_BNN_BITS = 1, GLUON_BNN_BITS01 = 2 };
+
+enum {
+  GLUON_BNN_RELU = 1,     /* max(x, 0); NaN stays NaN */
+  GLUON_BNN_SIGMOID = 2,  /* 1 / (1 + exp(-x)) */
+  GLUON_BNN_TANH = 3,
+  GLUON_BNN_SOFTRELU = 4, /* log(1 + exp(x)) */
+  GLUON_BNN_SOFTSIGN = 5, /* x / (1 + |x|) */
+  GLUON_BNN_SIGN = 6,     /* -1 where x < 0, else 1 */
+  GLUON_BNN_BINARY_SIGMOID = 7 /* 0 where x < 0, else 1 */
+};
+
+typedef struct {
+  int32_t kind, from, to, function; /* function of ACTIVATION, else 0 */
+  int64_t inputs, units;
+  const int32_t* weight_bits;
+  const float* weight;
+  const float *alpha, *bias, *mean, *factor, *beta;
+  const int32_t *threshold, *sums;
+  /* Of the first layer, where a net takes uint8 inputs p with x = scale * p + shift: a BINARY_DENSE from
+   * FLOAT has alpha * scale, and bias + alpha * sum_k s_k shift_k; a PACK has the threshold of each input,
+   * bit = p < threshold. Null elsewhere. */
+  const float *alpha_u8, *bias_u8;
+  const int32_t* threshold_u8;
+} gluon_bnn_layer;
+
+/* y (rows, units of the last layer) from x (rows, inputs of the first). The first layer is from FLOAT, the
+ * last to FLOAT, and each takes what the one before it gives: a layer to BITS is followed by one from BITS
+ * or BITS01. */
+GLUON_BNN_EXPORT int gluon_bnn_run(const gluon_bnn_layer* layers, int64_t count, const float* x,
+                                   int64_t rows, float* y);
+
+/* The same from uint8 inputs. A first layer that is neither of those with a _u8 field gets float32 numbers,
+ * float32(scale * p) + shift[k]; shift (inputs,). */
+GLUON_BNN_EXPORT int gluon_bnn_run_u8(const gluon_bnn_layer* layers, int64_t count, const uint8_t* x,
+                                      float scale, const float* shift, int64_t rows, float* y);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* GLUON_BNN_H_ */

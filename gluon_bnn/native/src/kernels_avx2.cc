@@ -1,0 +1,212 @@
+// The kernels for AVX2: a block of 16 units is two vectors.
+#include "plain_loops.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+
+#include "by_shape.h"
+#endif
+
+namespace gluon_bnn {
+
+#if defined(__AVX2__)
+namespace {
+
+constexpr int64_t kHalf = 8;  // units a vector
+// Popcounts are kept in bytes, up to 8 a word, for as many words as a byte can hold, then widened.
+constexpr int64_t kBytes = 31;
+
+inline __m256i load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+inline void store(void* to, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(to), v); }
+
+// Four vectors of 8 truths make a word; `below(begin)` compares 8 numbers, `one(k)` a single one at the tail.
+template <typename Below, typename One>
+inline void pack_bits(int64_t inputs, uint32_t* bits, const Below& below, const One& one) {
+  for (int64_t begin = 0; begin < inputs; begin += kWord) {
+    const int64_t size = smaller(kWord, inputs - begin);
+    uint32_t word = 0;
+    int64_t t = 0;
+    for (; t + kHalf <= size; t += kHalf) word |= static_cast<uint32_t>(below(begin + t)) << t;
+    for (; t < size; ++t) word |= static_cast<uint32_t>(one(begin + t)) << t;
+    bits[begin / kWord] = word;
+  }
+}
+
+inline int mask_of(__m256i v) { return _mm256_movemask_ps(_mm256_castsi256_ps(v)); }
+
+void pack(const float* x, int64_t inputs, uint32_t* bits) {
+  pack_bits(
+      inputs, bits,
+      [=](int64_t k) {
+        return _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(x + k), _mm256_setzero_ps(), _CMP_LT_OQ));
+      },
+      [=](int64_t k) { return x[k] < 0; });
+}
+
+void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_t* bits) {
+  pack_bits(
+      inputs, bits,
+      [=](int64_t k) {
+        const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x + k));
+        return mask_of(_mm256_cmpgt_epi32(load(threshold + k), _mm256_cvtepu8_epi32(bytes)));
+      },
+      [=](int64_t k) { return x[k] < threshold[k]; });
+}
+
+void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
+                 uint32_t* y, int64_t y_stride) {
+  const int32_t k = static_cast<int32_t>(inputs);
+  for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
+    pack_bits(
+        units, y,
+        [=](int64_t u) {
+          const __m256i dot = _mm256_sub_epi32(_mm256_set1_epi32(k), _mm256_slli_epi32(load(counts + u), 1));
+          return mask_of(_mm256_cmpgt_epi32(load(threshold + u), dot));
+        },
+        [=](int64_t u) { return k - 2 * counts[u] < threshold[u]; });
+  }
+}
+
+template <int R>
+void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, int32_t* counts) {
+  const __m256i nibbles = _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+  const __m256i low = _mm256_set1_epi8(15);
+  for (int64_t begin = 0; begin < words; begin += kBytes) {
+    const int64_t end = smaller(words, begin + kBytes);
+    __m256i bytes[R][2];
+    for (auto& row : bytes) row[0] = row[1] = _mm256_setzero_si256();
+    for (int64_t word = begin; word < end; ++word) {
+      for (int half = 0; half < 2; ++half) {
+        const __m256i weights = load(w + word * kBlock + half * kHalf);
+        for (int r = 0; r < R; ++r) {
+          const __m256i v = _mm256_xor_si256(weights, _mm256_set1_epi32(x[r * stride + word]));
+          const __m256i right = _mm256_shuffle_epi8(nibbles, _mm256_and_si256(v, low));
+          const __m256i left = _mm256_shuffle_epi8(nibbles, _mm256_and_si256(_mm256_srli_epi16(v, 4), low));
+          bytes[r][half] = _mm256_add_epi8(bytes[r][half], _mm256_add_epi8(left, right));
+        }
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      for (int half = 0; half < 2; ++half) {
+        int32_t* to = counts + r * kTileUnits + half * kHalf;
+        const __m256i pairs = _mm256_maddubs_epi16(bytes[r][half], _mm256_set1_epi8(1));
+        const __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+        store(to, _mm256_add_epi32(load(to), sums));
+      }
+    }
+  }
+}
+
+void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+          int64_t blocks, int64_t words, int32_t* counts) {
+  for (int64_t b = 0; b < blocks; ++b) {
+    by_shape<4, 1>(rows, 1, [&](auto r, auto) {
+      xnor_tile<r>(x, stride, w + b * block_stride, words, counts + b * kBlock);
+    });
+  }
+}
+
+void tables(const float* x, int64_t groups, float* out) {
+  const __m256 s0 = _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f);
+  const __m256 s1 = _mm256_setr_ps(0, 0, -0.0f, -0.0f, 0, 0, -0.0f, -0.0f);
+  const __m256 s2 = _mm256_setr_ps(0, 0, 0, 0, -0.0f, -0.0f, -0.0f, -0.0f);
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kTable) {
+    const __m256 left = _mm256_add_ps(_mm256_xor_ps(_mm256_set1_ps(x[0]), s0),
+                                      _mm256_xor_ps(_mm256_set1_ps(x[1]), s1));
+    const __m256 third = _mm256_xor_ps(_mm256_set1_ps(x[2]), s2);
+    const __m256 fourth = _mm256_set1_ps(x[3]);
+    _mm256_storeu_ps(out, _mm256_add_ps(left, _mm256_add_ps(third, fourth)));
+    _mm256_storeu_ps(out + kHalf, _mm256_add_ps(left, _mm256_sub_ps(third, fourth)));
+  }
+}
+
+// A table of 16 is two vectors: the low 3 bits look up in both, and the fourth, moved to the sign, chooses.
+template <int R>
+void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t words, float* sums,
+              int64_t sums_stride) {
+  __m256 acc[R][2];
+  for (int r = 0; r < R; ++r) {
+    for (int half = 0; half < 2; ++half) acc[r][half] = _mm256_loadu_ps(sums + r * sums_stride + half * kHalf);
+  }
+  for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kTable) {
+    __m256i v[2] = {load(w + word * kBlock), load(w + word * kBlock + kHalf)};
+    for (int q = 0; q < kWord / kGroup; ++q) {
+      for (int r = 0; r < R; ++r) {
+        const float* table = tables + r * table_stride + q * kTable;
+        const __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + kHalf);
+        for (int half = 0; half < 2; ++half) {
+          const __m256 fourth = _mm256_castsi256_ps(_mm256_slli_epi32(v[half], 28));
+          acc[r][half] = _mm256_add_ps(
+              acc[r][half], _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, v[half]),
+                                             _mm256_permutevar8x32_ps(high, v[half]), fourth));
+        }
+      }
+      for (__m256i& half : v) half = _mm256_srli_epi32(half, 4);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int half = 0; half < 2; ++half) _mm256_storeu_ps(sums + r * sums_stride + half * kHalf, acc[r][half]);
+  }
+}
+
+void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+         int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
+  for (int64_t b = 0; b < blocks; ++b) {
+    by_shape<2, 1>(rows, 1, [&](auto r, auto) {
+      add_tile<r>(tables, table_stride, w + b * block_stride, words, sums + b * kBlock, sums_stride);
+    });
+  }
+}
+
+// A byte of weights, copied to the four bytes of its lane, is compared bit by bit: -1 where set, else 1.
+template <int R>
+void add_u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t words, int32_t* sums) {
+  const __m256i low = _mm256_set1_epi32(0x08040201), high = _mm256_set1_epi32(static_cast<int>(0x80402010));
+  const __m256i one = _mm256_set1_epi8(1), ones = _mm256_set1_epi16(1);
+  const __m256i spread = _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+  for (int half = 0; half < 2; ++half) {
+    __m256i acc[R];
+    for (int r = 0; r < R; ++r) acc[r] = load(sums + r * kTileUnits + half * kHalf);
+    for (int64_t word = 0; word < words; ++word) {
+      __m256i v = load(w + word * kBlock + half * kHalf);
+      for (int64_t byte = 0; byte < 4; ++byte, v = _mm256_srli_epi32(v, 8)) {
+        const __m256i bits = _mm256_shuffle_epi8(v, spread);
+        const __m256i left = _mm256_or_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bits, low), low), one);
+        const __m256i right = _mm256_or_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bits, high), high), one);
+        for (int r = 0; r < R; ++r) {
+          int32_t four[2];
+          __builtin_memcpy(four, x + r * stride + word * kWord + byte * 8, 8);
+          // Pairs of at most 510 and sums of two of them fit into 16 bits.
+          const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_set1_epi32(four[0]), left),
+                                                 _mm256_maddubs_epi16(_mm256_set1_epi32(four[1]), right));
+          acc[r] = _mm256_add_epi32(acc[r], _mm256_madd_epi16(pairs, ones));
+        }
+      }
+    }
+    for (int r = 0; r < R; ++r) store(sums + r * kTileUnits + half * kHalf, acc[r]);
+  }
+}
+
+void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+            int64_t blocks, int64_t words, int32_t* sums) {
+  for (int64_t b = 0; b < blocks; ++b) {
+    by_shape<4, 1>(rows, 1, [&](auto r, auto) {
+      add_u8_tile<r>(x, stride, w + b * block_stride, words, sums + b * kBlock);
+    });
+  }
+}
+
+}  // namespace
+
+const Kernels* avx2_kernels() {
+  static const Kernels table = {"avx2", 4,   2,      2,   4,      4,           4,           pack,      pack_u8, xnor,
+                                tables, add, add_u8, finish_counts, finish_bits, finish_sums, finish_u8, dense};
+  return &table;
+}
+#else
+const Kernels* avx2_kernels() { return nullptr; }
+#endif
+
+}  // namespace gluon_bnn

@@ -1,0 +1,147 @@
+// What the two AVX-512 files share: all but popcount and the product of bytes. Local to each of them.
+#ifndef GLUON_BNN_KERNELS_AVX512_H_
+#define GLUON_BNN_KERNELS_AVX512_H_
+
+#include "plain_loops.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#include <immintrin.h>
+
+#include "by_shape.h"
+
+namespace gluon_bnn {
+namespace {
+
+inline __mmask16 first(int64_t lanes) { return static_cast<__mmask16>(lanes >= 16 ? 0xffff : (1 << lanes) - 1); }
+
+// Two halves of 16 truths make a word; `below(begin, mask)` compares those that the mask names.
+template <typename Below>
+inline void pack_bits(int64_t inputs, uint32_t* bits, const Below& below) {
+  for (int64_t begin = 0; begin < inputs; begin += kWord) {
+    const int64_t size = inputs - begin;
+    uint32_t word = below(begin, first(size));
+    if (size > 16) word |= static_cast<uint32_t>(below(begin + 16, first(size - 16))) << 16;
+    bits[begin / kWord] = word;
+  }
+}
+
+void pack(const float* x, int64_t inputs, uint32_t* bits) {
+  pack_bits(inputs, bits, [=](int64_t k, __mmask16 mask) {
+    return _mm512_mask_cmp_ps_mask(mask, _mm512_maskz_loadu_ps(mask, x + k), _mm512_setzero_ps(), _CMP_LT_OQ);
+  });
+}
+
+void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_t* bits) {
+  pack_bits(inputs, bits, [=](int64_t k, __mmask16 mask) {
+    const __m512i pixels = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, x + k));
+    return _mm512_mask_cmplt_epi32_mask(mask, pixels, _mm512_maskz_loadu_epi32(mask, threshold + k));
+  });
+}
+
+void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
+                 uint32_t* y, int64_t y_stride) {
+  const __m512i k = _mm512_set1_epi32(static_cast<int32_t>(inputs));
+  for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
+    pack_bits(units, y, [=](int64_t u, __mmask16 mask) {
+      const __m512i dot = _mm512_sub_epi32(k, _mm512_slli_epi32(_mm512_loadu_si512(counts + u), 1));
+      return _mm512_mask_cmplt_epi32_mask(mask, dot, _mm512_maskz_loadu_epi32(mask, threshold + u));
+    });
+  }
+}
+
+void tables(const float* x, int64_t groups, float* out) {
+  const __m512 minus = _mm512_set1_ps(-0.0f), zero = _mm512_setzero_ps();
+  const __m512 s0 = _mm512_mask_mov_ps(zero, 0xaaaa, minus), s1 = _mm512_mask_mov_ps(zero, 0xcccc, minus);
+  const __m512 s2 = _mm512_mask_mov_ps(zero, 0xf0f0, minus), s3 = _mm512_mask_mov_ps(zero, 0xff00, minus);
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kTable) {
+    const __m512 left = _mm512_add_ps(_mm512_xor_ps(_mm512_set1_ps(x[0]), s0),
+                                      _mm512_xor_ps(_mm512_set1_ps(x[1]), s1));
+    const __m512 right = _mm512_add_ps(_mm512_xor_ps(_mm512_set1_ps(x[2]), s2),
+                                       _mm512_xor_ps(_mm512_set1_ps(x[3]), s3));
+    _mm512_storeu_ps(out, _mm512_add_ps(left, right));
+  }
+}
+
+// vpermps reads the low 4 bits of each lane: the weights are shifted to the next group, once for all rows.
+template <int R, int B>
+void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t block_stride,
+              int64_t words, float* sums, int64_t sums_stride) {
+  __m512 acc[R][B];
+  for (int r = 0; r < R; ++r) {
+    for (int b = 0; b < B; ++b) acc[r][b] = _mm512_loadu_ps(sums + r * sums_stride + b * kBlock);
+  }
+  for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kTable) {
+    __m512i v[B];
+    for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
+#pragma GCC unroll 8
+    for (int q = 0; q < kWord / kGroup; ++q) {
+      for (int r = 0; r < R; ++r) {
+        const __m512 table = _mm512_loadu_ps(tables + r * table_stride + q * kTable);
+        for (int b = 0; b < B; ++b) {
+          acc[r][b] = _mm512_add_ps(acc[r][b], _mm512_permutexvar_ps(v[b], table));
+        }
+      }
+      for (int b = 0; b < B; ++b) v[b] = _mm512_srli_epi32(v[b], 4);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int b = 0; b < B; ++b) _mm512_storeu_ps(sums + r * sums_stride + b * kBlock, acc[r][b]);
+  }
+}
+
+void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+         int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
+  by_shape<4, 4>(rows, blocks, [&](auto r, auto b) {
+    add_tile<r, b>(tables, table_stride, w, block_stride, words, sums, sums_stride);
+  });
+}
+
+// Four bits of weight become four bytes +-1 by one permutation of a table of 16 words.
+template <typename Add4, int R, int B>
+void add_u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words,
+                 int32_t* sums) {
+  alignas(64) int8_t bytes[16][4];
+  for (int n = 0; n < 16; ++n) {
+    for (int t = 0; t < 4; ++t) bytes[n][t] = n >> t & 1 ? -1 : 1;
+  }
+  const __m512i signs_of = _mm512_load_si512(bytes);
+  __m512i acc[R][B];
+  for (int r = 0; r < R; ++r) {
+    for (int b = 0; b < B; ++b) acc[r][b] = _mm512_loadu_si512(sums + r * kTileUnits + b * kBlock);
+  }
+  for (int64_t word = 0; word < words; ++word, x += kWord) {
+    __m512i v[B];
+    for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
+#pragma GCC unroll 8
+    for (int q = 0; q < kWord / kGroup; ++q) {
+      __m512i pixels[R];
+      for (int r = 0; r < R; ++r) {
+        int32_t four;
+        __builtin_memcpy(&four, x + r * stride + q * kGroup, 4);
+        pixels[r] = _mm512_set1_epi32(four);
+      }
+      for (int b = 0; b < B; ++b) {
+        const __m512i signs = _mm512_permutexvar_epi32(v[b], signs_of);
+        for (int r = 0; r < R; ++r) acc[r][b] = Add4::run(acc[r][b], pixels[r], signs);
+        v[b] = _mm512_srli_epi32(v[b], 4);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int b = 0; b < B; ++b) _mm512_storeu_si512(sums + r * kTileUnits + b * kBlock, acc[r][b]);
+  }
+}
+
+template <typename Add4>
+void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+            int64_t blocks, int64_t words, int32_t* sums) {
+  by_shape<4, 4>(rows, blocks, [&](auto r, auto b) {
+    add_u8_tile<Add4, r, b>(x, stride, w, block_stride, words, sums);
+  });
+}
+
+}  // namespace
+}  // namespace gluon_bnn
+#endif
+
+#endif  // GLUON_BNN_KERNELS_AVX512_H_

@@ -1,0 +1,58 @@
+// The kernels for AVX-512 with VPOPCNTDQ and VNNI (Ice Lake, Zen 4 and later): popcount and the product of
+// bytes are one instruction each.
+#include "kernels_avx512.h"
+
+namespace gluon_bnn {
+
+#if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && \
+    defined(__AVX512DQ__) && defined(__AVX512VL__)
+namespace {
+
+template <int R, int B>
+void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words,
+               int32_t* counts) {
+  __m512i acc[R][B];
+  for (int r = 0; r < R; ++r) {
+    for (int b = 0; b < B; ++b) acc[r][b] = _mm512_loadu_si512(counts + r * kTileUnits + b * kBlock);
+  }
+  for (int64_t word = 0; word < words; ++word) {
+    __m512i v[B];
+    for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
+    for (int r = 0; r < R; ++r) {
+      const __m512i inputs = _mm512_set1_epi32(x[r * stride + word]);
+      for (int b = 0; b < B; ++b) {
+        acc[r][b] = _mm512_add_epi32(acc[r][b], _mm512_popcnt_epi32(_mm512_xor_si512(inputs, v[b])));
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int b = 0; b < B; ++b) _mm512_storeu_si512(counts + r * kTileUnits + b * kBlock, acc[r][b]);
+  }
+}
+
+void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+          int64_t blocks, int64_t words, int32_t* counts) {
+  by_shape<6, 2>(rows, blocks, [&](auto r, auto b) {
+    xnor_tile<r, b>(x, stride, w, block_stride, words, counts);
+  });
+}
+
+struct Add4 {
+  static __m512i run(__m512i acc, __m512i pixels, __m512i signs) {
+    return _mm512_dpbusd_epi32(acc, pixels, signs);
+  }
+};
+
+}  // namespace
+
+const Kernels* avx512vpopcntdq_kernels() {
+  static const Kernels table = {
+      "avx512vpopcntdq", 6,   2,  4,   4,  4,           4,           pack,      pack_u8, xnor,
+      tables,            add, add_u8<Add4>, finish_counts, finish_bits, finish_sums, finish_u8, dense};
+  return &table;
+}
+#else
+const Kernels* avx512vpopcntdq_kernels() { return nullptr; }
+#endif
+
+}  // namespace gluon_bnn

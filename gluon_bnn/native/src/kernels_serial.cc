@@ -1,0 +1,101 @@
+// The kernels in plain C++: what every machine runs, and what the others are compared with first.
+#include "plain_loops.h"
+
+namespace gluon_bnn {
+namespace {
+
+int32_t popcount(uint32_t v) {
+  v -= (v >> 1) & 0x55555555u;
+  v = (v & 0x33333333u) + ((v >> 2) & 0x33333333u);
+  v = (v + (v >> 4)) & 0x0f0f0f0fu;
+  return static_cast<int32_t>((v * 0x01010101u) >> 24);
+}
+
+// bits of `inputs` truths, tail bits 0.
+template <typename Below>
+void pack_bits(int64_t inputs, uint32_t* bits, const Below& below) {
+  for (int64_t begin = 0; begin < inputs; begin += kWord) {
+    const int64_t size = smaller(kWord, inputs - begin);
+    uint32_t word = 0;
+    for (int64_t t = 0; t < size; ++t) word |= static_cast<uint32_t>(below(begin + t)) << t;
+    bits[begin / kWord] = word;
+  }
+}
+
+void pack(const float* x, int64_t inputs, uint32_t* bits) {
+  pack_bits(inputs, bits, [=](int64_t k) { return x[k] < 0; });
+}
+
+void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_t* bits) {
+  pack_bits(inputs, bits, [=](int64_t k) { return x[k] < threshold[k]; });
+}
+
+void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+          int64_t blocks, int64_t words, int32_t* counts) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      int32_t* to = counts + r * kTileUnits + b * kBlock;
+      for (int64_t word = 0; word < words; ++word) {
+        const uint32_t* v = w + b * block_stride + word * kBlock;
+        for (int64_t l = 0; l < kBlock; ++l) to[l] += popcount(x[r * stride + word] ^ v[l]);
+      }
+    }
+  }
+}
+
+void tables(const float* x, int64_t groups, float* out) {
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kTable) {
+    for (int n = 0; n < kTable; ++n) {
+      out[n] = ((n & 1 ? -x[0] : x[0]) + (n & 2 ? -x[1] : x[1])) +
+               ((n & 4 ? -x[2] : x[2]) + (n & 8 ? -x[3] : x[3]));
+    }
+  }
+}
+
+void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+         int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      float* to = sums + r * sums_stride + b * kBlock;
+      for (int64_t word = 0; word < words; ++word) {
+        const uint32_t* v = w + b * block_stride + word * kBlock;
+        const float* table = tables + r * table_stride + word * (kWord / kGroup) * kTable;
+        for (int q = 0; q < kWord / kGroup; ++q) {
+          for (int64_t l = 0; l < kBlock; ++l) to[l] += table[q * kTable + (v[l] >> (4 * q) & 15)];
+        }
+      }
+    }
+  }
+}
+
+void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+            int64_t blocks, int64_t words, int32_t* sums) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      int32_t* to = sums + r * kTileUnits + b * kBlock;
+      for (int64_t k = 0; k < words * kWord; ++k) {
+        const uint32_t* v = w + b * block_stride + k / kWord * kBlock;
+        const int32_t pixel = x[r * stride + k];
+        for (int64_t l = 0; l < kBlock; ++l) to[l] += v[l] >> (k % kWord) & 1 ? -pixel : pixel;
+      }
+    }
+  }
+}
+
+void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
+                 uint32_t* y, int64_t y_stride) {
+  const int32_t k = static_cast<int32_t>(inputs);
+  for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
+    pack_bits(units, y, [=](int64_t u) { return k - 2 * counts[u] < threshold[u]; });
+  }
+}
+
+}  // namespace
+
+const Kernels* serial_kernels() {
+  static const Kernels table = {"serial", 1,   2,      1,   2,      1,           2,           pack,      pack_u8, xnor,
+                                tables,   add, add_u8, finish_counts, finish_bits, finish_sums, finish_u8, dense};
+  return &table;
+}
+
+}  // namespace gluon_bnn

@@ -1,0 +1,76 @@
+// The parts of a kernel table that need no intrinsics: compilers vectorise these loops well. Included by each
+// instruction set's file, and so compiled with that file's flags; all of it is local to the file.
+#ifndef GLUON_BNN_PLAIN_LOOPS_H_
+#define GLUON_BNN_PLAIN_LOOPS_H_
+
+#include "kernels.h"
+
+namespace gluon_bnn {
+namespace {
+
+// One row of y = ((alpha dot + bias) - mean) factor + beta, rounded after every step. `dot(u)` is a float.
+template <typename Dot>
+inline void finish_row(int64_t units, const Affine& a, float* __restrict y, const Dot& dot) {
+  if (a.mean == nullptr) {
+    for (int64_t u = 0; u < units; ++u) y[u] = a.alpha[u] * dot(u) + a.bias[u];
+  } else {
+    for (int64_t u = 0; u < units; ++u) {
+      y[u] = ((a.alpha[u] * dot(u) + a.bias[u]) - a.mean[u]) * a.factor[u] + a.beta[u];
+    }
+  }
+}
+
+void finish_counts(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& affine,
+                   float* y, int64_t y_stride) {
+  // inputs <= 2^30, so neither dot nor dot + sums (even, and at most twice as large) leaves int32.
+  const int32_t k = static_cast<int32_t>(inputs);
+  for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
+    if (affine.sums == nullptr) {
+      finish_row(units, affine, y, [=](int64_t u) { return static_cast<float>(k - 2 * counts[u]); });
+    } else {
+      const int32_t* sums = affine.sums;
+      finish_row(units, affine, y, [=](int64_t u) {
+        return static_cast<float>((k - 2 * counts[u] + sums[u]) >> 1);
+      });
+    }
+  }
+}
+
+void finish_sums(const float* sums, int64_t sums_stride, int64_t rows, int64_t units, const Affine& affine,
+                 float* y, int64_t y_stride) {
+  for (int64_t r = 0; r < rows; ++r, sums += sums_stride, y += y_stride) {
+    finish_row(units, affine, y, [=](int64_t u) { return sums[u]; });
+  }
+}
+
+void finish_u8(const int32_t* sums, int64_t rows, int64_t units, const Affine& affine, float* y,
+               int64_t y_stride) {
+  for (int64_t r = 0; r < rows; ++r, sums += kTileUnits, y += y_stride) {
+    finish_row(units, affine, y, [=](int64_t u) { return static_cast<float>(sums[u]); });
+  }
+}
+
+// A strip of units that stays in registers while k ascends.
+template <int kStrip>
+void dense_strip(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias,
+                 float* y) {
+  float sums[kStrip] = {};
+  for (int64_t k = 0; k < inputs; ++k) {
+    for (int u = 0; u < kStrip; ++u) sums[u] += x[k] * w[k * w_stride + u];
+  }
+  for (int u = 0; u < kStrip; ++u) y[u] = bias == nullptr ? sums[u] : sums[u] + bias[u];
+}
+
+void dense(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias, int64_t units,
+           float* y) {
+  int64_t u = 0;
+  const auto at = [&](int64_t unit) { return bias == nullptr ? nullptr : bias + unit; };
+  for (; u + 64 <= units; u += 64) dense_strip<64>(x, inputs, w + u, w_stride, at(u), y + u);
+  for (; u + 8 <= units; u += 8) dense_strip<8>(x, inputs, w + u, w_stride, at(u), y + u);
+  for (; u < units; ++u) dense_strip<1>(x, inputs, w + u, w_stride, at(u), y + u);
+}
+
+}  // namespace
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_PLAIN_LOOPS_H_

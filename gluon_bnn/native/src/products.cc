@@ -1,0 +1,216 @@
+// Tiles, blocks and threads around the kernels of one instruction set.
+//
+// A tile of units keeps its weights in the first-level cache while rows pass by; rows pass in stretches that
+// stay in the second-level cache while all tiles of units see them. Threads share the list of pieces evenly.
+#include "products.h"
+
+#include <omp.h>
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+#include <algorithm>
+#include <cstring>
+
+namespace gluon_bnn {
+namespace {
+
+constexpr int64_t kRowBytes = 256 << 10;  // of inputs that stay in the second-level cache
+constexpr int64_t kWordsBlock = 128;      // words of a tile's weights at a time: 16 KB for 32 units
+constexpr int64_t kTableBytes = 16 << 10; // of tables that stay in the first-level cache
+constexpr int64_t kChunkRows = 24;        // rows of a piece, a multiple of most tiles
+constexpr int64_t kChunkUnits = 2048;     // units whose sums a thread keeps on its stack
+// Below this much work, in nanoseconds, waking another thread costs more than it saves.
+constexpr double kParallel = 3000;
+
+// OpenMP's threads do not survive a fork: a child that asks for them would wait for ever.
+bool forked = false;
+
+int threads_for(double nanoseconds) {
+#if !defined(_WIN32)
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+  (void)registered;
+#endif
+  return nanoseconds < kParallel || forked || omp_in_parallel() ? 1 : omp_get_max_threads();
+}
+
+// Runs piece(row_begin, row_end, unit_begin, unit_end) over all of (rows, units), `tile` units at a time.
+template <typename Piece>
+void over_tiles(int64_t rows, int64_t units, int64_t tile, int64_t row_bytes, double nanoseconds,
+                const Piece& piece) {
+  const int64_t tiles = ceil_div(units, tile);
+  const int64_t chunks_a_stretch = std::max<int64_t>(1, kRowBytes / (kChunkRows * row_bytes));
+  const int64_t stretch = chunks_a_stretch * kChunkRows;
+  const int64_t stretches = ceil_div(rows, stretch);
+  const int64_t pieces = stretches * tiles * chunks_a_stretch;
+#pragma omp parallel for schedule(static) num_threads(threads_for(nanoseconds))
+  for (int64_t i = 0; i < pieces; ++i) {
+    const int64_t begin = (i / (tiles * chunks_a_stretch)) * stretch + (i % chunks_a_stretch) * kChunkRows;
+    const int64_t unit = (i / chunks_a_stretch) % tiles * tile;
+    if (begin < rows) piece(begin, std::min(begin + kChunkRows, rows), unit, std::min(unit + tile, units));
+  }
+}
+
+Affine at(const Affine& a, int64_t unit) {
+  const auto move = [=](auto* pointer) { return pointer == nullptr ? nullptr : pointer + unit; };
+  return {move(a.alpha), move(a.bias), move(a.mean), move(a.factor), move(a.beta), move(a.sums)};
+}
+
+// Calls finish(counts, row, rows, unit, units) with the popcounts of every tile.
+template <typename Finish>
+void xnor_tiles(const uint32_t* x, const uint32_t* w, int64_t rows, int64_t units, int64_t inputs,
+                const Finish& finish) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(inputs, kWord);
+  const double nanoseconds = 0.03 * rows * units * words;
+  over_tiles(rows, units, k.xnor_blocks * kBlock, 4 * words, nanoseconds,
+             [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
+    alignas(64) int32_t counts[kChunkRows * kTileUnits];
+    std::memset(counts, 0, (row_end - row) * kTileUnits * sizeof(int32_t));
+    for (int64_t word = 0; word < words; word += kWordsBlock) {
+      for (int64_t r = row; r < row_end; r += k.xnor_rows) {
+        k.xnor(x + r * words + word, words, std::min(k.xnor_rows, row_end - r),
+               w + (unit / kBlock * words + word) * kBlock, words * kBlock, ceil_div(unit_end - unit, kBlock),
+               std::min(kWordsBlock, words - word), counts + (r - row) * kTileUnits);
+      }
+    }
+    finish(counts, row, row_end - row, unit, unit_end - unit);
+  });
+}
+
+// Float results of a piece, (rows, units) with kTileUnits a row, to bits.
+void pack_rows(const Kernels& k, const float* y, int64_t rows, int64_t units, uint32_t* bits, int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r) k.pack(y + r * kTileUnits, units, bits + r * stride);
+}
+
+}  // namespace
+
+void pack_inputs(const float* x, int64_t rows, int64_t inputs, uint32_t* bits) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(inputs, kWord);
+#pragma omp parallel for schedule(static) num_threads(threads_for(0.1 * rows * inputs))
+  for (int64_t r = 0; r < rows; ++r) k.pack(x + r * inputs, inputs, bits + r * words);
+}
+
+void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs, uint32_t* bits) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(inputs, kWord);
+#pragma omp parallel for schedule(static) num_threads(threads_for(0.1 * rows * inputs))
+  for (int64_t r = 0; r < rows; ++r) k.pack_u8(x + r * inputs, threshold, inputs, bits + r * words);
+}
+
+void xnor_dense(const uint32_t* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
+                int64_t inputs, float* y) {
+  xnor_tiles(x, w, rows, units, inputs,
+             [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
+    kernels().finish_counts(counts, size, width, inputs, at(affine, unit), y + row * units + unit, units);
+  });
+}
+
+void xnor_dense_bits(const uint32_t* x, const uint32_t* w, const int32_t* threshold, int64_t rows,
+                     int64_t units, int64_t inputs, uint32_t* bits) {
+  const int64_t stride = ceil_div(units, kWord);
+  xnor_tiles(x, w, rows, units, inputs,
+             [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
+    kernels().finish_bits(counts, size, width, inputs, threshold + unit, bits + row * stride + unit / kWord,
+                          stride);
+  });
+}
+
+// The tables of a few rows are built for a block of inputs and used for all units before the next block, so
+// that they stay in the first-level cache; the sums of these rows wait on the stack.
+void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
+                  int64_t inputs, float* y, uint32_t* bits) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(inputs, kWord), whole = inputs / kWord, tail = inputs % kWord;
+  const int64_t groups = kWord / kGroup;  // a word
+  const int64_t tile_rows = std::min(k.add_rows, rows), tile = k.add_blocks * kBlock;
+  const int64_t words_block = kTableBytes / (tile_rows * groups * kTable * static_cast<int64_t>(sizeof(float)));
+  const int64_t table_stride = words_block * groups * kTable;
+  const int threads = threads_for(0.4 * rows * units * words);
+  const int64_t row_blocks = ceil_div(rows, tile_rows);
+  // With few rows the units are shared among the threads, each of which builds the tables.
+  const int64_t share = row_blocks >= 4 * threads ? units : ceil_div(units, threads);
+  const int64_t chunk = std::min(kChunkUnits, ceil_div(share, tile) * tile);
+  const int64_t chunks = ceil_div(units, chunk), stride = ceil_div(units, kWord);
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t i = 0; i < row_blocks * chunks; ++i) {
+    alignas(64) float tables[kTableBytes / sizeof(float)];
+    alignas(64) float sums[kTileRows / 2 * kChunkUnits];
+    const int64_t row = i / chunks * tile_rows, size = std::min(tile_rows, rows - row);
+    const int64_t first = i % chunks * chunk, end = std::min(first + chunk, units);
+    std::memset(sums, 0, sizeof(float) * size * chunk);
+    for (int64_t word = 0; word < words; word += words_block) {
+      const int64_t count = std::min(words_block, words - word);
+      for (int64_t r = 0; r < size; ++r) {
+        const float* from = x + (row + r) * inputs + word * kWord;
+        float* to = tables + r * table_stride;
+        const int64_t full = std::min(count, whole - word);
+        k.tables(from, full * groups, to);
+        if (full < count) {
+          float padded[kWord] = {};
+          std::memcpy(padded, from + full * kWord, tail * sizeof(float));
+          k.tables(padded, groups, to + full * groups * kTable);
+        }
+      }
+      for (int64_t unit = first; unit < end; unit += tile) {
+        k.add(tables, table_stride, size, w + (unit / kBlock * words + word) * kBlock, words * kBlock,
+              ceil_div(std::min(tile, end - unit), kBlock), count, sums + unit - first, chunk);
+      }
+    }
+    for (int64_t unit = first; unit < end; unit += kTileUnits) {
+      const int64_t width = std::min(kTileUnits, end - unit);
+      if (y != nullptr) {
+        k.finish_sums(sums + unit - first, chunk, size, width, at(affine, unit), y + row * units + unit, units);
+      } else {
+        float out[kTileRows * kTileUnits];
+        k.finish_sums(sums + unit - first, chunk, size, width, at(affine, unit), out, kTileUnits);
+        pack_rows(k, out, size, width, bits + row * stride + unit / kWord, stride);
+      }
+    }
+  }
+}
+
+void binary_dense_u8(const uint8_t* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
+                     int64_t inputs, float* y, uint32_t* bits) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(inputs, kWord), whole = inputs / kWord, tail = inputs % kWord;
+  const int64_t stride = ceil_div(units, kWord);
+  over_tiles(rows, units, k.add_u8_blocks * kBlock, inputs, 0.3 * rows * units * words,
+             [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
+    for (int64_t r = row; r < row_end; r += k.add_u8_rows) {
+      const int64_t size = std::min(k.add_u8_rows, row_end - r), width = unit_end - unit;
+      alignas(64) int32_t sums[kTileRows * kTileUnits] = {};
+      const uint32_t* block = w + unit / kBlock * words * kBlock;
+      k.add_u8(x + r * inputs, inputs, size, block, words * kBlock, ceil_div(width, kBlock), whole, sums);
+      if (tail > 0) {
+        uint8_t padded[kTileRows * kWord] = {};
+        for (int64_t s = 0; s < size; ++s) {
+          std::memcpy(padded + s * kWord, x + (r + s) * inputs + whole * kWord, tail);
+        }
+        k.add_u8(padded, kWord, size, block + whole * kBlock, words * kBlock, ceil_div(width, kBlock), 1, sums);
+      }
+      if (y != nullptr) {
+        k.finish_u8(sums, size, width, at(affine, unit), y + r * units + unit, units);
+      } else {
+        float out[kTileRows * kTileUnits];
+        k.finish_u8(sums, size, width, at(affine, unit), out, kTileUnits);
+        pack_rows(k, out, size, width, bits + r * stride + unit / kWord, stride);
+      }
+    }
+  });
+}
+
+void dense(const float* x, const float* w, const float* bias, int64_t rows, int64_t units, int64_t inputs,
+           float* y) {
+  const Kernels& k = kernels();
+  over_tiles(rows, units, kTileUnits, 4 * inputs, 0.05 * rows * units * inputs,
+             [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
+    for (int64_t r = row; r < row_end; ++r) {
+      k.dense(x + r * inputs, inputs, w + unit, units, bias == nullptr ? nullptr : bias + unit, unit_end - unit,
+              y + r * units + unit);
+    }
+  });
+}
+
+}  // namespace gluon_bnn
