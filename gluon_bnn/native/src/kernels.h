@@ -39,10 +39,10 @@ struct Kernels {
   void (*pack)(const float* x, int64_t inputs, uint32_t* bits);
   void (*pack_u8)(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_t* bits);
 
-  // counts[r][u] += popcount(x[r] xor w[u]) over `words` words. x has `stride` words a row, w has
-  // `block_stride` words a block; counts has kTileUnits numbers a row. words * 32 < 2^31.
+  // counts[r][u] = popcount(x[r] xor w[u]) over `words` words, added to what is there unless `begin`. x has
+  // `stride` words a row, w has `block_stride` words a block; counts has kTileUnits numbers a row.
   void (*xnor)(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-               int64_t blocks, int64_t words, int32_t* counts);
+               int64_t blocks, int64_t words, bool begin, int32_t* counts);
 
   // tables[g][n] = (+-x0 +- x1) + (+-x2 +- x3) for group g of four; bit t of n is the sign of x_t.
   void (*tables)(const float* x, int64_t groups, float* tables);

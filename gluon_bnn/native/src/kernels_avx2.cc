@@ -68,7 +68,8 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
 }
 
 template <int R>
-void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, int32_t* counts) {
+void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, bool first_words,
+               int32_t* counts) {
   const __m256i nibbles = _mm256_broadcastsi128_si256(
       _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
   const __m256i low = _mm256_set1_epi8(15);
@@ -92,17 +93,17 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t wor
         int32_t* to = counts + r * kTileUnits + half * kHalf;
         const __m256i pairs = _mm256_maddubs_epi16(bytes[r][half], _mm256_set1_epi8(1));
         const __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-        store(to, _mm256_add_epi32(load(to), sums));
+        store(to, first_words && begin == 0 ? sums : _mm256_add_epi32(load(to), sums));
       }
     }
   }
 }
 
 void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-          int64_t blocks, int64_t words, int32_t* counts) {
+          int64_t blocks, int64_t words, bool begin, int32_t* counts) {
   for (int64_t b = 0; b < blocks; ++b) {
     by_shape<4, 1>(rows, 1, [&](auto r, auto) {
-      xnor_tile<r>(x, stride, w + b * block_stride, words, counts + b * kBlock);
+      xnor_tile<r>(x, stride, w + b * block_stride, words, begin, counts + b * kBlock);
     });
   }
 }

@@ -11,7 +11,7 @@ constexpr int64_t kBytes = 31;
 
 template <int R, int B>
 void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words,
-               int32_t* counts) {
+               bool first_words, int32_t* counts) {
   const __m512i nibbles = _mm512_broadcast_i32x4(
       _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
   const __m512i low = _mm512_set1_epi8(15);
@@ -37,7 +37,8 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t blo
         int32_t* to = counts + r * kTileUnits + b * kBlock;
         const __m512i pairs = _mm512_maddubs_epi16(bytes[r][b], _mm512_set1_epi8(1));
         const __m512i sums = _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
-        _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_loadu_si512(to), sums));
+        const __mmask16 there = first_words && begin == 0 ? 0 : 0xffff;
+        _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_maskz_loadu_epi32(there, to), sums));
       }
     }
   }
@@ -51,9 +52,9 @@ struct Add4 {
 };
 
 void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-          int64_t blocks, int64_t words, int32_t* counts) {
+          int64_t blocks, int64_t words, bool begin, int32_t* counts) {
   by_shape<4, 2>(rows, blocks, [&](auto r, auto b) {
-    xnor_tile<r, b>(x, stride, w, block_stride, words, counts);
+    xnor_tile<r, b>(x, stride, w, block_stride, words, begin, counts);
   });
 }
 
@@ -61,7 +62,7 @@ void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, in
 
 const Kernels* avx512_kernels() {
   static const Kernels table = {
-      "avx512", 4,   2,          4,   4,   4,           4,           pack,      pack_u8, xnor,
+      "avx512", 4,   2,          4,   5,   6,           4,           pack,      pack_u8, xnor,
       tables,   add, add_u8<Add4>, finish_counts, finish_bits, finish_sums, finish_u8, dense};
   return &table;
 }

@@ -73,15 +73,15 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
   for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kTable) {
     __m512i v[B];
     for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
-#pragma GCC unroll 8
+#pragma GCC unroll 1
     for (int q = 0; q < kWord / kGroup; ++q) {
       for (int r = 0; r < R; ++r) {
         const __m512 table = _mm512_loadu_ps(tables + r * table_stride + q * kTable);
         for (int b = 0; b < B; ++b) {
           acc[r][b] = _mm512_add_ps(acc[r][b], _mm512_permutexvar_ps(v[b], table));
+          if (r == R - 1) v[b] = _mm512_srli_epi32(v[b], 4);
         }
       }
-      for (int b = 0; b < B; ++b) v[b] = _mm512_srli_epi32(v[b], 4);
     }
   }
   for (int r = 0; r < R; ++r) {
@@ -91,7 +91,7 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
 
 void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
          int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
-  by_shape<4, 4>(rows, blocks, [&](auto r, auto b) {
+  by_shape<4, 5>(rows, blocks, [&](auto r, auto b) {
     add_tile<r, b>(tables, table_stride, w, block_stride, words, sums, sums_stride);
   });
 }
@@ -112,7 +112,7 @@ void add_u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t bl
   for (int64_t word = 0; word < words; ++word, x += kWord) {
     __m512i v[B];
     for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
-#pragma GCC unroll 8
+#pragma GCC unroll 1
     for (int q = 0; q < kWord / kGroup; ++q) {
       __m512i pixels[R];
       for (int r = 0; r < R; ++r) {
@@ -135,9 +135,21 @@ void add_u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t bl
 template <typename Add4>
 void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
             int64_t blocks, int64_t words, int32_t* sums) {
-  by_shape<4, 4>(rows, blocks, [&](auto r, auto b) {
-    add_u8_tile<Add4, r, b>(x, stride, w, block_stride, words, sums);
-  });
+  // Few rows need many blocks to keep the units busy, many rows have no registers for them.
+  const int64_t step = rows <= 2 ? 4 : 2;
+  for (int64_t block = 0; block < blocks; block += step) {
+    const uint32_t* from = w + block * block_stride;
+    int32_t* to = sums + block * kBlock;
+    if (rows <= 2) {
+      by_shape<2, 4>(rows, blocks, [&](auto r, auto b) {
+        add_u8_tile<Add4, r, b>(x, stride, from, block_stride, words, to);
+      });
+    } else {
+      by_shape<6, 2>(rows, smaller(step, blocks - block), [&](auto r, auto b) {
+        add_u8_tile<Add4, r, b>(x, stride, from, block_stride, words, to);
+      });
+    }
+  }
 }
 
 }  // namespace

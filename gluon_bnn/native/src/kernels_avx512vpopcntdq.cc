@@ -10,10 +10,13 @@ namespace {
 
 template <int R, int B>
 void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words,
-               int32_t* counts) {
+               bool begin, int32_t* counts) {
   __m512i acc[R][B];
+  const __mmask16 there = begin ? 0 : 0xffff;
   for (int r = 0; r < R; ++r) {
-    for (int b = 0; b < B; ++b) acc[r][b] = _mm512_loadu_si512(counts + r * kTileUnits + b * kBlock);
+    for (int b = 0; b < B; ++b) {
+      acc[r][b] = _mm512_maskz_loadu_epi32(there, counts + r * kTileUnits + b * kBlock);
+    }
   }
   for (int64_t word = 0; word < words; ++word) {
     __m512i v[B];
@@ -31,9 +34,9 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t blo
 }
 
 void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-          int64_t blocks, int64_t words, int32_t* counts) {
+          int64_t blocks, int64_t words, bool begin, int32_t* counts) {
   by_shape<6, 2>(rows, blocks, [&](auto r, auto b) {
-    xnor_tile<r, b>(x, stride, w, block_stride, words, counts);
+    xnor_tile<r, b>(x, stride, w, block_stride, words, begin, counts);
   });
 }
 
@@ -47,7 +50,7 @@ struct Add4 {
 
 const Kernels* avx512vpopcntdq_kernels() {
   static const Kernels table = {
-      "avx512vpopcntdq", 6,   2,  4,   4,  4,           4,           pack,      pack_u8, xnor,
+      "avx512vpopcntdq", 6,   2,  4,   5,  6,           4,           pack,      pack_u8, xnor,
       tables,            add, add_u8<Add4>, finish_counts, finish_bits, finish_sums, finish_u8, dense};
   return &table;
 }

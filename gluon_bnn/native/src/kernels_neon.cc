@@ -62,7 +62,8 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
 }
 
 template <int R>
-void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, int32_t* counts) {
+void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, bool first_words,
+               int32_t* counts) {
   for (int64_t begin = 0; begin < words; begin += kBytes) {
     const int64_t end = smaller(words, begin + kBytes);
     uint8x16_t bytes[R][kQuarters];
@@ -82,17 +83,18 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t wor
       for (int i = 0; i < kQuarters; ++i) {
         int32_t* to = counts + r * kTileUnits + i * kQuarter;
         const uint32x4_t sums = vpaddlq_u16(vpaddlq_u8(bytes[r][i]));
-        vst1q_s32(to, vaddq_s32(vld1q_s32(to), vreinterpretq_s32_u32(sums)));
+        const int32x4_t there = first_words && begin == 0 ? vdupq_n_s32(0) : vld1q_s32(to);
+        vst1q_s32(to, vaddq_s32(there, vreinterpretq_s32_u32(sums)));
       }
     }
   }
 }
 
 void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-          int64_t blocks, int64_t words, int32_t* counts) {
+          int64_t blocks, int64_t words, bool begin, int32_t* counts) {
   for (int64_t b = 0; b < blocks; ++b) {
     by_shape<4, 1>(rows, 1, [&](auto r, auto) {
-      xnor_tile<r>(x, stride, w + b * block_stride, words, counts + b * kBlock);
+      xnor_tile<r>(x, stride, w + b * block_stride, words, begin, counts + b * kBlock);
     });
   }
 }

@@ -31,10 +31,11 @@ void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_
 }
 
 void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-          int64_t blocks, int64_t words, int32_t* counts) {
+          int64_t blocks, int64_t words, bool begin, int32_t* counts) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < blocks; ++b) {
       int32_t* to = counts + r * kTileUnits + b * kBlock;
+      for (int64_t l = 0; begin && l < kBlock; ++l) to[l] = 0;
       for (int64_t word = 0; word < words; ++word) {
         const uint32_t* v = w + b * block_stride + word * kBlock;
         for (int64_t l = 0; l < kBlock; ++l) to[l] += popcount(x[r * stride + word] ^ v[l]);

@@ -8,16 +8,28 @@
 namespace gluon_bnn {
 namespace {
 
-// One row of y = ((alpha dot + bias) - mean) factor + beta, rounded after every step. `dot(u)` is a float.
+// `size` numbers of y = ((alpha dot + bias) - mean) factor + beta, rounded after every step. `dot(u)` is a float.
 template <typename Dot>
-inline void finish_row(int64_t units, const Affine& a, float* __restrict y, const Dot& dot) {
+inline void finish_units(int64_t begin, int64_t size, const Affine& a, float* __restrict y, const Dot& dot) {
   if (a.mean == nullptr) {
-    for (int64_t u = 0; u < units; ++u) y[u] = a.alpha[u] * dot(u) + a.bias[u];
+    for (int64_t i = 0; i < size; ++i) {
+      const int64_t u = begin + i;
+      y[u] = a.alpha[u] * dot(u) + a.bias[u];
+    }
   } else {
-    for (int64_t u = 0; u < units; ++u) {
+    for (int64_t i = 0; i < size; ++i) {
+      const int64_t u = begin + i;
       y[u] = ((a.alpha[u] * dot(u) + a.bias[u]) - a.mean[u]) * a.factor[u] + a.beta[u];
     }
   }
+}
+
+// A row in strips of a known size, which need no loop, and what is left over.
+template <typename Dot>
+inline void finish_row(int64_t units, const Affine& a, float* __restrict y, const Dot& dot) {
+  int64_t begin = 0;
+  for (; begin + kBlock <= units; begin += kBlock) finish_units(begin, kBlock, a, y, dot);
+  finish_units(begin, units - begin, a, y, dot);
 }
 
 void finish_counts(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& affine,

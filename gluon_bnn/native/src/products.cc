@@ -18,8 +18,8 @@ namespace {
 constexpr int64_t kRowBytes = 256 << 10;  // of inputs that stay in the second-level cache
 constexpr int64_t kWordsBlock = 128;      // words of a tile's weights at a time: 16 KB for 32 units
 constexpr int64_t kTableBytes = 16 << 10; // of tables that stay in the first-level cache
-constexpr int64_t kChunkRows = 24;        // rows of a piece, a multiple of most tiles
-constexpr int64_t kChunkUnits = 2048;     // units whose sums a thread keeps on its stack
+constexpr int64_t kChunkRows = 48;        // rows of a piece, a multiple of the tiles
+constexpr int64_t kChunkUnits = 1920;     // units whose sums a thread keeps on its stack
 // Below this much work, in nanoseconds, waking another thread costs more than it saves.
 constexpr double kParallel = 3000;
 
@@ -39,7 +39,8 @@ template <typename Piece>
 void over_tiles(int64_t rows, int64_t units, int64_t tile, int64_t row_bytes, double nanoseconds,
                 const Piece& piece) {
   const int64_t tiles = ceil_div(units, tile);
-  const int64_t chunks_a_stretch = std::max<int64_t>(1, kRowBytes / (kChunkRows * row_bytes));
+  const int64_t chunks_a_stretch =
+      std::min(ceil_div(rows, kChunkRows), std::max<int64_t>(1, kRowBytes / (kChunkRows * row_bytes)));
   const int64_t stretch = chunks_a_stretch * kChunkRows;
   const int64_t stretches = ceil_div(rows, stretch);
   const int64_t pieces = stretches * tiles * chunks_a_stretch;
@@ -56,22 +57,32 @@ Affine at(const Affine& a, int64_t unit) {
   return {move(a.alpha), move(a.bias), move(a.mean), move(a.factor), move(a.beta), move(a.sums)};
 }
 
-// Calls finish(counts, row, rows, unit, units) with the popcounts of every tile.
-template <typename Finish>
+// Fetches the lines into which the results of a piece will go, while it is being computed: the stores would
+// otherwise wait for them all at once.
+void fetch(const void* y, int64_t rows, int64_t stride, int64_t bytes) {
+  const char* from = static_cast<const char*>(y);
+  for (int64_t r = 0; r < rows; ++r, from += stride) {
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 1);
+  }
+}
+
+// Calls finish(counts, row, rows, unit, units) with the popcounts of every tile, and prefetch(row, rows, unit)
+// before.
+template <typename Prefetch, typename Finish>
 void xnor_tiles(const uint32_t* x, const uint32_t* w, int64_t rows, int64_t units, int64_t inputs,
-                const Finish& finish) {
+                const Prefetch& prefetch, const Finish& finish) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
   const double nanoseconds = 0.03 * rows * units * words;
   over_tiles(rows, units, k.xnor_blocks * kBlock, 4 * words, nanoseconds,
              [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
     alignas(64) int32_t counts[kChunkRows * kTileUnits];
-    std::memset(counts, 0, (row_end - row) * kTileUnits * sizeof(int32_t));
+    prefetch(row, row_end - row, unit);
     for (int64_t word = 0; word < words; word += kWordsBlock) {
       for (int64_t r = row; r < row_end; r += k.xnor_rows) {
         k.xnor(x + r * words + word, words, std::min(k.xnor_rows, row_end - r),
                w + (unit / kBlock * words + word) * kBlock, words * kBlock, ceil_div(unit_end - unit, kBlock),
-               std::min(kWordsBlock, words - word), counts + (r - row) * kTileUnits);
+               std::min(kWordsBlock, words - word), word == 0, counts + (r - row) * kTileUnits);
       }
     }
     finish(counts, row, row_end - row, unit, unit_end - unit);
@@ -101,7 +112,11 @@ void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, in
 
 void xnor_dense(const uint32_t* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
                 int64_t inputs, float* y) {
-  xnor_tiles(x, w, rows, units, inputs,
+  const int64_t tile = kernels().xnor_blocks * kBlock;
+  const auto prefetch = [=](int64_t row, int64_t size, int64_t unit) {
+    fetch(y + row * units + unit, size, units * sizeof(float), std::min(tile, units - unit) * sizeof(float));
+  };
+  xnor_tiles(x, w, rows, units, inputs, prefetch,
              [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
     kernels().finish_counts(counts, size, width, inputs, at(affine, unit), y + row * units + unit, units);
   });
@@ -110,7 +125,7 @@ void xnor_dense(const uint32_t* x, const uint32_t* w, const Affine& affine, int6
 void xnor_dense_bits(const uint32_t* x, const uint32_t* w, const int32_t* threshold, int64_t rows,
                      int64_t units, int64_t inputs, uint32_t* bits) {
   const int64_t stride = ceil_div(units, kWord);
-  xnor_tiles(x, w, rows, units, inputs,
+  xnor_tiles(x, w, rows, units, inputs, [](int64_t, int64_t, int64_t) {},
              [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
     kernels().finish_bits(counts, size, width, inputs, threshold + unit, bits + row * stride + unit / kWord,
                           stride);
@@ -131,7 +146,7 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
   const int64_t row_blocks = ceil_div(rows, tile_rows);
   // With few rows the units are shared among the threads, each of which builds the tables.
   const int64_t share = row_blocks >= 4 * threads ? units : ceil_div(units, threads);
-  const int64_t chunk = std::min(kChunkUnits, ceil_div(share, tile) * tile);
+  const int64_t chunk = std::min(kChunkUnits, ceil_div(share, kWord) * kWord);
   const int64_t chunks = ceil_div(units, chunk), stride = ceil_div(units, kWord);
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < row_blocks * chunks; ++i) {
