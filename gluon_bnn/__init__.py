@@ -1,7 +1,7 @@
 """Binary neural networks for Apache MXNet/Gluon, from the first training step to 1-bit inference.
 
 Public names are resolved when they are first used (PEP 562), so that parts which do not need MXNet,
-such as `gluon_bnn.reference`, can be imported without it:
+such as `gluon_bnn.reference` and `gluon_bnn.runtime`, can be imported without it:
 
 >>> import gluon_bnn
 >>> gluon_bnn.nn.BinaryDense(10, in_units=784)
@@ -11,8 +11,9 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("check", "data", "doctor", "native", "nn", "ops", "reference", "train")
-_NAMES = {"check_net": "check"}
+_MODULES = ("check", "data", "deploy", "doctor", "layers", "native", "nn", "ops", "reference", "runtime",
+            "train")
+_NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "deploy"}
 
 __all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]
 

@@ -26,7 +26,8 @@ def examine():
         importable = False
     report["threads"] = {"cores": _compat.physical_cores(),
                          "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
-    report["native"] = {"library": library.path(), "instruction_set": library.instruction_set()}
+    report["native"] = {"library": library.path(), "instruction_set": library.instruction_set(),
+                        "instruction_sets": list(library.instruction_sets())}
     if not library.available():
         report["advice"].append(library.problem())
     elif importable:
@@ -77,7 +78,8 @@ def describe(report):
     lines += ["threads", f"  cores to use    {report['threads']['cores']}",
               f"  OMP_NUM_THREADS {report['threads']['OMP_NUM_THREADS'] or 'not set'}",
               "native library", f"  path            {report['native']['library'] or 'not built'}",
-              f"  instruction set {report['native']['instruction_set'] or '-'}", "data"]
+              f"  instruction set {report['native']['instruction_set'] or '-'}"
+              f" (of {', '.join(report['native']['instruction_sets']) or '-'})", "data"]
     lines += [f"  {name:16s}{value or 'not found'}" for name, value in report["data"].items()]
     lines += [f"PROBLEM: {text}" for text in report["problems"]]
     lines += [f"advice: {text}" for text in report["advice"]]

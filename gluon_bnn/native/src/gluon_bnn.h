@@ -7,8 +7,9 @@
  *            units past the last are 0.
  *
  * Arithmetic. Products are rounded, then sums: no fused multiply-add. Every instruction set, number of
- * rows and number of threads gives the same bits. Where inputs are floats they are added in one order:
- * groups of four, ((+-x0 +- x1) + (+-x2 +- x3)), from the first group to the last.
+ * rows and number of threads gives the same bits. Where inputs are floats they are added in one order: the
+ * groups of four, ((+-x0 +- x1) + (+-x2 +- x3)), of 256 inputs one after the other, from 0; then these sums one
+ * after the other, from 0. (Adding all groups in one go would be less exact than MXNet's own product.)
  *
  * Errors. Every function returns 0, or one of the codes below; gluon_bnn_error() then says what was
  * allowed and what arrived. Nothing is written in that case. Pointers must be valid for the sizes given;
@@ -97,7 +98,7 @@ enum {
    * to BITS: from FLOAT the signs of that y; from BITS and BITS01 bit = dot < threshold (of dot, not dot01). */
   GLUON_BNN_BINARY_DENSE = 1,
   /* y = sum_k x_k weight[k, unit] + bias: weight (inputs, units), bias null or (units,); FLOAT to FLOAT.
-   * One product after the other is added, k ascending, starting from 0. */
+   * The products of 256 inputs are added one after the other, from 0, then these sums, from 0. */
   GLUON_BNN_DENSE = 2,
   /* y = (x - mean) * factor + beta: inputs == units; FLOAT to FLOAT. */
   GLUON_BNN_BATCH_NORM = 3,

@@ -14,6 +14,7 @@ constexpr int64_t kWord = 32;    // inputs a word
 constexpr int64_t kBlock = 16;   // units a block
 constexpr int64_t kGroup = 4;    // float inputs a table
 constexpr int64_t kTable = 16;   // signed sums a table
+constexpr int64_t kSumWords = 8; // words of float inputs that are added up before the sum is added to the total
 constexpr int64_t kTileUnits = 64;  // most units of a tile, and the length of a row in its buffer
 constexpr int64_t kTileRows = 8;    // most rows of a tile
 
@@ -47,7 +48,8 @@ struct Kernels {
   // tables[g][n] = (+-x0 +- x1) + (+-x2 +- x3) for group g of four; bit t of n is the sign of x_t.
   void (*tables)(const float* x, int64_t groups, float* tables);
 
-  // sums[r][u] += the entries of row r's tables that w[u] names, in order: 8 groups a word.
+  // sums[r][u] += what the entries of row r's tables that w[u] names, 8 groups a word, add up to from 0.
+  // words <= kSumWords.
   // `table_stride` floats from a row's tables to the next, `sums_stride` from its sums to the next.
   void (*add)(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w,
               int64_t block_stride, int64_t blocks, int64_t words, float* sums, int64_t sums_stride);
@@ -68,7 +70,8 @@ struct Kernels {
   void (*finish_u8)(const int32_t* sums, int64_t rows, int64_t units, const Affine& affine, float* y,
                     int64_t y_stride);
 
-  // y[u] = sum_k x[k] w[k][u] + bias[u] (bias may be null), for `units` of a row of w.
+  // y[u] = sum_k x[k] w[k][u] + bias[u] (bias may be null), for `units` of a row of w; added as in `add`, one
+  // product after the other.
   void (*dense)(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias,
                 int64_t units, float* y);
 };

@@ -127,9 +127,7 @@ template <int R>
 void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t words, float* sums,
               int64_t sums_stride) {
   __m256 acc[R][2];
-  for (int r = 0; r < R; ++r) {
-    for (int half = 0; half < 2; ++half) acc[r][half] = _mm256_loadu_ps(sums + r * sums_stride + half * kHalf);
-  }
+  for (auto& row : acc) row[0] = row[1] = _mm256_setzero_ps();
   for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kTable) {
     __m256i v[2] = {load(w + word * kBlock), load(w + word * kBlock + kHalf)};
     for (int q = 0; q < kWord / kGroup; ++q) {
@@ -147,7 +145,10 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int half = 0; half < 2; ++half) _mm256_storeu_ps(sums + r * sums_stride + half * kHalf, acc[r][half]);
+    for (int half = 0; half < 2; ++half) {
+      float* to = sums + r * sums_stride + half * kHalf;
+      _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), acc[r][half]));
+    }
   }
 }
 

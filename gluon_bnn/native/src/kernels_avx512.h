@@ -67,8 +67,8 @@ template <int R, int B>
 void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t block_stride,
               int64_t words, float* sums, int64_t sums_stride) {
   __m512 acc[R][B];
-  for (int r = 0; r < R; ++r) {
-    for (int b = 0; b < B; ++b) acc[r][b] = _mm512_loadu_ps(sums + r * sums_stride + b * kBlock);
+  for (auto& row : acc) {
+    for (auto& v : row) v = _mm512_setzero_ps();
   }
   for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kTable) {
     __m512i v[B];
@@ -85,7 +85,10 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int b = 0; b < B; ++b) _mm512_storeu_ps(sums + r * sums_stride + b * kBlock, acc[r][b]);
+    for (int b = 0; b < B; ++b) {
+      float* to = sums + r * sums_stride + b * kBlock;
+      _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), acc[r][b]));
+    }
   }
 }
 

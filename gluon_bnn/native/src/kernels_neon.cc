@@ -110,7 +110,7 @@ void tables(const float* x, int64_t groups, float* out) {
 // A table of 16 floats is 64 bytes, what one lookup of four registers reaches: lane n wants the bytes from 4 n.
 void add_block(const float* tables, const uint32_t* w, int64_t words, float* sums) {
   float32x4_t acc[kQuarters];
-  for (int i = 0; i < kQuarters; ++i) acc[i] = vld1q_f32(sums + i * kQuarter);
+  for (auto& v : acc) v = vdupq_n_f32(0);
   for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kTable) {
     uint32x4_t v[kQuarters];
     for (int i = 0; i < kQuarters; ++i) v[i] = vld1q_u32(w + word * kBlock + i * kQuarter);
@@ -124,7 +124,9 @@ void add_block(const float* tables, const uint32_t* w, int64_t words, float* sum
       }
     }
   }
-  for (int i = 0; i < kQuarters; ++i) vst1q_f32(sums + i * kQuarter, acc[i]);
+  for (int i = 0; i < kQuarters; ++i) {
+    vst1q_f32(sums + i * kQuarter, vaddq_f32(vld1q_f32(sums + i * kQuarter), acc[i]));
+  }
 }
 
 void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,

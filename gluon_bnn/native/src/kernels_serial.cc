@@ -58,13 +58,15 @@ void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < blocks; ++b) {
       float* to = sums + r * sums_stride + b * kBlock;
+      float parts[kBlock] = {};
       for (int64_t word = 0; word < words; ++word) {
         const uint32_t* v = w + b * block_stride + word * kBlock;
         const float* table = tables + r * table_stride + word * (kWord / kGroup) * kTable;
         for (int q = 0; q < kWord / kGroup; ++q) {
-          for (int64_t l = 0; l < kBlock; ++l) to[l] += table[q * kTable + (v[l] >> (4 * q) & 15)];
+          for (int64_t l = 0; l < kBlock; ++l) parts[l] += table[q * kTable + (v[l] >> (4 * q) & 15)];
         }
       }
+      for (int64_t l = 0; l < kBlock; ++l) to[l] += parts[l];
     }
   }
 }

@@ -32,7 +32,7 @@ inline void finish_row(int64_t units, const Affine& a, float* __restrict y, cons
   finish_units(begin, units - begin, a, y, dot);
 }
 
-void finish_counts(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& affine,
+inline void finish_counts(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& affine,
                    float* y, int64_t y_stride) {
   // inputs <= 2^30, so neither dot nor dot + sums (even, and at most twice as large) leaves int32.
   const int32_t k = static_cast<int32_t>(inputs);
@@ -48,14 +48,14 @@ void finish_counts(const int32_t* counts, int64_t rows, int64_t units, int64_t i
   }
 }
 
-void finish_sums(const float* sums, int64_t sums_stride, int64_t rows, int64_t units, const Affine& affine,
+inline void finish_sums(const float* sums, int64_t sums_stride, int64_t rows, int64_t units, const Affine& affine,
                  float* y, int64_t y_stride) {
   for (int64_t r = 0; r < rows; ++r, sums += sums_stride, y += y_stride) {
     finish_row(units, affine, y, [=](int64_t u) { return sums[u]; });
   }
 }
 
-void finish_u8(const int32_t* sums, int64_t rows, int64_t units, const Affine& affine, float* y,
+inline void finish_u8(const int32_t* sums, int64_t rows, int64_t units, const Affine& affine, float* y,
                int64_t y_stride) {
   for (int64_t r = 0; r < rows; ++r, sums += kTileUnits, y += y_stride) {
     finish_row(units, affine, y, [=](int64_t u) { return static_cast<float>(sums[u]); });
@@ -67,13 +67,18 @@ template <int kStrip>
 void dense_strip(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias,
                  float* y) {
   float sums[kStrip] = {};
-  for (int64_t k = 0; k < inputs; ++k) {
-    for (int u = 0; u < kStrip; ++u) sums[u] += x[k] * w[k * w_stride + u];
+  for (int64_t begin = 0; begin < inputs; begin += kSumWords * kWord) {
+    const int64_t end = smaller(inputs, begin + kSumWords * kWord);
+    float parts[kStrip] = {};
+    for (int64_t k = begin; k < end; ++k) {
+      for (int u = 0; u < kStrip; ++u) parts[u] += x[k] * w[k * w_stride + u];
+    }
+    for (int u = 0; u < kStrip; ++u) sums[u] += parts[u];
   }
   for (int u = 0; u < kStrip; ++u) y[u] = bias == nullptr ? sums[u] : sums[u] + bias[u];
 }
 
-void dense(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias, int64_t units,
+inline void dense(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias, int64_t units,
            float* y) {
   int64_t u = 0;
   const auto at = [&](int64_t unit) { return bias == nullptr ? nullptr : bias + unit; };

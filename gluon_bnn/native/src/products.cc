@@ -17,7 +17,6 @@ namespace {
 
 constexpr int64_t kRowBytes = 256 << 10;  // of inputs that stay in the second-level cache
 constexpr int64_t kWordsBlock = 128;      // words of a tile's weights at a time: 16 KB for 32 units
-constexpr int64_t kTableBytes = 16 << 10; // of tables that stay in the first-level cache
 constexpr int64_t kChunkRows = 48;        // rows of a piece, a multiple of the tiles
 constexpr int64_t kChunkUnits = 1920;     // units whose sums a thread keeps on its stack
 // Below this much work, in nanoseconds, waking another thread costs more than it saves.
@@ -132,16 +131,15 @@ void xnor_dense_bits(const uint32_t* x, const uint32_t* w, const int32_t* thresh
   });
 }
 
-// The tables of a few rows are built for a block of inputs and used for all units before the next block, so
-// that they stay in the first-level cache; the sums of these rows wait on the stack.
+// The tables of a few rows are built for kSumWords words of inputs and used for all units before the next ones,
+// so that they stay in the first-level cache (4 KB a row); the sums of these rows wait on the stack.
 void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
                   int64_t inputs, float* y, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord), whole = inputs / kWord, tail = inputs % kWord;
-  const int64_t groups = kWord / kGroup;  // a word
+  constexpr int64_t groups = kWord / kGroup;  // a word
   const int64_t tile_rows = std::min(k.add_rows, rows), tile = k.add_blocks * kBlock;
-  const int64_t words_block = kTableBytes / (tile_rows * groups * kTable * static_cast<int64_t>(sizeof(float)));
-  const int64_t table_stride = words_block * groups * kTable;
+  constexpr int64_t table_stride = kSumWords * groups * kTable;
   const int threads = threads_for(0.4 * rows * units * words);
   const int64_t row_blocks = ceil_div(rows, tile_rows);
   // With few rows the units are shared among the threads, each of which builds the tables.
@@ -150,13 +148,13 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
   const int64_t chunks = ceil_div(units, chunk), stride = ceil_div(units, kWord);
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < row_blocks * chunks; ++i) {
-    alignas(64) float tables[kTableBytes / sizeof(float)];
+    alignas(64) float tables[kTileRows / 2 * table_stride];
     alignas(64) float sums[kTileRows / 2 * kChunkUnits];
     const int64_t row = i / chunks * tile_rows, size = std::min(tile_rows, rows - row);
     const int64_t first = i % chunks * chunk, end = std::min(first + chunk, units);
     std::memset(sums, 0, sizeof(float) * size * chunk);
-    for (int64_t word = 0; word < words; word += words_block) {
-      const int64_t count = std::min(words_block, words - word);
+    for (int64_t word = 0; word < words; word += kSumWords) {
+      const int64_t count = std::min(kSumWords, words - word);
       for (int64_t r = 0; r < size; ++r) {
         const float* from = x + (row + r) * inputs + word * kWord;
         float* to = tables + r * table_stride;

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Builds the kernels with test_kernels.cc, without Python and MXNet, and runs it.
+#
+#   tests/native/run.sh            for this machine, optimised as the library is
+#   tests/native/run.sh sanitize   under AddressSanitizer and UndefinedBehaviorSanitizer
+#   tests/native/run.sh arm64      for 64-bit ARM with Debian's cross compiler, under qemu-user
+#                                  (apt-get install g++-aarch64-linux-gnu qemu-user)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+src=$here/../../gluon_bnn/native/src
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+compiler=${CXX:-c++}
+flags="-std=c++17 -O3 -fopenmp -ffp-contract=off -Wall -Wno-unknown-pragmas -I$src"
+runner=
+case ${1:-native} in
+  native) ;;
+  sanitize) flags="${flags/-O3/-O1} -g -fsanitize=address,undefined -fno-sanitize-recover=all" ;;
+  arm64) compiler=aarch64-linux-gnu-g++; flags="$flags -static"; runner=qemu-aarch64 ;;
+  *) echo "run.sh: allowed are native, sanitize and arm64, got $1" >&2; exit 2 ;;
+esac
+
+avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-maybe-uninitialized"
+for file in "$src"/kernels_*.cc "$src"/{dispatch,products,functions,net,c_api}.cc "$here/test_kernels.cc"; do
+  name=$(basename "$file" .cc)
+  set_flags=
+  if [ "${1:-}" != arm64 ] && [ "$(uname -m)" = x86_64 ]; then
+    case $name in
+      kernels_avx2) set_flags=-mavx2 ;;
+      kernels_avx512) set_flags=$avx512 ;;
+      kernels_avx512vpopcntdq) set_flags="$avx512 -mavx512vpopcntdq -mavx512vnni" ;;
+    esac
+  fi
+  # shellcheck disable=SC2086
+  $compiler $flags $set_flags -c "$file" -o "$work/$name.o"
+done
+# shellcheck disable=SC2086
+$compiler $flags "$work"/*.o -o "$work/test_kernels"
+# Threads that wait, not spin: the test is many small calls.
+OMP_WAIT_POLICY=passive $runner "$work/test_kernels"

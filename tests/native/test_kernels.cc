@@ -1,0 +1,257 @@
+// The C interface alone, without Python and MXNet: every instruction set of the machine against loops that
+// are as plain as the formulas. Arrays have just the size they need, so that a sanitizer sees every step
+// beyond. Built and run by run.sh; prints "ok" and the instruction sets, or what differed.
+#include "gluon_bnn.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+std::mt19937 generator(20161);
+
+float real() { return std::normal_distribution<float>()(generator); }
+int whole(int low, int high) { return std::uniform_int_distribution<int>(low, high)(generator); }
+
+template <typename T, typename Make>
+std::vector<T> filled(size_t size, const Make& make) {
+  std::vector<T> values(size);
+  for (T& value : values) value = make();
+  return values;
+}
+
+int words(int bits) { return (bits + 31) / 32; }
+int blocks(int units) { return (units + 15) / 16; }
+
+[[noreturn]] void fail(const std::string& what) {
+  std::printf("FAILED with %s: %s\n", gluon_bnn_instruction_set(), what.c_str());
+  std::exit(1);
+}
+
+template <typename T>
+void same(const std::vector<T>& found, const std::vector<T>& expected, const char* what, int m, int n, int k) {
+  if (found.size() == expected.size() && std::memcmp(found.data(), expected.data(), sizeof(T) * found.size()) == 0) {
+    return;
+  }
+  std::ostringstream text;
+  text << what << " at rows " << m << ", units " << n << ", inputs " << k;
+  fail(text.str());
+}
+
+void good(int code, const char* what) {
+  if (code != GLUON_BNN_OK) fail(std::string(what) + ": " + gluon_bnn_error());
+}
+
+void refused(int code, const char* word) {
+  if (code == GLUON_BNN_OK) fail(std::string("accepted what has a wrong ") + word);
+  if (std::strstr(gluon_bnn_error(), word) == nullptr) fail(std::string("message without ") + word + ": " + gluon_bnn_error());
+}
+
+bool below(float x) { return x < 0; }
+
+std::vector<int32_t> packed(const std::vector<bool>& bit, int rows, int size) {
+  std::vector<int32_t> to(rows * words(size));
+  for (int r = 0; r < rows; ++r) {
+    for (int i = 0; i < size; ++i) {
+      if (bit[r * size + i]) to[r * words(size) + i / 32] |= static_cast<int32_t>(1u << i % 32);
+    }
+  }
+  return to;
+}
+
+void check(int m, int n, int k) {
+  auto x = filled<float>(m * k, real);
+  x[0] = -0.0f;
+  x[m * k / 2] = NAN;
+  const auto w = filled<float>(n * k, real);
+  const auto alpha = filled<float>(n, real), bias = filled<float>(n, real);
+  const auto pixels = filled<uint8_t>(m * k, [] { return whole(0, 255); });
+  const auto limit = filled<int32_t>(k, [] { return whole(-2, 258); });
+  const auto threshold = filled<int32_t>(n, [k] { return whole(-k - 1, k + 1); });
+
+  std::vector<bool> bit(m * k), bit_u8(m * k);
+  for (int i = 0; i < m * k; ++i) {
+    bit[i] = below(x[i]);
+    bit_u8[i] = pixels[i] < limit[i % k];
+  }
+  std::vector<int32_t> bits(m * words(k)), found(m * words(k));
+  good(gluon_bnn_pack_inputs(x.data(), m, k, bits.data()), "pack_inputs");
+  same(bits, packed(bit, m, k), "pack_inputs", m, n, k);
+  good(gluon_bnn_pack_inputs_u8(pixels.data(), limit.data(), m, k, found.data()), "pack_inputs_u8");
+  same(found, packed(bit_u8, m, k), "pack_inputs_u8", m, n, k);
+
+  std::vector<int32_t> weights(blocks(n) * words(k) * 16), expected_weights(weights.size());
+  for (int u = 0; u < n; ++u) {
+    for (int i = 0; i < k; ++i) {
+      if (below(w[u * k + i])) {
+        expected_weights[(u / 16 * words(k) + i / 32) * 16 + u % 16] |= static_cast<int32_t>(1u << i % 32);
+      }
+    }
+  }
+  good(gluon_bnn_pack_weights(w.data(), n, k, weights.data()), "pack_weights");
+  same(weights, expected_weights, "pack_weights", m, n, k);
+
+  // NaN has served its purpose: bit 0. In a sum it would hide everything else.
+  x[m * k / 2] = 0.5f;
+  std::vector<float> y(m * n), from_bits(m * n), from_floats(m * n), from_pixels(m * n);
+  std::vector<bool> out(m * n);
+  for (int r = 0; r < m; ++r) {
+    for (int u = 0; u < n; ++u) {
+      const auto sign = [&](int i) { return i < k && below(w[u * k + i]) ? -1 : 1; };
+      int dot = 0, dot_u8 = 0;
+      for (int i = 0; i < k; ++i) {
+        dot += bit[r * k + i] ? -sign(i) : sign(i);
+        dot_u8 += sign(i) * pixels[r * k + i];
+      }
+      float sum = 0;
+      for (int begin = 0; begin < k; begin += 256) {
+        float part = 0;
+        for (int i = begin; i < std::min(k, begin + 256); i += 4) {
+          float p[4];
+          for (int t = 0; t < 4; ++t) p[t] = sign(i + t) * (i + t < k ? x[r * k + i + t] : 0.0f);
+          part += (p[0] + p[1]) + (p[2] + p[3]);
+        }
+        sum += part;
+      }
+      from_bits[r * n + u] = alpha[u] * dot + bias[u];
+      from_floats[r * n + u] = alpha[u] * sum + bias[u];
+      from_pixels[r * n + u] = alpha[u] * dot_u8 + bias[u];
+      out[r * n + u] = dot < threshold[u];
+    }
+  }
+  const auto* a = alpha.data();
+  const auto* b = bias.data();
+  good(gluon_bnn_xnor_dense(bits.data(), weights.data(), a, b, m, n, k, y.data()), "xnor_dense");
+  same(y, from_bits, "xnor_dense", m, n, k);
+  good(gluon_bnn_binary_dense(x.data(), weights.data(), a, b, m, n, k, y.data()), "binary_dense");
+  same(y, from_floats, "binary_dense", m, n, k);
+  good(gluon_bnn_binary_dense_u8(pixels.data(), weights.data(), a, b, m, n, k, y.data()), "binary_dense_u8");
+  same(y, from_pixels, "binary_dense_u8", m, n, k);
+  std::vector<int32_t> next(m * words(n));
+  good(gluon_bnn_xnor_dense_bits(bits.data(), weights.data(), threshold.data(), m, n, k, next.data()),
+       "xnor_dense_bits");
+  same(next, packed(out, m, n), "xnor_dense_bits", m, n, k);
+
+  // The same products as nets: floats to bits to floats, and 0/1 inputs, whose dot is (dot + sums) / 2.
+  std::vector<int32_t> sums(n), again((n + 15) / 16 * words(n) * 16);
+  std::vector<float> ones(n, 1.0f), identity(n * n);
+  for (int u = 0; u < n; ++u) {
+    for (int i = 0; i < k; ++i) sums[u] += below(w[u * k + i]) ? -1 : 1;
+    for (int i = 0; i < n; ++i) identity[u * n + i] = real();
+  }
+  good(gluon_bnn_pack_weights(identity.data(), n, n, again.data()), "pack_weights");
+  gluon_bnn_layer pack = {}, last = {};
+  pack.kind = GLUON_BNN_PACK;
+  pack.to = GLUON_BNN_BITS;
+  pack.inputs = pack.units = k;
+  last.kind = GLUON_BNN_BINARY_DENSE;
+  last.from = GLUON_BNN_BITS01;
+  last.inputs = k;
+  last.units = n;
+  last.weight_bits = weights.data();
+  last.alpha = a;
+  last.bias = b;
+  last.sums = sums.data();
+  const gluon_bnn_layer net[2] = {pack, last};
+  good(gluon_bnn_run(net, 2, x.data(), m, y.data()), "run");
+  for (int r = 0; r < m; ++r) {
+    for (int u = 0; u < n; ++u) {
+      int dot01 = 0;
+      for (int i = 0; i < k; ++i) dot01 += below(x[r * k + i]) ? 0 : below(w[u * k + i]) ? -1 : 1;
+      from_bits[r * n + u] = alpha[u] * dot01 + bias[u];
+    }
+  }
+  same(y, from_bits, "run over 0/1", m, n, k);
+
+  gluon_bnn_layer first = last, second = last;
+  first.from = GLUON_BNN_FLOAT;
+  first.to = GLUON_BNN_BITS;
+  first.alpha_u8 = a;
+  first.bias_u8 = b;
+  second.from = GLUON_BNN_BITS;
+  second.inputs = n;
+  second.weight_bits = again.data();
+  second.mean = b;
+  second.factor = a;
+  second.beta = ones.data();
+  const gluon_bnn_layer deep[2] = {first, second};
+  const auto deep_result = [&](const std::vector<float>& hidden) {
+    std::vector<float> result(m * n);
+    for (int r = 0; r < m; ++r) {
+      for (int u = 0; u < n; ++u) {
+        int dot = 0;
+        for (int i = 0; i < n; ++i) dot += below(hidden[r * n + i]) != below(identity[u * n + i]) ? -1 : 1;
+        const float scaled = alpha[u] * dot;
+        result[r * n + u] = (scaled + bias[u] - bias[u]) * alpha[u] + 1.0f;
+      }
+    }
+    return result;
+  };
+  good(gluon_bnn_run(deep, 2, x.data(), m, y.data()), "run");
+  same(y, deep_result(from_floats), "run floats to bits to floats", m, n, k);
+  good(gluon_bnn_run_u8(deep, 2, pixels.data(), 1.0f, nullptr, m, y.data()), "run_u8");
+  same(y, deep_result(from_pixels), "run_u8", m, n, k);
+}
+
+void check_errors() {
+  float x[4] = {}, y[4] = {};
+  int32_t bits[16] = {};
+  refused(gluon_bnn_use("mmx"), "instruction set");
+  refused(gluon_bnn_use(nullptr), "instruction set");
+  refused(gluon_bnn_pack_inputs(nullptr, 1, 4, bits), "x");
+  refused(gluon_bnn_pack_inputs(x, 0, 4, bits), "rows");
+  refused(gluon_bnn_pack_inputs(x, 1, -1, bits), "inputs");
+  refused(gluon_bnn_pack_weights(x, INT64_MAX, 4, bits), "units");
+  refused(gluon_bnn_xnor_dense(bits, bits, x, x, 1, 4, INT64_C(1) << 31, y), "inputs");
+  refused(gluon_bnn_xnor_dense(bits, bits, x, nullptr, 1, 4, 4, y), "bias");
+  refused(gluon_bnn_binary_dense_u8(reinterpret_cast<uint8_t*>(x), bits, x, x, 1, 1,
+                                    GLUON_BNN_MOST_INPUTS_U8 + 1, y), "inputs");
+  gluon_bnn_layer layer = {};
+  refused(gluon_bnn_run(&layer, 1, x, 1, y), "inputs");
+  layer.inputs = layer.units = 4;
+  refused(gluon_bnn_run(&layer, 1, x, 1, y), "kind");
+  layer.kind = GLUON_BNN_ACTIVATION;
+  refused(gluon_bnn_run(&layer, 1, x, 1, y), "function");
+  layer.kind = GLUON_BNN_DENSE;
+  refused(gluon_bnn_run(&layer, 1, x, 1, y), "weight");
+  layer.kind = GLUON_BNN_BINARY_DENSE;
+  layer.weight_bits = bits;
+  refused(gluon_bnn_run(&layer, 1, x, 1, y), "alpha");
+  layer.from = GLUON_BNN_BITS;
+  layer.to = GLUON_BNN_BITS;
+  refused(gluon_bnn_run(&layer, 1, x, 1, y), "threshold");
+  layer.kind = GLUON_BNN_PACK;
+  layer.from = GLUON_BNN_FLOAT;
+  refused(gluon_bnn_run(&layer, 1, x, 1, y), "floats to floats");
+  gluon_bnn_layer two[2] = {layer, layer};
+  refused(gluon_bnn_run(two, 2, x, 1, y), "form");
+  refused(gluon_bnn_run(two, 0, x, 1, y), "at least one layer");
+  refused(gluon_bnn_run(nullptr, 1, x, 1, y), "null");
+}
+
+}  // namespace
+
+int main() {
+  const std::string names = gluon_bnn_instruction_sets();
+  std::istringstream list(names);
+  for (std::string name; list >> name;) {
+    generator.seed(20161);
+    good(gluon_bnn_use(name.c_str()), "use");
+    if (name != gluon_bnn_instruction_set()) fail("use() did not use " + name);
+    for (int k : {1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000}) {
+      for (int n : {1, 2, 15, 16, 17, 31, 33, 65, 97, 130}) check(whole(1, 13), n, k);
+    }
+    check(100, 70, 260);    // several pieces a thread
+    check(3, 2000, 130);    // more units than fit on a thread's stack
+    check(2, 33, 8200);     // more inputs than a block
+  }
+  check_errors();
+  std::printf("ok: %s\n", names.c_str());
+}

@@ -1,0 +1,222 @@
+"""The compiled kernels against the reference, on every instruction set of the machine; their errors."""
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gluon_bnn.native import kernels, library
+from gluon_bnn.reference import binary, bits
+
+SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
+NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native")
+
+pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+
+
+@pytest.fixture(params=library.instruction_sets() or ["none"])
+def instruction_set(request):
+    with library.use(request.param):
+        yield request.param
+
+
+def problem(rng, rows, units, inputs):
+    """x, w, alpha, bias with signs of all kinds: 0.0, -0.0 and NaN too."""
+    x, w = rng.standard_normal((rows, inputs)), rng.standard_normal((units, inputs))
+    x.flat[rng.integers(0, x.size, 3)] = 0.0, -0.0, np.nan
+    w.flat[rng.integers(0, w.size, 2)] = 0.0, -0.0
+    return (a.astype(np.float32) for a in (x, w, rng.standard_normal(units), rng.standard_normal(units)))
+
+
+@pytest.mark.parametrize("inputs", SIZES)
+def test_products_of_bits(rng, instruction_set, inputs):
+    for units in SIZES[:-1]:
+        x, w, alpha, bias = problem(rng, int(rng.integers(1, 60)), units, inputs)
+        x_bits, w_bits = kernels.pack_inputs(x), kernels.pack_weights(w)
+        np.testing.assert_array_equal(x_bits, bits.pack_inputs(x))
+        np.testing.assert_array_equal(w_bits, bits.pack_weights(w))
+        dot = bits.xnor_dense(x_bits, w_bits, units, inputs)
+        np.testing.assert_array_equal(kernels.xnor_dense(x_bits, w_bits, alpha, bias, inputs),
+                                      alpha * dot.astype(np.float32) + bias)
+        threshold = rng.choice(dot, axis=0) + rng.integers(-1, 2, units).astype(np.int32)
+        np.testing.assert_array_equal(
+            kernels.xnor_dense_bits(x_bits, w_bits, threshold, inputs),
+            bits.pack_inputs(np.where(dot < threshold, -1, 1)))
+
+
+def in_groups_of_four(x, signs):
+    """The products of floats and signs, added in the one order that all kernels share: gluon_bnn.h."""
+    pad = [(0, 0), (0, -x.shape[1] % 4)]
+    x, signs = np.pad(x, pad), np.pad(signs, pad, constant_values=1).astype(np.float32)
+    sums = np.zeros((len(x), len(signs)), np.float32)
+    for begin in range(0, x.shape[1], 256):
+        part = np.zeros_like(sums)
+        for k in range(begin, min(begin + 256, x.shape[1]), 4):
+            p = x[:, None, k:k + 4] * signs[:, k:k + 4]
+            part += (p[..., 0] + p[..., 1]) + (p[..., 2] + p[..., 3])
+        sums += part
+    return sums
+
+
+@pytest.mark.parametrize("inputs", SIZES)
+def test_products_of_floats(rng, instruction_set, inputs):
+    for units in (1, 16, 31, 33, 65, 130):
+        x, w, alpha, bias = problem(rng, int(rng.integers(1, 12)), units, inputs)
+        x = np.nan_to_num(x, nan=1.0)
+        found = kernels.binary_dense(x, kernels.pack_weights(w), alpha, bias)
+        np.testing.assert_array_equal(found, alpha * in_groups_of_four(x, binary.sign(w)) + bias)
+
+
+@pytest.mark.parametrize("inputs", SIZES)
+def test_products_of_pixels(rng, instruction_set, inputs):
+    for units in (1, 16, 31, 33, 65, 130):
+        _, w, alpha, bias = problem(rng, 1, units, inputs)
+        x = rng.integers(0, 256, (int(rng.integers(1, 20)), inputs)).astype(np.uint8)
+        found = kernels.binary_dense_u8(x, kernels.pack_weights(w), alpha, bias)
+        dot = x.astype(np.int64) @ binary.sign(w).T.astype(np.int64)
+        np.testing.assert_array_equal(found, alpha * dot.astype(np.float32) + bias)
+        threshold = rng.integers(-3, 260, inputs).astype(np.int32)
+        np.testing.assert_array_equal(kernels.pack_inputs_u8(x, threshold),
+                                      bits.pack_inputs(np.where(x < threshold, -1, 1)))
+
+
+def test_error_of_float_products_is_no_larger_than_that_of_mxnet(rng):
+    """Against float64: at most twice the error of MXNet's own float32 product, plus one ulp."""
+    from gluon_bnn._compat import mx
+    for rows, units, inputs in ((64, 100, 784), (16, 64, 4096), (128, 33, 33), (4, 32, 20000)):
+        x, w, alpha, bias = problem(rng, rows, units, inputs)
+        x = np.nan_to_num(x, nan=1.0)
+        signs = binary.sign(w)
+        exact = x.astype(np.float64) @ signs.T.astype(np.float64)
+        ones, zeros = np.ones(units, np.float32), np.zeros(units, np.float32)
+        ours = kernels.binary_dense(x, kernels.pack_weights(w), ones, zeros)
+        theirs = mx.nd.FullyConnected(mx.nd.array(x), mx.nd.array(signs), no_bias=True,
+                                      num_hidden=units).asnumpy()
+        bound = 2 * np.abs(theirs - exact).max() + np.spacing(np.abs(exact).max().astype(np.float32))
+        assert np.abs(ours - exact).max() <= bound
+
+
+def test_largest_sums_of_pixels(instruction_set):
+    """All pixels 255 and all signs alike: no partial sum of 8 or 16 bits may overflow."""
+    inputs = 70000
+    x = np.full((2, inputs), 255, np.uint8)
+    for sign in (-1, 1):
+        w = np.full((17, inputs), sign, np.float32)
+        one, zero = np.ones(17, np.float32), np.zeros(17, np.float32)
+        found = kernels.binary_dense_u8(x, kernels.pack_weights(w), one, zero)
+        np.testing.assert_array_equal(found, np.float32(sign * 255 * inputs))
+
+
+THREADS = """
+import sys, numpy as np
+from gluon_bnn.native import kernels
+rng = np.random.default_rng(5)
+x = rng.standard_normal((70, 300)).astype(np.float32)
+w = kernels.pack_weights(rng.standard_normal((4100, 300)).astype(np.float32))
+one = np.ones(4100, np.float32)
+pixels = rng.integers(0, 256, x.shape).astype(np.uint8)
+for rows in (1, 70):
+    for y in (kernels.xnor_dense(kernels.pack_inputs(x[:rows]), w, one, one, 300),
+              kernels.binary_dense(x[:rows], w, one, one),
+              kernels.binary_dense_u8(pixels[:rows], w, one, one)):
+        sys.stdout.buffer.write(y.tobytes())
+"""
+
+
+def test_number_of_threads_changes_nothing():
+    outputs = {subprocess.run([sys.executable, "-c", THREADS], capture_output=True, check=True,
+                              env={**os.environ, "OMP_NUM_THREADS": threads}).stdout
+               for threads in ("1", "2", "5")}
+    assert len(outputs) == 1 and len(outputs.pop()) == 3 * 71 * 4100 * 4
+
+
+FORK = """
+import os, sys, numpy as np
+from gluon_bnn.native import kernels
+x = np.ones((64, 2048), np.float32)
+w = kernels.pack_weights(np.ones((2048, 2048), np.float32))
+one = np.ones(2048, np.float32)
+run = lambda: kernels.xnor_dense(kernels.pack_inputs(x), w, one, one, 2048)
+assert (run() == 2049).all()
+child = os.fork()
+if child == 0:
+    os._exit(0 if (run() == 2049).all() else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_can_go_on():
+    """OpenMP's threads are gone in the child; waiting for them would take for ever."""
+    done = subprocess.run([sys.executable, "-c", FORK], timeout=60, capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "2"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_choice_of_the_instruction_set():
+    best = library.instruction_sets()[-1]
+    assert library.instruction_sets()[0] == "serial" and library.instruction_set() in library.instruction_sets()
+    with library.use("serial"):
+        assert library.instruction_set() == "serial"
+        with library.use(best):
+            assert library.instruction_set() == best
+        assert library.instruction_set() == "serial"
+    with pytest.raises(ValueError, match="serial.*got 'mmx'"):
+        with library.use("mmx"):
+            pass
+    code = "from gluon_bnn.native import library; print(library.instruction_set())"
+
+    def with_environment(name):
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                              env={**os.environ, "GLUON_BNN_ISA": name})
+    assert with_environment("serial").stdout == "serial\n"
+    assert "ValueError: GLUON_BNN_ISA must be one of serial" in with_environment("mmx").stderr
+
+
+def arrays(**changes):
+    values = {"bits": np.zeros((2, 2), np.int32), "weight_bits": np.zeros((1, 2, 16), np.int32),
+              "alpha": np.ones(3, np.float32), "bias": np.ones(3, np.float32), "inputs": 40}
+    return {**values, **changes}
+
+
+@pytest.mark.parametrize("change, error, message", [
+    ({"bits": np.zeros((2, 2))}, TypeError, "bits of 40 inputs must be int32, got float64"),
+    ({"bits": np.zeros((2, 3), np.int32)}, ValueError, r"shape \(any, 2\).*got \(2, 3\)"),
+    ({"bits": np.zeros((0, 2), np.int32)}, ValueError, "not be empty"),
+    ({"weight_bits": np.zeros((1, 1, 16), np.int32)}, ValueError, r"40 inputs to 3 units.*\(1, 2, 16\)"),
+    ({"alpha": np.ones(17, np.float32)}, ValueError, r"\(2, 2, 16\)"),
+    ({"bias": np.ones(2, np.float32)}, ValueError, r"bias must have shape \(3\)"),
+    ({"bias": np.ones(3)}, TypeError, "bias must be float32"),
+    ({"inputs": 65}, ValueError, r"shape \(any, 3\)")])
+def test_wrong_arguments(change, error, message):
+    with pytest.raises(error, match=message):
+        kernels.xnor_dense(**arrays(**change))
+
+
+def test_too_many_inputs_for_pixels():
+    inputs = 8421505
+    x, w = np.zeros((1, inputs), np.uint8), np.zeros((1, kernels.words(inputs), 16), np.int32)
+    one = np.ones(1, np.float32)
+    with pytest.raises(ValueError, match="from 1 to 8421504, got 8421505"):
+        kernels.binary_dense_u8(x, w, one, one)
+
+
+def test_arrays_that_are_not_contiguous(rng):
+    x = rng.standard_normal((40, 6)).astype(np.float32).T
+    w = rng.standard_normal((40, 5)).astype(np.float32).T
+    np.testing.assert_array_equal(kernels.pack_inputs(x), bits.pack_inputs(x))
+    np.testing.assert_array_equal(kernels.pack_weights(w), bits.pack_weights(w))
+
+
+@pytest.mark.parametrize("mode, needs", [("sanitize", ["c++"]),
+                                         ("arm64", ["aarch64-linux-gnu-g++", "qemu-aarch64"])])
+def test_kernels_without_python(mode, needs):
+    """Under the sanitizers, and for ARM under an emulator, where the machine has what that takes."""
+    missing = [program for program in needs if not shutil.which(program)]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    done = subprocess.run(["bash", os.path.join(NATIVE, "run.sh"), mode], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("ok: serial")
