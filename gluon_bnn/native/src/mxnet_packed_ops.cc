@@ -1,6 +1,6 @@
 // The operators of a net frozen to bits as MXNet sees them; inference only. No arithmetic here.
 //
-//   gluon_bnn_pack(data, flatten=)                                          -> bits
+//   gluon_bnn_pack(data, in_units=, flatten=)                               -> bits
 //   gluon_bnn_packed_dense(data, weight_bits, [alpha, bias, [mean, factor, beta]], [threshold], [sums],
 //                          units=, in_units=, source=, target=, norm=, flatten=) -> floats or bits
 //
@@ -151,10 +151,16 @@ MXReturnValue packed_dense_forward(const Attributes& attributes, std::vector<MXT
   return MX_SUCCESS;
 }
 
+MXReturnValue parse_pack(const Attributes& attributes, int64_t* in_units, bool* flatten) {
+  if (!parse_size(attributes, "in_units", in_units)) return MX_FAIL;
+  return parse_flag(attributes, "flatten", "True", flatten);
+}
+
 MXReturnValue pack_parse(const Attributes& attributes, int* inputs, int* outputs) {
+  int64_t in_units;
   bool flatten;
   *inputs = *outputs = 1;
-  return parse_flag(attributes, "flatten", "True", &flatten);
+  return parse_pack(attributes, &in_units, &flatten);
 }
 
 MXReturnValue pack_type(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
@@ -167,23 +173,26 @@ MXReturnValue pack_type(const Attributes&, std::vector<int>* in, std::vector<int
 }
 
 MXReturnValue pack_shape(const Attributes& attributes, std::vector<Shape>* in, std::vector<Shape>* out) {
+  int64_t in_units;
   bool flatten;
-  if (!parse_flag(attributes, "flatten", "True", &flatten)) return MX_FAIL;
+  if (!parse_pack(attributes, &in_units, &flatten)) return MX_FAIL;
   const Shape& data = (*in)[0];
   if (data.size() < 2) return fail("pack takes at least two axes, got ", data.size());
   const unsigned int width = width_of(data, flatten);
-  (*out)[0] = with_width(data, flatten, width == kUnknown ? kUnknown : ceil_div(width, kWord));
+  if (width != kUnknown && width != in_units) {
+    return fail("pack of ", in_units, " inputs takes rows of as many numbers, got ", width);
+  }
+  (*out)[0] = with_width(data, flatten, ceil_div(in_units, kWord));
   return MX_SUCCESS;
 }
 
 MXReturnValue pack_forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
                            const OpResource&) {
+  int64_t in_units;
   bool flatten;
-  if (!parse_flag(attributes, "flatten", "True", &flatten)) return MX_FAIL;
+  if (!parse_pack(attributes, &in_units, &flatten)) return MX_FAIL;
   MXTensor& data = (*in)[0];
-  int64_t width = data.shape.back();
-  for (size_t axis = 1; flatten && axis + 1 < data.shape.size(); ++axis) width *= data.shape[axis];
-  gluon_bnn::pack_inputs(data.data<float>(), data.size() / width, width,
+  gluon_bnn::pack_inputs(data.data<float>(), data.size() / in_units, in_units,
                          reinterpret_cast<uint32_t*>((*out)[0].data<int32_t>()));
   return MX_SUCCESS;
 }
