@@ -1,0 +1,350 @@
+"""Damaged model files: each must load and run, or be refused with a clear error; nothing may crash or hang.
+
+    python experiments/fuzz_runtime.py
+
+The golden files of tests/golden are mutated: bits flipped, bytes cut, put in and repeated, the header and
+the line of metadata edited, tensors changed with the checksum made right again, so that the checks behind
+it are reached. A worker process loads each one and, where that works, runs a row and compares the compiled
+library with NumPy. A file that kills the worker, keeps it busy for too long, or ends in anything but
+ValueError or OSError with the file's name is kept in --save-dir, and the exit status is 1.
+"""
+import argparse
+import collections
+import glob
+import json
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+
+import numpy as np
+from safetensors.numpy import load as deserialize, save as serialize
+from tqdm import tqdm
+
+from gluon_bnn import layers, runtime
+from gluon_bnn.native import fallback
+
+from arguments import HelpFormatter, positive
+from record import write_record
+
+PACKAGE = os.path.dirname(os.path.abspath(runtime.__file__))
+GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden")
+TIMEOUT = 30       # seconds for one file; they take about a millisecond
+MEMORY = 4 << 30   # bytes of address space a worker may take beyond what it starts with
+LARGEST_ROW = 1 << 16
+RAN = "loaded and ran"
+NUMBERS = (0, 1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 255, 256, 65535, 65536, 2**24, 2**30, 2**30 + 1,
+           2**31 - 1, 2**31, 2**32, 2**63, 2**64, 10**30, -1)
+WORDS = (*layers.KINDS, *layers.FUNCTIONS, "float", "bits", "bits01", "format", "input", "crc32", "", "x",
+         "1x", "x1", "nan", "-0", "01", "\0", "\n", "é", "0x10", "conv")
+NAMES = ("0.weight_bits", "0.alpha", "0.mean", "1.bias", "1.sums", "input.scale", "input.shift", "99.bias",
+         "0.alpha_u8", "0.threshold_u8", "0.weight", "-1.bias", "00.alpha", "0.x", "é", "")
+DTYPES = ("F32", "I32", "F64", "I64", "F16", "BF16", "U8", "BOOL", "F8_E4M3", "U32", "C64", "", 7)
+
+
+def seeds():
+    """The golden models, as bytes."""
+    files = sorted(glob.glob(os.path.join(GOLDEN, "*.safetensors")))
+    contents = []
+    for name in (name for name in files if not name.endswith(".answers.safetensors")):
+        with open(name, "rb") as file:
+            contents.append(file.read())
+    return contents
+
+
+def _pick(rng, choices):
+    return choices[rng.integers(len(choices))]
+
+
+def _parts(content):
+    """(header as a dict, the bytes behind it)."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8:8 + length]), content[8 + length:]
+
+
+def _join(header, data):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def flip_bits(content, rng):
+    """One to eight bits, in the header half of the time."""
+    content = bytearray(content)
+    end = len(content) if rng.random() < 0.5 else 8 + int.from_bytes(content[:8], "little")
+    for _ in range(rng.integers(1, 9)):
+        content[rng.integers(end)] ^= 1 << rng.integers(8)
+    return bytes(content)
+
+
+def cut(content, rng):
+    """The end, the start, or something between; now and then nearly everything."""
+    a, b = sorted(int(rng.integers(len(content) + 1)) for _ in range(2))
+    return _pick(rng, (content[:a], content[a:], content[:a] + content[b:], content[:rng.integers(20)]))
+
+
+def put_in(content, rng):
+    """Random bytes, runs of one byte, or bytes of the file itself: between others, or over them."""
+    a, b = sorted(int(rng.integers(len(content) + 1)) for _ in range(2))
+    size = int(rng.integers(1, 65))
+    new = _pick(rng, (rng.bytes(size), bytes([_pick(rng, (0, 127, 128, 255, 34, 91, 123))]) * size,
+                      content[a:b]))
+    at = int(rng.integers(len(content) + 1))
+    return content[:at] + new + content[at + len(new) * int(rng.integers(2)):]
+
+
+def edit_header_length(content, rng):
+    """The first eight bytes: some number, or near the true one."""
+    length = int.from_bytes(content[:8], "little")
+    wrong = _pick(rng, (*NUMBERS, length - 1, length + 1, len(content), len(content) - 8))
+    return (wrong % 2**64).to_bytes(8, "little") + content[8:]
+
+
+def edit_header(content, rng):
+    """Names, dtypes, shapes and offsets, in the JSON."""
+    header, data = _parts(content)
+    for _ in range(rng.integers(1, 4)):
+        names = list(header)
+        name = _pick(rng, names)
+        entry = header[name]
+        what = rng.integers(8)
+        if what == 0:
+            del header[name]
+        elif what == 1:
+            header[_pick(rng, names)] = entry
+        elif what == 2:
+            header[_pick(rng, NAMES)] = header.pop(name)
+        elif what == 3:
+            header[name] = _pick(rng, (None, [], {}, 1, "x", [entry], 1e400, True))
+        elif isinstance(entry, dict) and entry:
+            key = _pick(rng, list(entry))
+            value = entry[key]
+            if isinstance(value, list) and value and what < 7:
+                value = list(value)
+                value[rng.integers(len(value))] = _pick(rng, NUMBERS)
+            else:
+                value = _pick(rng, (*DTYPES, [], [1, 2], None, {}, [[1]], [0, 4], -1))
+            header[name] = {**entry, key: value}
+        if not header:
+            break
+    text = json.dumps(header)
+    if rng.random() < 0.1:  # what no dict can hold
+        text = _pick(rng, (text[:-1] + ", " + text[1:], "[" * 100000, '{"a":' * 5000, "9" * 100000, "NaN",
+                           text.replace('"dtype"', '"dtype": "F32", "dtype"', 1)))
+    return _join(text.encode(), data)
+
+
+def edit_line(content, rng, right_checksum=False):
+    """Numbers and words of the metadata line; entries left out, swapped, repeated."""
+    header, data = _parts(content)
+    line, _, checksum = header["__metadata__"]["gluon_bnn"].rpartition("; ")
+    entries = line.split("; ")
+    for _ in range(rng.integers(1, 3)):
+        i = int(rng.integers(len(entries)))
+        what = rng.integers(6)
+        if what == 0 and len(entries) > 1:
+            del entries[i]
+        elif what == 1:
+            entries.insert(int(rng.integers(len(entries) + 1)), entries[i])
+        elif what == 2:
+            j = rng.integers(len(entries))
+            entries[i], entries[j] = entries[j], entries[i]
+        elif what == 3:
+            entries = entries * int(rng.integers(2, 200))
+        else:
+            words = entries[i].split(" ")
+            words[rng.integers(len(words))] = str(_pick(rng, NUMBERS if what == 4 else WORDS))
+            entries[i] = " ".join(words)
+    line = _pick(rng, ("; ",) * 20 + (";", ", ", "")).join(entries)
+    if right_checksum:
+        checksum = f"crc32 {runtime._crc32(line, deserialize(content)):08x}"
+    header["__metadata__"]["gluon_bnn"] = f"{line}; {checksum}"
+    return _join(header, data)
+
+
+def edit_line_with_checksum(content, rng):
+    """The same, with the checksum of the new line."""
+    return edit_line(content, rng, right_checksum=True)
+
+
+def edit_tensors(content, rng):
+    """Values, dtypes and shapes of tensors, tensors left out and put in, with a right checksum."""
+    header, _ = _parts(content)
+    tensors = dict(deserialize(content))
+    for _ in range(rng.integers(1, 4)):
+        name = _pick(rng, sorted(tensors))
+        array = tensors[name].copy()
+        what = rng.integers(8)
+        if what < 3:
+            array.reshape(-1).view(np.uint8)[rng.integers(array.nbytes)] ^= 1 << rng.integers(8)
+        elif what == 3:
+            array = array.reshape(-1).view(_pick(rng, (np.float32, np.int32, np.uint8, np.float16, np.bool_)))
+        elif what == 4:
+            array = _pick(rng, (array[None], array.reshape(-1), array.T.copy(), array[:0], array[1:],
+                                array.astype(np.float64), np.concatenate([array, array])))
+        elif what == 5:
+            array = np.full_like(array, _pick(rng, (np.nan, np.inf, 1e38, -1) if array.dtype == np.float32
+                                              else (-2**31, 2**31 - 1, -1, 0)))
+        elif what == 6 and len(tensors) > 1:
+            del tensors[name]
+            continue
+        else:
+            name = _pick(rng, NAMES)
+        tensors[name] = array
+        if not all(a.size for a in tensors.values()):
+            break
+    line = header["__metadata__"]["gluon_bnn"].rpartition("; ")[0]
+    return serialize(tensors, {"gluon_bnn": f"{line}; crc32 {runtime._crc32(line, tensors):08x}"})
+
+
+MUTATIONS = (flip_bits, cut, put_in, edit_header_length, edit_header, edit_line, edit_line_with_checksum,
+             edit_tensors)
+
+
+def mutated(contents, seed, index):
+    """(name of the mutation, content) of file number `index` of this seed."""
+    rng = np.random.default_rng([seed, index])
+    mutation = _pick(rng, MUTATIONS)
+    return mutation.__name__, mutation(_pick(rng, contents), rng)
+
+
+def outcome(path):
+    """What loading the file came to, and which function refused what: ("ValueError", "_read: KeyError")."""
+    try:
+        model = runtime.load(path)
+    except (OSError, ValueError) as error:
+        if os.fspath(path) not in str(error):
+            return f"{type(error).__name__} that does not name the file: {error}", ""
+        return type(error).__name__, _origin(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}", _origin(error)
+    return _run(model), ""
+
+
+def _origin(error):
+    """The function of gluon_bnn in which the first of a chain of exceptions was raised, and its type."""
+    origin = "?"
+    while error is not None:
+        for frame in traceback.extract_tb(error.__traceback__):
+            if frame.filename.startswith(PACKAGE) and not frame.name.startswith("<"):
+                origin = f"{frame.name}: {type(error).__name__}"
+        error = error.__context__
+    return origin
+
+
+def _run(model):
+    """Run a row of each type that the model takes, and compare it with NumPy's."""
+    widest = max(max(layer.inputs, layer.units) for layer in model.layers)
+    if widest > LARGEST_ROW:
+        return "loaded, too wide to run"
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(model.input_shape, np.float32)
+    expected = fallback.run(model.layers, x.reshape(1, -1))[0]
+    if not np.array_equal(model(x), expected, equal_nan=True):
+        return "the library and NumPy differ"
+    if model.input_scale is not None:
+        pixels = rng.integers(0, 256, x.shape, np.uint8)
+        expected = fallback.run_u8(model.layers, pixels.reshape(1, -1), np.float32(model.input_scale),
+                                   model.input_shift)[0]
+        if not np.array_equal(model(pixels), expected, equal_nan=True):
+            return "the library and NumPy differ on uint8"
+    model.predict(x)
+    return RAN
+
+
+def _work(pipe, seed, indices, path):
+    """Sends (index, mutation, outcome, function that refused) for each index."""
+    try:
+        import resource
+        with open("/proc/self/statm", encoding="ascii") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    except (ImportError, OSError):
+        pass  # no such limit on this system: memory is then not watched
+    contents = seeds()
+    for index in indices:
+        name, content = mutated(contents, seed, index)
+        with open(path, "wb") as file:
+            file.write(content)
+        pipe.send((index, name, *outcome(path)))
+    pipe.close()
+
+
+def fuzz(count, seed, save_dir, progress=True):
+    """Load `count` mutated files; {"outcomes", "refused_by", "mutations": counts, "bad": list}.
+
+    Files that led to anything else than RAN, ValueError or OSError are kept as <index>.safetensors.
+    """
+    os.makedirs(save_dir, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    outcomes, refused_by, mutations = (collections.Counter() for _ in range(3))
+    bad, index = [], 0
+
+    def note(index, name, found, where):
+        outcomes[found] += 1
+        mutations[name] += 1
+        if where:
+            refused_by[where] += 1
+        if found not in (RAN, "ValueError", "OSError", "loaded, too wide to run"):
+            file = os.path.join(save_dir, f"{index}.safetensors")
+            with open(file, "wb") as kept:
+                kept.write(mutated(seeds(), seed, index)[1])
+            bad.append({"index": index, "mutation": name, "outcome": found})
+
+    path = os.path.join(save_dir, f"mutated-{os.getpid()}.safetensors")
+    with tqdm(total=count, disable=not progress, unit="file", dynamic_ncols=True) as bar:
+        while index < count:
+            ours, theirs = context.Pipe(duplex=False)
+            worker = context.Process(target=_work, args=(theirs, seed, range(index, count), path),
+                                     daemon=True)
+            worker.start()
+            theirs.close()
+            try:
+                while index < count:
+                    if not ours.poll(TIMEOUT):
+                        found = f"hang: nothing for {TIMEOUT} s"
+                        break
+                    note(*ours.recv())
+                    index += 1
+                    bar.update()
+            except EOFError:
+                worker.join()
+                found = f"crash: exit status {worker.exitcode}"
+            finally:
+                ours.close()
+                worker.kill()
+                worker.join()
+            if index < count:
+                note(index, mutated(seeds(), seed, index)[0], found, "")
+                index += 1
+                bar.update()
+    if os.path.exists(path):
+        os.unlink(path)
+    return {"outcomes": dict(outcomes.most_common()), "refused_by": dict(refused_by.most_common()),
+            "mutations": dict(mutations.most_common()), "bad": bad}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
+    parser.add_argument("--count", type=positive(int), default=100000, help="mutated files")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files")
+    parser.add_argument("--save-dir", default=os.path.join("runs", "fuzz_runtime"))
+    args = parser.parse_args()
+    if args.seed < 0:
+        parser.error(f"--seed must be 0 or above, got {args.seed}")
+    began = time.perf_counter()
+    found = fuzz(args.count, args.seed, args.save_dir)
+    for title in ("outcomes", "refused_by"):
+        print(title.replace("_", " "))
+        for name, times in found[title].items():
+            print(f"  {times:8d}  {name}")
+    path = os.path.join(args.save_dir, "fuzz_runtime.json")
+    write_record(path, count=args.count, seed=args.seed, seconds=round(time.perf_counter() - began, 1),
+                 instruction_set=runtime.library.instruction_set(), **found)
+    print(f"written to {path}")
+    if found["bad"]:
+        sys.exit(f"{len(found['bad'])} files were handled badly; they are in {args.save_dir}")
+
+
+if __name__ == "__main__":
+    main()
