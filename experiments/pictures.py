@@ -1,4 +1,4 @@
-"""The pictures of a training run: curves, confusion matrix, first-layer binary filters."""
+"""Pictures: a training run's curves, confusion matrix and first-layer binary filters; speed of inference."""
 import matplotlib
 
 matplotlib.use("Agg")
@@ -65,4 +65,46 @@ def filters(signs, path, most=100):
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(f"binary filters of the first layer, {len(signs)} units", fontsize=9)
+    save_figure(figure, path)
+
+
+def inference(record, path):
+    """Speed by layer and of the whole net, as multiples of MXNet's float32; growth of time with size."""
+    panels = {**{name: found["times_mxnet_float32"] for name, found in record["layers"].items()},
+              "one image, " + "-".join(map(str, record["net"]["sizes"])): record["net"]["times_mxnet_float32"]}
+    columns = 4
+    rows = -(-(len(panels) + 1) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.7 * rows), squeeze=False)
+    colors = {"MXNet float32": "gray", "PyTorch": "tab:green", "ONNX": "tab:purple", "Larq": "tab:brown"}
+    for ax, (title, speed) in zip(axes.flat, panels.items()):
+        roofline = min(speed.get(name, np.inf) for name in ("registers alone", "weights read"))
+        names = [name for name in speed if name not in ("registers alone", "weights read")][::-1]
+        bars = ax.barh(names, [speed[name] for name in names],
+                       color=[next((c for start, c in colors.items() if name.startswith(start)), "tab:blue")
+                              for name in names])
+        ax.bar_label(bars, [f"{speed[name]:.3g}" for name in names], fontsize=7, padding=2)
+        ax.axvline(1, color="gray", linewidth=0.8)
+        if roofline < np.inf:
+            ax.axvline(roofline, color="tab:red", linestyle="--", linewidth=1)
+        ax.set_xscale("log")
+        ax.margins(x=0.12)
+        ax.tick_params(labelsize=7)
+        ax.set_title(title, fontsize=9)
+    ax = axes.flat[len(panels)]
+    for (kernel, found), style in zip(record["growth"].items(), ("-", "--")):
+        for axis, color in zip(found, ("tab:blue", "tab:orange", "tab:green")):
+            ax.plot(found[axis]["size"], found[axis]["us"], style, color=color, marker=".", markersize=4,
+                    label=f"{kernel} by {axis}")
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.tick_params(labelsize=7)
+    ax.legend(fontsize=6)
+    ax.grid(alpha=0.3)
+    ax.set_title("us, 64x1024x1024 with one size changed", fontsize=9)
+    for ax in axes.flat[len(panels) + 1:]:
+        ax.set_axis_off()
+    figure.suptitle("times as fast as MXNet float32 (rows x units x inputs; red: the roofline, xor + popcount + add "
+                    f"on registers or reading the weights)\n{record['processor']}, {record['threads']} threads, "
+                    f"{record['instruction_set']}", fontsize=10)
+    figure.tight_layout()
     save_figure(figure, path)

@@ -1,0 +1,101 @@
+"""experiments/bench_inference.py at tiny settings; what it times is not looked at."""
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gluon_bnn.native import library
+
+EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
+sys.path.append(EXPERIMENTS)
+
+pytestmark = pytest.mark.skipif(not library.available(), reason="needs the native library")
+
+
+def run(*arguments, cwd):
+    return subprocess.run([sys.executable, os.path.join(EXPERIMENTS, "bench_inference.py"), *arguments], cwd=cwd,
+                          capture_output=True, text=True)
+
+
+def test_all_of_it(tmp_path):
+    done = run("--shapes", "3x40x33", "1x17x64", "--width", "64", "--largest", "4", "--rounds", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    directory = tmp_path / "runs" / "bench_inference"
+    assert (directory / "bench_inference.png").stat().st_size > 5000
+    with open(directory / "bench_inference.json", encoding="utf-8") as file:
+        found = json.load(file)
+    assert list(found["layers"]) == ["3x40x33", "1x17x64"]
+    ours = {"xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary",
+            "binary_dense_u8"}
+    for layer in found["layers"].values():
+        assert ours | {"MXNet float32", "registers alone", "weights read"} <= set(layer["us"])
+        assert all(value > 0 for value in layer["us"].values())
+        assert layer["times_mxnet_float32"]["MXNet float32"] == 1
+    assert found["net"]["sizes"] == [784, 64, 64, 64, 10]
+    assert {"runtime", "runtime, uint8", "MXNet packed", "MXNet float32"} <= set(found["net"]["us"])
+    assert found["net"]["bytes"]["float32"] == 4 * (785 * 64 + 2 * 65 * 64 + 65 * 10)
+    for kernel in ("xnor_dense", "binary_dense"):
+        for axis in ("rows", "units", "inputs"):
+            assert found["growth"][kernel][axis]["size"] == [1, 2, 4]
+            assert len(found["growth"][kernel][axis]["growth"]) == 2
+    assert all(set(target) == {"name", "wanted", "found", "reached"} for target in found["targets"])
+
+
+def test_a_model_from_a_file(tmp_path):
+    import bench_inference
+    net, _ = bench_inference.binary_net([20, 30, 10])
+    frozen = bench_inference.deploy.freeze(net, verbose=False)
+    bench_inference.runtime.save(frozen, tmp_path / "net")
+    done = run("--model", "net", "--shapes", "1x1x1", "--largest", "1", "--rounds", "1", "--no-peers",
+               cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "one image through 20-30-10" in done.stdout and "uint8 " not in done.stdout.split("one image")[1]
+
+
+@pytest.mark.parametrize("shape", ["64x1024", "0x1x1", "1x1x1x1", "ax1x1", "-1x1x1", ""])
+def test_shapes_are_checked(shape):
+    import bench_inference
+    with pytest.raises(argparse.ArgumentTypeError, match="ROWSxUNITSxINPUTS"):
+        bench_inference.shape(shape)
+
+
+def test_wrong_results_are_not_timed():
+    import bench_inference
+    call = bench_inference.Call(lambda: np.array([[1, 2.01]], np.float32))
+    bench_inference.check("name", call, np.array([[1, 2]]), 0.1)
+    for expected, allowed in ((np.array([[1, 2]]), 1e-5), (np.array([[1, np.nan]]), 0.1), (np.array([1, 2]), 0.1)):
+        with pytest.raises(SystemExit, match="name"):
+            bench_inference.check("name", call, expected, allowed)
+
+
+def test_rooflines(tmp_path):
+    import bench_inference
+    loops = bench_inference.compile_rooflines(str(tmp_path))
+    assert loops.roofline_name().decode() in ("serial", "avx2", "avx512", "avx512vpopcntdq", "neon")
+    counted = [loops.roofline_xnor(variant, 10, 1) for variant in range(loops.roofline_variants())]
+    assert min(counted) >= 10 * 6 * 64 and loops.roofline_xnor(0, 30, 2) == 6 * counted[0]
+    words = np.random.default_rng(0).integers(0, 2**63, 1001, np.uint64)
+    for threads in (1, 2, 3):
+        found = loops.roofline_read(words.ctypes.data, len(words), threads)
+        assert found == int(words.sum(dtype=np.uint64))
+
+
+def test_targets_without_peers_are_not_judged():
+    import bench_inference
+    names = (*bench_inference.ROOFLINES, *bench_inference.OURS, "MXNet float32")
+    net = {"runtime": [50e-6], "MXNet packed": [1e-4], "MXNet float32": [2e-4]}
+    growth = {"xnor_dense": {"rows": {"growth": [1.5, 2.7]}}}
+    layers = {"256x4096x4096": {**dict.fromkeys(names, [1.0]), "xnor_dense": [1.25], "MXNet float32": [5.0]}}
+    found = {row["name"]: row for row in bench_inference.targets(
+        layers, net, {"runtime": 1, "float32": 30}, growth)}
+    assert found["256x4096x4096 xnor_dense, of the roofline"]["reached"] is False
+    assert found["256x4096x4096 xnor_dense, of the roofline"]["found"] == 0.8
+    assert found["256x4096x4096 xnor_dense, times the best int8"]["reached"] is None
+    assert found["256x4096x4096 slowest of ours, times MXNet float32"]["found"] == 4
+    assert found["one image, runtime, us"]["reached"] is True
+    assert found["one image, runtime, times ONNX Runtime int8"]["reached"] is None
+    assert found["largest growth of time on doubling"]["reached"] is False
