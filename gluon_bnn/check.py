@@ -205,7 +205,8 @@ def _check_activation(layer, dtype, mode, generator, directory):
 
 
 def check(seed=0):
-    """Check every operator and layer of this package in every form; returns a `Table`."""
+    """Check every operator, layer and frozen form of this package; returns a `Table`."""
+    from . import check_frozen  # which imports this module
     table = Table()
     generator = np.random.default_rng(seed)
     implementations = ("native", "composed") if library.available() else ("composed",)
@@ -226,6 +227,7 @@ def check(seed=0):
                                       nn.BinarySigmoid()):
                             table.add(_check_activation(layer, *common), operator=repr(layer),
                                       gradient="-", scale="-", **row)
+                check_frozen.add_rows(table, choice, generator, directory)
     return table
 
 

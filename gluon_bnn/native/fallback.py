@@ -27,7 +27,7 @@ def run_u8(layers, x, scale, shift):
             x = _epilogue(first, _integer_dot(x, arrays["weight_bits"], first.units),
                           arrays["alpha_u8"], arrays["bias_u8"])
         elif first.kind == "pack":
-            x = _pack(x < arrays["threshold_u8"])
+            x = pack(x < arrays["threshold_u8"])
         else:
             return _forward(layers, np.float32(scale) * x.astype(np.float32) + shift)
         return _forward(layers[1:], x)
@@ -56,9 +56,9 @@ def _binary_dense(layer, x):
     weight_bits = arrays["weight_bits"]
     if layer.source == "float":
         return _epilogue(layer, _float_dot(x, weight_bits, layer.units), arrays["alpha"], arrays["bias"])
-    dot = _integer_dot(_unpack(x, layer.inputs), weight_bits, layer.units)
+    dot = _integer_dot(unpack(x, layer.inputs), weight_bits, layer.units)
     if layer.target == "bits":
-        return _pack(dot < arrays["threshold"])
+        return pack(dot < arrays["threshold"])
     if layer.source == "bits01":
         dot = (dot.astype(np.int64) + arrays["sums"]) >> 1  # even: both differ from inputs by an even number
     return _epilogue(layer, dot, arrays["alpha"], arrays["bias"])
@@ -68,7 +68,7 @@ def _epilogue(layer, dot, alpha, bias):
     y = alpha * dot.astype(np.float32, copy=False) + bias
     if "mean" in layer.arrays:
         y = _batch_norm(layer, y)
-    return _pack(y < 0) if layer.target == "bits" else y
+    return pack(y < 0) if layer.target == "bits" else y
 
 
 def _dense(layer, x):
@@ -123,19 +123,19 @@ def _integer_dot(x, weight_bits, units):
         for block in range(0, len(weight_bits), blocks):
             words = weight_bits[block:block + blocks, k // 32:(k + step + 31) // 32]
             words = np.ascontiguousarray(words.transpose(0, 2, 1)).reshape(-1, words.shape[1])
-            signs = _unpack(words[:units - 16 * block], part.shape[1])
+            signs = unpack(words[:units - 16 * block], part.shape[1])
             dot[:, 16 * block:16 * block + len(signs)] += (part @ signs.T).astype(np.int32)
     return dot
 
 
-def _unpack(bits, inputs):
+def unpack(bits, inputs):
     """+-1 as float32 (rows, inputs) from words (rows, ceil(inputs / 32))."""
     octets = np.ascontiguousarray(bits, "<i4").view(np.uint8)
     ones = np.unpackbits(octets, axis=1, count=inputs, bitorder="little")
     return 1 - 2 * ones.astype(np.float32)
 
 
-def _pack(negative):
+def pack(negative):
     """Words (rows, ceil(units / 32)) from booleans (rows, units)."""
     octets = np.packbits(negative, axis=1, bitorder="little")
     padded = np.zeros((len(octets), -(-octets.shape[1] // 4) * 4), np.uint8)
@@ -191,5 +191,5 @@ _KINDS = {
     "dense": _dense,
     "batch_norm": _batch_norm,
     "activation": lambda layer, x: _FUNCTIONS[layer.function](x).astype(np.float32, copy=False),
-    "pack": lambda layer, x: _pack(x < 0),
+    "pack": lambda layer, x: pack(x < 0),
 }

@@ -70,6 +70,11 @@ struct Kernels {
   void (*finish_u8)(const int32_t* sums, int64_t rows, int64_t units, const Affine& affine, float* y,
                     int64_t y_stride);
 
+  // For training: sums[u][k] += dy[m][u] x[m][k] over `rows` rows m, for a tile of outer_units x outer_inputs; dy and x are
+  // packed, (rows, outer_units) and (rows, outer_inputs), and sums is (outer_units, outer_inputs).
+  int64_t outer_units, outer_inputs;
+  void (*outer)(const float* dy, const float* x, int64_t rows, float* sums);
+
   // y[u] = sum_k x[k] w[k][u] + bias[u] (bias may be null), for `units` of a row of w; added as in `add`, one
   // product after the other.
   void (*dense)(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias,

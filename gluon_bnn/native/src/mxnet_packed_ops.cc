@@ -28,12 +28,6 @@ struct PackedDense {
   int64_t width() const { return from_float ? in_units : ceil_div(in_units, kWord); }
 };
 
-MXReturnValue parse_flag(const Attributes& attributes, const char* key, const char* missing, bool* flag) {
-  const std::string text = get(attributes, key, missing);
-  *flag = text == "True";
-  return *flag || text == "False" ? MX_SUCCESS : fail(key, " must be True or False, got ", text);
-}
-
 MXReturnValue parse_size(const Attributes& attributes, const char* key, int64_t* size) {
   const std::string text = get(attributes, key, "nothing");
   char* end = nullptr;
@@ -82,23 +76,6 @@ MXReturnValue packed_dense_type(const Attributes& attributes, std::vector<int>* 
   }
   (*out)[0] = op.to_bits ? mxnet::ext::kInt32 : mxnet::ext::kFloat32;
   return MX_SUCCESS;
-}
-
-// The size of the axes that make a row, kUnknown where one of them is not known.
-unsigned int width_of(const Shape& data, bool flatten) {
-  if (!flatten) return data.back();
-  uint64_t width = 1;
-  for (size_t axis = 1; axis < data.size(); ++axis) {
-    if (data[axis] == kUnknown) return kUnknown;
-    width *= data[axis];
-  }
-  return static_cast<unsigned int>(width);
-}
-
-Shape with_width(const Shape& data, bool flatten, int64_t width) {
-  Shape shape = flatten ? Shape{data[0], 0} : data;
-  shape.back() = static_cast<unsigned int>(width);
-  return shape;
 }
 
 MXReturnValue packed_dense_shape(const Attributes& attributes, std::vector<Shape>* in,

@@ -30,15 +30,46 @@ inline std::string get(const Attributes& attributes, const char* key, const char
   return found == attributes.end() ? missing : found->second;
 }
 
+// MXNet prints every message that was ever added, so there is one, which is written anew.
+inline std::mutex& message_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+inline std::stringstream& only_message() {
+  static std::stringstream& message = MX_ERROR_MSG;
+  return message;
+}
+
 template <typename... Parts>
 MXReturnValue fail(const Parts&... parts) {
-  // MXNet prints every message that was ever added, so the one there is is written anew.
-  static std::mutex mutex;
-  static std::stringstream& message = MX_ERROR_MSG;
-  const std::lock_guard<std::mutex> lock(mutex);
-  message.str("");
-  (message << ... << parts);
+  const std::lock_guard<std::mutex> lock(message_mutex());
+  only_message().str("");
+  (only_message() << ... << parts);
   return MX_FAIL;
+}
+
+inline MXReturnValue parse_flag(const Attributes& attributes, const char* key, const char* missing, bool* flag) {
+  const std::string text = get(attributes, key, missing);
+  *flag = text == "True";
+  return *flag || text == "False" ? MX_SUCCESS : fail(key, " must be True or False, got ", text);
+}
+
+// The size of the axes that make a row, kUnknown where one of them is not known.
+inline unsigned int width_of(const Shape& data, bool flatten) {
+  if (!flatten) return data.back();
+  uint64_t width = 1;
+  for (size_t axis = 1; axis < data.size(); ++axis) {
+    if (data[axis] == kUnknown) return kUnknown;
+    width *= data[axis];
+  }
+  return static_cast<unsigned int>(width);
+}
+
+inline Shape with_width(const Shape& data, bool flatten, int64_t width) {
+  Shape shape = flatten ? Shape{data[0], 0} : data;
+  shape.back() = static_cast<unsigned int>(width);
+  return shape;
 }
 
 }  // namespace mxnet_side

@@ -62,6 +62,20 @@ inline void finish_u8(const int32_t* sums, int64_t rows, int64_t units, const Af
   }
 }
 
+// The sums of a tile stay in registers, if there are enough of them, while rows pass by.
+template <int kUnits, int kInputs>
+inline void outer(const float* dy, const float* x, int64_t rows, float* sums) {
+  float parts[kUnits][kInputs] = {};
+  for (int64_t m = 0; m < rows; ++m, dy += kUnits, x += kInputs) {
+    for (int u = 0; u < kUnits; ++u) {
+      for (int k = 0; k < kInputs; ++k) parts[u][k] += dy[u] * x[k];
+    }
+  }
+  for (int u = 0; u < kUnits; ++u) {
+    for (int k = 0; k < kInputs; ++k) sums[u * kInputs + k] += parts[u][k];
+  }
+}
+
 // A strip of units that stays in registers while k ascends.
 template <int kStrip>
 void dense_strip(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias,

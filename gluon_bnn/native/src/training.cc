@@ -27,8 +27,8 @@ void for_each_block(int64_t groups, int64_t n, const Body& body) {
   }
 }
 
-// Signs of a block; returns the sum of its magnitudes, added in eight lanes as a vector unit would.
-template <typename T>
+// Signs of a block, where wanted; returns the sum of its magnitudes, added in eight lanes as a vector unit would.
+template <bool kSigns, typename T>
 double sign_and_sum(const T* w, int64_t size, T* signs) {
   constexpr int kLanes = 8;
   double lanes[kLanes] = {};
@@ -36,12 +36,12 @@ double sign_and_sum(const T* w, int64_t size, T* signs) {
   for (; i + kLanes <= size; i += kLanes) {
     for (int lane = 0; lane < kLanes; ++lane) {
       const T value = w[i + lane];
-      signs[i + lane] = value < 0 ? T(-1) : T(1);
+      if (kSigns) signs[i + lane] = value < 0 ? T(-1) : T(1);
       lanes[lane] += std::fabs(value);
     }
   }
   for (; i < size; ++i) {
-    signs[i] = w[i] < 0 ? T(-1) : T(1);
+    if (kSigns) signs[i] = w[i] < 0 ? T(-1) : T(1);
     lanes[i % kLanes] += std::fabs(w[i]);
   }
   double sum = 0;
@@ -96,7 +96,8 @@ void sign_scale(const T* w, int64_t groups, int64_t n, bool scaled, T* signs, T*
   const int64_t per_group = (n + kBlock - 1) / kBlock;
   std::vector<double> sums(groups * per_group);
   for_each_block(groups, n, [&](int64_t, int64_t begin, int64_t end, int64_t block) {
-    sums[block] = sign_and_sum(w + begin, end - begin, signs + begin);
+    sums[block] = signs == nullptr ? sign_and_sum<false>(w + begin, end - begin, signs)
+                                   : sign_and_sum<true>(w + begin, end - begin, signs + begin);
   });
   for (int64_t group = 0; group < groups; ++group) {
     double sum = 0;

@@ -13,7 +13,7 @@ namespace gluon_bnn {
 enum class Gradient { kSte, kXnor, kExact, kNotebook };
 
 // signs[i] = w[i] < 0 ? -1 : 1; with `scaled`, alpha[g] = mean |w| over group g, else alpha[g] = 1.
-// w and signs hold `groups` runs of n numbers, alpha holds `groups`.
+// w and signs hold `groups` runs of n numbers, alpha holds `groups`; signs may be null.
 template <typename T>
 void sign_scale(const T* w, int64_t groups, int64_t n, bool scaled, T* signs, T* alpha);
 

@@ -1,0 +1,125 @@
+"""The part of `check` that is about frozen nets: every form against the reference.
+
+Over binary inputs the reference is float32, operation for operation, and every form must equal it to the bit,
+the net as trained included. Over real inputs it is float64, and errors are counted as in `check`.
+"""
+import numpy as np
+
+from . import nn, ops, runtime
+from ._compat import mx
+from .check import MODES, _exact, _in_mode, _units
+from .deploy import freeze
+from .native import fallback, library
+from .reference import binary, bits, dense
+
+WIDTHS = 37, 70, 33, 10
+
+
+def add_rows(table, choice, generator, directory):
+    """Add the rows of nets made with the operators `choice`: as trained, frozen, and on the runtime.
+
+    For a scale each, the largest error of several nets: with and without batch norm and bias, with
+    BinaryActivation and BinarySigmoid, and one layer over real inputs.
+    """
+    for scale in ops.SCALES:
+        cases = [_binary_case(scale, normed, hidden, generator) for normed in (False, True)
+                 for hidden in (nn.BinaryActivation, nn.BinarySigmoid)] + [_real_case(scale, generator)]
+        nets = {"net as trained": [net for net, *_ in cases]}
+        for form in ("float", "packed") if library.available() else ("float",):
+            nets[f"frozen {form}"] = [freeze(net, form, verbose=False) for net, *_ in cases]
+        row = dict(gradient="-", scale=str(scale), dtype="float32")
+        for mode in MODES:
+            for name, blocks in nets.items():
+                found = [_outputs(block, x, mode, directory) for block, (_, x, *_) in zip(blocks, cases)]
+                table.add((_error(cases, found), 0), operator=name, **row, mode=mode, ops=choice)
+        if library.available() == (choice == "native"):  # once
+            layers = [frozen.layers for frozen in nets["frozen float"]]
+            for kernels in (*library.instruction_sets(), "NumPy"):
+                found = [_without_mxnet(net, x, kernels) for net, (_, x, *_) in zip(layers, cases)]
+                table.add((_error(cases, found), 0), operator="runtime", **row, mode="imperative",
+                          ops=kernels)
+
+
+def _binary_case(scale, normed, hidden, generator):
+    """(net, x, its outputs in float32, None), the net beginning with a binary activation."""
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryActivation())
+    for depth, (inputs, units) in enumerate(zip(WIDTHS, WIDTHS[1:]), 1):
+        net.add(nn.BinaryDense(units, in_units=inputs, scale=scale, use_bias=depth < 3))
+        if normed:
+            net.add(mx.gluon.nn.BatchNorm(in_channels=units))
+        if units != WIDTHS[-1]:
+            net.add(hidden())
+    _randomise(net, generator)
+    x = generator.standard_normal((50, WIDTHS[0])).astype(np.float32)
+    x.flat[:2] = 0.0, -0.0
+    return net, x, _reference(net, x)[0], None
+
+
+def _real_case(scale, generator):
+    """(net, x, its outputs in float64, the sums of the magnitudes behind them): one layer with batch norm."""
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryDense(WIDTHS[1], in_units=WIDTHS[0], scale=scale),
+            mx.gluon.nn.BatchNorm(in_channels=WIDTHS[1]))
+    _randomise(net, generator)
+    x = generator.standard_normal((50, WIDTHS[0])).astype(np.float32)
+    return net, x, *_reference(net, x.astype(np.float64))
+
+
+def _randomise(net, generator):
+    net.initialize()
+    for name, parameter in net._collect_params_with_prefix().items():
+        values = generator.standard_normal(parameter.shape)
+        if name.endswith("gamma"):
+            values[::5] = 0
+        parameter.set_data(mx.nd.array(np.abs(values) if name.endswith("running_var") else values))
+
+
+def _reference(net, x):
+    """(outputs, sums of magnitudes) by the reference, in the dtype of x; alpha is the layer's own number."""
+    magnitude = np.abs(x)
+    for block in net:
+        values = {name: p.data().asnumpy().astype(x.dtype) for name, p in block._reg_params.items()}
+        if isinstance(block, nn.BinaryDense):
+            alpha = ops.sign_scale(mx.nd, block.weight.data(), block._scale, block._gradient, block._clip,
+                                   implementation=block._implementation)[1].asnumpy()
+            bias = values.get("bias", np.zeros(block._units, x.dtype))
+            x = (alpha * _product(x, values["weight"])).astype(x.dtype) + bias
+            magnitude = alpha * magnitude.sum(axis=1, keepdims=True) + np.abs(bias)
+        elif isinstance(block, mx.gluon.nn.BatchNorm):
+            arguments = [values[name] for name in ("gamma", "beta", "running_mean", "running_var")]
+            eps = x.dtype.type(block._kwargs["eps"])
+            x = dense.batch_norm_inference(x, *arguments, eps)
+            magnitude = dense.batch_norm_inference(magnitude, *np.abs(arguments) * [[1], [1], [-1], [1]], eps)
+        elif isinstance(block, nn.BinaryActivation):
+            x = binary.sign(x)
+        else:
+            x = binary.binary_sigmoid(x)
+    return x, magnitude
+
+
+def _product(x, w):
+    """x @ signs.T; of float32 x, +-1 or 0 and 1, the exact integers of the 1-bit product."""
+    if x.dtype == np.float64:
+        return x @ binary.sign(w).T
+    dot = bits.xnor_dense(bits.pack_inputs(x - np.float32(0.5)), bits.pack_weights(w), *w.shape)
+    zero_one = not (x == -1).any()
+    return ((dot + binary.sign(w).sum(1).astype(np.int32)) // 2 if zero_one else dot).astype(np.float32)
+
+
+def _outputs(block, x, mode, directory):
+    x = mx.nd.array(x)
+    return _in_mode(block, [x], mode, directory)(x).asnumpy()
+
+
+def _without_mxnet(layers, x, kernels):
+    if kernels == "NumPy":
+        return fallback.run(layers, x)
+    with library.use(kernels):
+        return runtime.Model(layers, x.shape[1:])(x)
+
+
+def _error(cases, found):
+    """The largest error of the outputs found, one array a case."""
+    return max(_exact(y, expected) if magnitude is None else _units(y, expected, magnitude, np.float32)
+               for y, (_, _, expected, magnitude) in zip(found, cases))

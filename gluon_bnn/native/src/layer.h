@@ -1,0 +1,32 @@
+// A whole binary layer for training in float32, forward and backward: what sign_scale, a product over +-1 and
+// scale_bias do one after the other, in fewer passes over the weights and with bits for signs.
+// The formulas are those of gluon_bnn/reference/binary.py. Results do not depend on the number of threads.
+#ifndef GLUON_BNN_LAYER_H_
+#define GLUON_BNN_LAYER_H_
+
+#include "training.h"
+
+namespace gluon_bnn {
+
+struct LayerSizes {
+  int64_t rows, units, inputs;
+};
+
+// alpha is one number a unit (per_unit), one of all, or 1 (not scaled).
+struct Scale {
+  bool scaled, per_unit;
+};
+
+// y = alpha * (x . signs of w) + bias: x (rows, inputs), w (units, inputs), bias (units,) or null, y (rows,
+// units). Where every x is -1 or 1, the product is one of bits; the result is the same.
+void layer_forward(const LayerSizes& sizes, Scale scale, const float* x, const float* w, const float* bias,
+                   float* y);
+
+// dx = (dy alpha) . signs of w, dw by the rule from g = dy^T . x, dbias = column sums of dy (where not null).
+// The rule is any but kExact. clip is +infinity where nothing is masked.
+void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
+                    const float* x, const float* w, float* dx, float* dw, float* dbias);
+
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_LAYER_H_

@@ -1,0 +1,120 @@
+// A whole binary layer for training as MXNet sees it, float32. No arithmetic here.
+//
+//   gluon_bnn_binary_dense(data, weight, [bias], units=, scale=, gradient=, clip=, no_bias=, flatten=) -> y
+#include <cstdlib>
+
+#include "layer.h"
+#include "mxnet_side.h"
+
+namespace {
+
+using namespace gluon_bnn::mxnet_side;
+
+struct BinaryDense {
+  int64_t units = 0;
+  bool no_bias = false, flatten = true;
+  gluon_bnn::Scale scale = {true, false};
+  gluon_bnn::Gradient gradient = gluon_bnn::Gradient::kXnor;
+  float clip = std::numeric_limits<float>::infinity();
+};
+
+MXReturnValue parse(const Attributes& attributes, BinaryDense* op) {
+  const std::string scale = get(attributes, "scale", "layer"), gradient = get(attributes, "gradient", "xnor");
+  const std::string clip = get(attributes, "clip", "None"), units = get(attributes, "units", "nothing");
+  if (scale != "layer" && scale != "channel" && scale != "None") {
+    return fail("scale must be layer, channel or None, got ", scale);
+  }
+  op->scale = {scale != "None", scale == "channel"};
+  if (gradient == "ste") {
+    op->gradient = gluon_bnn::Gradient::kSte;
+  } else if (gradient == "xnor") {
+    op->gradient = gluon_bnn::Gradient::kXnor;
+  } else if (gradient == "notebook") {
+    op->gradient = gluon_bnn::Gradient::kNotebook;
+  } else {
+    return fail("gradient must be ste, xnor or notebook, got ", gradient);
+  }
+  if (!op->scale.scaled && gradient != "ste") return fail("scale=None allows gradient=ste only, got ", gradient);
+  char* end = nullptr;
+  op->units = std::strtoll(units.c_str(), &end, 10);
+  if (*end != '\0' || op->units < 1) return fail("units must be a number above 0, got ", units);
+  if (clip != "None") {
+    op->clip = std::strtof(clip.c_str(), &end);
+    if (clip.empty() || *end != '\0' || !(op->clip > 0)) {
+      return fail("clip must be a number above 0 or None, got ", clip);
+    }
+  }
+  if (!parse_flag(attributes, "no_bias", "False", &op->no_bias)) return MX_FAIL;
+  return parse_flag(attributes, "flatten", "True", &op->flatten);
+}
+
+MXReturnValue parse_attributes(const Attributes& attributes, int* inputs, int* outputs) {
+  BinaryDense op;
+  if (!parse(attributes, &op)) return MX_FAIL;
+  *inputs = op.no_bias ? 2 : 3;
+  *outputs = 1;
+  return MX_SUCCESS;
+}
+
+MXReturnValue infer_type(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
+  for (int& dtype : *in) {
+    if (dtype != -1 && dtype != mxnet::ext::kFloat32) {
+      return fail("binary_dense takes float32, got MXNet type number ", dtype);
+    }
+    dtype = mxnet::ext::kFloat32;
+  }
+  (*out)[0] = mxnet::ext::kFloat32;
+  return MX_SUCCESS;
+}
+
+MXReturnValue infer_shape(const Attributes& attributes, std::vector<Shape>* in, std::vector<Shape>* out) {
+  BinaryDense op;
+  if (!parse(attributes, &op)) return MX_FAIL;
+  const Shape& data = (*in)[0];
+  if (data.size() < 2) return fail("a binary layer takes at least two axes, got ", data.size());
+  const unsigned int width = width_of(data, op.flatten), units = static_cast<unsigned int>(op.units);
+  Shape& weight = (*in)[1];
+  if (weight.size() == 2 && weight[1] != kUnknown && width != kUnknown && weight[1] != width) {
+    return fail("a binary layer of ", weight[1], " inputs takes rows of as many numbers, got ", width);
+  }
+  if (weight.size() != 2 || weight[1] == kUnknown) weight = {units, width};
+  if (weight[0] != units) return fail("the weight of ", units, " units has as many rows, got ", weight[0]);
+  if (!op.no_bias) (*in)[2] = {units};
+  (*out)[0] = with_width(data, op.flatten, op.units);
+  return MX_SUCCESS;
+}
+
+gluon_bnn::LayerSizes sizes_of(const MXTensor& data, const MXTensor& weight) {
+  return {data.size() / weight.shape[1], weight.shape[0], weight.shape[1]};
+}
+
+MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
+                      const OpResource&) {
+  BinaryDense op;
+  if (!parse(attributes, &op)) return MX_FAIL;
+  MXTensor &data = (*in)[0], &weight = (*in)[1];
+  gluon_bnn::layer_forward(sizes_of(data, weight), op.scale, data.data<float>(), weight.data<float>(),
+                           op.no_bias ? nullptr : (*in)[2].data<float>(), (*out)[0].data<float>());
+  return MX_SUCCESS;
+}
+
+// Inputs: dy, then the forward inputs, then y.
+MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
+                       const OpResource&) {
+  BinaryDense op;
+  if (!parse(attributes, &op)) return MX_FAIL;
+  MXTensor &dy = (*in)[0], &data = (*in)[1], &weight = (*in)[2];
+  gluon_bnn::layer_backward(sizes_of(data, weight), op.scale, op.gradient, op.clip, dy.data<float>(),
+                            data.data<float>(), weight.data<float>(), (*out)[0].data<float>(),
+                            (*out)[1].data<float>(), op.no_bias ? nullptr : (*out)[2].data<float>());
+  return MX_SUCCESS;
+}
+
+}  // namespace
+
+REGISTER_OP(gluon_bnn_binary_dense)
+    .setForward(forward, "cpu")
+    .setBackward(backward, "cpu")
+    .setParseAttrs(parse_attributes)
+    .setInferType(infer_type)
+    .setInferShape(infer_shape);

@@ -1,0 +1,252 @@
+"""experiments/deploy.py as a user runs it, its proof of near ties, and the C program on good and on damaged files."""
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gluon_bnn import data, runtime
+from gluon_bnn.native import library
+
+from random_nets import model_of, random_net
+
+EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
+sys.path.append(EXPERIMENTS)
+
+import deploy
+
+SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+NUMBERS = ("0", "1", "3", "4", "16", "784", "785", "65536", "999999999", "2147483648", "4294967296", "-1", "-4",
+           "9223372036854775807", "18446744073709551615", "9" * 40)
+
+
+def run(script, *arguments, cwd):
+    return subprocess.run([sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd,
+                          capture_output=True, text=True)
+
+
+def forms():
+    isas = (*library.instruction_sets(), "NumPy")
+    names = {"net as trained", "float export", *(f"runtime, {x}, {isa}" for x in ("float32", "uint8") for isa in isas)}
+    return names | ({"packed export"} if library.available() else set())
+
+
+def test_trains_and_deploys(tmp_path):
+    done = run("deploy.py", "--epochs", "2", "--batch-size", "300", "--activation", "binary", "--gradient", "ste",
+               cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    directory = tmp_path / "runs" / "deploy-digits"
+    assert sorted(os.listdir(directory)) == sorted(
+        ["train", "record.json", "net.params", "model.safetensors", "float-0000.params", "float-symbol.json",
+         *(["packed-0000.params", "packed-symbol.json"] if library.available() else [])])
+    found = json.loads((directory / "record.json").read_text())
+    assert set(found["forms"]) - {"classify.c, uint8"} == forms() and found["images"] == 360
+    assert found["settings"]["activation"] == "binary" and not found["complaints"]
+    assert 0 < found["near_tie_bound"] < 1e-4
+    for name, form in found["forms"].items():
+        assert name in done.stdout
+        assert abs(form["test_error"] - found["forms"]["net as trained"]["test_error"]) < 0.01
+        assert form.get("seconds_per_image", {"batch": 1})["batch"] > 0
+    assert found["forms"]["runtime, uint8, NumPy"]["bytes"] < found["forms"]["net as trained"]["bytes"] / 10
+
+
+def test_from_an_earlier_run(tmp_path):
+    done = run("train_mnist.py", "--epochs", "2", "--batch-size", "300", "--save-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run("deploy.py", "--from", "run", "--save-dir", "deployed", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trained, found = (json.loads((tmp_path / name / "record.json").read_text()) for name in ("run", "deployed"))
+    assert found["forms"]["net as trained"]["test_error"] == trained["test_error"]
+    assert found["settings"] == trained["settings"] and not found["complaints"]
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--from", "nowhere"], "--save-dir of an earlier train_mnist.py"), (["--from", "x", "--epochs", "3"], "--epochs 3"),
+    (["--from", "x", "--dataset", "digits"], "--dataset"), (["--epoch", "3"], "--epoch"), (["--lr", "nan"], "above 0")])
+def test_refuses(tmp_path, arguments, message):
+    done = run("deploy.py", *arguments, cwd=tmp_path)
+    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
+
+
+class TestCompare:
+    """Four images, two hidden units, three classes; image 1 has a hidden value at 0 and, as outputs, a tie."""
+    HIDDEN = np.array([[1, -1], [1e-8, 1], [-1, -1], [1, 1]], float)
+    OUTPUTS = np.array([[3, 1, 2], [2, 2 + 1e-8, 0], [0, 1, 5], [1, 0, 0]], float)
+
+    def way(self, like, outputs, name=None):
+        outputs = outputs.astype(np.float32)
+        return deploy.Way(name or like, "runtime", like, outputs=outputs, classes=outputs.argmax(axis=1))
+
+    def compare(self, here, hidden=None, binary=True, more=()):
+        hidden = self.HIDDEN if hidden is None else hidden
+        found = [self.way("as trained", self.OUTPUTS), self.way("float32", here), *more]
+        return deploy.compare(found, {"as trained": self.HIDDEN.astype(np.float32), "float32": hidden},
+                              (self.HIDDEN, self.OUTPUTS), binary, 1e-4)
+
+    def changed(self, array, *at, to):
+        array = array.copy()
+        array[at] = to
+        return array
+
+    def test_near_tie_of_a_hidden_value(self):
+        # The other bit gives image 1 quite other outputs.
+        bound, differences, complaints = self.compare(self.changed(self.OUTPUTS, 1, to=[0, 0, 9]),
+                                                      self.changed(self.HIDDEN, 1, 0, to=-2e-8))
+        assert not complaints and 2e-8 < bound < 4e-8
+        assert differences["float32"] == {"hidden_bits": 1, "classes": [
+            {"row": 1, "classes": [0, 2], "near_ties": {"hidden unit 0": 1e-8}}]}
+        assert differences["as trained"] == {"hidden_bits": 0, "classes": []}
+
+    def test_near_tie_of_two_classes(self):
+        found = self.compare(self.changed(self.OUTPUTS, 1, to=[2, 2 + 3e-7, 0]), binary=False)
+        assert not found[2] and found[0] < 1e-6
+        row, = found[1]["float32"]["classes"]
+        assert row["row"] == 1 and row["classes"] == [0, 1] and row["near_ties"]["margin"] < 2e-8
+
+    @pytest.mark.parametrize("binary", [True, False])
+    def test_another_class_without_a_near_tie(self, binary):
+        complaints = self.compare(self.changed(self.OUTPUTS, 3, to=[0, 1, 0]), binary=binary)[2]
+        assert any("no near tie" in text if binary else "rounding" in text for text in complaints)
+
+    def test_other_outputs_for_the_same_bits(self):
+        complaints = self.compare(self.changed(self.OUTPUTS, 0, 0, to=3.000001))[2]
+        assert complaints == ["float32 differs from as trained in rows with the same hidden bits"]
+
+    def test_hidden_values_that_are_wrong(self):
+        complaints = self.compare(self.OUTPUTS, self.changed(self.HIDDEN, 0, 0, to=1.001))[2]
+        assert len(complaints) == 1 and "rounding" in complaints[0]
+
+    def test_kernels_that_differ(self):
+        other = self.way("float32", self.changed(self.OUTPUTS, 0, 0, to=3.000001), name="other")
+        assert "other differs from float32: they must be equal to the bit" in self.compare(self.OUTPUTS, more=[other])[2]
+        in_c = deploy.Way("in C", "runtime", "float32", classes=np.array([0, 0, 2, 1]))
+        assert self.compare(self.OUTPUTS, more=[in_c])[2] == ["in C differs from float32: they must be equal to the bit"]
+
+
+def make(target, flags):
+    return subprocess.run(["make", "-s", "-B", "-C", os.path.join(EXPERIMENTS, "deploy_c"), f"OUT={target}",
+                           f"LIB={library.path()}", f"CFLAGS={flags} -Werror -pedantic"], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def classify(tmp_path_factory):
+    """classify.c on the digits as a function of (model, ...arguments), under sanitizers where the compiler has them."""
+    if not library.available():
+        pytest.skip(library.problem())
+    if not shutil.which(os.environ.get("CC", "cc")) or not shutil.which("make"):
+        pytest.skip("no make, or no cc or compiler named in CC")
+    scratch = tmp_path_factory.mktemp("classify")
+    files = []
+    for name in data.FILES[2:]:
+        files.append(str(scratch / name[:-3]))
+        with open(files[-1], "wb") as file:
+            file.write(gzip.decompress((data.find("digits") / name).read_bytes()))
+    program = scratch / "classify"
+    built = make(program, "-O2")
+    assert built.returncode == 0 and not built.stderr, built.stderr
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
+
+    def run(*arguments, images=files[0], labels=files[1]):
+        return subprocess.run([program, *arguments, images, labels], capture_output=True, text=True, env=environment,
+                              timeout=60)
+    sanitized = scratch / "sanitized"
+    if make(sanitized, SANITIZE).returncode == 0 and subprocess.run([sanitized], capture_output=True,
+                                                                    env=environment).returncode == 2:
+        program = sanitized
+    return run
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    digits = data.load("digits")
+    return np.rint(255 * digits["test_data"].reshape(-1, 784)).astype(np.uint8), digits["test_label"].astype(int)
+
+
+NETS = [
+    [("binary_dense", 784, 100, "float", "bits", None, True), ("binary_dense", 100, 33, "bits", "bits"),
+     ("binary_dense", 33, 10, "bits01", "float", None, True)],
+    [("pack", 784, 784, "float", "bits"), ("binary_dense", 784, 10, "bits01", "float"),
+     *(("activation", 10, 10, "float", "float", name) for name in ("softrelu", "tanh", "softsign", "sigmoid"))],
+    [("dense", 784, 20, "float", "float", None, False, False), ("batch_norm", 20), ("dense", 20, 12),
+     ("activation", 12, 12, "float", "float", "relu"), ("binary_dense", 12, 7)],
+    [("binary_dense", 784, 10)],
+]
+
+
+@pytest.mark.parametrize("rows", NETS)
+def test_c_program_predicts_what_the_runtime_does(rng, tmp_path, classify, pixels, rows):
+    net = random_net(rng, *rows, input_shape=(1, 28, 28))
+    runtime.save(net, tmp_path / "model")
+    done = classify("-p", tmp_path / "model")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    *classes, last = done.stdout.splitlines()
+    expected = model_of(net).predict(pixels[0])
+    assert len(set(expected)) > 1
+    assert np.array_equal([int(text) for text in classes], expected)
+    right = int((expected == pixels[1]).sum())
+    assert last == f"{right} of 360 right ({right / 3.6:.2f}%)"
+    assert classify(tmp_path / "model").stdout.splitlines() == [last]
+
+
+def test_c_program_says_what_is_wrong(rng, tmp_path, classify):
+    def complaint(model=tmp_path / "model", code=1, **files):
+        done = classify(model, **files)
+        assert done.returncode == code and not done.stdout
+        return done.stderr
+    runtime.save(random_net(rng, ("binary_dense", 784, 10)), tmp_path / "model")
+    runtime.save(random_net(rng, ("binary_dense", 784, 10), uint8=False), tmp_path / "no_scale")
+    runtime.save(random_net(rng, ("binary_dense", 783, 10)), tmp_path / "narrow")
+    runtime.save(random_net(rng, *[("activation", 784, 784, "float", "float", "relu")] * 101), tmp_path / "deep")
+    content = (tmp_path / "model").read_bytes()
+    (tmp_path / "later").write_bytes(content.replace(b"format 1;", b"format 2;"))
+    (tmp_path / "other").write_bytes(content.replace(b"gluon_bnn", b"other_bnn"))
+    (tmp_path / "bare").write_bytes(content.replace(b'"0.alpha"', b'"0.Alpha"'))
+    (tmp_path / "few").write_bytes(b"\0\0\x08\x03\0\0\0\x02" + b"\0\0\0\x1c" * 2 + bytes(783))
+    (tmp_path / "empty").write_bytes(b"")
+    assert "usage: classify" in complaint("-q", 2) and "nowhere cannot be read" in complaint("nowhere")
+    assert "takes no uint8 inputs: give input_scale" in complaint(tmp_path / "no_scale")
+    assert "images of 783 pixels" in complaint(tmp_path / "narrow") and "100 layers" in complaint(tmp_path / "deep")
+    assert "must have format 1" in complaint(tmp_path / "later") and "no model" in complaint(tmp_path / "other")
+    assert "alpha and bias must not be null" in complaint(tmp_path / "bare")
+    assert "cannot be read" in complaint(tmp_path) and "or is empty" in complaint(tmp_path / "empty")
+    assert "few is damaged or cut off" in complaint(images=tmp_path / "few")
+    assert "gunzip it first" in complaint(labels=data.find("digits") / data.FILES[3])
+
+
+def damaged(content, rng):
+    """The file with something wrong: cut, a bit flipped, or a number or word of its header replaced."""
+    what = rng.integers(4)
+    if what == 0:
+        return content[:rng.integers(len(content))]
+    length = int.from_bytes(content[:8], "little")
+    if what == 1:
+        content = bytearray(content)
+        content[rng.integers(length + 8)] ^= 1 << rng.integers(8)
+        return bytes(content)
+    header = content[8:8 + length].decode()
+    for _ in range(rng.integers(1, 3)):
+        places = list(re.finditer("[0-9]+" if what == 2 else "[a-z_0-9]+", header))
+        place = places[rng.integers(len(places))]
+        new = (NUMBERS if what == 2 else [other[0] for other in places])[rng.integers(16)]
+        header = header[:place.start()] + new + header[place.end():]
+    return len(header).to_bytes(8, "little") + header.encode() + content[8 + length:]
+
+
+def test_c_program_survives_damaged_files(rng, tmp_path, classify):
+    ends = {}
+    for index in range(160):
+        runtime.save(random_net(rng, *NETS[index % len(NETS)]), tmp_path / "model")
+        content = damaged((tmp_path / "model").read_bytes(), rng)
+        (tmp_path / "model").write_bytes(content)
+        done = classify(tmp_path / "model")
+        kept = tmp_path / f"damaged{index}"
+        assert done.returncode in (0, 1) and "anitizer" not in done.stderr and "runtime error" not in done.stderr, (
+            kept.write_bytes(content), f"damaged by the C program's test: see {kept}", done.stderr)
+        assert done.returncode == 0 or done.stderr.startswith("classify: ")
+        ends[done.returncode] = ends.get(done.returncode, 0) + 1
+    assert ends[1] > 40, ends

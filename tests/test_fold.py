@@ -1,0 +1,135 @@
+"""Thresholds for every reachable product, packed signs and uint8 inputs, against direct evaluation."""
+import numpy as np
+import pytest
+
+from gluon_bnn import fold, layers
+from gluon_bnn.layers import Layer
+from gluon_bnn.reference import bits
+
+SIZES = (1, 2, 3, 7, 31, 32, 33, 64, 65, 129, 1000)
+
+
+def float32(dot, alpha, bias, norm):
+    """The float32 expression of DESIGN.md, an operation at a time."""
+    y = np.float32(np.float32(alpha * np.float32(dot)) + bias)
+    if norm:
+        y = np.float32(np.float32(np.float32(y - norm["mean"]) * norm["factor"]) + norm["beta"])
+    return y
+
+
+def wild(rng, units):
+    """float32 of all magnitudes, with zeros of both signs and the smallest numbers there are."""
+    numbers = rng.standard_normal(units) * 10.0 ** rng.integers(-12, 5, units)
+    special = rng.choice([0.0, -0.0, 1e-45, -1e-45, 1e-38, -1e-38, 1.0, -1.0], units)
+    return np.where(rng.random(units) < 0.3, special, numbers).astype(np.float32)
+
+
+def parameters(rng, inputs, normed, units=200):
+    """alpha, bias, norm for `units` units, a third of which have an output that is exactly 0 at some dot."""
+    alpha, bias = np.abs(wild(rng, units)), wild(rng, units)
+    bias[::5] = -0.0
+    dot = 2 * rng.integers(0, inputs + 1, units) - inputs
+    exact = np.arange(units) % 3 == 0
+    if not normed:
+        return alpha, np.where(exact, -(alpha * dot.astype(np.float32)), bias), {}
+    mean, factor, beta = wild(rng, units), wild(rng, units), wild(rng, units)
+    mean = np.where(exact, alpha * dot.astype(np.float32) + bias, mean)
+    beta = np.where(exact, np.where(rng.random(units) < 0.5, 0.0, -0.0).astype(np.float32), beta)
+    return alpha, bias, {"mean": mean, "factor": factor, "beta": beta}
+
+
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("inputs", SIZES)
+def test_thresholds(rng, inputs, normed):
+    """bit = dot < threshold is the sign of the float32 expression for every dot, +-1 and 0/1 inputs alike."""
+    alpha, bias, norm = parameters(rng, inputs, normed)
+    dots = np.arange(-inputs, inputs + 1, 2)[:, None]
+    for sums in (None, rng.choice(dots[:, 0], len(alpha))):
+        with np.errstate(all="ignore"):
+            expected = float32(dots if sums is None else (dots + sums) // 2, alpha, bias, norm) < 0
+        threshold, falls = fold.thresholds(alpha, bias, norm, inputs, sums)
+        assert threshold.dtype == np.int32 and (not normed or falls.any())
+        np.testing.assert_array_equal(np.where(falls, -dots, dots) < threshold, expected)
+        assert 0 < expected.mean() < 1
+
+
+def test_thresholds_with_no_dot_or_all_below():
+    alpha, bias = np.ones(3, np.float32), np.array([8, 7, -8], np.float32)
+    threshold, falls = fold.thresholds(alpha, bias, {}, 7)
+    assert threshold.tolist() == [fold.NEVER, fold.NEVER, fold.ALWAYS]
+    assert not falls.any()
+
+
+@pytest.mark.parametrize("inputs", [1 << 24, (1 << 24) + 1, 1 << 30])
+def test_thresholds_of_many_inputs(inputs):
+    """Near the threshold, where dot itself is rounded to float32."""
+    bias = np.array([0.0, 3.0, -3.0, 1e7 + 1, -1e7 - 1], np.float32)
+    threshold, _ = fold.thresholds(np.ones(5, np.float32), bias, {}, inputs)
+    dots = threshold + 2 * np.arange(-9, 9)[:, None]
+    np.testing.assert_array_equal(dots < threshold, float32(dots, np.float32(1), bias, {}) < 0)
+
+
+@pytest.mark.parametrize("name", ["alpha", "bias", "mean", "factor", "beta"])
+def test_outputs_that_overflow_are_refused(name):
+    arrays = {n: np.ones(4, np.float32) for n in ("alpha", "bias", "mean", "factor", "beta")}
+    arrays[name][2] = {"alpha": 1e38, "factor": 3e38}.get(name, np.inf)
+    alpha, bias = arrays.pop("alpha"), arrays.pop("bias")
+    with pytest.raises(ValueError, match="output of unit 2 must be finite for every product of 7 signs"):
+        fold.thresholds(alpha, bias, arrays, 7)
+
+
+@pytest.mark.parametrize("units, inputs", [(1, 1), (15, 31), (16, 32), (17, 33), (33, 100)])
+def test_packed_signs(rng, units, inputs):
+    signs = rng.choice([-1.0, 1.0], (units, inputs)).astype(np.float32)
+    packed = fold.pack_weights(signs)
+    np.testing.assert_array_equal(packed, bits.pack_weights(signs))
+    np.testing.assert_array_equal(fold.unpack_weights(packed, units, inputs), signs)
+
+
+@pytest.mark.parametrize("source", ["bits", "bits01"])
+def test_bits_to_bits(rng, source):
+    """A whole layer: the bits it gives are the signs of the expression over the exact products."""
+    units, inputs, rows = 50, 37, 64
+    alpha, bias, norm = parameters(rng, inputs, True, units)
+    signs = rng.choice([-1.0, 1.0], (units, inputs)).astype(np.float32)
+    x = rng.choice([-1.0, 1.0], (rows, inputs))
+    layer = fold.packed_dense(signs, alpha, bias, norm, source, "bits")
+    layers.check([Layer("pack", inputs, inputs, "float", "bits"), layer,
+                  fold.packed_dense(np.ones((1, units)), alpha[:1], bias[:1], {}, "bits", "float")])
+    found = bits.xnor_dense(bits.pack_inputs(x), layer.arrays["weight_bits"], units, inputs)
+    dot = (x if source == "bits" else (x + 1) / 2) @ signs.T
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(found < layer.arrays["threshold"], float32(dot, alpha, bias, norm) < 0)
+
+
+def test_norm_that_is_not_finite_is_refused():
+    one = np.ones(3, np.float32)
+    var = np.array([1, -2, -3], np.float32)
+    with pytest.raises(ValueError, match=r"got 1.0 / sqrt\(-2.0 \+ 1e-05\) for unit 1, 2 such in all"):
+        fold.norm(one, one, one, var, 1e-5)
+
+
+def test_uint8_thresholds(rng):
+    """bit = p < threshold for all 256 p, with inputs that are never or always below 0."""
+    shift = np.concatenate([wild(rng, 500), [0.0, -0.0, -1e9, 1e9, -0.1, -25.5, -12.7]]).astype(np.float32)
+    layer = Layer("pack", len(shift), len(shift), "float", "bits")
+    p = np.arange(256)[:, None]
+    for scale in (1.0, 0.1, 1 / 255, 1e-30, 1e30):
+        threshold = fold.with_uint8(layer, scale, shift).arrays["threshold_u8"]
+        x = np.float32(np.float32(scale) * p.astype(np.float32)) + shift
+        np.testing.assert_array_equal(p < threshold, x < 0)
+
+
+def test_uint8_dense(rng):
+    """alpha_u8 * (signs . p) + bias_u8 is alpha * (signs . (scale p + shift)) + bias, to two roundings."""
+    signs = rng.choice([-1.0, 1.0], (5, 37)).astype(np.float32)
+    alpha, bias = rng.random(5).astype(np.float32), rng.standard_normal(5).astype(np.float32)
+    scale, shift = np.float32(1 / 255), rng.standard_normal(37).astype(np.float32)
+    layer = fold.with_uint8(fold.packed_dense(signs, alpha, bias, {}, "float", "float"), scale, shift)
+    alpha, bias = alpha.astype(np.float64), bias.astype(np.float64)
+    found = layer.arrays
+    np.testing.assert_array_equal(found["alpha_u8"], (alpha * scale).astype(np.float32))
+    np.testing.assert_allclose(found["bias_u8"], bias + alpha * (signs.astype(np.float64) @ shift), rtol=1e-7)
+    p = rng.integers(0, 256, (9, 37))
+    y = alpha * ((p * np.float64(scale) + shift) @ signs.T) + bias
+    np.testing.assert_allclose(found["alpha_u8"] * (p @ signs.T) + found["bias_u8"], y, rtol=1e-5, atol=1e-6)
