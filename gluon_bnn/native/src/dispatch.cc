@@ -81,7 +81,7 @@ const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
 
 extern "C" {
 
-int gluon_bnn_abi(void) { return 3; }
+int gluon_bnn_abi(void) { return GLUON_BNN_ABI; }
 
 const char* gluon_bnn_instruction_set(void) { return gluon_bnn::kernels().name; }
 

@@ -41,7 +41,9 @@ enum {
 #define GLUON_BNN_MOST_INPUTS (INT64_C(1) << 30)
 #define GLUON_BNN_MOST_INPUTS_U8 INT64_C(8421504)
 
-/* Raised when a function or an operator changes meaning; a caller compares it with what it knows. */
+/* Raised when a function or an operator changes meaning: what a program was compiled with, and what the library
+ * that it found has. */
+#define GLUON_BNN_ABI 3
 GLUON_BNN_EXPORT int gluon_bnn_abi(void);
 
 /* What went wrong in this thread's last call that failed; valid until its next one fails. */

@@ -38,10 +38,10 @@ template <typename Piece>
 void over_tiles(int64_t rows, int64_t units, int64_t tile, int64_t row_bytes, double nanoseconds,
                 const Piece& piece) {
   const int64_t tiles = ceil_div(units, tile);
-  const int64_t chunks_a_stretch =
-      std::min(ceil_div(rows, kChunkRows), std::max<int64_t>(1, kRowBytes / (kChunkRows * row_bytes)));
-  const int64_t stretch = chunks_a_stretch * kChunkRows;
-  const int64_t stretches = ceil_div(rows, stretch);
+  // Stretches of equal length, so that equal numbers of pieces are equal work.
+  const int64_t chunks = ceil_div(rows, kChunkRows);
+  const int64_t stretches = ceil_div(chunks, std::max<int64_t>(1, kRowBytes / (kChunkRows * row_bytes)));
+  const int64_t chunks_a_stretch = ceil_div(chunks, stretches), stretch = chunks_a_stretch * kChunkRows;
   const int64_t pieces = stretches * tiles * chunks_a_stretch;
 #pragma omp parallel for schedule(static) num_threads(threads_for(nanoseconds))
   for (int64_t i = 0; i < pieces; ++i) {

@@ -1,0 +1,350 @@
+"""Deployment, shown: a net of train_mnist.py is frozen, exported and saved, then classifies in each form.
+
+    python experiments/deploy.py                            # trains on digits first: 40 s in all
+    python experiments/deploy.py --dataset mnist            # 2 min
+    python experiments/deploy.py --from runs/mnist-binary   # the net of an earlier train_mnist.py: 30 s
+
+Options but for --from are those of train_mnist.py, which trains in the directory "train" of --save-dir. Beside it
+go net.params (as trained), float-* and packed-* (exports), model.safetensors (for the runtime and for
+deploy_c/classify.c) and record.json. Every form classifies the test set, and is timed, in a fresh process.
+
+Expected: forms on the same kernels give the same outputs to the bit. MXNet's sum over real-valued pixels, ours, and
+the exact one over uint8 pixels are rounded differently, so between these a class may differ by a near tie: the two
+classes, or with a binary hidden layer a hidden value and 0, are closer in float64 than the rounding errors that are
+measured here. Such rows are listed; any other difference is an error.
+"""
+import argparse
+import dataclasses
+import gzip
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+import numpy as np
+
+# MXNet is imported where it is needed: forms that run without it are timed, and they run this file.
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BATCH, ONE_BY_ONE = 1000, 500  # images
+# What each form imports, and its files.
+FORMS = {"net": ("train_mnist", ["net.params"]),
+         "float": ("gluon_bnn.train", ["float-symbol.json", "float-0000.params"]),
+         "packed": ("gluon_bnn.deploy", ["packed-symbol.json", "packed-0000.params"]),
+         "runtime": ("gluon_bnn.runtime", ["model.safetensors"])}
+
+
+def fail(message):
+    sys.exit(f"deploy.py: {message}")
+
+
+def load(form, directory, net_arguments, numpy_only):
+    """A function of images, float32 or uint8 (rows, 784), to outputs."""
+    files = [os.path.join(directory, name) for name in FORMS[form][1]]
+    if form == "runtime":
+        from gluon_bnn import runtime
+        from gluon_bnn.native import library
+        if numpy_only:
+            library.path = lambda: None  # as where no library was built
+        return runtime.load(*files)
+    from gluon_bnn._compat import mx
+    if form == "net":
+        import train_mnist
+        net = train_mnist.make_net(*net_arguments)
+        net.load_parameters(*files)
+        net.hybridize(static_alloc=True, static_shape=True)
+    elif form == "float":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MXNet says that the type of the input is open
+            net = mx.gluon.SymbolBlock.imports(files[0], ["data"], files[1])
+    else:
+        from gluon_bnn import deploy
+        net = deploy.load_exported(os.path.join(directory, form))
+    return lambda x: net(mx.nd.array(x)).asnumpy()
+
+
+def classify(form, directory, net_arguments, numpy_only, uint8, images, outputs, began):
+    """In a process of its own, which was started at `began`: load a form, classify, and print seconds."""
+    importlib.import_module(FORMS[form][0])
+    imported = time.time()
+    net = load(form, directory, net_arguments, numpy_only)
+    loaded = time.time()
+    x = np.load(images)
+    if not uint8:
+        x = x.astype(np.float32) / 255
+    batches = [x[i:i + BATCH] for i in range(0, len(x), BATCH)]
+    np.save(outputs, np.concatenate([net(batch) for batch in batches]))
+
+    def seconds(pieces):
+        net(pieces[0])
+        found = []
+        for piece in pieces:
+            start = time.perf_counter()
+            net(piece)
+            found.append((time.perf_counter() - start) / len(piece))
+        return float(np.median(found))
+    ones = [x[i:i + 1] for i in range(min(len(x), ONE_BY_ONE))]
+    print(json.dumps({"import_seconds": imported - began, "load_seconds": loaded - imported,
+                      "seconds_per_image": {"batch": seconds(10 * batches), "one_by_one": seconds(ones)}}))
+
+
+@dataclasses.dataclass
+class Way:
+    """A form, on certain kernels and inputs, and what it gave; ways that are `like` each other are equal."""
+    name: str
+    form: str
+    like: str
+    isa: str = None
+    times: dict = None
+    outputs: np.ndarray = None  # None of the C program, which prints classes
+    classes: np.ndarray = None
+
+    def run(self, directory, net_arguments, scratch):
+        """Classify in a fresh process."""
+        outputs = os.path.join(scratch, "outputs.npy")
+        arguments = dict(form=self.form, directory=directory, net_arguments=net_arguments,
+                         numpy_only=self.isa == "NumPy", uint8=self.like == "uint8",
+                         images=os.path.join(scratch, "images.npy"), outputs=outputs, began=time.time())
+        environment = dict(os.environ)
+        if self.isa not in (None, "NumPy"):
+            environment["GLUON_BNN_ISA"] = self.isa
+        done = subprocess.run([sys.executable, os.path.abspath(__file__), "--classify", json.dumps(arguments)],
+                              env=environment, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            fail(f"{self.name} does not run, see above")
+        self.times = json.loads(done.stdout.splitlines()[-1])
+        self.outputs = np.load(outputs)
+        self.classes = self.outputs.argmax(axis=1)
+
+
+def ways():
+    """All that this machine has but the C program; the first is the net as trained."""
+    from gluon_bnn.native import library
+    found = [Way("net as trained", "net", "as trained"), Way("float export", "float", "float")]
+    if library.available():
+        found.append(Way("packed export", "packed", "float32"))
+    else:
+        print(f"no packed export, no C program, and the runtime in NumPy only: {library.problem()}")
+    return found + [Way(f"runtime, {like}, {isa}", "runtime", like, isa) for like in ("float32", "uint8")
+                    for isa in (*library.instruction_sets(), "NumPy")]
+
+
+def in_c(dataset, data_dir, directory, scratch):
+    """The Way of deploy_c/classify.c; None where it cannot be built."""
+    from gluon_bnn import data
+    from gluon_bnn.native import library
+    if not (library.available() and shutil.which(os.environ.get("CC", "cc")) and shutil.which("make")):
+        print("no C program: it needs the native library, make, and cc or a compiler named in CC")
+        return None
+    program = os.path.join(scratch, "classify")
+    done = subprocess.run(["make", "-s", "-C", os.path.join(HERE, "deploy_c"), f"OUT={program}",
+                           f"LIB={library.path()}"])
+    if done.returncode:
+        fail("deploy_c/classify.c does not compile, see above")
+    files = [os.path.join(scratch, name[:-len(".gz")]) for name in data.FILES[2:]]
+    for packed, plain in zip(data.FILES[2:], files):
+        with gzip.open(data.find(dataset, data_dir) / packed) as source, open(plain, "wb") as target:
+            shutil.copyfileobj(source, target)
+    began = time.perf_counter()
+    done = subprocess.run([program, "-p", os.path.join(directory, "model.safetensors"), *files],
+                          stdout=subprocess.PIPE, text=True)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        fail("deploy_c/classify.c does not run, see above")
+    classes = np.array([int(line) for line in done.stdout.splitlines()[:-1]])
+    return Way("classify.c, uint8", "runtime", "uint8", times={"process_seconds": seconds}, classes=classes)
+
+
+def save_forms(net, x, directory):
+    """Write the files of all forms; the net frozen in the float form."""
+    from gluon_bnn import deploy, runtime
+    from gluon_bnn._compat import mx
+    from gluon_bnn.native import library
+    os.makedirs(directory, exist_ok=True)
+    net.save_parameters(os.path.join(directory, "net.params"))
+    frozen = {}
+    for form in ("float", "packed") if library.available() else ("float",):
+        frozen[form] = deploy.freeze(net, form, input_scale=1 / 255, verbose=form == "packed")
+        frozen[form].hybridize()
+        frozen[form](mx.nd.array(x[:1]))
+        frozen[form].export(os.path.join(directory, form))
+    runtime.save(frozen[form], os.path.join(directory, "model.safetensors"))
+    return frozen["float"]
+
+
+def hidden_values(net, frozen, x, pixels):
+    """Values before the hidden layer's activation, for each kind of sum over the inputs; keys as Way.like."""
+    from gluon_bnn import runtime, train
+    first = runtime.Model([dataclasses.replace(frozen.layers[0], target="float")], (784,), frozen.input_scale,
+                          frozen.input_shift)
+    return {"as trained": train.predict(net[:2], x, BATCH), "float": train.predict(frozen[:2], x, BATCH),
+            "float32": first(x), "uint8": first(pixels)}
+
+
+def compare(found, hidden, reference, binary, rounding):
+    """(bound, near ties, {like: how its classes and hidden bits differ from the net's as trained}, complaints).
+
+    found : Ways that ran, the net as trained first
+    hidden : as from `hidden_values`
+    reference : (hidden values, outputs) in float64
+    binary : whether the hidden layer gives bits
+    rounding : the bound, measured over all images and ways, must be below this. It is the largest error of a
+        hidden value where these become bits, else twice that of an output: a margin has the error of both classes.
+
+    Near ties is the number of hidden values, or of images, that are within the bound, whatever came of them.
+    """
+    true_hidden, true_outputs = reference
+    if binary:
+        bound = max(float(np.abs(values - true_hidden).max()) for values in hidden.values())
+        near = np.abs(true_hidden) <= bound
+    else:
+        bound = 2 * max(float(np.abs(w.outputs - true_outputs).max()) for w in found if w.outputs is not None)
+        near = np.diff(np.sort(true_outputs)[:, -2:]) <= bound
+    complaints, firsts, differences = [], {}, {}
+    if not bound < rounding:
+        complaints.append(f"errors against float64 make a bound of {bound:.1e}; rounding explains {rounding:.0e}")
+    net = found[0]
+    for way in found:
+        first = firsts.setdefault(way.like, way)
+        same = (np.array_equal(way.classes, first.classes) if way.outputs is None
+                else way.outputs.tobytes() == first.outputs.tobytes())
+        if not same:
+            complaints.append(f"{way.name} differs from {first.name}: they must be equal to the bit")
+    for like, way in firsts.items():
+        flipped = ((hidden[like] < 0) != (hidden[net.like] < 0)) & binary
+        if binary and (way.outputs != net.outputs)[~flipped.any(axis=1)].any():
+            complaints.append(f"{way.name} differs from {net.name} in rows with the same hidden bits")
+        rows = []
+        for row in map(int, np.flatnonzero(way.classes != net.classes)):
+            classes = [int(net.classes[row]), int(way.classes[row])]
+            if binary:  # the float64 value of each unit whose bit differs
+                proof = {f"hidden unit {unit}": float(true_hidden[row, unit])
+                         for unit in np.flatnonzero(flipped[row])}
+            else:
+                proof = {"margin": float(abs(np.subtract(*true_outputs[row, classes])))}
+            rows.append({"row": row, "classes": classes, "near_ties": proof})
+            if not proof or max(map(abs, proof.values())) > bound:
+                complaints.append(f"{way.name}, row {row}: a class differs and this is no near tie: {proof}")
+        differences[like] = {"classes": rows, "hidden_bits": int(flipped.sum())}
+    return bound, int(near.sum()), differences, complaints
+
+
+def print_table(table):
+    cells = [("form", "right", "bytes", "import s", "load s", "us an image", "one by one")]
+    for name, row in table.items():
+        each = row.get("seconds_per_image", {})
+        cells.append((name, f"{1 - row['test_error']:.2%}", f"{row['bytes']:,}",
+                      *(f"{row[key]:.2f}" if key in row else "" for key in ("import_seconds", "load_seconds")),
+                      *(f"{1e6 * each[key]:.3g}" if key in each else "" for key in ("batch", "one_by_one"))))
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    for name, *rest in cells:
+        print(f"{name:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(rest, widths[1:])), sep="  ")
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False,
+                                     epilog="All other options are those of train_mnist.py: see its --help.")
+    add = parser.add_argument
+    add("--from", dest="trained", metavar="DIR", help="--save-dir of an earlier train_mnist.py; default: train now")
+    add("--dataset", help="digits (embedded, the default), mnist, or a directory with IDX files")
+    add("--data-dir", help="where data sets are looked for first; default: GLUON_BNN_DATA, data/, ...")
+    add("--save-dir", help="for the files and the record; default: runs/deploy-DATASET")
+    args, rest = parser.parse_known_args(argv)
+    if args.trained and (args.dataset or rest):
+        parser.error("--from takes net and data set of an earlier run: beside it only --data-dir and --save-dir are "
+                     f"allowed, got {' '.join(rest) or '--dataset'}")
+    return args, rest
+
+
+def save_dir(args, dataset):
+    return args.save_dir or os.path.join("runs", f"deploy-{os.path.basename(os.path.normpath(dataset))}")
+
+
+def trained_now(args, options):
+    """The directory in which train_mnist.py trained."""
+    import train_mnist
+    dataset = args.dataset or "digits"
+    directory = os.path.join(save_dir(args, dataset), "train")
+    data_dir = ["--data-dir", args.data_dir] if args.data_dir else []
+    train_mnist.main(["--dataset", dataset, "--save-dir", directory, *data_dir, *options])
+    return directory
+
+
+def load_trained(directory):
+    """(settings, net with the parameters of the best epoch) from a directory of train_mnist.py."""
+    from safetensors import SafetensorError, safe_open
+    from gluon_bnn._compat import mx
+    import train_mnist
+    path = os.path.join(directory, "checkpoint.safetensors")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            settings = json.loads(file.metadata()["gluon_bnn"])["settings"]
+            net = train_mnist.make_net(*net_arguments(settings))
+            for name, parameter in net._collect_params_with_prefix().items():
+                parameter.set_data(mx.nd.array(file.get_tensor(f"best/{name}")))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AssertionError) as error:
+        fail(f"--from must be the --save-dir of an earlier train_mnist.py: {path} cannot be used ({error!r})")
+    return settings, net
+
+
+def net_arguments(settings):
+    return [settings[name] for name in ("activation", "scale", "gradient")]
+
+
+def main(argv=None):
+    args, options = parse_args(argv)
+    settings, net = load_trained(args.trained or trained_now(args, options))
+    dataset, directory = settings["dataset"], save_dir(args, settings["dataset"])
+    import gluon_bnn
+    import train_mnist
+    from record import write_record
+    try:
+        data = gluon_bnn.data.load(dataset, root=args.data_dir)
+    except (OSError, ValueError) as error:
+        fail(error)
+    x, labels = data["test_data"].reshape(-1, 784), data["test_label"].astype(int)
+    pixels = np.rint(255 * x).astype(np.uint8)
+    frozen = save_forms(net, x, directory)
+
+    found = ways()
+    print(f"{dataset}: {len(x)} test images, a fresh process for each form")
+    with tempfile.TemporaryDirectory() as scratch:
+        np.save(os.path.join(scratch, "images.npy"), pixels)
+        for way in found:
+            way.run(directory, net_arguments(settings), scratch)
+        found += filter(None, [in_c(dataset, args.data_dir, directory, scratch)])
+    reference = train_mnist.reference_outputs(net, x, settings["activation"], settings["scale"])
+    binary = settings["activation"].startswith("binary")
+    bound, near, differences, complaints = compare(found, hidden_values(net, frozen, x, pixels), reference, binary,
+                                                   train_mnist.ROUNDING)
+    table = {way.name: {"test_error": float((way.classes != labels).mean()), "sum_over_pixels": way.like,
+                        "bytes": sum(os.path.getsize(os.path.join(directory, name)) for name in FORMS[way.form][1]),
+                        **way.times} for way in found}
+    print_table(table)
+    if "process_seconds" in found[-1].times:
+        print(f"{found[-1].name}: {found[-1].times['process_seconds']:.3f} s from start to end")
+    print(f"{near} {'hidden values' if binary else 'images'} are near ties, within {bound:.1e}; differences from the "
+          "net as trained:")
+    for like, found_here in differences.items():
+        bits = f", {found_here['hidden_bits']} hidden bits" if binary else ""
+        print(f"  {like}: {len(found_here['classes'])} classes{bits}")
+        for row in found_here["classes"]:
+            print("    image {row}: {classes[1]}, not {classes[0]}; {near_ties}".format(**row))
+    write_record(os.path.join(directory, "record.json"), settings=settings, images=len(x), forms=table,
+                 near_tie_bound=bound, near_ties=near, differences_from_net_as_trained=differences,
+                 complaints=complaints)
+    print(f"results are in {directory}")
+    if complaints:
+        fail("\n  ".join(["forms differ more than they may:", *complaints]))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--classify"]:
+        classify(**json.loads(sys.argv[2]))
+    else:
+        main()
