@@ -19,6 +19,13 @@ FUNCTIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3, "softrelu": 4, "softsi
              "binary_sigmoid": 7}
 
 
+def empty(shape):
+    """A float32 array that begins at a multiple of 64 bytes, as the fastest stores want it."""
+    size = int(np.prod(shape))
+    memory = np.empty(size + 15, np.float32)
+    return memory[-memory.ctypes.data // 4 % 16:][:size].reshape(shape)
+
+
 def words(inputs):
     """How many words hold this many bits."""
     return -(-inputs // WORD)
@@ -85,7 +92,7 @@ def _scaled(name, x, weight_bits, alpha, bias, inputs):
     units = len(alpha)
     weight_bits = _weights(weight_bits, units, inputs)
     bias = _array(bias, "bias", np.float32, (units,))
-    y = np.empty((len(x), units), np.float32)
+    y = empty((len(x), units))
     _call(name, x, weight_bits, alpha, bias, len(x), units, inputs, y)
     return y
 
@@ -146,17 +153,23 @@ class Net:
 
     def run(self, x):
         """float32 (rows, units) from x, contiguous float32 (rows, inputs)."""
-        y = np.empty((len(x), self._units), np.float32)
+        y = self._empty(len(x))
         self._check(self._handle.gluon_bnn_run(
             self._address, self._count, x.ctypes.data, len(x), y.ctypes.data))
         return y
 
     def run_u8(self, x, scale, shift):
         """float32 (rows, units) from x, contiguous uint8 (rows, inputs); shift float32 (inputs,)."""
-        y = np.empty((len(x), self._units), np.float32)
+        y = self._empty(len(x))
         self._check(self._handle.gluon_bnn_run_u8(
             self._address, self._count, x.ctypes.data, scale, shift.ctypes.data, len(x), y.ctypes.data))
         return y
+
+    def _empty(self, rows):
+        # Finding the place costs a microsecond, as much as a small net.
+        if rows * self._units < 1 << 20:
+            return np.empty((rows, self._units), np.float32)
+        return empty((rows, self._units))
 
     def _check(self, code):
         if code:

@@ -249,6 +249,7 @@ int main() {
       for (int n : {1, 2, 15, 16, 17, 31, 33, 65, 97, 130}) check(whole(1, 13), n, k);
     }
     check(100, 70, 260);    // several pieces a thread
+    check(520, 2048, 40);   // results past the caches
     check(3, 2000, 130);    // more units than fit on a thread's stack
     check(2, 33, 8200);     // more inputs than a block
   }

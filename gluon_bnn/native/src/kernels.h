@@ -61,6 +61,10 @@ struct Kernels {
   // dot = inputs - 2 counts, or (dot + sums) / 2; y[r][u] = ((alpha dot + bias) - mean) factor + beta.
   void (*finish_counts)(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs,
                         const Affine& affine, float* y, int64_t y_stride);
+  // The same, written past the caches, for results that are larger than they are: y begins and goes on at
+  // multiples of 64 bytes, units is a multiple of 16. Null where the instruction set has no such store.
+  void (*stream_counts)(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs,
+                        const Affine& affine, float* y, int64_t y_stride);
   // y[r][u / 32] gets bit dot < threshold[u].
   void (*finish_bits)(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs,
                       const int32_t* threshold, uint32_t* y, int64_t y_stride);

@@ -204,7 +204,7 @@ void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, i
 
 const Kernels* avx2_kernels() {
   static const Kernels table = {"avx2", 4,   2,      2,   4,      4,           4,           pack,      pack_u8, xnor,
-                                tables, add, add_u8, finish_counts, finish_bits, finish_sums, finish_u8,
+                                tables, add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
       4, 16, outer<4, 16>, dense};
   return &table;
 }

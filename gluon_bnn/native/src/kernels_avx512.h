@@ -17,8 +17,11 @@ inline __mmask16 first(int64_t lanes) { return static_cast<__mmask16>(lanes >= 1
 // Two halves of 16 truths make a word; `below(begin, mask)` compares those that the mask names.
 template <typename Below>
 inline void pack_bits(int64_t inputs, uint32_t* bits, const Below& below) {
-  for (int64_t begin = 0; begin < inputs; begin += kWord) {
-    const int64_t size = inputs - begin;
+  int64_t begin = 0;
+  for (; begin + kWord <= inputs; begin += kWord) {
+    bits[begin / kWord] = below(begin, first(16)) | static_cast<uint32_t>(below(begin + 16, first(16))) << 16;
+  }
+  if (const int64_t size = inputs - begin) {
     uint32_t word = below(begin, first(size));
     if (size > 16) word |= static_cast<uint32_t>(below(begin + 16, first(size - 16))) << 16;
     bits[begin / kWord] = word;
@@ -47,6 +50,44 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
       return _mm512_mask_cmplt_epi32_mask(mask, dot, _mm512_maskz_loadu_epi32(mask, threshold + u));
     });
   }
+}
+
+// A column of 16 units at a time, whose scales stay in registers for all rows.
+template <bool kNorm, bool kSums, bool kStream>
+void finish_columns(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& a, float* y,
+                    int64_t y_stride) {
+  const __m512i k = _mm512_set1_epi32(static_cast<int32_t>(inputs));
+  for (int64_t u = 0; u < units; u += kBlock) {
+    const __mmask16 mask = first(units - u);
+    const auto load = [=](const float* from) { return _mm512_maskz_loadu_ps(mask, from + u); };
+    const __m512 zero = _mm512_setzero_ps(), alpha = load(a.alpha), bias = load(a.bias);
+    const __m512 mean = kNorm ? load(a.mean) : zero, factor = kNorm ? load(a.factor) : zero;
+    const __m512 beta = kNorm ? load(a.beta) : zero;
+    const __m512i sums = kSums ? _mm512_maskz_loadu_epi32(mask, a.sums + u) : k;
+    for (int64_t r = 0; r < rows; ++r) {
+      const __m512i count = _mm512_loadu_si512(counts + r * kTileUnits + u);
+      __m512i dot = _mm512_sub_epi32(k, _mm512_slli_epi32(count, 1));
+      if (kSums) dot = _mm512_srai_epi32(_mm512_add_epi32(dot, sums), 1);
+      __m512 v = _mm512_add_ps(_mm512_mul_ps(alpha, _mm512_cvtepi32_ps(dot)), bias);
+      if (kNorm) v = _mm512_add_ps(_mm512_mul_ps(_mm512_sub_ps(v, mean), factor), beta);
+      if (kStream) {
+        _mm512_stream_ps(y + r * y_stride + u, v);
+      } else {
+        _mm512_mask_storeu_ps(y + r * y_stride + u, mask, v);
+      }
+    }
+  }
+}
+
+template <bool kStream>
+void finish_counts_by(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& a, float* y,
+                      int64_t y_stride) {
+  const auto finish = a.mean == nullptr
+                          ? (a.sums == nullptr ? finish_columns<false, false, kStream>
+                                               : finish_columns<false, true, kStream>)
+                          : (a.sums == nullptr ? finish_columns<true, false, kStream>
+                                               : finish_columns<true, true, kStream>);
+  finish(counts, rows, units, inputs, a, y, y_stride);
 }
 
 void tables(const float* x, int64_t groups, float* out) {

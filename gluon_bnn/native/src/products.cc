@@ -18,6 +18,7 @@ namespace {
 constexpr int64_t kRowBytes = 256 << 10;  // of inputs that stay in the second-level cache
 constexpr int64_t kWordsBlock = 128;      // words of a tile's weights at a time: 16 KB for 32 units
 constexpr int64_t kChunkRows = 48;        // rows of a piece, a multiple of the tiles
+constexpr int64_t kStreamed = 1 << 20;    // float results that no second-level cache holds: 4 MB
 constexpr int64_t kChunkUnits = 1920;     // units whose sums a thread keeps on its stack
 // Below this much work, in nanoseconds, waking another thread costs more than it saves.
 constexpr double kParallel = 3000;
@@ -56,35 +57,34 @@ Affine at(const Affine& a, int64_t unit) {
   return {move(a.alpha), move(a.bias), move(a.mean), move(a.factor), move(a.beta), move(a.sums)};
 }
 
-// Fetches the lines into which the results of a piece will go, while it is being computed: the stores would
-// otherwise wait for them all at once.
-void fetch(const void* y, int64_t rows, int64_t stride, int64_t bytes) {
-  const char* from = static_cast<const char*>(y);
-  for (int64_t r = 0; r < rows; ++r, from += stride) {
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 1);
-  }
+// Stores past the caches are seen by other threads after this.
+void store_fence() {
+#if defined(__SSE__)
+  __builtin_ia32_sfence();
+#endif
 }
 
-// Calls finish(counts, row, rows, unit, units) with the popcounts of every tile, and prefetch(row, rows, unit)
-// before.
-template <typename Prefetch, typename Finish>
+// Calls finish(counts, row, rows, unit, units) with the popcounts of every tile.
+template <typename Finish>
 void xnor_tiles(const uint32_t* x, const uint32_t* w, int64_t rows, int64_t units, int64_t inputs,
-                const Prefetch& prefetch, const Finish& finish) {
+                const Finish& finish) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
   const double nanoseconds = 0.03 * rows * units * words;
   over_tiles(rows, units, k.xnor_blocks * kBlock, 4 * words, nanoseconds,
              [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
     alignas(64) int32_t counts[kChunkRows * kTileUnits];
-    prefetch(row, row_end - row, unit);
     for (int64_t word = 0; word < words; word += kWordsBlock) {
       for (int64_t r = row; r < row_end; r += k.xnor_rows) {
-        k.xnor(x + r * words + word, words, std::min(k.xnor_rows, row_end - r),
-               w + (unit / kBlock * words + word) * kBlock, words * kBlock, ceil_div(unit_end - unit, kBlock),
-               std::min(kWordsBlock, words - word), word == 0, counts + (r - row) * kTileUnits);
+        const int64_t size = std::min(k.xnor_rows, row_end - r);
+        int32_t* to = counts + (r - row) * kTileUnits;
+        k.xnor(x + r * words + word, words, size, w + (unit / kBlock * words + word) * kBlock, words * kBlock,
+               ceil_div(unit_end - unit, kBlock), std::min(kWordsBlock, words - word), word == 0, to);
+        // At once, so that few stores at a time are waiting for the cache.
+        if (word + kWordsBlock >= words) finish(to, r, size, unit, unit_end - unit);
       }
     }
-    finish(counts, row, row_end - row, unit, unit_end - unit);
+    store_fence();
   });
 }
 
@@ -111,20 +111,20 @@ void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, in
 
 void xnor_dense(const uint32_t* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
                 int64_t inputs, float* y) {
-  const int64_t tile = kernels().xnor_blocks * kBlock;
-  const auto prefetch = [=](int64_t row, int64_t size, int64_t unit) {
-    fetch(y + row * units + unit, size, units * sizeof(float), std::min(tile, units - unit) * sizeof(float));
-  };
-  xnor_tiles(x, w, rows, units, inputs, prefetch,
+  const Kernels& k = kernels();
+  const bool aligned = reinterpret_cast<uintptr_t>(y) % 64 == 0 && units % kBlock == 0;
+  const bool stream = k.stream_counts != nullptr && aligned && rows * units >= kStreamed;
+  const auto finish = stream ? k.stream_counts : k.finish_counts;
+  xnor_tiles(x, w, rows, units, inputs,
              [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
-    kernels().finish_counts(counts, size, width, inputs, at(affine, unit), y + row * units + unit, units);
+    finish(counts, size, width, inputs, at(affine, unit), y + row * units + unit, units);
   });
 }
 
 void xnor_dense_bits(const uint32_t* x, const uint32_t* w, const int32_t* threshold, int64_t rows,
                      int64_t units, int64_t inputs, uint32_t* bits) {
   const int64_t stride = ceil_div(units, kWord);
-  xnor_tiles(x, w, rows, units, inputs, [](int64_t, int64_t, int64_t) {},
+  xnor_tiles(x, w, rows, units, inputs,
              [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
     kernels().finish_bits(counts, size, width, inputs, threshold + unit, bits + row * stride + unit / kWord,
                           stride);
