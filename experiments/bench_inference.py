@@ -2,19 +2,19 @@
 
     python experiments/bench_inference.py --lce-python ~/lce/bin/python
 
-Every candidate's result is checked before it is timed: products of bits exactly, products of floats against
-float64. Every round times a burst of calls of each candidate, in turn, so that drift of the machine meets
-all alike; a burst starts when the threads of the one before sleep. Medians of the rounds are reported, and
-medians of the rounds' ratios. All run on OMP_NUM_THREADS threads.
+Every library runs in a process of its own, a worker (see inference_workers.py); this one loads none and asks them
+in turn. Every candidate's result is checked before it is timed: products of bits exactly, products of floats
+against float64. Every round times a burst of calls of each candidate, so that drift of the machine meets all
+alike; a burst starts when the threads of the one before sleep. Medians of the rounds are reported, and medians of
+the rounds' ratios. All run on OMP_NUM_THREADS threads.
 
 PyTorch and ONNX Runtime (`pip install torch onnx onnxruntime 'ml_dtypes<0.6'`) take part when they are installed,
 and Larq Compute Engine (`pip install larq-compute-engine larq tensorflow-cpu==2.14.1 tf-keras==2.14.1`, in an
 environment of its own), as a 1x1 convolution of signs.
 """
 import argparse
-import ctypes
-import functools
 import importlib.util
+import json
 import math
 import os
 import re
@@ -22,25 +22,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
-import numpy as np
-
-from gluon_bnn import deploy, nn, runtime
-from gluon_bnn._compat import mx
-from gluon_bnn.native import fallback, kernels, library
+from gluon_bnn._compat import physical_cores
 
 from arguments import HelpFormatter, positive
-from inference_peers import Call, Larq, fastest, onnx_peers, rest, torch_peers
 from record import write_record
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+WORKERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inference_workers.py")
 SHAPES = ("1x1024x1024", "1x4096x4096", "64x1024x1024", "256x4096x4096", "1024x4096x4096", "60000x100x784")
 FLOAT32 = ("MXNet float32", "PyTorch float32", "ONNX Runtime float32")
 INT8 = ("PyTorch int8", "ONNX Runtime int8")
 OURS = ("xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary", "binary_dense_u8")
 ROOFLINES = ("registers alone", "weights read")
-HIDDEN_LAYERS, IMAGES = 3, 100
+HIDDEN_LAYERS = 3
 CLIFF = 2.6  # on doubling
 
 
@@ -48,219 +42,57 @@ def fail(message):
     sys.exit(f"bench_inference.py: {message}")
 
 
-def compile_rooflines(directory):
-    """roofline.cc for this machine, as a ctypes library."""
-    path = os.path.join(directory, "roofline.so")
-    command = [os.environ.get("CXX", "g++"), "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", path,
-               os.path.join(HERE, "roofline.cc")]
-    try:
-        subprocess.run(command, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        fail(f"roofline.cc needs a C++ compiler, g++ or the one named in CXX: {error}")
-    loops = ctypes.CDLL(path)
-    loops.roofline_name.restype = ctypes.c_char_p
-    loops.roofline_xnor.argtypes = ctypes.c_int, ctypes.c_int64, ctypes.c_int
-    loops.roofline_xnor.restype = ctypes.c_int64
-    loops.roofline_read.argtypes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    loops.roofline_read.restype = ctypes.c_uint64
-    return loops
+class Worker:
+    """A process of inference_workers.py."""
+
+    def __init__(self, name, python, threads, directory):
+        self.name, self.log = name, os.path.join(directory, f"{name}.log")
+        # Settings of OpenMP decide how long threads spin; every worker gets the number of threads and no other.
+        environment = {key: value for key, value in os.environ.items()
+                       if not key.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
+        try:
+            with open(self.log, "w", encoding="utf-8") as log:
+                self.process = subprocess.Popen(
+                    [python, WORKERS, name, str(threads)], env={**environment, "OMP_NUM_THREADS": str(threads)},
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        except OSError as error:
+            fail(f"the worker {name} does not start: {error}")
+
+    def ask(self, method, *arguments):
+        """What this method of the worker returns."""
+        try:
+            print(json.dumps([method, *arguments]), file=self.process.stdin, flush=True)
+            return json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            self.close()
+            with open(self.log, encoding="utf-8", errors="replace") as log:
+                fail(f"the worker {self.name} ended: {log.read()[-1000:].strip()}")
+
+    def close(self):
+        self.process.communicate()
 
 
-class Registers:
-    """A candidate: the seconds that so many bits take by the best of the loops on registers."""
-
-    def __init__(self, loops, bits, threads):
-        self.loops, self.bits, self.threads = loops, bits, threads
-
-    def times(self):
-        rest()
-        return min(statistics.median(self.seconds(variant) for _ in range(5))
-                   for variant in range(self.loops.roofline_variants()))
-
-    def seconds(self, variant, steps=1000):
-        """Seconds for `bits`, from a run of at least a millisecond."""
-        while True:
-            began = time.perf_counter()
-            counted = self.loops.roofline_xnor(variant, steps, self.threads)
-            taken = time.perf_counter() - began
-            if taken > 0.001:
-                return taken * self.bits / counted
-            steps *= 4
+def start_workers(peers, lce_python, threads, directory):
+    """Ours and MXNet's, then those of the libraries that are there."""
+    def there(*modules):
+        return all(map(importlib.util.find_spec, modules))
+    pythons = {"ours": sys.executable, "mxnet": sys.executable}
+    if peers and (lce_python or there("larq_compute_engine")):
+        pythons["lce"] = lce_python or sys.executable
+    if peers and there("torch"):
+        pythons["torch"] = sys.executable
+    if peers and there("onnx", "onnxruntime"):
+        pythons["onnx"] = sys.executable
+    return {name: Worker(name, python, threads, directory) for name, python in pythons.items()}
 
 
-def check(name, call, expected, allowed):
-    """Leave unless a candidate computes what it should, within `allowed` of the largest number."""
-    found = call.result()
-    difference = np.abs(found - expected).max() / np.abs(expected).max()
-    if found.shape != expected.shape or not difference <= allowed:
-        fail(f"{name} differs from what it should compute by {difference:.2g}, allowed is {allowed}")
-
-
-def allowed(name):
-    """How far from float64 a candidate on floats may be."""
-    return {"bfloat16": 0.02, "int8": 0.1}.get(name.split()[-1], 1e-5)
-
-
-def kernel(name, *arguments, like):
-    """A function that calls a kernel through ctypes, its result in an array of its own: addresses at hand, as
-    a C program has them, and as ONNX Runtime has with its inputs and outputs bound."""
-    function, y = getattr(library.handle(), f"gluon_bnn_{name}"), np.full_like(like, -1)
-    kept = *arguments, y
-    addresses = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in kept]
-
-    def call(kept=kept):
-        if function(*addresses):
-            fail(library.handle().gluon_bnn_error().decode())
-        return y
-    return call
-
-
-def engine(function):
-    """A call through MXNet's engine, until its result is there."""
-    def call():
-        y = function()
-        y.wait_to_read()
-        return y
-    return Call(call, lambda y: y.asnumpy())
-
-
-def layer_calls(rows, units, inputs, loops, threads, peers, larq):
-    """{name: candidate} for one dense layer, each checked."""
-    generator = np.random.default_rng(rows + units + inputs)
-    signs = generator.choice(np.array([-1, 1], np.float32), (units, inputs))
-    alpha = generator.uniform(0.01, 0.1, units).astype(np.float32)
-    bias, x = (generator.standard_normal(shape).astype(np.float32) for shape in (units, (rows, inputs)))
-    pixels = generator.integers(0, 256, (rows, inputs), np.uint8)
-    weight, weight_bits, bits = alpha[:, None] * signs, kernels.pack_weights(signs), kernels.pack_inputs(x)
-    mx_x, mx_bits, mx_weight, *mx_packed = (mx.nd.array(a, dtype=a.dtype)
-                                            for a in (x, bits, weight, weight_bits, alpha, bias))
-    packed_dense = functools.partial(mx.nd.gluon_bnn_packed_dense, units=units, in_units=inputs)
-
-    y, to = np.empty((rows, units), np.float32), (weight_bits, alpha, bias, rows, units, inputs)
-    pack = kernel("pack_inputs", x, rows, inputs, like=bits)
-    xnor, xnor_packed = (kernel("xnor_dense", b, *to, like=y) for b in (bits, pack()))
-
-    on_bits = {
-        "xnor_dense": Call(xnor),
-        "pack + xnor_dense": Call(lambda: (pack(), xnor_packed())[1]),
-        "operator xnor": engine(lambda: packed_dense(mx_bits, *mx_packed, source="bits"))}
-    on_pixels = {"binary_dense_u8": Call(kernel("binary_dense_u8", pixels, *to, like=y))}
-    on_floats = {
-        "binary_dense": Call(kernel("binary_dense", x, *to, like=y)),
-        "operator binary": engine(lambda: packed_dense(mx_x, *mx_packed, source="float")),
-        "MXNet float32": engine(lambda: mx.nd.FullyConnected(mx_x, mx_weight, mx_packed[-1], num_hidden=units)),
-        **peers([(weight, bias)], x)}
-    on_signs = larq(signs, x)
-
-    dot = np.where(x < 0, np.float32(-1), np.float32(1)) @ signs.T  # exact in float32
-    for name, call in on_bits.items():
-        check(name, call, alpha * dot + bias, 0)
-    for name, call in on_signs.items():
-        check(name, call, dot, 0)
-    for name, call in on_pixels.items():
-        check(name, call, alpha * (pixels @ signs.T.astype(np.float64)).astype(np.float32) + bias, 0)
-    expected = x @ weight.T.astype(np.float64) + bias
-    for name, call in on_floats.items():
-        check(name, call, expected, allowed(name))
-    address, words = weight_bits.ctypes.data, weight_bits.nbytes // 8
-    read = [Call(lambda n=n: loops.roofline_read(address, words, n)) for n in {1, threads}]
-    return {"registers alone": Registers(loops, rows * units * inputs, threads), **on_bits,
-            **on_signs, "weights read": fastest(read), **on_pixels, **on_floats}
-
-
-def binary_net(sizes):
-    """An initialised net with binary weights and activations, batch norm over a batch of images; the images."""
-    net = mx.gluon.nn.HybridSequential()
-    for inputs, units in zip(sizes, sizes[1:]):
-        net.add(nn.BinaryDense(units, in_units=inputs), mx.gluon.nn.BatchNorm(in_channels=units, momentum=0),
-                nn.BinaryActivation())
-    net._children.popitem()  # no activation after the last
-    net.initialize(mx.init.Xavier())
-    images = np.random.default_rng(2).integers(0, 256, (IMAGES, sizes[0]), np.uint8)
-    with mx.autograd.record():
-        net(mx.nd.array(images / 255))
-    mx.nd.waitall()
-    return net, images
-
-
-def net_calls(width, path, peers, directory):
-    """({name: candidate} for one image through a whole net, {file: bytes}, sizes), checked.
-
-    The net has random weights, or is the one in the file `path`; the float nets have the same sizes, relu,
-    and batch norm folded into their weights.
-    """
-    model, sizes = None, [784] + [width] * HIDDEN_LAYERS + [10]
-    if path:
-        model = runtime.load(path)
-        dense = [layer for layer in model.layers if layer.kind in ("binary_dense", "dense")]
-        sizes = [dense[0].inputs] + [layer.units for layer in dense]
-    net, images = binary_net(sizes)
-    packed = deploy.freeze(net, input_scale=1 / 255, verbose=False)
-    x = images.astype(np.float32) * np.float32(1 / 255)
-    if model is None:
-        path = os.path.join(directory, "net.safetensors")
-        runtime.save(packed, path)
-        model = runtime.load(path)
-        expected = packed(mx.nd.array(x)).asnumpy()
-        check("runtime", Call(lambda: model(x)), expected, 0)
-        # Sums of floats differ in their last bits, and signs of those near 0: see "equal" in the documentation.
-        for name, other in (("the net as trained", net(mx.nd.array(x)).asnumpy()), ("uint8", model(images))):
-            same = (other.argmax(1) == expected.argmax(1)).mean()
-            if same < 0.9:
-                fail(f"{name} and the frozen net agree on {same:.0%} of the images")
-    else:
-        check("runtime", Call(lambda: model(x)), fallback.run(model.layers, x), 0)
-    packed.hybridize(static_alloc=True, static_shape=True)
-
-    generator = np.random.default_rng(3)
-    layers = [((generator.standard_normal((units, inputs)) * (2 / inputs) ** 0.5).astype(np.float32),
-               generator.standard_normal(units).astype(np.float32)) for inputs, units in zip(sizes, sizes[1:])]
-    one, pixels, mx_one = x[:1], images[:1], mx.nd.array(x[:1])
-    plain = mx.gluon.nn.HybridSequential()
-    expected = one.astype(np.float64)
-    for i, (weight, bias) in enumerate(layers):
-        last = i == len(layers) - 1
-        block = mx.gluon.nn.Dense(weight.shape[0], in_units=weight.shape[1], activation=None if last else "relu")
-        block.initialize()
-        block.weight.set_data(mx.nd.array(weight))
-        block.bias.set_data(mx.nd.array(bias))
-        plain.add(block)
-        expected = expected @ weight.T + bias
-        expected = expected if last else np.maximum(expected, 0)
-    plain.hybridize(static_alloc=True, static_shape=True)
-    floats = {"MXNet float32": engine(lambda: plain(mx_one)), **peers(layers, one)}
-    for name, call in floats.items():
-        check(name, call, expected, allowed(name))
-    calls = {"runtime": Call(lambda: model(one))}
-    if model.input_scale is not None:
-        calls["runtime, uint8"] = Call(lambda: model(pixels))
-    calls.update({"MXNet packed": engine(lambda: packed(mx_one)), **floats})
-    size = {"runtime": os.path.getsize(path), "float32": sum(4 * (w.size + b.size) for w, b in layers)}
-    return calls, size, sizes
-
-
-def growth_calls(largest):
-    """{(kernel, axis, size): candidate}: each axis doubles from 1 on, the others stay."""
-    calls = {}
-    for axis in ("rows", "units", "inputs"):
-        for size in (2 ** i for i in range(largest.bit_length())):
-            rows, units, inputs = ({"rows": 64, "units": 1024, "inputs": 1024} | {axis: size}).values()
-            x = np.random.default_rng(size).standard_normal((rows, inputs)).astype(np.float32)
-            bits = kernels.pack_inputs(x)
-            weight_bits = kernels.pack_weights(np.resize(x, (units, inputs)))
-            one, zero = np.ones(units, np.float32), np.zeros(units, np.float32)
-            to = weight_bits, one, zero, rows, units, inputs
-            for name, given in (("xnor_dense", bits), ("binary_dense", x)):
-                calls[name, axis, size] = Call(kernel(name, given, *to, like=np.empty((rows, units), np.float32)))
-    return calls
-
-
-def measure(calls, rounds):
-    """{name: seconds of a call, one a round}, the candidates in turn."""
-    times = {name: [] for name in calls}
+def measure(workers, rounds, case, *arguments):
+    """{name: seconds of a call, one a round} of the candidates that the workers have for a case, in turn."""
+    owners = {name: worker for worker in workers for name in worker.ask("prepare", case, *arguments)}
+    times = {name: [] for name in owners}
     for _ in range(rounds):
-        for name, call in calls.items():
-            times[name].append(call.times())
+        for name, worker in owners.items():
+            times[name].append(worker.ask("time", name))
     return times
 
 
@@ -311,9 +143,9 @@ def growth_record(times):
     """{kernel: {axis: sizes, microseconds, growth on doubling, sizes where that is too much, and time an
     operation relative to the largest size's}}."""
     record = {}
-    for kernel, axis in dict.fromkeys(key[:2] for key in times):
-        sizes = [size for k, a, size in times if (k, a) == (kernel, axis)]
-        names = [(kernel, axis, size) for size in sizes]
+    for kernel, axis in dict.fromkeys(tuple(name.split()[:2]) for name in times):
+        names = [name for name in times if name.startswith(f"{kernel} {axis} ")]
+        sizes = [int(name.split()[2]) for name in names]
         us = list(microseconds({name: times[name] for name in names}).values())
         growth = [ratio(times, b, a) for a, b in zip(names, names[1:])]
         record.setdefault(kernel, {})[axis] = {
@@ -335,7 +167,7 @@ def show_growth(record):
 
 
 def targets(layers, net, size, growth):
-    """What issue 3 wants and what was found; reached is None where a peer is missing."""
+    """What we set out to reach and what was found; reached is None where a peer is missing."""
     rows = []
 
     def add(name, found, least=None, most=None):
@@ -392,48 +224,38 @@ def main():
     parser.add_argument("--lce-python", metavar="PATH", help="the Python that has Larq Compute Engine")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_inference"))
     args = parser.parse_args()
-    if not library.available():
-        fail(library.problem())
-    library.load_operators()
-    threads = int(os.environ["OMP_NUM_THREADS"])
-    lce = args.lce_python or (sys.executable if importlib.util.find_spec("larq_compute_engine") else None)
-
-    def peers(layers, x):
-        return {} if args.no_peers else {**torch_peers(layers, x, threads), **onnx_peers(layers, x, threads)}
-
-    def larq(signs, x):
-        if args.no_peers or not lce:
-            return {}
-        try:
-            return {"Larq Compute Engine": Larq(lce, signs, x, threads)}
-        except OSError as error:
-            fail(error)
+    threads = int(os.environ.get("OMP_NUM_THREADS") or physical_cores())
 
     with tempfile.TemporaryDirectory() as directory:
-        loops = compile_rooflines(directory)
+        workers = start_workers(not args.no_peers, args.lce_python, threads, directory)
+        about = {name: worker.ask("about") for name, worker in workers.items()}
+        ours, mxnet, *_ = workers.values()
         layers = {}
         for name in args.shapes:
-            calls = layer_calls(*sizes_of(name), loops, threads, peers, larq)
-            layers[name] = measure(calls, args.rounds)
+            layers[name] = measure(workers.values(), args.rounds, "layer", *sizes_of(name))
             show(f"{name} (rows x units x inputs)", layers[name], 2 * math.prod(sizes_of(name)))
-            if "Larq Compute Engine" in calls:
-                calls["Larq Compute Engine"].close()
-            del calls
-        calls, size, sizes = net_calls(args.width, args.model, peers, directory)
-        net = measure(calls, args.rounds)
+        sizes = ours.ask("sizes", args.model) if args.model else [784] + [args.width] * HIDDEN_LAYERS + [10]
+        made, outputs = (os.path.join(directory, name) for name in ("net.safetensors", "outputs.npy"))
+        mxnet.ask("freeze", sizes, made, outputs)
+        model = (args.model, None) if args.model else (made, outputs)
+        net = measure(workers.values(), args.rounds, "net", sizes, *model)
+        size = {"runtime": os.path.getsize(model[0]),
+                "float32": sum(4 * (inputs + 1) * units for inputs, units in zip(sizes, sizes[1:]))}
         show(f"one image through {'-'.join(map(str, sizes))}; {size['runtime']:,} bytes, as float32 "
              f"{size['float32']:,}", net)
-        growth = growth_record(measure(growth_calls(args.largest), args.rounds))
+        growth = growth_record(measure([ours], args.rounds, "growth", args.largest))
         show_growth(growth)
-        wanted = targets(layers, net, size, growth)
+        for worker in workers.values():
+            worker.close()
+    wanted = targets(layers, net, size, growth)
     print("\nwanted and found")
     for row in wanted:
         mark = {True: "reached", False: "MISSED", None: "not measured"}[row["reached"]]
         print(f"  {row['name']:62s} {row['wanted']:>8s} {row['found'] or 0:9.2f}  {mark}")
     path = os.path.join(args.save_dir, "bench_inference.json")
     record = write_record(
-        path, threads=threads, rounds=args.rounds, instruction_set=library.instruction_set(),
-        roofline=loops.roofline_name().decode(),
+        path, threads=threads, rounds=args.rounds, **about.pop("ours"),
+        peers={package: version for found in about.values() for package, version in found.items()},
         layers={name: layer_record(times, 2 * math.prod(sizes_of(name))) for name, times in layers.items()},
         net={"sizes": sizes, "us": microseconds(net), "bytes": size,
              "times_mxnet_float32": {name: ratio(net, "MXNet float32", name) for name in net}},

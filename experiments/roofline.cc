@@ -1,5 +1,5 @@
-/* The two limits that bench_inference.py measures 1-bit kernels against; it compiles this file for the machine
- * it runs on (-O3 -march=native -fopenmp) and calls it through ctypes.
+/* The two limits that bench_inference.py measures 1-bit kernels against; inference_workers.py compiles this file
+ * for the machine it runs on (-O3 -march=native -fopenmp) and calls it through ctypes.
  *
  * roofline_xnor: xor + popcount + add on registers alone. It is the inner loop of a matrix product, a tile of
  * ROWS x COLUMNS independent accumulators, with nothing to load or store: acc[i][j] += popcount(x[i] ^ w[j]).

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from gluon_bnn import deploy, runtime
 from gluon_bnn.native import library
 
 EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
@@ -43,17 +44,38 @@ def test_all_of_it(tmp_path):
             assert found["growth"][kernel][axis]["size"] == [1, 2, 4]
             assert len(found["growth"][kernel][axis]["growth"]) == 2
     assert all(set(target) == {"name", "wanted", "found", "reached"} for target in found["targets"])
+    assert found["instruction_set"] in library.instruction_sets() and found["roofline"]
+    assert set(found["peers"]) <= {"torch", "onnxruntime", "larq-compute-engine"}
 
 
 def test_a_model_from_a_file(tmp_path):
-    import bench_inference
-    net, _ = bench_inference.binary_net([20, 30, 10])
-    frozen = bench_inference.deploy.freeze(net, verbose=False)
-    bench_inference.runtime.save(frozen, tmp_path / "net")
+    import inference_workers
+    frozen = deploy.freeze(inference_workers.binary_net([20, 30, 10]), verbose=False)
+    runtime.save(frozen, tmp_path / "net")
     done = run("--model", "net", "--shapes", "1x1x1", "--largest", "1", "--rounds", "1", "--no-peers",
                cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "one image through 20-30-10" in done.stdout and "uint8 " not in done.stdout.split("one image")[1]
+
+
+def test_ours_and_the_parent_do_without_the_other_libraries():
+    """MXNet's threads alone make our kernels slower."""
+    for lines in ("import bench_inference",
+                  "import inference_workers\n"
+                  "ours = inference_workers.Ours(1)\n"
+                  "assert 'xnor_dense' in ours.prepare('layer', 2, 3, 4) and ours.time('xnor_dense') > 0\n"
+                  "ours.growth(1)"):
+        check = "\nimport sys; assert not {'mxnet', 'torch', 'onnxruntime'} & set(sys.modules)"
+        subprocess.run([sys.executable, "-c", lines + check], cwd=EXPERIMENTS, check=True)
+
+
+def test_a_worker_that_ends_is_heard_of(tmp_path):
+    import bench_inference
+    worker = bench_inference.Worker("ours", sys.executable, 1, str(tmp_path))
+    with pytest.raises(SystemExit, match="the worker ours ended: (?s:.*)no-such-file"):
+        worker.ask("sizes", "no-such-file")
+    with pytest.raises(SystemExit, match="the worker ours does not start"):
+        bench_inference.Worker("ours", str(tmp_path / "no-such-python"), 1, str(tmp_path))
 
 
 @pytest.mark.parametrize("shape", ["64x1024", "0x1x1", "1x1x1x1", "ax1x1", "-1x1x1", ""])
@@ -64,17 +86,17 @@ def test_shapes_are_checked(shape):
 
 
 def test_wrong_results_are_not_timed():
-    import bench_inference
-    call = bench_inference.Call(lambda: np.array([[1, 2.01]], np.float32))
-    bench_inference.check("name", call, np.array([[1, 2]]), 0.1)
+    import inference_workers
+    call = inference_workers.Call(lambda: np.array([[1, 2.01]], np.float32))
+    inference_workers.check("name", call, np.array([[1, 2]]), 0.1)
     for expected, allowed in ((np.array([[1, 2]]), 1e-5), (np.array([[1, np.nan]]), 0.1), (np.array([1, 2]), 0.1)):
         with pytest.raises(SystemExit, match="name"):
-            bench_inference.check("name", call, expected, allowed)
+            inference_workers.check("name", call, expected, allowed)
 
 
 def test_rooflines(tmp_path):
-    import bench_inference
-    loops = bench_inference.compile_rooflines(str(tmp_path))
+    import inference_workers
+    loops = inference_workers.compile_rooflines(str(tmp_path))
     assert loops.roofline_name().decode() in ("serial", "avx2", "avx512", "avx512vpopcntdq", "neon")
     counted = [loops.roofline_xnor(variant, 10, 1) for variant in range(loops.roofline_variants())]
     assert min(counted) >= 10 * 6 * 64 and loops.roofline_xnor(0, 30, 2) == 6 * counted[0]
