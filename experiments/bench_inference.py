@@ -214,7 +214,8 @@ def sizes_of(shape):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("--shapes", type=shape, nargs="+", default=SHAPES, metavar="ROWSxUNITSxINPUTS")
+    parser.add_argument("--shapes", type=shape, nargs="+", default=SHAPES, metavar="ROWSxUNITSxINPUTS",
+                        help="dense layers to time")
     parser.add_argument("--width", type=positive(int), default=2048, help="hidden units of the whole net")
     parser.add_argument("--model", metavar="FILE",
                         help="a file of runtime.save, in place of a net of random weights")
@@ -222,7 +223,8 @@ def main():
     parser.add_argument("--rounds", type=positive(int), default=15, help="timed rounds; medians are reported")
     parser.add_argument("--no-peers", action="store_true", help="MXNet and gluon_bnn alone")
     parser.add_argument("--lce-python", metavar="PATH", help="the Python that has Larq Compute Engine")
-    parser.add_argument("--save-dir", default=os.path.join("runs", "bench_inference"))
+    parser.add_argument("--save-dir", default=os.path.join("runs", "bench_inference"),
+                        help="for the record and the chart")
     args = parser.parse_args()
     threads = int(os.environ.get("OMP_NUM_THREADS") or physical_cores())
 

@@ -328,7 +328,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("--count", type=positive(int), default=100000, help="mutated files")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files")
-    parser.add_argument("--save-dir", default=os.path.join("runs", "fuzz_runtime"))
+    parser.add_argument("--save-dir", default=os.path.join("runs", "fuzz_runtime"),
+                        help="for the record, and for files that broke something")
     args = parser.parse_args()
     if args.seed < 0:
         parser.error(f"--seed must be 0 or above, got {args.seed}")

@@ -188,8 +188,9 @@ class Registers:
 def kernel(name, *arguments, like):
     """A function that calls a kernel through ctypes, its result in an array of its own: addresses at hand, as
     a C program has them, and as ONNX Runtime has with its inputs and outputs bound."""
-    from gluon_bnn.native import library
-    function, y = getattr(library.handle(), f"gluon_bnn_{name}"), np.full_like(like, -1)
+    from gluon_bnn.native import kernels, library
+    function, y = getattr(library.handle(), f"gluon_bnn_{name}"), kernels.empty(like.shape).view(like.dtype)
+    y.fill(-1)
     kept = *arguments, y
     addresses = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in kept]
 
