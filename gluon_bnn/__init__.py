@@ -11,8 +11,8 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("check", "data", "deploy", "doctor", "layers", "native", "nn", "ops", "reference", "runtime",
-            "train")
+_MODULES = ("check", "data", "deploy", "doctor", "initializer", "layers", "loss", "native", "nn", "ops",
+            "optimizer", "reference", "runtime", "train")
 _NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "deploy"}
 
 __all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]

@@ -20,7 +20,7 @@ BOUND = 18.0
 
 MODES = ("imperative", "hybridized", "exported")
 RULES = [(scale, gradient) for scale in ops.SCALES for gradient in ops.GRADIENTS
-         if scale is not None or gradient == "ste"]
+         if scale in ("layer", "channel") or gradient == "ste"]
 
 
 class Table(list):
@@ -77,10 +77,12 @@ def _dense_errors(layer, x, d, y, dx, dweight, dbias):
     bias = None if layer.bias is None else layer.bias.data().asnumpy().astype(np.float64)
     x = x.reshape(len(x), -1) if layer._flatten else x.reshape(-1, x.shape[-1])
     y, d, dx = y.reshape(len(x), -1), d.reshape(len(x), -1), dx.reshape(x.shape)
-    rule = dict(scale=layer._scale, gradient=layer._gradient, clip=layer._clip)
-    expected = binary.binary_dense(x, w, bias, layer._scale)
-    gradients = binary.binary_dense_backward(d, x, w, **rule)
-    alpha = binary.sign_scale(w, layer._scale)[1]
+    scale = dict(scale=layer._scale)
+    if layer.curvature is not None:
+        scale["curvature"] = layer.curvature.data().asnumpy().astype(np.float64)
+    expected = binary.binary_dense(x, w, bias, **scale)
+    gradients = binary.binary_dense_backward(d, x, w, **scale, gradient=layer._gradient, clip=layer._clip)
+    alpha = binary.sign_scale(w, **scale)[1]
     forward = _units(y, expected, alpha * np.abs(x).sum(1, keepdims=True)
                      + (0 if bias is None else np.abs(bias)), dtype)
     backward = [
@@ -107,10 +109,13 @@ def _weight_magnitude(g, w, scale, gradient):
 
 
 def _backward(run, inputs, upstream):
-    """Outputs of run(*inputs) as a list, after backward from the upstream gradients."""
+    """Outputs of run(*inputs) as a list, after backward from the upstream gradients.
+
+    As in inference: the signs that a stochastic layer draws while training have no reference.
+    """
     for array in inputs:
         array.attach_grad()
-    with mx.autograd.record():
+    with mx.autograd.record(train_mode=False):
         outputs = run(*inputs)
         outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
     mx.autograd.backward(outputs, upstream)
@@ -128,9 +133,10 @@ def _in_mode(block, inputs, mode, directory):
     prefix = os.path.join(directory, "net")
     block.export(prefix)
     saved = prefix + "-0000.params"
+    names = ["data"] if len(inputs) == 1 else [f"data{i}" for i in range(len(inputs))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the type of the input is open, as it should be
-        return mx.gluon.SymbolBlock.imports(prefix + "-symbol.json", ["data"],
+        return mx.gluon.SymbolBlock.imports(prefix + "-symbol.json", names,
                                             saved if block.collect_params() else None, ctx=mx.cpu())
 
 
@@ -142,8 +148,8 @@ class _SignScale(mx.gluon.HybridBlock):
         self._rule = scale, gradient
         self._implementation = ops.implementation()
 
-    def hybrid_forward(self, F, x):
-        return ops.sign_scale(F, x, *self._rule, implementation=self._implementation)
+    def hybrid_forward(self, F, x, curvature=None):
+        return ops.sign_scale(F, x, *self._rule, implementation=self._implementation, curvature=curvature)
 
 
 def _awkward(generator, shape, dtype):
@@ -158,19 +164,23 @@ def _awkward(generator, shape, dtype):
 def _check_sign_scale(scale, gradient, dtype, mode, generator, directory):
     w = _awkward(generator, (7, 33), dtype)
     g = generator.standard_normal(w.shape)
-    signs, alpha = binary.sign_scale(w.astype(np.float64), scale)
+    inputs, curvature = [mx.nd.array(w, dtype=dtype)], {}
+    if scale == "loss":
+        values = (generator.random(w.shape) + 0.01).astype(dtype)
+        inputs.append(mx.nd.array(values, dtype=dtype))
+        curvature["curvature"] = values.astype(np.float64)
+    signs, alpha = binary.sign_scale(w.astype(np.float64), scale, **curvature)
     column = alpha.reshape(-1, 1)
     dsigns = (g * column).astype(dtype)
     per_group = (g * signs).sum(1) if scale == "channel" else (g * signs).sum().reshape(1)
-    block = _SignScale(scale, gradient)
-    array = mx.nd.array(w, dtype=dtype)
-    run = _in_mode(block, [array], mode, directory)
+    run = _in_mode(_SignScale(scale, gradient), inputs, mode, directory)
     upstream = [mx.nd.array(dsigns, dtype=dtype), mx.nd.array(per_group, dtype=dtype)]
-    found = _backward(run, [array], upstream)
-    expected = binary.sign_scale_backward(g, w.astype(np.float64), scale, gradient)
+    found = _backward(run, inputs, upstream)
+    expected = binary.sign_scale_backward(g, w.astype(np.float64), scale, gradient, **curvature)
     magnitude = _weight_magnitude(np.abs(g), w.astype(np.float64), scale, gradient)
     return (max(_exact(found[0].asnumpy(), signs), _units(found[1].asnumpy(), alpha, alpha, dtype)),
-            _units(array.grad.asnumpy(), expected, magnitude, dtype))
+            max([_units(inputs[0].grad.asnumpy(), expected, magnitude, dtype)]
+                + [_exact(array.grad.asnumpy(), 0 * w) for array in inputs[1:]]))
 
 
 def _check_dense(scale, gradient, dtype, mode, generator, directory):
@@ -178,6 +188,8 @@ def _check_dense(scale, gradient, dtype, mode, generator, directory):
                            bias_initializer=mx.init.Normal(1))
     layer.initialize()
     layer.weight.set_data(mx.nd.array(_awkward(generator, (7, 33), dtype), dtype=dtype))
+    if scale == "loss":
+        layer.curvature.set_data(mx.nd.array(generator.random((7, 33)) + 0.01, dtype=dtype))
     x = mx.nd.array(_awkward(generator, (5, 33), dtype), dtype=dtype)
     d = generator.standard_normal((5, 7)).astype(dtype)
     run = _in_mode(layer, [x], mode, directory)
@@ -284,12 +296,13 @@ def _layer_error(layer, x, generator):
         y, = _backward(layer, [x], [mx.nd.array(d, dtype=x.dtype)])
         return _activation_error(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy())
     parameters = [p.data().copy() for p in (layer.weight, layer.bias) if p is not None]
+    curvature = {} if layer.curvature is None else {"curvature": layer.curvature.data()}
 
     def run(x, weight, bias=None):
         activation = layer.act
         object.__setattr__(layer, "act", None)  # Gluon's own refuses to set a block aside
         try:
-            return layer.hybrid_forward(mx.nd, x, weight, bias)
+            return layer.hybrid_forward(mx.nd, x, weight, bias, **curvature)
         finally:
             object.__setattr__(layer, "act", activation)
     with mx.autograd.pause():

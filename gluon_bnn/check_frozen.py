@@ -72,7 +72,8 @@ def _randomise(net, generator):
         values = generator.standard_normal(parameter.shape)
         if name.endswith("gamma"):
             values[::5] = 0
-        parameter.set_data(mx.nd.array(np.abs(values) if name.endswith("running_var") else values))
+        positive = name.endswith(("running_var", "curvature"))
+        parameter.set_data(mx.nd.array(np.abs(values) if positive else values))
 
 
 def _reference(net, x):
@@ -81,8 +82,9 @@ def _reference(net, x):
     for block in net:
         values = {name: p.data().asnumpy().astype(x.dtype) for name, p in block._reg_params.items()}
         if isinstance(block, nn.BinaryDense):
+            curvature = block.curvature and block.curvature.data()
             alpha = ops.sign_scale(mx.nd, block.weight.data(), block._scale, block._gradient, block._clip,
-                                   implementation=block._implementation)[1].asnumpy()
+                                   implementation=block._implementation, curvature=curvature)[1].asnumpy()
             bias = values.get("bias", np.zeros(block._units, x.dtype))
             x = (alpha * _product(x, values["weight"])).astype(x.dtype) + bias
             magnitude = alpha * magnitude.sum(axis=1, keepdims=True) + np.abs(bias)

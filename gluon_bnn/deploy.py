@@ -111,8 +111,9 @@ def _float_form(leaf):
     if _is(leaf, binary.BinaryDense):
         weight = _checked(leaf.weight)
         # The layer's own alpha: implementations differ in its last bits.
+        curvature = None if leaf.curvature is None else mx.nd.array(_checked(leaf.curvature))
         signs, alpha = ops.sign_scale(mx.nd, mx.nd.array(weight), leaf._scale, leaf._gradient, leaf._clip,
-                                      implementation=leaf._implementation)
+                                      implementation=leaf._implementation, curvature=curvature)
         alpha = np.broadcast_to(alpha.asnumpy(), (leaf._units,)).copy()
         bias = None if leaf.bias is None else _checked(leaf.bias)
         dense = FloatDense(signs.asnumpy(), alpha, bias, leaf._flatten)

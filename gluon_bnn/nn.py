@@ -4,16 +4,21 @@ import math
 from . import ops
 from ._compat import mx
 
-__all__ = ["BinaryDense", "BinaryActivation", "BinarySigmoid"]
+__all__ = ["BinaryDense", "BinaryActivation", "BinarySigmoid", "with_real_weights"]
 
 
 class _Weight(mx.gluon.Parameter):
-    """A weight that refuses grad_req="add" once a graph was traced without it.
+    """The real weights behind binary ones: what `gluon_bnn.optimizer` recognises and holds within [-1, 1].
 
-    MXNet's extension operators overwrite their gradient where "add" asks to add. So `BinaryDense` puts
-    one of MXNet's own operators in between when it sees "add"; a graph traced before cannot know.
+    `curvature` is the Parameter that it keeps up to date for scale="loss", else None.
+
+    It refuses grad_req="add" once a graph was traced without it. MXNet's extension operators overwrite
+    their gradient where "add" asks to add. So `BinaryDense` puts one of MXNet's own operators in between
+    when it sees "add"; a graph traced before cannot know.
     """
 
+    binary = True
+    curvature = None
     traced = False
 
     @property
@@ -46,13 +51,23 @@ class BinaryDense(mx.gluon.nn.Dense):
     "notebook"   g (1/n + 1[\|W\| <= 5] W alpha / n)          the notebook, as it stands
     ===========  =========================================  ======================================
 
+    scale="loss" is LAB (Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 3): alpha
+    = sum L \|W\| / sum L over the layer, with the rule "ste". L is the parameter `curvature`, as large as the
+    weights, without a gradient, and ones at first; an optimiser writes it after every step
+    (`gluon_bnn.optimizer.BinaryAdam`). Under one that does not, alpha stays mean \|W\|.
+
+    stochastic=True draws the signs anew for every batch while MXNet trains, +1 with probability
+    (W + 1) / 2 held within [0, 1] (BinaryConnect, section 2.2); otherwise they are sign(W).
+
     Parameters
     ----------
     units, activation, use_bias, flatten, dtype, weight_initializer, bias_initializer, in_units :
         as in `mxnet.gluon.nn.Dense`; dtype is float32 or float64.
-    scale : "layer" (one alpha), "channel" (one a unit) or None (alpha = 1)
-    gradient : one of the rules above; None means "xnor" with a scale and "ste" without
+    scale : "layer" (one alpha), "channel" (one a unit), "loss" (one alpha, LAB) or None (alpha = 1)
+    gradient : one of the rules above; None means "xnor" with scale="layer" and "channel", else "ste", the
+        only one there
     clip : weights beyond it get no gradient through the sign; None for no limit
+    stochastic : draw the signs while training; with scale=None only
 
     Inputs: (rows, ...) flattened to (rows, in_units), or (..., in_units) with flatten=False.
     Outputs: (rows, units), or (..., units) with flatten=False.
@@ -67,31 +82,40 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     def __init__(self, units, activation=None, use_bias=True, flatten=True, dtype="float32",
                  weight_initializer=None, bias_initializer="zeros", in_units=0, *, scale="layer",
-                 gradient=None, clip=1.0, prefix=None, params=None):
+                 gradient=None, clip=1.0, stochastic=False, prefix=None, params=None):
         for name, value, least in (("units", units, 1), ("in_units", in_units, 0)):
             if isinstance(value, bool) or int(value) != value or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
         _check_dtype(dtype)
         self._scale, self._clip = scale, clip
-        self._gradient = ops.check_sign_scale(scale, gradient, clip)
+        self._stochastic = stochastic
+        self._gradient = ops.check_sign_scale(scale, gradient, clip, stochastic)
         self._implementation = ops.implementation()
         super().__init__(units, activation, use_bias, flatten, dtype, weight_initializer,
                          bias_initializer, in_units, prefix=prefix, params=params)
         self.weight.__class__ = _Weight
+        self.curvature = None
+        if scale == "loss":
+            self.curvature = self.weight.curvature = self.params.get(
+                "curvature", shape=(units, in_units), dtype=dtype, init="ones", allow_deferred_init=True,
+                grad_req="null", differentiable=False)
 
     def infer_shape(self, x, *args):
         """The shape of the weight from that of the input, when the layer is called by itself."""
         width = x.shape[-1] if not self._flatten else math.prod(x.shape[1:])
         self.weight.shape = (self._units, width)
+        if self.curvature is not None:
+            self.curvature.shape = self.weight.shape
 
-    def hybrid_forward(self, F, x, weight, bias=None):
+    def hybrid_forward(self, F, x, weight, bias=None, curvature=None):
         symbolic = F is mx.sym
         self.weight.traced = self.weight.traced or symbolic
         hint = x if symbolic and 0 in self.weight.shape else None
         if self._implementation == "native" and self.weight.grad_req == "add":
             weight = F.identity(weight)
         signs, alpha = ops.sign_scale(F, weight, self._scale, self._gradient, self._clip, hint=hint,
-                                      implementation=self._implementation, flatten=self._flatten)
+                                      implementation=self._implementation, flatten=self._flatten,
+                                      curvature=curvature, stochastic=self._stochastic)
         # The product runs over +-1 and the scale multiplies its result: over binary inputs the product
         # is then an exact integer, and the 1-bit form equal to it.
         y = F.FullyConnected(x, signs, no_bias=True, num_hidden=self._units, flatten=self._flatten)
@@ -112,7 +136,8 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     def __repr__(self):
         return (f"{super().__repr__()[:-1]}, scale={self._scale!r}, gradient={self._gradient!r}"
-                + ("" if self._clip == 1.0 else f", clip={self._clip!r}") + ")")
+                + ("" if self._clip == 1.0 else f", clip={self._clip!r}")
+                + (", stochastic=True" if self._stochastic else "") + ")")
 
 
 def _check_dtype(dtype):
@@ -157,3 +182,38 @@ class BinarySigmoid(mx.gluon.HybridBlock):
 
     def __repr__(self):
         return "BinarySigmoid()"
+
+
+def with_real_weights(net):
+    """`net` with a plain Dense layer for every BinaryDense, y = x @ W.T + b: the weights that were trained.
+
+    net : a BinaryDense, or a Sequential or HybridSequential of any blocks, nested or not, whose parameter
+        shapes are known. Parameters are shared, blocks that are not replaced are the very same.
+
+    BinaryConnect (Courbariaux et al. 2015, section 2.6) tests nets trained with stochastic signs this way.
+    Raises TypeError for another kind of net.
+
+    >>> net = BinaryDense(3, in_units=2, scale=None)
+    >>> with_real_weights(net)
+    Dense(2 -> 3, linear)
+    """
+    nn = mx.gluon.nn
+    if not isinstance(net, (BinaryDense, nn.Sequential, nn.HybridSequential)):
+        raise TypeError("with_real_weights takes a BinaryDense, or a Sequential or HybridSequential of "
+                        f"blocks, got {type(net).__name__}")
+    return _with_real_weights(net)
+
+
+def _with_real_weights(block):
+    nn = mx.gluon.nn
+    if isinstance(block, BinaryDense):
+        weight, bias = block.weight, block.bias
+        return nn.Dense(block._units, activation=block.act and block.act._act_type,
+                        use_bias=bias is not None, flatten=block._flatten, dtype=weight.dtype,
+                        weight_initializer=weight.init, bias_initializer=bias and bias.init,
+                        in_units=weight.shape[1], params=block.params)
+    if not isinstance(block, (nn.Sequential, nn.HybridSequential)):
+        return block
+    copy = type(block)()
+    copy.add(*map(_with_real_weights, block._children.values()))
+    return copy

@@ -14,7 +14,7 @@ import warnings
 from .native import library
 
 CHOICES = ("auto", "native", "composed")
-SCALES = ("layer", "channel", None)
+SCALES = ("layer", "channel", "loss", None)
 GRADIENTS = ("ste", "xnor", "exact", "notebook")
 
 _chosen = contextvars.ContextVar("gluon_bnn_ops", default=None)
@@ -62,17 +62,23 @@ def implementation():
     return "native"
 
 
-def check_sign_scale(scale, gradient, clip):
-    """The gradient rule to use; ValueError where scale, gradient and clip do not go together."""
+def check_sign_scale(scale, gradient, clip, stochastic=False):
+    """The gradient rule to use; ValueError where the arguments do not go together."""
     if scale not in SCALES:
-        raise ValueError(f"scale must be 'layer', 'channel' or None, got {scale!r}")
+        raise ValueError(f"scale must be 'layer', 'channel', 'loss' or None, got {scale!r}")
     if gradient is None:
-        gradient = "ste" if scale is None else "xnor"
+        gradient = "xnor" if scale in ("layer", "channel") else "ste"
     if gradient not in GRADIENTS:
         raise ValueError(f"gradient must be one of {', '.join(GRADIENTS)} or None, got {gradient!r}")
     if scale is None and gradient != "ste":
         raise ValueError("with scale=None alpha does not depend on the weights, so only "
                          f"gradient='ste' has a meaning, got {gradient!r}")
+    if scale == "loss" and gradient != "ste":
+        raise ValueError(f"scale='loss' has one rule, gradient='ste', got {gradient!r}")
+    if not isinstance(stochastic, bool):
+        raise ValueError(f"stochastic must be True or False, got {stochastic!r}")
+    if stochastic and scale is not None:
+        raise ValueError(f"stochastic=True takes scale=None, got {scale!r}")
     check_clip(clip)
     return gradient
 
@@ -85,29 +91,48 @@ def check_clip(clip):
 
 
 def sign_scale(F, weight, scale="layer", gradient=None, clip=1.0, *, implementation, hint=None,
-               flatten=True):
+               flatten=True, curvature=None, stochastic=False):
     """(signs, alpha) of `weight`, float32 or float64 (units, ...), with the chosen gradient rule.
 
     signs has the shape of weight, alpha (1,) or with scale="channel" (units,). The rules and formulas
     are those of `gluon_bnn.reference.binary.sign_scale_backward`. While the shape of the weight is not
-    known, `hint` is the input of its layer: the shape is inferred from it.
+    known, `hint` is the input of its layer: the shape is inferred from it. scale="loss" takes a `curvature`,
+    positive and in the shape and dtype of weight; no gradient goes there. With `stochastic` signs are drawn
+    while MXNet trains: +1 with probability (w + 1) / 2, held within [0, 1].
     """
-    gradient = check_sign_scale(scale, gradient, clip)
-    if hint is not None:  # the batch does not matter: one row is enough, and no gradient goes there
-        hint = F.BlockGrad(F.slice_axis(hint, axis=0, begin=0, end=1))
+    gradient = check_sign_scale(scale, gradient, clip, stochastic)
+    if (scale == "loss") != (curvature is not None):
+        raise ValueError("a curvature must be given with scale='loss' and only then, got "
+                         f"scale={scale!r} and the curvature {curvature!r}")
     if implementation == "native":
-        inputs = (weight,) if hint is None else (weight, hint)
+        inputs = [weight]
+        if hint is not None:  # the batch does not matter: one row is enough, and no gradient goes there
+            inputs.append(F.BlockGrad(F.slice_axis(hint, axis=0, begin=0, end=1)))
+        if curvature is not None:
+            inputs.append(curvature)
+        if stochastic:
+            inputs.append(_while_training(F, F.random.uniform(shape=(2,))))
         kind = "None" if hint is None else "flatten" if flatten else "last"
-        return F.gluon_bnn_sign_scale(*inputs, scale=str(scale), gradient=gradient, clip=str(clip),
-                                      hint=kind)
-    return _composed_sign_scale(F, weight, scale, gradient, clip)
+        return F.gluon_bnn_sign_scale(*inputs, scale=str(scale), gradient=gradient, clip=str(clip), hint=kind,
+                                      stochastic=str(stochastic))
+    return _composed_sign_scale(F, weight, scale, gradient, clip, curvature, stochastic)
 
 
-def _composed_sign_scale(F, w, scale, gradient, clip):
+def _while_training(F, numbers):
+    """`numbers` while MXNet trains, zeros otherwise, by one and the same graph."""
+    flat = F.reshape(numbers, shape=(-1,))
+    # Dropout of one half makes 0 or 2 of a 1 while training, and leaves it alone otherwise.
+    training = F.Dropout(F.ones_like(F.slice_axis(flat, axis=0, begin=0, end=1)), p=0.5) != 1
+    return F.BlockGrad(F.reshape_like(F.broadcast_mul(flat, training), numbers))
+
+
+def _composed_sign_scale(F, w, scale, gradient, clip, curvature, stochastic):
     # Exact signs with a gradient of our own: signs + factor * zero, where zero is exactly 0.0 and its
     # gradient to w is 1. sign_ste gives it: finite for every w, NaN included, and straight-through.
     fixed = F.BlockGrad(w)
     signs = _signs(F, fixed)
+    if stochastic:  # w + u, u uniform over [-1, 1), is below 0 with the probability that -1 shall have
+        signs = _signs(F, fixed + _while_training(F, F.random.uniform_like(fixed, -1, 1)))
     zero = F.contrib.sign_ste(w)
     zero = zero - F.BlockGrad(zero)
     mask = F.ones_like(fixed) if clip is None else F.abs(fixed) <= clip
@@ -116,7 +141,11 @@ def _composed_sign_scale(F, w, scale, gradient, clip):
                                                  axis=0, begin=0, end=1)
     # mean over a group; keepdims keeps alpha broadcastable to w
     axes = {"axis": 0, "exclude": True} if scale == "channel" else {}
-    alpha = F.mean(F.abs(fixed), keepdims=True, **axes)
+    if scale == "loss":
+        curvature = F.BlockGrad(curvature)
+        alpha = F.sum(F.abs(fixed) * curvature, keepdims=True) / F.sum(curvature, keepdims=True)
+    else:
+        alpha = F.mean(F.abs(fixed), keepdims=True, **axes)
     n = F.sum(F.ones_like(fixed), keepdims=True, **axes)
     inverse = F.where(alpha > 0, 1 / alpha, F.zeros_like(alpha))  # an all-zero group: no gradient
     alive = alpha > 0

@@ -40,6 +40,8 @@ def test_binary_dense(rng, implementation, scale, gradient, dtype, hybridize):
         w = rng.standard_normal((units, k)).astype(dtype)
         w.flat[:4] = np.array([1.0, -1.0, 0.0, -0.0])[:w.size]
         layer.weight.set_data(mx.nd.array(w, dtype=dtype))
+        if layer.curvature is not None:  # over the range that sqrt(v) + 1e-8 may have
+            layer.curvature.set_data(mx.nd.array(10**rng.uniform(-8, 1, w.shape), dtype=dtype))
         y, dx = run(layer, x, d)
         errors = check._dense_errors(layer, x.asnumpy(), d.asnumpy(), y, dx,
                                      layer.weight.grad().asnumpy(), layer.bias.grad().asnumpy())
@@ -150,7 +152,8 @@ def test_repr_and_summary(implementation, capsys):
 @pytest.mark.parametrize("wrong", [
     dict(scale="row"), dict(clip=-1), dict(clip=0), dict(clip=float("nan")), dict(clip="1"),
     dict(units=0), dict(units=2.5), dict(in_units=-1), dict(gradient="foo"),
-    dict(scale=None, gradient="xnor"), dict(dtype="float16"), dict(dtype="int8")])
+    dict(scale=None, gradient="xnor"), dict(dtype="float16"), dict(dtype="int8"),
+    dict(scale="loss", gradient="exact"), dict(stochastic=True), dict(scale=None, stochastic=1)])
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match="got"):
         nn.BinaryDense(**{"units": 3, **wrong})
@@ -228,7 +231,7 @@ def test_a_layer_used_many_times(rng, implementation, hybridize):
     net = Repeat(layer)
     net.hybridize(hybridize)
     run(net, x, d)
-    np.testing.assert_allclose(layer.weight.grad().asnumpy(), sum(range(1, 13)) * once, rtol=1e-5)
+    np.testing.assert_allclose(layer.weight.grad().asnumpy(), sum(range(1, 13)) * once, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", ["layer", "channel"])
@@ -320,6 +323,170 @@ def test_choice_of_implementation(monkeypatch):
     with pytest.raises(ValueError, match="got 'gpu'"):
         with ops.use("gpu"):
             pass
+
+
+class TestLossScale:
+    @pytest.mark.parametrize("flatten, shape", [(True, (3, 2, 5)), (False, (3, 2, 5))])
+    @pytest.mark.parametrize("hybridize", [False, True])
+    def test_deferred_initialisation(self, rng, implementation, flatten, shape, hybridize):
+        layer = nn.BinaryDense(4, flatten=flatten, scale="loss")
+        layer.initialize()
+        layer.hybridize(hybridize)
+        with mx.autograd.record():
+            y = layer(data(rng, *shape))
+        y.backward()
+        expected = 4, int(np.prod(shape[1:])) if flatten else shape[-1]
+        assert layer.curvature.shape == layer.weight.shape == expected
+        assert gluon_bnn.check_net(layer, data(rng, *shape)).ok
+
+    def test_cast_save_load_and_repr(self, rng, implementation, tmp_path):
+        layers = [nn.BinaryDense(4, in_units=3, scale="loss") for _ in range(2)]
+        assert "scale='loss', gradient='ste')" in repr(layers[0])
+        for layer in layers:
+            layer.initialize(mx.init.Normal(1))
+        layers[0].curvature.set_data(data(rng, 4, 3).abs())
+        layers[0].save_parameters(str(tmp_path / "p"))
+        layers[1].load_parameters(str(tmp_path / "p"))
+        x = data(rng, 5, 3)
+        np.testing.assert_array_equal(layers[0](x).asnumpy(), layers[1](x).asnumpy())
+        layers[0].cast("float64")
+        wide = layers[0](x.astype("float64")).asnumpy()
+        np.testing.assert_allclose(wide, layers[1](x).asnumpy(), rtol=1e-5, atol=1e-5)
+
+    def test_gradients_are_not_asked_of_the_curvature(self):
+        layer = nn.BinaryDense(4, in_units=3, scale="loss")
+        layer.initialize()
+        layer.collect_params().setattr("grad_req", "add")
+        assert (layer.weight.grad_req, layer.curvature.grad_req) == ("add", "null")
+
+    def test_curvature_and_scale_go_together(self, implementation):
+        w = mx.nd.ones((2, 3))
+        for scale, curvature in (("loss", None), ("layer", w)):
+            with pytest.raises(ValueError, match="curvature"):
+                ops.sign_scale(mx.nd, w, scale, curvature=curvature, implementation=implementation)
+
+    @pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+    @pytest.mark.parametrize("curvature, message", [
+        (mx.nd.ones((2, 4)), "shape of the weights"), (mx.nd.ones((2, 3), dtype="float64"), "type number")])
+    def test_wrong_curvatures(self, curvature, message):
+        library.load_operators()
+        with pytest.raises(mx.base.MXNetError, match=message):
+            ops.sign_scale(mx.nd, mx.nd.ones((2, 3)), "loss", curvature=curvature, implementation="native")
+
+
+class TestStochastic:
+    P = np.array([-1.5, -1, -0.5, -0.1, 0, 0.25, 0.9, 1, 2])
+
+    def layer(self, units, weights=P, dtype="float32", hybridize=False, **options):
+        layer = nn.BinaryDense(units, in_units=len(weights), scale=None, stochastic=True, use_bias=False,
+                               dtype=dtype, **options)
+        layer.initialize()
+        layer.weight.set_data(mx.nd.array(np.tile(weights, (units, 1)), dtype=dtype))
+        if hybridize:
+            layer.hybridize(static_alloc=True, static_shape=True)
+        return layer
+
+    @pytest.mark.parametrize("hybridize", [False, True])
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_frequencies(self, implementation, dtype, hybridize):
+        """+1 as often as (w + 1) / 2 says, within 5 sigma; certain from -1 and 1 on."""
+        mx.random.seed(11)
+        n = 40000
+        layer = self.layer(n, dtype=dtype, hybridize=hybridize)
+        p = np.clip((self.P + 1) / 2, 0, 1)
+        x = mx.nd.array(np.eye(len(p)), dtype=dtype)
+        for _ in range(2):
+            with mx.autograd.record():
+                signs = layer(x).asnumpy()
+            assert signs.dtype == dtype and set(np.unique(signs)) == {-1, 1}
+            assert (np.abs((signs > 0).mean(axis=1) - p) <= 5 * np.sqrt(p * (1 - p) / n)).all()
+
+    def test_draws_are_independent(self, implementation):
+        """Of one another at any distance, over rows, and of those before."""
+        mx.random.seed(11)
+        layer, n = self.layer(300, np.zeros(301)), 300 * 301
+        draws = []
+        for _ in range(3):
+            with mx.autograd.train_mode():
+                draws.append(layer(mx.nd.array(np.eye(301))).asnumpy().T.ravel())
+        for lag in (*range(1, 65), 128, 256, 300, 301, 302, 8192):
+            assert abs(np.mean(draws[0][lag:] * draws[0][:-lag])) < 5 / np.sqrt(n - lag)
+        for other in draws[1:]:
+            for lag in range(3):
+                assert abs(np.mean(draws[0][lag:] * other[:n - lag])) < 5 / np.sqrt(n)
+
+    @pytest.mark.parametrize("hybridize", [False, True])
+    def test_inference_and_seeds(self, rng, implementation, hybridize):
+        layer = self.layer(100, rng.uniform(-1, 1, 33), hybridize=hybridize)
+        x = data(rng, 5, 33)
+        plain = nn.BinaryDense(100, in_units=33, scale=None, use_bias=False, params=layer.params)
+        np.testing.assert_array_equal(layer(x).asnumpy(), plain(x).asnumpy())
+        drawn = []
+        for seed in (1, 2, 1):
+            mx.random.seed(seed)
+            with mx.autograd.train_mode():
+                drawn.append(layer(x).asnumpy())
+        assert (drawn[0] == drawn[2]).all() and (drawn[0] != drawn[1]).any()
+        np.testing.assert_array_equal(layer(x).asnumpy(), plain(x).asnumpy())
+
+    @pytest.mark.parametrize("hybridize", [False, True])
+    @pytest.mark.parametrize("clip", [1.0, None])
+    def test_gradients(self, rng, implementation, clip, hybridize):
+        """To x through the very signs that were drawn; to W straight through, masked by W itself."""
+        layer = self.layer(7, hybridize=hybridize, clip=clip)
+        x, d = mx.nd.array(np.eye(len(self.P))), data(rng, len(self.P), 7)  # so y is the signs drawn
+        y, dx = run(layer, x, d)
+        np.testing.assert_allclose(dx, d.asnumpy() @ y.T, rtol=1e-5, atol=1e-5)
+        g = d.asnumpy().T @ x.asnumpy()
+        np.testing.assert_allclose(layer.weight.grad().asnumpy(),
+                                   g if clip is None else g * (np.abs(self.P) <= clip), rtol=1e-5, atol=1e-5)
+    def test_nan_is_plus_one(self, implementation):
+        layer = self.layer(1, np.array([np.nan, -2.0]))
+        with mx.autograd.train_mode():
+            assert layer(mx.nd.array([[1, 0], [0, 1]])).asnumpy().ravel().tolist() == [1, -1]
+
+    @pytest.mark.parametrize("hybridize", [False, True])
+    def test_deferred_initialisation_and_check(self, rng, implementation, hybridize):
+        layer = nn.BinaryDense(4, scale=None, stochastic=True)
+        layer.initialize()
+        layer.hybridize(hybridize)
+        with mx.autograd.record():
+            layer(data(rng, 3, 2, 5)).backward()
+        assert layer.weight.shape == (4, 10) and "stochastic=True)" in repr(layer)
+        assert gluon_bnn.check_net(layer, data(rng, 3, 10)).ok
+
+    def test_export(self, rng, implementation, tmp_path):
+        layer = self.layer(7, hybridize=True)
+        x = data(rng, 5, len(self.P))
+        y = layer(x).asnumpy()
+        layer.export(str(tmp_path / "net"))
+        loaded = mx.gluon.SymbolBlock.imports(str(tmp_path / "net-symbol.json"), ["data"],
+                                              str(tmp_path / "net-0000.params"))
+        np.testing.assert_array_equal(loaded(x).asnumpy(), y)
+
+
+class TestRealWeights:
+    def test_net(self, rng, implementation):
+        inner = mx.gluon.nn.HybridSequential()
+        inner.add(nn.BinaryDense(9, activation="relu"), mx.gluon.nn.BatchNorm())
+        net = mx.gluon.nn.HybridSequential()
+        net.add(inner, nn.BinaryDense(3, use_bias=False, scale="loss", flatten=False))
+        net.initialize(mx.init.Normal(1))
+        x = data(rng, 5, 2, 6)
+        net(x)
+        real = nn.with_real_weights(net)
+        hidden = inner[1](mx.nd.relu(mx.nd.dot(x.reshape((5, 12)), inner[0].weight.data().T)))
+        expected = mx.nd.dot(hidden, net[1].weight.data().T).asnumpy()
+        for hybridize in (False, True):
+            real.hybridize(hybridize)
+            np.testing.assert_allclose(real(x).asnumpy(), expected, rtol=1e-5, atol=1e-5)
+        assert type(real[0][0]) is mx.gluon.nn.Dense and real[0][1] is inner[1]
+        assert real[1].weight is net[1].weight, "shared: it follows the training"
+        assert type(net[0][0]) is nn.BinaryDense
+
+    def test_other_blocks(self):
+        with pytest.raises(TypeError, match="got Dense"):
+            nn.with_real_weights(mx.gluon.nn.Dense(3))
 
 
 def test_shared_weights_and_own_parameters(rng):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from gluon_bnn.reference import binary, bits, dense, notebook
+from gluon_bnn.reference import binary, bits, dense, notebook, optimizer
 
 SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
 
@@ -70,6 +70,66 @@ def test_sign_at_zeros_and_nan():
     np.testing.assert_array_equal(binary.binary_sigmoid(x), [0, 1, 1, 1, 1, 0, 1])
 
 
+def test_stochastic_sign(rng):
+    x = np.array([-2, -1, -0.5, 0, 0.3, 1, 5])
+    uniform = rng.random((20000, len(x)))
+    p = np.clip((x + 1) / 2, 0, 1)
+    drawn = binary.stochastic_sign(x, uniform)
+    assert set(np.unique(drawn)) == {-1, 1}
+    assert (np.abs((drawn > 0).mean(axis=0) - p) <= 5 * np.sqrt(p * (1 - p) / 20000)).all()
+
+
+def test_loss_scale_is_the_nearest_in_the_weighted_norm(rng):
+    """alpha s minimises sum L (W - alpha s)^2; ones for L give mean |W|; L's own scale does not matter."""
+    w, curvature = rng.standard_normal((5, 9)), rng.random((5, 9)) + 0.01
+    signs, alpha = binary.sign_scale(w, "loss", curvature)
+
+    def distance(alpha, signs=signs):
+        return (curvature * (w - alpha * signs)**2).sum()
+    assert alpha.shape == (1,) and distance(alpha) < min(distance(alpha - 1e-4), distance(alpha + 1e-4))
+    for i in np.ndindex(w.shape):
+        other = signs.copy()
+        other[i] *= -1
+        assert distance(alpha) < distance(alpha, other)
+    np.testing.assert_allclose(binary.sign_scale(w, "loss", np.ones_like(w))[1], np.abs(w).mean())
+    np.testing.assert_allclose(binary.sign_scale(w, "loss", 1e-6 * curvature)[1], alpha)
+    g = rng.standard_normal(w.shape)
+    np.testing.assert_array_equal(binary.sign_scale_backward(g, w, "loss", "ste", None, curvature), g)
+
+
+def adam_loops(w, g, m, v, t, lr, beta1, beta2, epsilon, wd, clip_gradient, rescale_grad):
+    """Algorithm 1 of Kingma and Ba, a weight at a time; their epsilon is ours / sqrt(1 - beta2^t)."""
+    new = [np.empty_like(w) for _ in range(3)]
+    for i in np.ndindex(w.shape):
+        gradient = g[i] * rescale_grad + wd * w[i]
+        gradient = max(-clip_gradient, min(clip_gradient, gradient))
+        m_i = beta1 * m[i] + (1 - beta1) * gradient
+        v_i = beta2 * v[i] + (1 - beta2) * gradient * gradient
+        m_hat, v_hat = m_i / (1 - beta1**t), v_i / (1 - beta2**t)
+        new[0][i] = w[i] - lr * m_hat / (v_hat**0.5 + epsilon / (1 - beta2**t)**0.5)
+        new[1][i], new[2][i] = m_i, v_i
+    return new
+
+
+@pytest.mark.parametrize("t", [1, 2, 1000])
+def test_adam(rng, t):
+    w, g, m = (rng.standard_normal((3, 7)) for _ in range(3))
+    v = rng.random((3, 7))
+    options = dict(lr=0.1, beta1=0.8, beta2=0.99, epsilon=1e-3, wd=0.1, clip_gradient=0.7, rescale_grad=2.0)
+    expected = adam_loops(w, g, m, v, t, **options)
+    for found, wanted in zip(optimizer.adam(w, g, m, v, t, **options), expected):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    found = optimizer.binary_adam(w, g, m, v, t, **options)
+    np.testing.assert_allclose(found[0], np.clip(expected[0], -1, 1), rtol=1e-12)
+    options["lr"] *= np.sqrt(10 / 1.5)
+    scaled = optimizer.binary_adam(w, g, m, v, t, glorot=True, **{**options, "lr": 0.1})
+    np.testing.assert_allclose(scaled[0], np.clip(adam_loops(w, g, m, v, t, **options)[0], -1, 1), rtol=1e-12)
+
+
+def test_curvature():
+    np.testing.assert_array_equal(optimizer.curvature(np.array([0.0, 4.0])), [1e-8, 2 + 1e-8])
+
+
 def loops(g, w, scale, gradient, clip):
     """The four rules as they are printed, one weight at a time."""
     groups = [[(i, j) for i in range(w.shape[0]) for j in range(w.shape[1])]]
@@ -127,7 +187,11 @@ def test_binary_dense(rng, scale):
 
 
 @pytest.mark.parametrize("wrong", [dict(scale="row"), dict(gradient="foo"), dict(clip=-1), dict(clip=0),
-                                   dict(clip=float("nan")), dict(scale=None, gradient="xnor")])
+                                   dict(clip=float("nan")), dict(scale=None, gradient="xnor"),
+                                   dict(scale="loss", gradient="ste"), dict(curvature=np.ones((2, 3))),
+                                   dict(scale="loss", gradient="xnor", curvature=np.ones((2, 3))),
+                                   dict(scale="loss", gradient="ste", curvature=np.ones((3, 2))),
+                                   dict(scale="loss", gradient="ste", curvature=np.zeros((2, 3)))])
 def test_wrong_arguments(wrong):
     with pytest.raises(ValueError, match="got"):
         binary.sign_scale_backward(np.ones((2, 3)), np.ones((2, 3)), **wrong)

@@ -29,8 +29,8 @@ def test_check_can_fail(monkeypatch):
     """Break the reference's rule; every row of that rule has to fail, and no other."""
     real = check.binary.sign_scale_backward
 
-    def wrong(g, w, scale="layer", gradient="xnor", clip=1.0):
-        return real(g, w, scale, gradient, clip) * (1.0001 if gradient == "exact" else 1)
+    def wrong(g, w, scale="layer", gradient="xnor", *options, **more):
+        return real(g, w, scale, gradient, *options, **more) * (1.0001 if gradient == "exact" else 1)
     monkeypatch.setattr(check.binary, "sign_scale_backward", wrong)
     table = check.check()
     assert not table.ok

@@ -5,10 +5,11 @@ It needs NumPy and SciPy only and imports nothing of the rest of the package.
 - `notebook`: the twelve functions of the notebook, weights (in, hidden)
 - `dense`: affine layer, activations, losses and batch norm, forward and backward
 - `binary`: signs, scales and the binary dense layer, with every gradient rule
+- `optimizer`: Adam, with what binary weights need after a step
 - `bits`: the 1-bit encoding and the product over it
 
 Limits: whole arrays in memory, no threads, floats in the dtype of the input.
 """
-from . import binary, bits, dense, notebook
+from . import binary, bits, dense, notebook, optimizer
 
-__all__ = ["binary", "bits", "dense", "notebook"]
+__all__ = ["binary", "bits", "dense", "notebook", "optimizer"]

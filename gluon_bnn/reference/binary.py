@@ -5,13 +5,14 @@ the scale its group G of n weights shares, g the gradient to the binary weight a
 
     s_i   = -1 if W_i < 0 else +1      (+1 for 0.0, -0.0 and NaN)
     alpha = mean over G of |W_j|       G: the layer, a channel (output unit), or no scale: alpha = 1
+    alpha = sum L_j |W_j| / sum L_j    scale="loss": over the layer, weighted by the curvature L of the loss
 
 A sign has no useful derivative, so the gradients below are straight-through estimates: they are defined
 by their formula and not by differentiation.
 """
 import numpy as np
 
-SCALES = ("layer", "channel", None)
+SCALES = ("layer", "channel", "loss", None)
 GRADIENTS = ("ste", "xnor", "exact", "notebook")
 
 
@@ -33,7 +34,18 @@ def sign_backward(d, x, clip=1.0):
     return d if clip is None else d * (np.abs(x) <= clip)
 
 
-def _check(w, scale, gradient="ste", clip=1.0):
+def stochastic_sign(x, uniform):
+    """+1 with probability (x + 1) / 2, held within [0, 1], else -1: `uniform`, over [0, 1), is below it.
+
+    Courbariaux, Bengio, David 2015, BinaryConnect, section 2.2.
+
+    >>> stochastic_sign(np.array([-1.0, 0.5, 0.5, 1.0]), np.array([0.0, 0.7, 0.8, 0.99]))
+    array([-1.,  1., -1.,  1.])
+    """
+    return np.where(uniform < np.clip((x + 1) / 2, 0, 1), 1, -1).astype(np.asarray(x).dtype)
+
+
+def _check(w, scale, gradient="ste", clip=1.0, curvature=None):
     if np.ndim(w) < 1:
         raise ValueError("weights must have at least one axis, got a scalar")
     if np.size(w) == 0:
@@ -42,8 +54,14 @@ def _check(w, scale, gradient="ste", clip=1.0):
         raise ValueError(f"scale must be one of {SCALES}, got {scale!r}")
     if gradient not in GRADIENTS:
         raise ValueError(f"gradient must be one of {GRADIENTS}, got {gradient!r}")
-    if scale is None and gradient != "ste":
-        raise ValueError(f"scale=None allows gradient='ste' only, got {gradient!r}")
+    if scale in (None, "loss") and gradient != "ste":
+        raise ValueError(f"scale={scale!r} allows gradient='ste' only, got {gradient!r}")
+    if (scale == "loss") != (curvature is not None):
+        raise ValueError(f"scale='loss' takes a curvature and no other does, got scale={scale!r} and "
+                         f"{'no ' if curvature is None else 'a '}curvature")
+    if scale == "loss" and not (np.shape(curvature) == np.shape(w) and np.min(curvature) > 0):
+        raise ValueError(f"the curvature must be positive and have the shape of the weights, {np.shape(w)}, "
+                         f"got shape {np.shape(curvature)}, least {np.min(curvature)}")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be above 0 or None, got {clip!r}")
 
@@ -53,10 +71,12 @@ def _groups(w, scale):
     return w.reshape(w.shape[0], -1) if scale == "channel" else w.reshape(1, -1)
 
 
-def sign_scale(w, scale="layer"):
+def sign_scale(w, scale="layer", curvature=None):
     """(signs, alpha) of weights w: signs in the shape of w, alpha (1,) or, by channel, (units,).
 
-    Rastegari et al. 2016, XNOR-Net, section 3.1: alpha * signs is the binary tensor nearest to w.
+    Rastegari et al. 2016, XNOR-Net, section 3.1: alpha * signs is the binary tensor nearest to w. With
+    scale="loss" it is the nearest in the norm that weights each square by the curvature of the loss there:
+    Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 3.
 
     >>> signs, alpha = sign_scale(np.array([[1.0, -3.0], [0.5, 0.5]]), scale="channel")
     >>> signs
@@ -66,13 +86,15 @@ def sign_scale(w, scale="layer"):
     array([2. , 0.5])
     """
     w = np.asarray(w)
-    _check(w, scale)
+    _check(w, scale, curvature=curvature)
     if scale is None:
         return sign(w), np.ones(1, w.dtype)
+    if scale == "loss":
+        return sign(w), np.reshape(np.sum(np.abs(w) * curvature) / np.sum(curvature), 1)
     return sign(w), np.abs(_groups(w, scale)).mean(axis=1)
 
 
-def sign_scale_backward(g, w, scale="layer", gradient="xnor", clip=1.0):
+def sign_scale_backward(g, w, scale="layer", gradient="xnor", clip=1.0, curvature=None):
     """dL/dW from g = dL/d(alpha s), by one of four rules; with m = 1[|W| <= clip], m = 1 for clip=None:
 
     - "ste": g m
@@ -83,10 +105,10 @@ def sign_scale_backward(g, w, scale="layer", gradient="xnor", clip=1.0):
     A group whose weights are all zero (alpha = 0) gets no gradient.
     """
     w, g = np.asarray(w), np.asarray(g)
-    _check(w, scale, gradient, clip)
+    _check(w, scale, gradient, clip, curvature)
     if g.shape != w.shape:
         raise ValueError(f"g must have the shape of w, {w.shape}, got {g.shape}")
-    signs, alpha = sign_scale(w, scale)
+    signs, alpha = sign_scale(w, scale, curvature)
     shape, w, g, s = w.shape, _groups(w, scale), _groups(g, scale), _groups(signs, scale)
     alpha = alpha.reshape(-1, 1)
     n = w.shape[1]
@@ -102,7 +124,7 @@ def sign_scale_backward(g, w, scale="layer", gradient="xnor", clip=1.0):
     return np.where(alpha == 0, 0, dw).astype(w.dtype).reshape(shape)
 
 
-def binary_dense(x, w, bias=None, scale="layer"):
+def binary_dense(x, w, bias=None, scale="layer", curvature=None):
     """y = alpha * (x @ signs.T) + bias, in this order: over binary inputs the product is exact.
 
     x (rows, in_units), w (units, in_units), bias (units,) or None; returns (rows, units).
@@ -111,20 +133,20 @@ def binary_dense(x, w, bias=None, scale="layer"):
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:
         raise ValueError("x must be (rows, in_units) and w (units, in_units), "
                          f"got {x.shape} and {w.shape}")
-    signs, alpha = sign_scale(w, scale)
+    signs, alpha = sign_scale(w, scale, curvature)
     y = alpha * (x @ signs.T)
     return y if bias is None else y + bias
 
 
-def binary_dense_backward(d, x, w, scale="layer", gradient="xnor", clip=1.0):
+def binary_dense_backward(d, x, w, scale="layer", gradient="xnor", clip=1.0, curvature=None):
     """{"x", "weight", "bias"}: the gradients of `binary_dense` from d = dL/dy (rows, units).
 
     dL/dx = d @ (alpha signs); the gradient to alpha * signs is d.T @ x, and `sign_scale_backward`
     takes it to the weights.
     """
-    signs, alpha = sign_scale(w, scale)
+    signs, alpha = sign_scale(w, scale, curvature)
     return {"x": (d * alpha) @ signs,
-            "weight": sign_scale_backward(d.T @ x, w, scale, gradient, clip),
+            "weight": sign_scale_backward(d.T @ x, w, scale, gradient, clip, curvature),
             "bias": d.sum(axis=0)}
 
 

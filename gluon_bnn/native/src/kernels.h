@@ -33,7 +33,7 @@ struct Affine {
 struct Kernels {
   const char* name;
   int64_t xnor_rows, xnor_blocks;  // the tile for which xnor has registers, 32 units at least
-  int64_t add_rows, add_blocks;    // that of add
+  int64_t add_rows;                // most rows of add
   int64_t add_u8_rows, add_u8_blocks;
 
   // bits[k / 32] gets the sign of x[k], or of x[k] - threshold[k].
@@ -48,8 +48,8 @@ struct Kernels {
   // tables[g][n] = (+-x0 +- x1) + (+-x2 +- x3) for group g of four; bit t of n is the sign of x_t.
   void (*tables)(const float* x, int64_t groups, float* tables);
 
-  // sums[r][u] += what the entries of row r's tables that w[u] names, 8 groups a word, add up to from 0.
-  // words <= kSumWords.
+  // sums[r][u] += what the entries of row r's tables that w[u] names, 8 groups a word, add up to from 0: once
+  // for every kSumWords words, in order.
   // `table_stride` floats from a row's tables to the next, `sums_stride` from its sums to the next.
   void (*add)(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w,
               int64_t block_stride, int64_t blocks, int64_t words, float* sums, int64_t sums_stride);

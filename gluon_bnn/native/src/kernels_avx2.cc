@@ -155,9 +155,12 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
 void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
          int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
   for (int64_t b = 0; b < blocks; ++b) {
-    by_shape<2, 1>(rows, 1, [&](auto r, auto) {
-      add_tile<r>(tables, table_stride, w + b * block_stride, words, sums + b * kBlock, sums_stride);
-    });
+    for (int64_t word = 0; word < words; word += kSumWords) {
+      by_shape<2, 1>(rows, 1, [&](auto r, auto) {
+        add_tile<r>(tables + word * (kWord / kGroup * kTable), table_stride, w + b * block_stride + word * kBlock,
+                    smaller(kSumWords, words - word), sums + b * kBlock, sums_stride);
+      });
+    }
   }
 }
 
@@ -203,7 +206,7 @@ void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, i
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels table = {"avx2", 4,   2,      2,   4,      4,           4,           pack,      pack_u8, xnor,
+  static const Kernels table = {"avx2", 4,   2,      2,      4,           4,           pack,      pack_u8, xnor,
                                 tables, add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
       4, 16, outer<4, 16>, dense};
   return &table;

@@ -133,11 +133,56 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
   }
 }
 
+// One row alone, where a shift for every lookup would be the third operation on the same two units. The high
+// half of a product with 2^12, 2^8 or 2^4 moves the next groups of each 16 bits down as well, on units that
+// have nothing else to do.
+template <int B>
+void add_row_tile(const float* tables, const uint32_t* w, int64_t block_stride, int64_t words, float* sums) {
+  const __m512i by4 = _mm512_set1_epi16(1 << 12), by8 = _mm512_set1_epi16(1 << 8);
+  const __m512i by12 = _mm512_set1_epi16(1 << 4);
+  __m512 acc[B];
+  for (auto& v : acc) v = _mm512_setzero_ps();
+  for (int64_t word = 0; word < words; ++word) {
+    __m512i v[B];
+    for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
+#pragma GCC unroll 1
+    for (int half = 0; half < 2; ++half, tables += 4 * kTable) {
+      const auto look_up = [&](int group, const auto& moved) {
+        const __m512 table = _mm512_loadu_ps(tables + group * kTable);
+        for (int b = 0; b < B; ++b) acc[b] = _mm512_add_ps(acc[b], _mm512_permutexvar_ps(moved(v[b]), table));
+      };
+      look_up(0, [](__m512i bits) { return bits; });
+      look_up(1, [=](__m512i bits) { return _mm512_mulhi_epu16(bits, by4); });
+      look_up(2, [=](__m512i bits) { return _mm512_mulhi_epu16(bits, by8); });
+      look_up(3, [=](__m512i bits) { return _mm512_mulhi_epu16(bits, by12); });
+      for (int b = 0; b < B; ++b) v[b] = _mm512_srli_epi32(v[b], 16);
+    }
+  }
+  for (int b = 0; b < B; ++b) {
+    float* to = sums + b * kBlock;
+    _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), acc[b]));
+  }
+}
+
 void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
          int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
-  by_shape<4, 5>(rows, blocks, [&](auto r, auto b) {
-    add_tile<r, b>(tables, table_stride, w, block_stride, words, sums, sums_stride);
-  });
+  const int64_t step = rows == 1 ? 4 : 5;
+  for (int64_t block = 0; block < blocks; block += step) {
+    for (int64_t word = 0; word < words; word += kSumWords) {
+      const float* from = tables + word * (kWord / kGroup * kTable);
+      const uint32_t* weights = w + block * block_stride + word * kBlock;
+      const int64_t count = smaller(kSumWords, words - word);
+      if (rows == 1) {
+        by_shape<1, 4>(1, blocks - block, [&](auto, auto b) {
+          add_row_tile<b>(from, weights, block_stride, count, sums + block * kBlock);
+        });
+      } else {
+        by_shape<4, 5>(rows, blocks - block, [&](auto r, auto b) {
+          add_tile<r, b>(from, table_stride, weights, block_stride, count, sums + block * kBlock, sums_stride);
+        });
+      }
+    }
+  }
 }
 
 // Four bits of weight become four bytes +-1 by one permutation of a table of 16 words.

@@ -58,15 +58,17 @@ void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < blocks; ++b) {
       float* to = sums + r * sums_stride + b * kBlock;
-      float parts[kBlock] = {};
-      for (int64_t word = 0; word < words; ++word) {
-        const uint32_t* v = w + b * block_stride + word * kBlock;
-        const float* table = tables + r * table_stride + word * (kWord / kGroup) * kTable;
-        for (int q = 0; q < kWord / kGroup; ++q) {
-          for (int64_t l = 0; l < kBlock; ++l) parts[l] += table[q * kTable + (v[l] >> (4 * q) & 15)];
+      for (int64_t begin = 0; begin < words; begin += kSumWords) {
+        float parts[kBlock] = {};
+        for (int64_t word = begin; word < smaller(words, begin + kSumWords); ++word) {
+          const uint32_t* v = w + b * block_stride + word * kBlock;
+          const float* table = tables + r * table_stride + word * (kWord / kGroup) * kTable;
+          for (int q = 0; q < kWord / kGroup; ++q) {
+            for (int64_t l = 0; l < kBlock; ++l) parts[l] += table[q * kTable + (v[l] >> (4 * q) & 15)];
+          }
         }
+        for (int64_t l = 0; l < kBlock; ++l) to[l] += parts[l];
       }
-      for (int64_t l = 0; l < kBlock; ++l) to[l] += parts[l];
     }
   }
 }
@@ -96,7 +98,7 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
 }  // namespace
 
 const Kernels* serial_kernels() {
-  static const Kernels table = {"serial", 1,   2,      1,   2,      1,           2,           pack,      pack_u8, xnor,
+  static const Kernels table = {"serial", 1,   2,      1,      1,           2,           pack,      pack_u8, xnor,
                                 tables,   add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
       4, 8, outer<4, 8>, dense};
   return &table;

@@ -1,12 +1,17 @@
 // The operators for training as MXNet sees them: attributes, shapes, types and errors. No arithmetic here.
 //
-//   gluon_bnn_sign_scale(weight, [hint], scale=, gradient=, clip=, [hint=]) -> signs, alpha
+//   gluon_bnn_sign_scale(weight, [hint], [curvature], [random], scale=, gradient=, clip=, hint=, stochastic=)
+//                                                                          -> signs, alpha
 //   gluon_bnn_scale_bias(dot, alpha, [bias], no_bias=, alpha_gradient=)    -> alpha * dot + bias
 //   gluon_bnn_sign(data, clip=)                                            -> signs
 //
 // An extension's infer_shape cannot answer "unknown yet". So while a layer does not know its in_units,
 // it passes a slice of its input as `hint`, and the shape of the weight is set from that.
+// scale=loss takes a curvature in the shape of the weight; stochastic=True takes two numbers from MXNet's own
+// generator to draw signs from, or two zeros for the signs of the weights.
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "mxnet_side.h"
 #include "training.h"
@@ -15,15 +20,13 @@ namespace {
 
 using namespace gluon_bnn::mxnet_side;
 
-bool is_float(int dtype) {
-  return dtype == mxnet::ext::kFloat32 || dtype == mxnet::ext::kFloat64;
-}
-
 struct SignScale {
   bool per_unit = false;
   bool scaled = true;
   bool has_hint = false;
   bool flatten = true;
+  bool has_curvature = false;
+  bool stochastic = false;
   gluon_bnn::Gradient gradient = gluon_bnn::Gradient::kXnor;
   double clip = std::numeric_limits<double>::infinity();
 };
@@ -44,8 +47,8 @@ MXReturnValue parse(const Attributes& attributes, SignScale* op) {
   const std::string scale = get(attributes, "scale", "layer");
   const std::string gradient = get(attributes, "gradient", "xnor");
   const std::string hint = get(attributes, "hint", "None");
-  if (scale != "layer" && scale != "channel" && scale != "None") {
-    return fail("scale must be layer, channel or None, got ", scale);
+  if (scale != "layer" && scale != "channel" && scale != "loss" && scale != "None") {
+    return fail("scale must be layer, channel, loss or None, got ", scale);
   }
   if (hint != "None" && hint != "flatten" && hint != "last") {
     return fail("hint must be flatten, last or None, got ", hint);
@@ -54,6 +57,8 @@ MXReturnValue parse(const Attributes& attributes, SignScale* op) {
   op->scaled = scale != "None";
   op->has_hint = hint != "None";
   op->flatten = hint == "flatten";
+  op->has_curvature = scale == "loss";
+  if (!parse_flag(attributes, "stochastic", "False", &op->stochastic)) return MX_FAIL;
   if (gradient == "ste") {
     op->gradient = gluon_bnn::Gradient::kSte;
   } else if (gradient == "xnor") {
@@ -65,24 +70,34 @@ MXReturnValue parse(const Attributes& attributes, SignScale* op) {
   } else {
     return fail("gradient must be ste, xnor, exact or notebook, got ", gradient);
   }
-  if (!op->scaled && gradient != "ste") {
-    return fail("scale=None allows gradient=ste only, got ", gradient);
+  if ((!op->scaled || op->has_curvature) && gradient != "ste") {
+    return fail("scale=", scale, " allows gradient=ste only, got ", gradient);
   }
+  if (op->stochastic && op->scaled) return fail("stochastic=True allows scale=None only, got ", scale);
   return parse_clip(attributes, &op->clip);
 }
 
 MXReturnValue sign_scale_parse(const Attributes& attributes, int* inputs, int* outputs) {
   SignScale op;
   if (!parse(attributes, &op)) return MX_FAIL;
-  *inputs = op.has_hint ? 2 : 1;
+  *inputs = 1 + op.has_hint + op.has_curvature + op.stochastic;
   *outputs = 2;
   return MX_SUCCESS;
 }
 
-MXReturnValue sign_scale_type(const Attributes&, std::vector<int>* in, std::vector<int>* out) {
+MXReturnValue sign_scale_type(const Attributes& attributes, std::vector<int>* in, std::vector<int>* out) {
+  SignScale op;
+  if (!parse(attributes, &op)) return MX_FAIL;
   const int dtype = (*in)[0];
   if (dtype != -1 && !is_float(dtype)) {
     return fail("sign_scale takes float32 or float64 weights, got MXNet type number ", dtype);
+  }
+  if (op.has_curvature || op.stochastic) {
+    const int wanted = op.stochastic ? static_cast<int>(mxnet::ext::kFloat32) : dtype;
+    if (in->back() != -1 && in->back() != wanted) {
+      return fail("the last input of sign_scale must have MXNet type number ", wanted, ", got ", in->back());
+    }
+    in->back() = wanted;
   }
   (*out)[0] = (*out)[1] = dtype;
   return MX_SUCCESS;
@@ -110,23 +125,28 @@ MXReturnValue sign_scale_shape(const Attributes& attributes, std::vector<Shape>*
                   "give the layer its in_units");
     }
   }
+  if (op.has_curvature || op.stochastic) {
+    Shape& last = in->back();
+    const Shape wanted = op.stochastic ? Shape{2} : weight;
+    if (last.empty()) last = wanted;
+    for (size_t axis = 0; axis < std::min(last.size(), wanted.size()); ++axis) {
+      if (last[axis] == kUnknown) last[axis] = wanted[axis];
+    }
+    if (last != wanted) {
+      return fail(op.stochastic ? "stochastic signs are drawn from an array of 2 numbers, got another shape"
+                                : "the curvature must have the shape of the weights, got another");
+    }
+  }
   (*out)[0] = weight;
   (*out)[1] = {op.per_unit ? weight[0] : 1u};
   return MX_SUCCESS;
 }
 
-// Runs float or double code on tensors of that type; other types were refused by sign_scale_type.
-template <typename Run>
-MXReturnValue by_type(const MXTensor& tensor, const Run& run) {
-  if (tensor.dtype == mxnet::ext::kFloat32) {
-    run(0.0f);
-  } else if (tensor.dtype == mxnet::ext::kFloat64) {
-    run(0.0);
-  } else {
-    return fail("the binary operators take float32 or float64, got MXNet type number ",
-                static_cast<int>(tensor.dtype));
-  }
-  return MX_SUCCESS;
+// The seed in two float32 numbers: 0 where both are 0.0.
+uint64_t seed_of(const float* numbers) {
+  uint32_t bits[2];
+  std::memcpy(bits, numbers, sizeof bits);
+  return static_cast<uint64_t>(bits[0]) << 32 | bits[1];
 }
 
 MXReturnValue sign_scale_forward(const Attributes& attributes, std::vector<MXTensor>* in,
@@ -134,8 +154,19 @@ MXReturnValue sign_scale_forward(const Attributes& attributes, std::vector<MXTen
   SignScale op;
   if (!parse(attributes, &op)) return MX_FAIL;
   MXTensor &weight = (*in)[0], &signs = (*out)[0], &alpha = (*out)[1];
+  const uint64_t seed = op.stochastic ? seed_of(in->back().data<float>()) : 0;
   return by_type(weight, [&](auto zero) {
     using T = decltype(zero);
+    if (seed != 0) {
+      gluon_bnn::stochastic_sign(weight.data<T>(), weight.size(), seed, signs.data<T>());
+      alpha.data<T>()[0] = 1;
+      return;
+    }
+    if (op.has_curvature) {
+      gluon_bnn::loss_scale(weight.data<T>(), in->back().data<T>(), weight.size(), signs.data<T>(),
+                            alpha.data<T>());
+      return;
+    }
     gluon_bnn::sign_scale(weight.data<T>(), alpha.size(), weight.size() / alpha.size(), op.scaled,
                           signs.data<T>(), alpha.data<T>());
   });
@@ -148,16 +179,17 @@ MXReturnValue sign_scale_backward(const Attributes& attributes, std::vector<MXTe
   if (!parse(attributes, &op)) return MX_FAIL;
   MXTensor &dsigns = (*in)[0], &dalpha = (*in)[1], &weight = (*in)[2], &alpha = in->back();
   MXTensor& dweight = (*out)[0];
+  for (size_t i = 1; i < out->size(); ++i) {  // nothing goes to a hint, a curvature or random numbers
+    by_type((*out)[i], [&](auto zero) {
+      gluon_bnn::set_to_zero((*out)[i].data<decltype(zero)>(), (*out)[i].size());
+    });
+  }
   return by_type(weight, [&](auto zero) {
     using T = decltype(zero);
     gluon_bnn::sign_scale_backward<T>(op.gradient, static_cast<T>(op.clip), dsigns.data<T>(),
                                       dalpha.data<T>(), weight.data<T>(), alpha.data<T>(),
                                       alpha.size(), weight.size() / alpha.size(),
                                       dweight.data<T>());
-    if (op.has_hint) {
-      T* dhint = (*out)[1].data<T>();
-      for (int64_t i = 0; i < (*out)[1].size(); ++i) dhint[i] = 0;
-    }
   });
 }
 

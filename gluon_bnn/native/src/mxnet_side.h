@@ -72,6 +72,24 @@ inline Shape with_width(const Shape& data, bool flatten, int64_t width) {
   return shape;
 }
 
+inline bool is_float(int dtype) {
+  return dtype == mxnet::ext::kFloat32 || dtype == mxnet::ext::kFloat64;
+}
+
+// Runs float or double code on tensors of that type; other types were refused when types were inferred.
+template <typename Run>
+MXReturnValue by_type(const MXTensor& tensor, const Run& run) {
+  if (tensor.dtype == mxnet::ext::kFloat32) {
+    run(0.0f);
+  } else if (tensor.dtype == mxnet::ext::kFloat64) {
+    run(0.0);
+  } else {
+    return fail("the binary operators take float32 or float64, got MXNet type number ",
+                static_cast<int>(tensor.dtype));
+  }
+  return MX_SUCCESS;
+}
+
 }  // namespace mxnet_side
 }  // namespace gluon_bnn
 

@@ -18,6 +18,7 @@ namespace {
 constexpr int64_t kRowBytes = 256 << 10;  // of inputs that stay in the second-level cache
 constexpr int64_t kWordsBlock = 128;      // words of a tile's weights at a time: 16 KB for 32 units
 constexpr int64_t kChunkRows = 48;        // rows of a piece, a multiple of the tiles
+constexpr int64_t kTableWords = 32;       // words of inputs whose tables, 16 KB, stay in the first-level cache
 constexpr int64_t kStreamed = 1 << 20;    // float results that no second-level cache holds: 4 MB
 constexpr int64_t kChunkUnits = 1920;     // units whose sums a thread keeps on its stack
 // Below this much work, in nanoseconds, waking another thread costs more than it saves.
@@ -39,16 +40,15 @@ template <typename Piece>
 void over_tiles(int64_t rows, int64_t units, int64_t tile, int64_t row_bytes, double nanoseconds,
                 const Piece& piece) {
   const int64_t tiles = ceil_div(units, tile);
-  // Stretches of equal length, so that equal numbers of pieces are equal work.
-  const int64_t chunks = ceil_div(rows, kChunkRows);
-  const int64_t stretches = ceil_div(chunks, std::max<int64_t>(1, kRowBytes / (kChunkRows * row_bytes)));
-  const int64_t chunks_a_stretch = ceil_div(chunks, stretches), stretch = chunks_a_stretch * kChunkRows;
-  const int64_t pieces = stretches * tiles * chunks_a_stretch;
-#pragma omp parallel for schedule(static) num_threads(threads_for(nanoseconds))
-  for (int64_t i = 0; i < pieces; ++i) {
-    const int64_t begin = (i / (tiles * chunks_a_stretch)) * stretch + (i % chunks_a_stretch) * kChunkRows;
-    const int64_t unit = (i / chunks_a_stretch) % tiles * tile;
-    if (begin < rows) piece(begin, std::min(begin + kChunkRows, rows), unit, std::min(unit + tile, units));
+  const int64_t stretch = std::max<int64_t>(1, kRowBytes / (kChunkRows * row_bytes)) * kChunkRows;
+#pragma omp parallel num_threads(threads_for(nanoseconds))
+  for (int64_t begin = 0; begin < rows; begin += stretch) {
+    const int64_t end = std::min(begin + stretch, rows), chunks = ceil_div(end - begin, kChunkRows);
+#pragma omp for schedule(static) nowait
+    for (int64_t i = 0; i < tiles * chunks; ++i) {
+      const int64_t row = begin + i % chunks * kChunkRows, unit = i / chunks * tile;
+      piece(row, std::min(row + kChunkRows, end), unit, std::min(unit + tile, units));
+    }
   }
 }
 
@@ -98,14 +98,14 @@ void pack_rows(const Kernels& k, const float* y, int64_t rows, int64_t units, ui
 void pack_inputs(const float* x, int64_t rows, int64_t inputs, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
-#pragma omp parallel for schedule(static) num_threads(threads_for(0.1 * rows * inputs))
+#pragma omp parallel for schedule(static) num_threads(threads_for(0.04 * rows * inputs))
   for (int64_t r = 0; r < rows; ++r) k.pack(x + r * inputs, inputs, bits + r * words);
 }
 
 void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
-#pragma omp parallel for schedule(static) num_threads(threads_for(0.1 * rows * inputs))
+#pragma omp parallel for schedule(static) num_threads(threads_for(0.04 * rows * inputs))
   for (int64_t r = 0; r < rows; ++r) k.pack_u8(x + r * inputs, threshold, inputs, bits + r * words);
 }
 
@@ -131,30 +131,32 @@ void xnor_dense_bits(const uint32_t* x, const uint32_t* w, const int32_t* thresh
   });
 }
 
-// The tables of a few rows are built for kSumWords words of inputs and used for all units before the next ones,
-// so that they stay in the first-level cache (4 KB a row); the sums of these rows wait on the stack.
+// The tables of a few rows are built for some words of inputs and used for all units before the next words, so
+// that they stay in the first-level cache; the sums of these rows wait on the stack.
 void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
                   int64_t inputs, float* y, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord), whole = inputs / kWord, tail = inputs % kWord;
   constexpr int64_t groups = kWord / kGroup;  // a word
-  const int64_t tile_rows = std::min(k.add_rows, rows), tile = k.add_blocks * kBlock;
-  constexpr int64_t table_stride = kSumWords * groups * kTable;
+  const int64_t tile_rows = std::min(k.add_rows, rows), row_blocks = ceil_div(rows, tile_rows);
+  const int64_t words_block = kTableWords / tile_rows / kSumWords * kSumWords;
+  const int64_t table_stride = words_block * groups * kTable;
   const int threads = threads_for(0.4 * rows * units * words);
-  const int64_t row_blocks = ceil_div(rows, tile_rows);
-  // With few rows the units are shared among the threads, each of which builds the tables.
-  const int64_t share = row_blocks >= 4 * threads ? units : ceil_div(units, threads);
-  const int64_t chunk = std::min(kChunkUnits, ceil_div(share, kWord) * kWord);
-  const int64_t chunks = ceil_div(units, chunk), stride = ceil_div(units, kWord);
+  // With few rows the units are shared among the threads, each of which builds the tables. As many parts as
+  // there are threads, or twice as many and so on, and each part small enough for the stack.
+  const int64_t parts = row_blocks >= 4 * threads ? 1 : threads;
+  const int64_t chunks = parts * ceil_div(units, parts * kChunkUnits);
+  const int64_t chunk = ceil_div(ceil_div(units, chunks), kWord) * kWord, stride = ceil_div(units, kWord);
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < row_blocks * chunks; ++i) {
-    alignas(64) float tables[kTileRows / 2 * table_stride];
+    alignas(64) float tables[kTableWords * groups * kTable];
     alignas(64) float sums[kTileRows / 2 * kChunkUnits];
     const int64_t row = i / chunks * tile_rows, size = std::min(tile_rows, rows - row);
     const int64_t first = i % chunks * chunk, end = std::min(first + chunk, units);
+    if (first >= end) continue;
     std::memset(sums, 0, sizeof(float) * size * chunk);
-    for (int64_t word = 0; word < words; word += kSumWords) {
-      const int64_t count = std::min(kSumWords, words - word);
+    for (int64_t word = 0; word < words; word += words_block) {
+      const int64_t count = std::min(words_block, words - word);
       for (int64_t r = 0; r < size; ++r) {
         const float* from = x + (row + r) * inputs + word * kWord;
         float* to = tables + r * table_stride;
@@ -166,10 +168,8 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
           k.tables(padded, groups, to + full * groups * kTable);
         }
       }
-      for (int64_t unit = first; unit < end; unit += tile) {
-        k.add(tables, table_stride, size, w + (unit / kBlock * words + word) * kBlock, words * kBlock,
-              ceil_div(std::min(tile, end - unit), kBlock), count, sums + unit - first, chunk);
-      }
+      k.add(tables, table_stride, size, w + (first / kBlock * words + word) * kBlock, words * kBlock,
+            ceil_div(end - first, kBlock), count, sums, chunk);
     }
     for (int64_t unit = first; unit < end; unit += kTileUnits) {
       const int64_t width = std::min(kTileUnits, end - unit);

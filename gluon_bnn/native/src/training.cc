@@ -49,6 +49,43 @@ double sign_and_sum(const T* w, int64_t size, T* signs) {
   return sum;
 }
 
+struct Sums {
+  double magnitudes = 0;
+  double weights = 0;
+};
+
+// The sums of curvature * |w| and of curvature over a block, in eight lanes.
+template <typename T>
+Sums weighted_sums(const T* w, const T* curvature, int64_t size) {
+  constexpr int kLanes = 8;
+  double magnitudes[kLanes] = {}, weights[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const double weight = curvature[i + lane];
+      magnitudes[lane] += weight * std::fabs(w[i + lane]);
+      weights[lane] += weight;
+    }
+  }
+  for (; i < size; ++i) {
+    magnitudes[i % kLanes] += static_cast<double>(curvature[i]) * std::fabs(w[i]);
+    weights[i % kLanes] += curvature[i];
+  }
+  Sums sums;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    sums.magnitudes += magnitudes[lane];
+    sums.weights += weights[lane];
+  }
+  return sums;
+}
+
+// The finaliser of splitmix64 (Steele, Lea, Flood 2014): 64 bits that each depend on all those of x.
+uint64_t mixed(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
 // dW of a block. In terms of g = dL/d(alpha s): dsigns = alpha g and dalpha = sum_j g_j s_j, so
 //   ste       g m                           = dsigns m / alpha
 //   xnor      g (1/n + alpha m)             = dsigns (1/(n alpha) + m)
@@ -104,6 +141,42 @@ void sign_scale(const T* w, int64_t groups, int64_t n, bool scaled, T* signs, T*
     for (int64_t block = 0; block < per_group; ++block) sum += sums[group * per_group + block];
     alpha[group] = scaled ? static_cast<T>(sum / n) : T(1);
   }
+}
+
+template <typename T>
+void loss_scale(const T* w, const T* curvature, int64_t size, T* signs, T* alpha) {
+  std::vector<Sums> sums((size + kBlock - 1) / kBlock);
+  for_each_block(1, size, [&](int64_t, int64_t begin, int64_t end, int64_t block) {
+    for (int64_t i = begin; i < end; ++i) signs[i] = w[i] < 0 ? T(-1) : T(1);
+    sums[block] = weighted_sums(w + begin, curvature + begin, end - begin);
+  });
+  Sums sum;
+  for (const Sums& part : sums) {
+    sum.magnitudes += part.magnitudes;
+    sum.weights += part.weights;
+  }
+  alpha[0] = static_cast<T>(sum.magnitudes / sum.weights);
+}
+
+// A number u uniform over -1, -1 + 2^-23 .. 1 - 2^-23 is at least -w with the probability asked for: 0 for
+// w = -1, 1 for w = 1. Comparing does not round as w + u would. NaN compares false: +1, as everywhere.
+template <typename T>
+void stochastic_sign(const T* w, int64_t size, uint64_t seed, T* signs) {
+  const uint64_t start = mixed(seed);
+  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end, int64_t) {
+    for (int64_t i = begin; i < end; ++i) {
+      const uint64_t bits = mixed(start + static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u) >> 40;
+      const T uniform = static_cast<T>(static_cast<int32_t>(bits) - (1 << 23)) * T(1.0 / (1 << 23));
+      signs[i] = uniform < -w[i] ? T(-1) : T(1);
+    }
+  });
+}
+
+template <typename T>
+void set_to_zero(T* x, int64_t size) {
+  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end, int64_t) {
+    std::fill(x + begin, x + end, T(0));
+  });
 }
 
 template <typename T>
@@ -198,6 +271,9 @@ void scale_bias_backward(const T* dy, const T* dot, const T* alpha, bool per_uni
 
 #define GLUON_BNN_INSTANTIATE(T)                                                                \
   template void sign_scale<T>(const T*, int64_t, int64_t, bool, T*, T*);                        \
+  template void loss_scale<T>(const T*, const T*, int64_t, T*, T*);                             \
+  template void stochastic_sign<T>(const T*, int64_t, uint64_t, T*);                            \
+  template void set_to_zero<T>(T*, int64_t);                                                    \
   template void sign_scale_backward<T>(Gradient, T, const T*, const T*, const T*, const T*,     \
                                        int64_t, int64_t, T*);                                   \
   template void scale_bias<T>(const T*, const T*, bool, const T*, int64_t, int64_t, T*);         \

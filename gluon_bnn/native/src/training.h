@@ -17,10 +17,23 @@ enum class Gradient { kSte, kXnor, kExact, kNotebook };
 template <typename T>
 void sign_scale(const T* w, int64_t groups, int64_t n, bool scaled, T* signs, T* alpha);
 
+// signs as in sign_scale, and alpha[0] = sum of curvature |w| / sum of curvature. All arrays but alpha hold
+// `size` numbers, those of curvature are positive.
+template <typename T>
+void loss_scale(const T* w, const T* curvature, int64_t size, T* signs, T* alpha);
+
+// signs[i] = +1 with probability (w[i] + 1) / 2 held within [0, 1], else -1, by a draw that depends on seed
+// and i alone. Probabilities are multiples of 2^-24; |w| >= 1 is certain.
+template <typename T>
+void stochastic_sign(const T* w, int64_t size, uint64_t seed, T* signs);
+
 // dw from dsigns = dL/d signs and dalpha = dL/d alpha. clip is +infinity where nothing is masked.
 template <typename T>
 void sign_scale_backward(Gradient gradient, T clip, const T* dsigns, const T* dalpha, const T* w,
                          const T* alpha, int64_t groups, int64_t n, T* dw);
+
+template <typename T>
+void set_to_zero(T* x, int64_t size);
 
 // y[i] = x[i] < 0 ? -1 : 1.
 template <typename T>

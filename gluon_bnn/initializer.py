@@ -1,0 +1,36 @@
+"""The two ways in which real weights behind binary ones are drawn, under names that MXNet finds.
+
+Importing this module registers them: `net.initialize("binaryconnectuniform")`, or as a layer's
+weight_initializer, draws its weights so; biases and all that batch norm has start as Gluon starts them.
+"""
+from ._compat import mx
+
+__all__ = ["BinaryConnectUniform", "LABUniform"]
+
+
+@mx.init.register
+class BinaryConnectUniform(mx.init.Uniform):
+    """U(-1, 1): BinaryConnect's and BNN's official code, with H = 1.
+
+    >>> mx.init.create("binaryconnectuniform").scale
+    1.0
+    """
+
+    def __init__(self):
+        super().__init__(1.0)
+        self._kwargs = {}  # what makes it anew from its name, in an exported graph
+
+
+@mx.init.register
+class LABUniform(mx.init.Xavier):
+    """U(-a, a), a = sqrt(1.5 / (in_units + units)), half of Glorot's: LAB's official code, FNN/lab.py.
+
+    >>> w = mx.nd.zeros((100, 50))
+    >>> mx.init.create("labuniform")(mx.init.InitDesc("weight"), w)
+    >>> 0.09 < w.abs().max().asscalar() <= 0.1
+    True
+    """
+
+    def __init__(self):
+        super().__init__("uniform", "avg", 0.75)  # sqrt(0.75 / ((in + out) / 2))
+        self._kwargs = {}

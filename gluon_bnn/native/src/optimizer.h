@@ -1,0 +1,32 @@
+// The arithmetic of the optimiser: one step of Adam, and what binary weights need right after it.
+// Knows nothing of MXNet; the formulas are those of gluon_bnn/reference/optimizer.py.
+//
+// Every number is computed from its own neighbours in the other arrays alone, so results are the same bits
+// for any number of threads. T is float or double.
+#ifndef GLUON_BNN_OPTIMIZER_H_
+#define GLUON_BNN_OPTIMIZER_H_
+
+#include <cstdint>
+
+namespace gluon_bnn {
+
+// As in mx.nd.adam_update, float also where T is double: both then compute with the same numbers.
+struct AdamStep {
+  float lr = 0;  // bias correction included
+  float beta1 = 0;
+  float beta2 = 0;
+  float epsilon = 0;
+  float wd = 0;
+  float rescale_grad = 1;
+  float clip_gradient = 0;  // +infinity where gradients are not clipped
+  float clip_weights = 0;   // +infinity where weights are not clipped
+};
+
+// Updates weight, mean and var (mx.nd.adam_update) and clips the weights. Where curvature is not null, writes
+// sqrt(var) + 1e-8 there. The arrays hold `size` numbers and do not overlap. NaN stays NaN.
+template <typename T>
+void adam(const AdamStep& step, const T* grad, int64_t size, T* weight, T* mean, T* var, T* curvature);
+
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_OPTIMIZER_H_

@@ -1,0 +1,114 @@
+"""Adam for binary weights: what BinaryConnect, BNN and LAB do to the real weights after every step.
+
+Importing this module registers it with MXNet, so that `gluon.Trainer(params, "binaryadam", {...})` finds it.
+"""
+import math
+
+import numpy as np
+
+from . import ops
+from ._compat import mx
+
+__all__ = ["BinaryAdam"]
+
+
+@mx.optimizer.register
+class BinaryAdam(mx.optimizer.Adam):
+    """`mx.optimizer.Adam`, after which the weights of BinaryDense layers are held within [-1, 1].
+
+    g = clip(rescale_grad * grad + wd * W), m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2,
+    W = clip(W - lr sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon), -1, 1): Kingma, Ba 2015, as
+    MXNet has it to the bit, then BinaryConnect (Courbariaux et al. 2015), section 2.4. All other parameters,
+    biases and batch norm's too, get MXNet's Adam.
+
+    For layers with scale="loss" (LAB: Hou, Yao, Kwok 2017) it writes sqrt(v) + 1e-8 to their `curvature`.
+
+    Dense arrays of float32 and float64 are updated by our library, in one pass on all cores, where it loads
+    (GLUON_BNN_OPS and `ops.use` choose, when the optimiser is made); all others by MXNet's own operators.
+    With a distributed kvstore, give the Trainer update_on_kvstore=False: its servers know no Parameter.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon, and others : as in `mx.optimizer.Adam`
+    glorot : multiply the rate of binary weights by 1 / sqrt(1.5 / (in_units + units)), BinaryConnect's
+        scale of learning rates (section 2.5; its code has this formula)
+
+    Raises ValueError for values outside of these, and in the first step where it cannot know which weights
+    are binary.
+
+    >>> from gluon_bnn import nn
+    >>> net = nn.BinaryDense(3, in_units=2)
+    >>> net.initialize()
+    >>> options = {"learning_rate": 0.01, "glorot": True}
+    >>> trainer = mx.gluon.Trainer(net.collect_params(), "binaryadam", options, kvstore=None)
+    """
+
+    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, glorot=False, **kwargs):
+        for name, beta in (("beta1", beta1), ("beta2", beta2)):
+            if not 0 <= beta < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {beta!r}")
+        if learning_rate is not None and not 0 <= learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be a number of at least 0, got {learning_rate!r}")
+        if not 0 < epsilon < math.inf:
+            raise ValueError(f"epsilon must be a number above 0, got {epsilon!r}")
+        if not isinstance(glorot, bool):
+            raise ValueError(f"glorot must be True or False, got {glorot!r}")
+        super().__init__(learning_rate, beta1, beta2, epsilon, **kwargs)
+        self.glorot = glorot
+        self._implementation = ops.implementation()
+
+    def update(self, index, weight, grad, state):
+        """One step for one parameter, in place."""
+        parameter = self._binary(index)
+        curvatures, own = [], []
+        if parameter and parameter.curvature:
+            curvatures = parameter.curvature.list_data()
+            own = [c for c, data in zip(curvatures, parameter.list_data()) if data is weight]
+        if (self._implementation == "native" and weight.dtype in (np.float32, np.float64)
+                and weight.stype == grad.stype == "default" and weight.context.device_type == "cpu"):
+            self._native_update(index, weight, grad, state, *own)
+            if own:
+                return
+        else:
+            super().update(index, weight, grad, state)
+            if parameter:
+                mx.nd.clip(weight, -1, 1, out=weight)
+        for curvature in own or curvatures:  # all of them where weight is a kvstore's copy
+            curvature[:] = mx.nd.sqrt(state[1]) + 1e-8
+
+    def _native_update(self, index, weight, grad, state, *curvature):
+        self._update_count(index)
+        t = self._index_update_count[index]
+        lr = self._get_lr(index) * (math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t))
+        clip_gradient = self.clip_gradient if (self.clip_gradient or 0) > 0 else None  # as MXNet takes it
+        mx.nd.gluon_bnn_adam(weight, grad, *state, *curvature, lr=lr, beta1=self.beta1, beta2=self.beta2,
+                             epsilon=self.epsilon, wd=self._get_wd(index), rescale_grad=self.rescale_grad,
+                             clip_gradient=str(clip_gradient), curvature=str(bool(curvature)),
+                             clip_weights="1" if self._binary(index) else "None", out=weight)
+
+    def _binary(self, index):
+        """The Parameter at this index where it is the weight of a BinaryDense, else None."""
+        if index not in self.param_dict:
+            raise ValueError("binaryadam must know which weights are binary, got an array without its "
+                             "Parameter: use it through gluon.Trainer")
+        parameter = self.param_dict[index]
+        return parameter if getattr(parameter, "binary", False) else None
+
+    def _get_lrs(self, indices):
+        lrs = super()._get_lrs(indices)
+        if self.glorot:
+            for i, parameter in enumerate(map(self._binary, indices)):
+                if parameter:
+                    lrs[i] /= math.sqrt(1.5 / sum(parameter.shape))
+        return lrs
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._implementation = ops.implementation()
+
+    def __reduce_ex__(self, protocol):
+        # A kvstore sends its optimiser to the servers with protocol 0; no server knows a Parameter.
+        if protocol == 0:
+            raise ValueError("binaryadam updates parameters where they are, not on a kvstore's servers: "
+                             "give the Trainer update_on_kvstore=False")
+        return super().__reduce_ex__(protocol)

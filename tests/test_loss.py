@@ -1,0 +1,109 @@
+"""The squared hinge loss against the reference: labels of any type, hybridized, exported, wrong ones."""
+import warnings
+
+import numpy as np
+import pytest
+
+from gluon_bnn._compat import mx
+from gluon_bnn.loss import SquaredHingeLoss
+from gluon_bnn.reference import dense
+
+# In units of eps (1 + |x|)^2 and, for gradients, eps (1 + |x|) / classes: 1.0 and 2.5 seen over 20 seeds.
+TOLERANCE = 6
+
+
+def run(loss, outputs, labels, *more):
+    """(loss, gradient to the outputs) as NumPy arrays, for a gradient of one to every row's loss."""
+    outputs.attach_grad()
+    with mx.autograd.record():
+        value = loss(outputs, labels, *more)
+    value.backward()
+    return value.asnumpy(), outputs.grad.asnumpy()
+
+
+def rows_of(x, labels):
+    """The reference, a row at a time: its mean over one row is the row's loss."""
+    x = x.astype(np.float64)
+    return (np.array([dense.squared_hinge(x[i:i + 1], labels[i:i + 1]) for i in range(len(x))]),
+            np.concatenate([dense.squared_hinge_backward(x[i:i + 1], labels[i:i + 1])
+                            for i in range(len(x))]))
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("label_dtype", ["float32", "float64", "int8", "uint8", "int32", "int64"])
+def test_loss_and_gradient(rng, dtype, label_dtype, hybridize):
+    loss, eps = SquaredHingeLoss(), np.finfo(dtype).eps
+    if hybridize:
+        loss.hybridize(static_alloc=True, static_shape=True)
+    for rows, classes in ((1, 1), (1, 2), (2, 3), (7, 10), (33, 10), (1000, 7)):
+        x = (2 * rng.standard_normal((rows, classes))).astype(dtype)
+        x.flat[0] = 1
+        labels = rng.integers(0, classes, rows)
+        value, gradient = run(loss, mx.nd.array(x, dtype=dtype), mx.nd.array(labels, dtype=label_dtype))
+        expected, wanted = rows_of(x, labels)
+        assert value.shape == (rows,) and value.dtype == gradient.dtype == dtype
+        assert (np.abs(value - expected) <= TOLERANCE * eps * (1 + np.abs(x).max(1))**2).all()
+        assert (np.abs(gradient - wanted) <= TOLERANCE * eps * (1 + np.abs(x)) / classes).all()
+
+
+def test_its_mean_is_that_of_the_reference(rng):
+    x, labels = rng.standard_normal((33, 10)), rng.integers(0, 10, 33)
+    found = SquaredHingeLoss()(mx.nd.array(x, dtype="float64"), mx.nd.array(labels)).mean().asscalar()
+    assert found == pytest.approx(dense.squared_hinge(x, labels), rel=1e-14)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_weights_and_axes(rng, hybridize):
+    x, labels, share = rng.standard_normal((5, 7)), rng.integers(0, 7, 5), rng.random((5, 1))
+    value, gradient = run(SquaredHingeLoss(), mx.nd.array(x), mx.nd.array(labels))
+    loss = SquaredHingeLoss(weight=0.5)
+    loss.hybridize(hybridize)
+    weighted, its = run(loss, mx.nd.array(x), mx.nd.array(labels), mx.nd.array(share))
+    np.testing.assert_allclose(weighted, 0.5 * share[:, 0] * value, rtol=1e-6)
+    np.testing.assert_allclose(its, 0.5 * share * gradient, rtol=1e-6)
+    loss = SquaredHingeLoss(batch_axis=1)
+    loss.hybridize(hybridize)
+    across, its = run(loss, mx.nd.array(x.T), mx.nd.array(labels))
+    np.testing.assert_allclose(across, value, rtol=1e-6)
+    np.testing.assert_allclose(its.T, gradient, rtol=1e-6)
+
+
+def test_export_and_import(rng, tmp_path):
+    x, labels = mx.nd.array(rng.standard_normal((5, 7))), mx.nd.array(rng.integers(0, 7, 5))
+    loss = SquaredHingeLoss()
+    loss.hybridize()
+    value = loss(x, labels).asnumpy()
+    loss.export(str(tmp_path / "loss"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = mx.gluon.SymbolBlock.imports(str(tmp_path / "loss-symbol.json"), ["data0", "data1"])
+    np.testing.assert_array_equal(loaded(x, labels).asnumpy(), value)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("labels", [[7, 0], [-1, 0], [0, 200]])
+def test_labels_out_of_range(labels, hybridize):
+    loss = SquaredHingeLoss()
+    loss.hybridize(hybridize)
+    with pytest.raises(mx.base.MXNetError, match="out of bound"):
+        loss(mx.nd.zeros((2, 7)), mx.nd.array(labels)).asnumpy()
+    np.testing.assert_array_equal(loss(mx.nd.zeros((2, 7)), mx.nd.array([0, 6])).asnumpy(), [1, 1])
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("shape", [(1,), (3,), (7,), (2, 1), (2, 7)])
+def test_labels_of_another_shape(shape, hybridize):
+    loss = SquaredHingeLoss()
+    loss.hybridize(hybridize)
+    with pytest.raises((mx.base.MXNetError, ValueError)):
+        loss(mx.nd.zeros((2, 7)), mx.nd.zeros(shape)).asnumpy()
+
+
+def test_nan_is_not_hidden():
+    assert np.isnan(SquaredHingeLoss()(mx.nd.array([[np.nan, 0]]), mx.nd.array([0])).asscalar())
+
+
+def test_wrong_axis():
+    with pytest.raises(ValueError, match="batch_axis must be 0 or 1, got 2"):
+        SquaredHingeLoss(batch_axis=2)

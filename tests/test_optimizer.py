@@ -1,0 +1,426 @@
+"""BinaryAdam against the reference and against MXNet's Adam; what it keeps for LAB; how it resumes."""
+import os
+import pickle
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gluon_bnn
+from gluon_bnn import check, loss, nn, ops, optimizer, train
+from gluon_bnn._compat import mx
+from gluon_bnn.native import library
+from gluon_bnn.reference import binary
+from gluon_bnn.reference import optimizer as reference
+
+SIZES = (1, 2, 3, 7, 33, 1000, 70000)
+BOUND = 6.0  # 2.6 seen over 20 seeds, in units of eps times the sum of the terms
+
+
+def layer_of(size, dtype="float32", scale=None):
+    """A BinaryDense with so many weights, the last of two axes the longer where it divides."""
+    units = 2 if size % 2 == 0 else 1
+    layer = nn.BinaryDense(units, in_units=size // units, scale=scale, dtype=dtype, use_bias=False)
+    layer.initialize(mx.init.Uniform(1.2))
+    return layer
+
+
+def backward(gradients):
+    """Give each Parameter its gradient, as a backward pass would."""
+    with mx.autograd.record():
+        total = [(p.data() * mx.nd.array(g, dtype=p.dtype)).sum() for p, g in gradients.items()]
+    mx.autograd.backward(total)
+
+
+def trainer_of(net, **options):
+    return mx.gluon.Trainer(net.collect_params(), "binaryadam", options, kvstore=None)
+
+
+def arrays_of(trainer, parameter):
+    """weight, mean and var of a parameter as they are now, in float64."""
+    states = train._optimizer_arrays(trainer)[trainer._param2idx[parameter.name]]
+    return [a.asnumpy().astype(np.float64) for a in (parameter.data(), *states)]
+
+
+def as_float32(options):
+    """Numbers as MXNet's and our operator hold them."""
+    return {k: float(np.float32(v)) if isinstance(v, float) else v for k, v in options.items()}
+
+
+def magnitudes(w, g, mean, var, t, lr, beta1, beta2, epsilon, wd=0.0, clip_gradient=None, rescale_grad=1.0):
+    """The sums of the terms behind the new w, mean and var, every one of them counted as positive."""
+    size = np.abs(g * rescale_grad) + np.abs(w * wd)
+    m, v = beta1 * np.abs(mean) + (1 - beta1) * size, beta2 * var + (1 - beta2) * size**2
+    exact = reference.adam(w, g, mean, var, t, lr, beta1, beta2, epsilon, wd, clip_gradient, rescale_grad)[2]
+    step = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (np.sqrt(exact) + epsilon)
+    return np.abs(w) + step * np.where(exact > 0, v / np.where(exact > 0, exact, 1), 1), m, v
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"wd": 0.01}, {"clip_gradient": 0.02}, {"glorot": True},
+    {"beta1": 0.0, "beta2": 0.5, "epsilon": 1e-3, "wd": 0.1, "clip_gradient": 0.05}])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_steps(rng, implementation, dtype, options):
+    for size in SIZES:
+        layer = layer_of(size, dtype)
+        trainer = trainer_of(layer, learning_rate=0.03, **options)
+        used = as_float32({"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, **options})
+        glorot = used.pop("glorot", False)
+        lr = 0.03 * (reference.learning_rate_scale(layer.weight.shape) if glorot else 1)
+        for t, batch in ((1, 1), (2, 50), (3, 7)):
+            g = (rng.standard_normal(layer.weight.shape) * 0.1 * batch).astype(dtype)
+            before = arrays_of(trainer, layer.weight)
+            backward({layer.weight: g})
+            trainer.step(batch)
+            rule = dict(used, rescale_grad=float(np.float32(1 / batch)))
+            # the corrected rate is rounded to float32 once: that of the test must be, too
+            correction = np.sqrt(1 - options.get("beta2", 0.999)**t) / (1 - options.get("beta1", 0.9)**t)
+            ours = np.sqrt(1 - rule["beta2"]**t) / (1 - rule["beta1"]**t)
+            rule["lr"] = float(np.float32(lr * correction)) / ours
+            expected = reference.binary_adam(before[0], g.astype(np.float64), *before[1:], t, **rule)
+            sums = magnitudes(before[0], g.astype(np.float64), *before[1:], t, **rule)
+            for found, wanted, size_of in zip(arrays_of(trainer, layer.weight), expected, sums):
+                assert check._units(found, wanted, size_of, dtype) < BOUND
+        if size >= 1000:
+            assert (np.abs(before[0]) == 1).any() and np.abs(before[0]).max() == 1, "some are held back"
+
+
+@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="MXNet may contract elsewhere")
+@pytest.mark.parametrize("scale", [None, "loss"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_native_equals_mxnet_to_the_bit(rng, dtype, scale):
+    for size in SIZES:
+        found = []
+        start = [rng.standard_normal(layer_of(size).weight.shape) for _ in range(4)]
+        for choice in ("native", "composed"):
+            with ops.use(choice):
+                layer = layer_of(size, dtype, scale)
+                trainer = trainer_of(layer, learning_rate=0.1, wd=0.01, clip_gradient=1.5)
+            layer.weight.set_data(mx.nd.array(start[0], dtype=dtype))
+            for g in start[1:]:
+                backward({layer.weight: g})
+                trainer.step(3)
+            found.append(arrays_of(trainer, layer.weight))
+            if scale == "loss":
+                found[-1].append(layer.curvature.data().asnumpy())
+        for ours, theirs in zip(*found):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_only_binary_weights_are_clipped_and_scaled(rng, implementation):
+    """Everything else gets what MXNet's Adam gives, rates and decay of its own included."""
+    found = []
+    for name, options in (("binaryadam", {"glorot": True}), ("adam", {})):
+        net = mx.gluon.nn.HybridSequential()
+        net.add(mx.gluon.nn.Dense(5, in_units=4), mx.gluon.nn.BatchNorm(in_channels=5),
+                nn.BinaryDense(3, in_units=5))
+        net.initialize(mx.init.Constant(3))
+        net[0].weight.lr_mult, net[0].weight.wd_mult, net[1].gamma.lr_mult = 0.5, 2.0, 0.0
+        trainer = mx.gluon.Trainer(net.collect_params(), name, {"wd": 0.1, **options}, kvstore=None)
+        for seed in range(3):
+            values = np.random.default_rng(seed)
+            backward({p: values.standard_normal(p.shape) for p in net.collect_params().values()
+                      if p.grad_req != "null"})
+            trainer.step(1)
+        found.append({k: p.data().asnumpy() for k, p in net._collect_params_with_prefix().items()})
+    for name, value in found[0].items():
+        if name == "2.weight":
+            assert (value <= 1).all() and (value > 0.98).all()
+        else:
+            np.testing.assert_allclose(value, found[1][name], rtol=1e-6)
+    assert (found[0]["0.weight"] > 2.9).all() and (found[0]["1.gamma"] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_curvature_and_alpha(rng, implementation, dtype):
+    """LAB: after a step the layer's alpha is that of the reference, from Adam's second moment."""
+    layer = layer_of(66, dtype, "loss")
+    trainer = trainer_of(layer, learning_rate=0.1)
+    x = np.eye(33)[:1].astype(dtype)
+    for _ in range(3):
+        alpha = np.abs(layer(mx.nd.array(x, dtype=dtype)).asnumpy()[0, 0])
+        w = layer.weight.data().asnumpy().astype(np.float64)
+        expected = binary.sign_scale(w, "loss", layer.curvature.data().asnumpy().astype(np.float64))[1][0]
+        assert alpha == pytest.approx(expected, rel=1e-6)
+        backward({layer.weight: rng.standard_normal(layer.weight.shape) * np.logspace(-6, 0, 33)})
+        trainer.step(1)
+        var = arrays_of(trainer, layer.weight)[2]
+        np.testing.assert_allclose(layer.curvature.data().asnumpy(), reference.curvature(var),
+                                   rtol=4 * np.finfo(dtype).eps)
+    assert alpha != pytest.approx(np.abs(w).mean(), rel=0.01)
+
+
+def test_first_alpha_is_the_mean(rng, implementation):
+    layer = layer_of(66, scale="loss")
+    y = np.abs(layer(mx.nd.array(np.eye(33)[:1])).asnumpy()[0, 0])
+    assert y == pytest.approx(np.abs(layer.weight.data().asnumpy()).mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_stays_where_it_is(rng, implementation, bad):
+    layer = layer_of(66, scale="loss")
+    g = rng.standard_normal(layer.weight.shape)
+    g[1, 5] = bad
+    trainer = trainer_of(layer)
+    backward({layer.weight: g})
+    trainer.step(1)
+    for array in (layer.weight.data(), layer.curvature.data()):
+        finite = np.isfinite(array.asnumpy())
+        assert not finite[1, 5] and finite.sum() == 65
+
+
+@pytest.mark.parametrize("wrong", [
+    dict(beta1=1.0), dict(beta2=-0.1), dict(beta1=float("nan")), dict(epsilon=0), dict(epsilon=float("nan")),
+    dict(learning_rate=float("nan")), dict(learning_rate=-1), dict(learning_rate=float("inf")),
+    dict(glorot=1)])
+def test_wrong_arguments(wrong):
+    with pytest.raises(ValueError, match="must be .*, got"):
+        mx.optimizer.create("binaryadam", **wrong)
+
+
+@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@pytest.mark.parametrize("wrong, message", [
+    (dict(lr="nan"), "lr must be a finite number, got nan"), (dict(lr="fast"), "got fast"),
+    (dict(clip_weights="0"), "clip_weights must be a finite number above 0 or None, got 0")])
+def test_wrong_arguments_of_the_operator(wrong, message):
+    library.load_operators()
+    arrays = [mx.nd.ones(3) for _ in range(4)]
+    right = dict(lr=1, beta1=0.9, beta2=0.9, epsilon=1, wd=0, rescale_grad=1)
+    with pytest.raises(mx.base.MXNetError, match=message):
+        mx.nd.gluon_bnn_adam(*arrays, **{**right, **wrong}).wait_to_read()
+    for arrays[2], message in ((mx.nd.ones(4), "input 2 .* shape"),
+                               (mx.nd.ones(3, dtype="float64"), "all alike")):
+        with pytest.raises(mx.base.MXNetError, match=message):
+            mx.nd.gluon_bnn_adam(*arrays, **right).wait_to_read()
+
+
+def test_without_its_parameter():
+    array = mx.nd.ones(3)
+    update = mx.optimizer.get_updater(mx.optimizer.create("binaryadam"))
+    with pytest.raises(ValueError, match="gluon.Trainer"):
+        update(0, array, array)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_gradients_that_add_up(rng, implementation, hybridize):
+    """grad_req="add": two backward passes and a step are one pass over both batches and a step."""
+    x, label = rng.standard_normal((8, 33)), rng.integers(0, 2, 8)
+    found = []
+    for parts in (1, 2):
+        np.random.seed(0)
+        mx.random.seed(0)
+        layer = layer_of(66, scale="loss")
+        if parts == 2:
+            layer.weight.grad_req = "add"
+        layer.hybridize(hybridize)
+        trainer = trainer_of(layer)
+        for rows in np.split(np.arange(8), parts):
+            with mx.autograd.record():
+                value = loss.SquaredHingeLoss()(layer(mx.nd.array(x[rows])), mx.nd.array(label[rows]))
+            value.backward()
+        trainer.step(8)
+        found.append(arrays_of(trainer, layer.weight))
+    for one, two in zip(*found):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-7)
+
+
+class TestKVStore:
+    def steps(self, trainer_options, scale=None, contexts=1):
+        np.random.seed(0)
+        mx.random.seed(0)
+        layer = nn.BinaryDense(2, in_units=33, scale=scale, use_bias=False)
+        contexts = [mx.cpu(i) for i in range(contexts)]
+        layer.initialize(mx.init.Uniform(1.2), ctx=contexts)
+        trainer = mx.gluon.Trainer(layer.collect_params(), "binaryadam", {"learning_rate": 0.1},
+                                   **trainer_options)
+        g = np.random.default_rng(0).standard_normal((2, 33))
+        for _ in range(2):
+            with mx.autograd.record():
+                total = [(layer.weight.data(c) * mx.nd.array(g, ctx=c)).sum() / len(contexts)
+                         for c in contexts]
+            mx.autograd.backward(total)
+            trainer.step(1)
+        return [p.data(c).asnumpy() for p in (layer.weight, layer.curvature) if p for c in contexts]
+
+    @pytest.mark.parametrize("scale", [None, "loss"])
+    @pytest.mark.parametrize("contexts", [1, 2])
+    @pytest.mark.parametrize("on_kvstore", [False, True])
+    def test_local(self, implementation, on_kvstore, contexts, scale):
+        alone = self.steps({"kvstore": None}, scale)
+        options = {"kvstore": mx.kv.create("local"), "update_on_kvstore": on_kvstore}
+        found = self.steps(options, scale, contexts)
+        for i, array in enumerate(found):
+            np.testing.assert_array_equal(array, alone[i // contexts])
+
+    def test_servers_refuse_it(self):
+        with pytest.raises(ValueError, match="update_on_kvstore=False"):
+            pickle.dumps(optimizer.BinaryAdam(), 0)  # as KVStore.set_optimizer does
+
+
+def test_sparse_and_half_precision_are_left_to_mxnet(implementation):
+    """What our operator does not take goes through MXNet's Adam."""
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.Embedding(9, 5, sparse_grad=True), nn.BinaryDense(2))
+    half = mx.gluon.nn.Dense(2, in_units=3, dtype="float16")
+    for block in (net, half):
+        block.initialize()
+    x = mx.nd.array([[1, 2, 3]])
+    net(x)
+    before = net[0].weight.data().asnumpy()
+    trainer = trainer_of(net)
+    with mx.autograd.record():
+        y = net(x)
+    y.backward()
+    trainer.step(1)
+    moved = (net[0].weight.data().asnumpy() != before).any(axis=1)
+    assert set(np.flatnonzero(moved)) <= {1, 2, 3} and moved.any(), "a lazy update, as Adam's"
+    trainer = trainer_of(half, multi_precision=True)
+    backward({half.weight: np.ones((2, 3)), half.bias: np.ones(2)})
+    trainer.step(1)
+    assert half.weight.data().dtype == np.float16 and np.isfinite(half.weight.data().asnumpy()).all()
+
+
+X = np.random.default_rng(0).standard_normal((60, 12)).astype(np.float32)
+LABELS = X[:, :3].argmax(axis=1)
+
+
+def make(seed, scale, **options):
+    np.random.seed(seed)
+    mx.random.seed(seed)
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryDense(9, in_units=12, scale=scale, clip=None, **options),
+            mx.gluon.nn.BatchNorm(in_channels=9), nn.BinaryActivation(),
+            nn.BinaryDense(3, in_units=9, scale=scale, clip=None, **options),
+            mx.gluon.nn.BatchNorm(in_channels=3))
+    net.initialize(mx.init.Xavier())
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net, trainer_of(net, glorot=True)
+
+
+def batches(generator):
+    order = generator.permutation(len(X))
+    for rows in np.split(order, 3):
+        yield mx.nd.array(X[rows]), mx.nd.array(LABELS[rows])
+
+
+def fit(net, trainer, epochs=6, validate=None, **options):
+    return train.fit(net, trainer, loss.SquaredHingeLoss(), batches, 3, train.rates(0.01, 0.001, epochs),
+                     validate or (lambda net: train.evaluate(net, X, LABELS)), 5, progress=False, **options)
+
+
+METHODS = {"LAB": dict(scale="loss"), "BWN": dict(scale="layer", gradient="ste"), "BNN": dict(scale=None),
+           "BinaryConnect": dict(scale=None, stochastic=True)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fit_resumes_to_the_bit(tmp_path, implementation, method):
+    path = str(tmp_path / "c.safetensors")
+    net, trainer = make(0, **METHODS[method])
+    whole = fit(net, trainer)
+    assert whole["loss"][-1] < whole["loss"][0]
+    seen = []
+
+    def interrupt(net):
+        seen.append(1)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return train.evaluate(net, X, LABELS)
+    with pytest.raises(KeyboardInterrupt):
+        fit(*make(0, **METHODS[method]), validate=interrupt, checkpoint=path)
+    other, trainer = make(99, **METHODS[method])  # everything must come from the checkpoint
+    resumed = fit(other, trainer, checkpoint=path, resume=True)
+    for key in ("loss", "error", "validation_error", "best_epoch"):
+        assert resumed[key] == whole[key]
+    values = [[p.data().asnumpy() for p in n._collect_params_with_prefix().values()] for n in (net, other)]
+    for a, b in zip(*values):
+        np.testing.assert_array_equal(a, b)
+    for layer in (net[0], net[3]):
+        assert np.abs(layer.weight.data().asnumpy()).max() <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_trained_nets_check_and_freeze(method):
+    net, trainer = make(0, **METHODS[method])
+    fit(net, trainer, epochs=2)
+    x = mx.nd.array(X)
+    assert gluon_bnn.check_net(net, x).ok
+    frozen = gluon_bnn.freeze(net, "float", verbose=False)
+    np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
+
+
+def test_trainer_states_can_be_saved_and_loaded(rng, tmp_path, implementation):
+    """gluon.Trainer's own way, which pickles the optimiser."""
+    start = rng.standard_normal((2, 33))
+    gradients = [rng.standard_normal((2, 33)) for _ in range(4)]
+    found = []
+    for cut in (False, True):
+        layer = layer_of(66, scale="loss")
+        layer.weight.set_data(mx.nd.array(start))
+        trainer = trainer_of(layer, learning_rate=0.05, glorot=True)
+        for i, g in enumerate(gradients):
+            if cut and i == 2:
+                trainer.save_states(str(tmp_path / "states"))
+                layer.save_parameters(str(tmp_path / "parameters"))
+                layer = layer_of(66, scale="loss")
+                layer.load_parameters(str(tmp_path / "parameters"))
+                trainer = trainer_of(layer, learning_rate=0.05, glorot=True)
+                trainer.load_states(str(tmp_path / "states"))
+            backward({layer.weight: g})
+            trainer.step(1)
+        found.append([layer.weight.data().asnumpy(), layer.curvature.data().asnumpy()])
+    for a, b in zip(*found):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_loaded_optimiser_chooses_anew():
+    """It may have been saved where the library was, and be loaded where it is not."""
+    with ops.use("auto"):
+        saved = pickle.dumps(optimizer.BinaryAdam())
+    with ops.use("composed"):
+        assert pickle.loads(saved)._implementation == "composed"
+
+
+@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@pytest.mark.parametrize("first", range(5))
+def test_readers_wait_for_what_changes_in_place(first):
+    """MXNet knows every array that the operator writes: whichever is read first has the new values."""
+    library.load_operators()
+    arrays = [mx.nd.full((1000, 1000), 0.5) for _ in range(5)]
+    mx.nd.waitall()
+    mx.nd.gluon_bnn_adam(*arrays, lr=0.1, beta1=0.9, beta2=0.9, epsilon=1e-8, wd=0.1, rescale_grad=1,
+                         curvature=True, out=arrays[0])
+    found = arrays[first].asnumpy()
+    mx.nd.waitall()
+    np.testing.assert_array_equal(found, arrays[first].asnumpy())
+    assert (found == 0.5).all() == (first == 1), "all but the gradient have changed"
+
+
+@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+def test_the_same_for_any_number_of_threads(tmp_path):
+    code = """
+import sys, numpy as np
+from gluon_bnn import ops
+from gluon_bnn._compat import mx
+with ops.use("native"):
+    kind = ops.implementation()
+rng = np.random.default_rng(0)
+w, g, mean, var, curvature = (mx.nd.array(abs(rng.standard_normal((3, 70001)))) for _ in range(5))
+mx.nd.gluon_bnn_adam(w, g, mean, var, curvature, lr=0.1, beta1=0.9, beta2=0.99, epsilon=1e-8, wd=0.1,
+                     rescale_grad=0.5, clip_gradient=0.7, clip_weights=1, curvature=True, out=w)
+alpha = ops.sign_scale(mx.nd, w, "loss", curvature=curvature, implementation=kind)[1]
+mx.random.seed(1)
+with mx.autograd.train_mode():
+    signs = ops.sign_scale(mx.nd, w - 0.5, None, stochastic=True, implementation=kind)[0]
+np.savez(sys.argv[1], *(a.asnumpy() for a in (w, mean, var, curvature, alpha, signs)))
+"""
+    results = []
+    for threads in ("1", "2", "3", "4"):
+        path = str(tmp_path / f"{threads}.npz")
+        subprocess.run([sys.executable, "-c", code, path], check=True,
+                       env={**os.environ, "OMP_NUM_THREADS": threads})
+        with np.load(path) as arrays:
+            results.append([arrays[name].tobytes() for name in arrays.files])
+    assert all(result == results[0] for result in results)
