@@ -121,8 +121,10 @@ def library():
         compile_args, link_args = ["/O2", "/std:c++17", "/openmp"], []
     else:
         # No -march: the baseline of the platform. No contraction: every build rounds alike. Nobody asks for
-        # floating-point traps, and without them loops that choose between numbers can be vectorised.
+        # floating-point traps, nor reads errno after a square root, and without them loops that choose between
+        # numbers or have a root in them can be vectorised.
         compile_args = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-ffp-contract=off", "-fno-trapping-math",
+                        "-fno-math-errno",
                         "-fvisibility-inlines-hidden", "-Wall", "-Wno-unknown-pragmas"]
         link_args = ["-fopenmp"]
     return Extension(LIBRARY, sources=sorted(glob.glob("gluon_bnn/native/src/*.cc")),
