@@ -1,7 +1,7 @@
 // Tiles, blocks and threads around the kernels of one instruction set.
 //
-// A tile of units keeps its weights in the first-level cache while rows pass by; rows pass in stretches that
-// stay in the second-level cache while all tiles of units see them. Threads share the list of pieces evenly.
+// A piece is a tile of units for a chunk of rows: its weights stay in the first-level cache while the rows pass by,
+// the rows in the second-level cache while all tiles pass by. Threads share the list of pieces evenly.
 #include "products.h"
 
 #include <omp.h>
@@ -15,7 +15,6 @@
 namespace gluon_bnn {
 namespace {
 
-constexpr int64_t kRowBytes = 256 << 10;  // of inputs that stay in the second-level cache
 constexpr int64_t kWordsBlock = 128;      // words of a tile's weights at a time: 16 KB for 32 units
 constexpr int64_t kChunkRows = 48;        // rows of a piece, a multiple of the tiles
 constexpr int64_t kTableWords = 32;       // words of inputs whose tables, 16 KB, stay in the first-level cache
@@ -35,20 +34,16 @@ int threads_for(double nanoseconds) {
   return nanoseconds < kParallel || forked || omp_in_parallel() ? 1 : omp_get_max_threads();
 }
 
-// Runs piece(row_begin, row_end, unit_begin, unit_end) over all of (rows, units), `tile` units at a time.
+// Runs piece(row_begin, row_end, unit_begin, unit_end) over all of (rows, units), `tile` units at a time. A thread
+// gets rows that lie together, and for these all units, so far as there are rows enough.
 template <typename Piece>
-void over_tiles(int64_t rows, int64_t units, int64_t tile, int64_t row_bytes, double nanoseconds,
-                const Piece& piece) {
-  const int64_t tiles = ceil_div(units, tile);
-  const int64_t stretch = std::max<int64_t>(1, kRowBytes / (kChunkRows * row_bytes)) * kChunkRows;
-#pragma omp parallel num_threads(threads_for(nanoseconds))
-  for (int64_t begin = 0; begin < rows; begin += stretch) {
-    const int64_t end = std::min(begin + stretch, rows), chunks = ceil_div(end - begin, kChunkRows);
-#pragma omp for schedule(static) nowait
-    for (int64_t i = 0; i < tiles * chunks; ++i) {
-      const int64_t row = begin + i % chunks * kChunkRows, unit = i / chunks * tile;
-      piece(row, std::min(row + kChunkRows, end), unit, std::min(unit + tile, units));
-    }
+void over_tiles(int64_t rows, int64_t units, int64_t tile, double nanoseconds, const Piece& piece) {
+  const int64_t tiles = ceil_div(units, tile), chunks = ceil_div(rows, kChunkRows);
+  const int64_t chunk = ceil_div(rows, chunks);
+#pragma omp parallel for schedule(static) num_threads(threads_for(nanoseconds))
+  for (int64_t i = 0; i < chunks * tiles; ++i) {
+    const int64_t row = i / tiles * chunk, unit = i % tiles * tile;
+    if (row < rows) piece(row, std::min(row + chunk, rows), unit, std::min(unit + tile, units));
   }
 }
 
@@ -71,12 +66,13 @@ void xnor_tiles(const uint32_t* x, const uint32_t* w, int64_t rows, int64_t unit
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
   const double nanoseconds = 0.03 * rows * units * words;
-  over_tiles(rows, units, k.xnor_blocks * kBlock, 4 * words, nanoseconds,
+  over_tiles(rows, units, k.xnor_blocks * kBlock, nanoseconds,
              [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
     alignas(64) int32_t counts[kChunkRows * kTileUnits];
     for (int64_t word = 0; word < words; word += kWordsBlock) {
-      for (int64_t r = row; r < row_end; r += k.xnor_rows) {
-        const int64_t size = std::min(k.xnor_rows, row_end - r);
+      for (int64_t r = row, size; r < row_end; r += size) {
+        // Tiles of about equal height: one of a row or two would leave units idle.
+        size = ceil_div(row_end - r, ceil_div(row_end - r, k.xnor_rows));
         int32_t* to = counts + (r - row) * kTileUnits;
         k.xnor(x + r * words + word, words, size, w + (unit / kBlock * words + word) * kBlock, words * kBlock,
                ceil_div(unit_end - unit, kBlock), std::min(kWordsBlock, words - word), word == 0, to);
@@ -98,14 +94,14 @@ void pack_rows(const Kernels& k, const float* y, int64_t rows, int64_t units, ui
 void pack_inputs(const float* x, int64_t rows, int64_t inputs, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
-#pragma omp parallel for schedule(static) num_threads(threads_for(0.04 * rows * inputs))
+#pragma omp parallel for schedule(static) num_threads(threads_for(0.05 * rows * inputs))
   for (int64_t r = 0; r < rows; ++r) k.pack(x + r * inputs, inputs, bits + r * words);
 }
 
 void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
-#pragma omp parallel for schedule(static) num_threads(threads_for(0.04 * rows * inputs))
+#pragma omp parallel for schedule(static) num_threads(threads_for(0.05 * rows * inputs))
   for (int64_t r = 0; r < rows; ++r) k.pack_u8(x + r * inputs, threshold, inputs, bits + r * words);
 }
 
@@ -189,7 +185,7 @@ void binary_dense_u8(const uint8_t* x, const uint32_t* w, const Affine& affine, 
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord), whole = inputs / kWord, tail = inputs % kWord;
   const int64_t stride = ceil_div(units, kWord);
-  over_tiles(rows, units, k.add_u8_blocks * kBlock, inputs, 0.3 * rows * units * words,
+  over_tiles(rows, units, k.add_u8_blocks * kBlock, 0.3 * rows * units * words,
              [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
     for (int64_t r = row; r < row_end; r += k.add_u8_rows) {
       const int64_t size = std::min(k.add_u8_rows, row_end - r), width = unit_end - unit;
@@ -217,7 +213,7 @@ void binary_dense_u8(const uint8_t* x, const uint32_t* w, const Affine& affine, 
 void dense(const float* x, const float* w, const float* bias, int64_t rows, int64_t units, int64_t inputs,
            float* y) {
   const Kernels& k = kernels();
-  over_tiles(rows, units, kTileUnits, 4 * inputs, 0.05 * rows * units * inputs,
+  over_tiles(rows, units, kTileUnits, 0.05 * rows * units * inputs,
              [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
     for (int64_t r = row; r < row_end; ++r) {
       k.dense(x + r * inputs, inputs, w + unit, units, bias == nullptr ? nullptr : bias + unit, unit_end - unit,
