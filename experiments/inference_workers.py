@@ -189,7 +189,7 @@ def kernel(name, *arguments, like):
     """A function that calls a kernel through ctypes, its result in an array of its own: addresses at hand, as
     a C program has them, and as ONNX Runtime has with its inputs and outputs bound."""
     from gluon_bnn.native import kernels, library
-    function, y = getattr(library.handle(), f"gluon_bnn_{name}"), kernels.empty(like.shape).view(like.dtype)
+    function, y = getattr(library.handle(), f"gluon_bnn_{name}"), kernels.empty(like.shape, like.dtype)
     y.fill(-1)
     kept = *arguments, y
     addresses = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in kept]

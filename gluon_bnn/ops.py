@@ -169,6 +169,18 @@ def _signs(F, x):
     return 1 - 2 * (x < 0)
 
 
+def binary_dense(F, x, weight, bias, scale, gradient, clip, units, flatten):
+    """The whole of `nn.BinaryDense` in one native operator, float32: alpha * (x @ signs.T) + bias.
+
+    For the scales "layer", "channel" and None and the rules "ste", "xnor" and "notebook". Signs are packed to
+    bits, so the products with them read a 32nd of the memory, and the gradient to the weights is written once.
+    """
+    # identity: an extension operator cannot add to the gradient of a variable, MXNet's own can
+    inputs = [F.identity(x), weight] + ([] if bias is None else [F.identity(bias)])
+    return F.gluon_bnn_binary_dense(*inputs, units=str(units), scale=str(scale), gradient=gradient, clip=str(clip),
+                                    no_bias=str(bias is None), flatten=str(flatten))
+
+
 def scale_bias(F, dot, alpha, bias=None, *, alpha_gradient, implementation):
     """alpha * dot + bias over the last axis, rounded after the product and after the sum.
 

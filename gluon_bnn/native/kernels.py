@@ -5,6 +5,7 @@ raises TypeError for a wrong dtype, ValueError for a wrong shape or value, OSErr
 MemoryError where there is none. Arrays that are not contiguous are copied.
 """
 import ctypes
+import math
 
 import numpy as np
 
@@ -19,11 +20,21 @@ FUNCTIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3, "softrelu": 4, "softsi
              "binary_sigmoid": 7}
 
 
-def empty(shape):
-    """A float32 array that begins at a multiple of 64 bytes, as the fastest stores want it."""
-    size = int(np.prod(shape))
-    memory = np.empty(size + 15, np.float32)
+def empty(shape, dtype=np.float32):
+    """An array of 4-byte numbers that begins at a multiple of 64 bytes: no load or store of a whole vector
+    then touches two lines of the cache, and results can be written past it."""
+    size = math.prod(shape)
+    memory = np.empty(size + 15, dtype)
     return memory[-memory.ctypes.data // 4 % 16:][:size].reshape(shape)
+
+
+def _aligned(array):
+    """The array, or a copy that begins at a multiple of 64 bytes."""
+    if array.flags.c_contiguous and array.ctypes.data % 64 == 0:
+        return array
+    copy = empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def words(inputs):
@@ -60,7 +71,7 @@ def pack_inputs(x):
     array([[5]], dtype=int32)
     """
     x = _array(x, "x", np.float32, (None, None))
-    bits = np.empty((len(x), words(x.shape[1])), np.int32)
+    bits = empty((len(x), words(x.shape[1])), np.int32)
     _call("pack_inputs", x, *x.shape, bits)
     return bits
 
@@ -69,7 +80,7 @@ def pack_inputs_u8(x, threshold):
     """Bits x[row, k] < threshold[k] of x, uint8 (rows, inputs); threshold int32 (inputs,)."""
     x = _array(x, "x", np.uint8, (None, None))
     threshold = _array(threshold, "threshold", np.int32, x.shape[1:])
-    bits = np.empty((len(x), words(x.shape[1])), np.int32)
+    bits = empty((len(x), words(x.shape[1])), np.int32)
     _call("pack_inputs_u8", x, threshold, *x.shape, bits)
     return bits
 
@@ -77,7 +88,7 @@ def pack_inputs_u8(x, threshold):
 def pack_weights(w):
     """Signs of w, float32 (units, inputs), as int32 (ceil(units / 16), ceil(inputs / 32), 16)."""
     w = _array(w, "w", np.float32, (None, None))
-    bits = np.empty((-(-len(w) // LANES), words(w.shape[1]), LANES), np.int32)
+    bits = empty((-(-len(w) // LANES), words(w.shape[1]), LANES), np.int32)
     _call("pack_weights", w, *w.shape, bits)
     return bits
 
@@ -111,7 +122,7 @@ def xnor_dense_bits(bits, weight_bits, threshold, inputs):
     bits = _array(bits, f"bits of {inputs} inputs", np.int32, (None, words(inputs)))
     threshold = _array(threshold, "threshold", np.int32, (None,))
     weight_bits = _weights(weight_bits, len(threshold), inputs)
-    y = np.empty((len(bits), words(len(threshold))), np.int32)
+    y = empty((len(bits), words(len(threshold))), np.int32)
     _call("xnor_dense_bits", bits, weight_bits, threshold, len(bits), len(threshold), inputs, y)
     return y
 
@@ -139,7 +150,7 @@ class Net:
 
     def __init__(self, layers):
         self._handle = library.handle()
-        self._kept = [{name: np.ascontiguousarray(array) for name, array in layer.arrays.items()}
+        self._kept = [{name: _aligned(array) for name, array in layer.arrays.items()}
                       for layer in layers]
         self._layers = (library.Layer * len(layers))()
         for to, layer, arrays in zip(self._layers, layers, self._kept):

@@ -200,6 +200,50 @@ void check(int m, int n, int k) {
   same(y, deep_result(from_pixels), "run_u8", m, n, k);
 }
 
+// So many results that some instruction sets write them past the caches, in each kind of sum.
+void check_large_results() {
+  const int m = 1024, n = 1024, k = 3;
+  const auto w = filled<float>(n * k, real), x = filled<float>(m * k, real), ones = std::vector<float>(n, 1.0f);
+  std::vector<int32_t> weights(blocks(n) * 16), bits(m), sums(n);
+  good(gluon_bnn_pack_weights(w.data(), n, k, weights.data()), "pack_weights");
+  for (int u = 0; u < n; ++u) {
+    for (int i = 0; i < k; ++i) sums[u] += below(w[u * k + i]) ? -1 : 1;
+  }
+  std::vector<float> memory(m * n + 16), expected(m * n), found(m * n);
+  float* y = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64 / sizeof(float);
+  for (const int form : {GLUON_BNN_BITS, GLUON_BNN_BITS01}) {
+    for (const bool norm : {false, true}) {
+      gluon_bnn_layer net[2] = {};
+      net[0].kind = GLUON_BNN_PACK;
+      net[0].to = GLUON_BNN_BITS;
+      net[0].inputs = net[0].units = net[1].inputs = k;
+      net[1].kind = GLUON_BNN_BINARY_DENSE;
+      net[1].from = form;
+      net[1].units = n;
+      net[1].weight_bits = weights.data();
+      net[1].alpha = net[1].bias = ones.data();
+      net[1].sums = sums.data();
+      if (norm) net[1].mean = net[1].factor = net[1].beta = ones.data();
+      for (int r = 0; r < m; ++r) {
+        for (int u = 0; u < n; ++u) {
+          int dot = 0;
+          for (int i = 0; i < k; ++i) dot += below(x[r * k + i]) != below(w[u * k + i]) ? -1 : 1;
+          expected[r * n + u] = (form == GLUON_BNN_BITS ? dot : (dot + sums[u]) / 2) + 1.0f;
+        }
+      }
+      good(gluon_bnn_run(net, 2, x.data(), m, y), "run");
+      std::copy(y, y + m * n, found.begin());
+      same(found, expected, "run with large results", m, n, k);
+      if (form == GLUON_BNN_BITS && !norm) {
+        good(gluon_bnn_pack_inputs(x.data(), m, k, bits.data()), "pack_inputs");
+        good(gluon_bnn_xnor_dense(bits.data(), weights.data(), ones.data(), ones.data(), m, n, k, y), "xnor_dense");
+        std::copy(y, y + m * n, found.begin());
+        same(found, expected, "xnor_dense with large results", m, n, k);
+      }
+    }
+  }
+}
+
 void check_errors() {
   float x[4] = {}, y[4] = {};
   int32_t bits[16] = {};
@@ -249,7 +293,7 @@ int main() {
       for (int n : {1, 2, 15, 16, 17, 31, 33, 65, 97, 130}) check(whole(1, 13), n, k);
     }
     check(100, 70, 260);    // several pieces a thread
-    check(520, 2048, 40);   // results past the caches
+    check_large_results();
     check(3, 2000, 130);    // more units than fit on a thread's stack
     check(2, 33, 8200);     // more inputs than a block
   }

@@ -93,6 +93,7 @@ MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, s
   BinaryDense op;
   if (!parse(attributes, &op)) return MX_FAIL;
   MXTensor &data = (*in)[0], &weight = (*in)[1];
+  if (!check_not_empty(data)) return MX_FAIL;
   gluon_bnn::layer_forward(sizes_of(data, weight), op.scale, data.data<float>(), weight.data<float>(),
                            op.no_bias ? nullptr : (*in)[2].data<float>(), (*out)[0].data<float>());
   return MX_SUCCESS;
@@ -104,6 +105,7 @@ MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* in, 
   BinaryDense op;
   if (!parse(attributes, &op)) return MX_FAIL;
   MXTensor &dy = (*in)[0], &data = (*in)[1], &weight = (*in)[2];
+  if (!check_not_empty(data)) return MX_FAIL;
   gluon_bnn::layer_backward(sizes_of(data, weight), op.scale, op.gradient, op.clip, dy.data<float>(),
                             data.data<float>(), weight.data<float>(), (*out)[0].data<float>(),
                             (*out)[1].data<float>(), op.no_bias ? nullptr : (*out)[2].data<float>());

@@ -104,6 +104,7 @@ MXReturnValue packed_dense_forward(const Attributes& attributes, std::vector<MXT
   PackedDense op;
   if (!parse(attributes, &op)) return MX_FAIL;
   MXTensor &data = (*in)[0], &weights = (*in)[1], &y = (*out)[0];
+  if (!check_not_empty(data)) return MX_FAIL;
   const int64_t rows = data.size() / op.width();
   float* floats = op.to_bits ? nullptr : y.data<float>();
   uint32_t* bits = op.to_bits ? reinterpret_cast<uint32_t*>(y.data<int32_t>()) : nullptr;
@@ -169,6 +170,7 @@ MXReturnValue pack_forward(const Attributes& attributes, std::vector<MXTensor>* 
   bool flatten;
   if (!parse_pack(attributes, &in_units, &flatten)) return MX_FAIL;
   MXTensor& data = (*in)[0];
+  if (!check_not_empty(data)) return MX_FAIL;
   gluon_bnn::pack_inputs(data.data<float>(), data.size() / in_units, in_units,
                          reinterpret_cast<uint32_t*>((*out)[0].data<int32_t>()));
   return MX_SUCCESS;

@@ -66,6 +66,11 @@ inline unsigned int width_of(const Shape& data, bool flatten) {
   return static_cast<unsigned int>(width);
 }
 
+// A batch without rows has no result that a net could go on with.
+inline MXReturnValue check_not_empty(const MXTensor& data) {
+  return data.size() > 0 ? MX_SUCCESS : fail("a binary layer takes at least one row, got an empty batch");
+}
+
 inline Shape with_width(const Shape& data, bool flatten, int64_t width) {
   Shape shape = flatten ? Shape{data[0], 0} : data;
   shape.back() = static_cast<unsigned int>(width);

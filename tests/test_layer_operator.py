@@ -1,0 +1,95 @@
+"""The whole layer in one operator against the reference, on every instruction set, and through `nn.BinaryDense`."""
+import numpy as np
+import pytest
+
+from gluon_bnn import nn
+from gluon_bnn._compat import mx
+from gluon_bnn.native import library
+from gluon_bnn.reference import binary
+
+pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+RULES = [(scale, gradient) for scale in ("layer", "channel", None) for gradient in ("ste", "xnor", "notebook")
+         if scale or gradient == "ste"]
+# Rows, units, inputs: awkward ones, more rows than a block of the outer product, more units than a stack holds.
+SIZES = ((1, 1, 1), (5, 7, 33), (3, 17, 65), (100, 130, 97), (300, 40, 33), (2, 2100, 40), (64, 10, 1000))
+# Largest error in units of eps times the sum of magnitudes: 2.6 seen over all cases and 20 seeds.
+BOUND = 8.0
+
+
+@pytest.fixture(params=library.instruction_sets() or ["none"])
+def instruction_set(request):
+    library.load_operators()
+    with library.use(request.param):
+        yield request.param
+
+
+def within(found, expected, magnitude):
+    error = np.abs(found.asnumpy().astype(np.float64) - expected)
+    assert (error <= BOUND * np.finfo(np.float32).eps * magnitude).all()
+
+
+@pytest.mark.parametrize("of_signs", [False, True])
+@pytest.mark.parametrize("clip", [1.0, None])
+@pytest.mark.parametrize("scale, gradient", RULES)
+def test_forward_and_backward(rng, instruction_set, scale, gradient, clip, of_signs):
+    for rows, units, inputs in SIZES:
+        x, d = rng.standard_normal((rows, inputs)), rng.standard_normal((rows, units))
+        x = (binary.sign(x) if of_signs else x).astype(np.float32)
+        w = 2 * rng.standard_normal((units, inputs))
+        w.flat[0], w.flat[-1] = 1.0, -1.0  # |w| = clip
+        if units > 2:
+            w[1] = 0  # with scale="channel" a group that gets no gradient
+        w, d, bias = w.astype(np.float32), d.astype(np.float32), rng.standard_normal(units).astype(np.float32)
+        arrays = [mx.nd.array(a) for a in (x, w, bias)]
+        for array in arrays:
+            array.attach_grad()
+        with mx.autograd.record():
+            y = mx.nd.gluon_bnn_binary_dense(*arrays, units=units, scale=str(scale), gradient=gradient,
+                                             clip=str(clip))
+        y.backward(mx.nd.array(d))
+        x, w, bias, d = (a.astype(np.float64) for a in (x, w, bias, d))
+        alpha = binary.sign_scale(w, scale)[1]
+        expected = binary.binary_dense_backward(d, x, w, scale, gradient, clip)
+        within(y, binary.binary_dense(x, w, bias, scale), alpha * np.abs(x).sum(1, keepdims=True) + np.abs(bias))
+        within(arrays[0].grad, expected["x"], (np.abs(d) * alpha).sum(1, keepdims=True))
+        column, n = alpha.reshape(-1, 1), inputs if scale == "channel" else w.size
+        magnitude = {"ste": 1, "xnor": 1 / n + column, "notebook": 1 / n + np.abs(w) * column / n}[gradient]
+        within(arrays[1].grad, expected["weight"], np.abs(d).T @ np.abs(x) * magnitude)
+        within(arrays[2].grad, expected["bias"], np.abs(d).sum(0))
+
+
+def test_products_of_signs_are_exact(rng, instruction_set):
+    x, w = binary.sign(rng.standard_normal((9, 1000))), rng.standard_normal((33, 1000))
+    y = mx.nd.gluon_bnn_binary_dense(mx.nd.array(x), mx.nd.array(w), units=33, scale="None", gradient="ste",
+                                     no_bias=True)
+    np.testing.assert_array_equal(y.asnumpy(), x @ binary.sign(w).T)
+
+
+def test_the_layer_uses_it_where_it_can():
+    def operators(**options):
+        layer = nn.BinaryDense(3, in_units=5, **options)
+        layer.initialize()
+        if options.get("dtype"):
+            layer.cast(options["dtype"])
+        return layer(mx.sym.var("data")).tojson()
+    assert "gluon_bnn_binary_dense" in operators()
+    for options in ({"gradient": "exact"}, {"dtype": "float64"}, {"scale": "loss"},
+                    {"scale": None, "stochastic": True}):
+        assert "gluon_bnn_binary_dense" not in operators(**options)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"units": 0}, "units must be a number above 0"), ({"units": 3, "scale": "row"}, "scale must be"),
+    ({"units": 3, "gradient": "exact"}, "gradient must be"), ({"units": 3, "clip": "-1"}, "clip must be"),
+    ({"units": 3, "scale": "None"}, "gradient=ste only"), ({"units": 4}, "as many rows, got 3")])
+def test_wrong_attributes(options, message):
+    library.load_operators()
+    with pytest.raises(mx.base.MXNetError, match=message):
+        mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 5)), mx.nd.ones((3, 5)), no_bias=True,
+                                     **options).wait_to_read()
+
+
+def test_wrong_width():
+    library.load_operators()
+    with pytest.raises(mx.base.MXNetError, match="5 inputs takes rows of as many numbers, got 4"):
+        mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 4)), mx.nd.ones((3, 5)), no_bias=True, units=3).wait_to_read()
