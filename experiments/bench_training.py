@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 import gluon_bnn
-from gluon_bnn import ops, reference
+from gluon_bnn import ops, optimizer, reference  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
 from arguments import HelpFormatter, positive
@@ -55,19 +55,19 @@ def sign_scale_calls(shape, gradient):
     return calls
 
 
-def gluon_step(layer, width, **options):
-    """A training step of the net with this dense layer, hybridized, with Adam and cross-entropy."""
+def gluon_step(layer, width, update="adam", activation=None, **options):
+    """A training step of the net with this dense layer, hybridized, with cross-entropy; relu by default."""
     net = mx.gluon.nn.HybridSequential()
     sizes = [INPUTS] + [width] * HIDDEN_LAYERS + [CLASSES]
     for i, (inputs, units) in enumerate(zip(sizes, sizes[1:])):
         net.add(layer(units, in_units=inputs, **options), mx.gluon.nn.BatchNorm(in_channels=units))
         if i < HIDDEN_LAYERS:
-            net.add(mx.gluon.nn.Activation("relu"))
+            net.add(activation() if activation else mx.gluon.nn.Activation("relu"))
     net.initialize(mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
     loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
     loss.hybridize(static_alloc=True, static_shape=True)
-    trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 1e-3}, kvstore=None)
+    trainer = mx.gluon.Trainer(net.collect_params(), update, {"learning_rate": 1e-3}, kvstore=None)
     x, labels = (mx.nd.array(a) for a in one_batch())
 
     def step():
@@ -132,7 +132,7 @@ def medians(calls, rounds, warm_up=5):
 def show(title, table, base):
     print(f"\n{title}")
     for name, value in table.items():
-        print(f"  {name:32s} {value:9.3f} ms   {value / table[base]:6.2f} x {base}")
+        print(f"  {name:44s} {value:9.3f} ms   {value / table[base]:6.2f} x {base}")
 
 
 def main():
@@ -154,6 +154,9 @@ def main():
         composed = gluon_step(nn.BinaryDense, args.width)
     steps = {"plain Dense": gluon_step(mx.gluon.nn.Dense, args.width),
              "BinaryDense": gluon_step(nn.BinaryDense, args.width),
+             "BinaryDense, BinaryAdam": gluon_step(nn.BinaryDense, args.width, "binaryadam"),
+             "BinaryDense, BinaryAdam, binary activations": gluon_step(
+                 nn.BinaryDense, args.width, "binaryadam", nn.BinaryActivation),
              "BinaryDense, no bias": gluon_step(nn.BinaryDense, args.width, use_bias=False),
              "BinaryDense, exact": gluon_step(nn.BinaryDense, args.width, gradient="exact"),
              "BinaryDense, composed": composed,

@@ -196,7 +196,10 @@ def test_real_inputs_differ_in_near_ties_only(rng, implementation, tmp_path, wid
     bound = max((np.abs(found - z) / terms).max() for found in (trained, ours))
     assert bound < widths[0] * np.finfo(np.float32).eps / 4, "the error is that of rounding"
     different = (trained < 0) != (ours < 0)
-    assert different.any(), "no near tie was met: the test tests nothing"
+    if implementation == "native":  # the layer as trained and the frozen one run on the same kernel
+        np.testing.assert_array_equal(trained, ours)
+    else:
+        assert different.any(), "no near tie was met: the test tests nothing"
     assert (np.abs(z) <= bound * terms)[different].all()
     rest = sequential(*net[2:])
     rows = different.any(axis=1)
@@ -396,7 +399,8 @@ class TestStructure:
 
     def test_images_before_batch_norm_of_channels(self, rng):
         """A net that works on more than rows is frozen, but has no layers for the runtime."""
-        net = randomise(sequential(gluon.BatchNorm(in_channels=2), nn.BinaryDense(5, in_units=24)), rng)
+        with ops.use("composed"):  # on MXNet's own product, as the float form is
+            net = randomise(sequential(gluon.BatchNorm(in_channels=2), nn.BinaryDense(5, in_units=24)), rng)
         x = mx.nd.array(rng.standard_normal((4, 2, 3, 4)))
         frozen = freeze(net, "float", verbose=False)
         np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())

@@ -27,6 +27,35 @@ def test_step_times():
         assert f"| {name} | {value:.1f} ms | {found['step_ratio'][name]:.2f} |" in readme()
 
 
+def microseconds(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def test_inference_times():
+    found = record("bench_inference")
+    layers = found["layers"].values()
+    rows = [name for name in found["layers"]["1x1024x1024"]["us"] if name != "weights read"]
+    for name in rows:
+        cells = " | ".join(microseconds(layer["us"][name]) for layer in layers)
+        assert f"| {name} | {cells} |" in readme()
+    for name, title in (("runtime", "our runtime"), ("MXNet packed", "frozen net in MXNet"),
+                        ("ONNX Runtime int8", "ONNX Runtime int8"), ("MXNet float32", "MXNet float32")):
+        assert f"| {title} | {microseconds(found['net']['us'][name])} |" in readme()
+    for size in found["net"]["bytes"].values():
+        assert f"{size:,}" in readme()
+
+
+def test_deployment():
+    relu, binary = (record(name)["forms"] for name in ("deploy_relu", "deploy_binary"))
+    for title, form in (("in MXNet, as trained", "net as trained"), ("C program, uint8", "classify.c, uint8"),
+                        ("runtime, uint8", "runtime, uint8, avx512vpopcntdq")):
+        right = " | ".join(f"{1 - forms[form]['test_error']:.2%}" for forms in (relu, binary))
+        assert f"| {title} | {right} | {relu[form]['bytes']:,} |" in readme()
+    for name in ("deploy_relu", "deploy_binary"):
+        for form in record(name)["differences_from_net_as_trained"].values():
+            assert form["classes"] == [], "the README says that no class differs"
+
+
 def test_notebook_claims():
     ten, many = record("notebook_bnn"), record("notebook_bnn_250_draws")
     assert len(ten["runs"]) >= 10 and len(many["runs"]) == 250
