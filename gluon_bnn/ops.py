@@ -1,4 +1,5 @@
-"""sign_scale, scale_bias and sign as functions of F (mx.nd or mx.sym), each in two implementations.
+"""sign_scale, scale_bias and sign as functions of F (mx.nd or mx.sym), each in two implementations; and
+binary_dense, all of a layer in one, native only.
 
 - *native*: the operators of our library, one pass over memory each way;
 - *composed*: MXNet's own operators only, for any device and any machine, only slower.

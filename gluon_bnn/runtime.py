@@ -20,6 +20,7 @@ import zlib
 
 import numpy as np
 
+from . import _files
 from .layers import FUNCTIONS, KINDS, Layer, check
 from .native import fallback, kernels, library
 
@@ -132,17 +133,7 @@ def save(frozen, path):
                         for layer in layers)])
     from safetensors.numpy import save as serialize
     content = serialize(tensors, metadata={"gluon_bnn": f"{line}; crc32 {_crc32(line, tensors):08x}"})
-    path = os.path.realpath(path)  # a link stays a link
-    temporary = f"{path}.part-{os.urandom(4).hex()}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    _files.replace(path, content)
 
 
 def load(path):

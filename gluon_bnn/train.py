@@ -12,6 +12,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
+from . import _files
 from ._compat import mx
 
 FORMAT = 1
@@ -128,17 +129,8 @@ def save_checkpoint(path, net, trainer, state, best, settings):
                 "counts": {str(k): v for k, v in optimizer._index_update_count.items()}}
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     content = save(tensors, metadata={"gluon_bnn": json.dumps(metadata)})
-    temporary = f"{path}.part-{os.getpid()}"
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    _files.replace(path, content)
 
 
 def load_checkpoint(path, net, trainer, settings):
