@@ -185,16 +185,15 @@ class Registers:
             steps *= 4
 
 
-def kernel(name, *arguments, like):
+def kernel(name, *arguments, like, kept=None):
     """A function that calls a kernel through ctypes, its result in an array of its own: addresses at hand, as
     a C program has them, and as ONNX Runtime has with its inputs and outputs bound."""
     from gluon_bnn.native import kernels, library
     function, y = getattr(library.handle(), f"gluon_bnn_{name}"), kernels.empty(like.shape, like.dtype)
     y.fill(-1)
-    kept = *arguments, y
-    addresses = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in kept]
+    addresses = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in (*arguments, y)]
 
-    def call(kept=kept):
+    def call(kept=(kept, arguments)):  # what the addresses point to
         if function(*addresses):
             sys.exit(library.handle().gluon_bnn_error().decode())
         return y
@@ -217,13 +216,17 @@ class Ours(Worker):
         return {"instruction_set": self.instruction_set, "roofline": self.loops.roofline_name().decode()}
 
     def layer(self, rows, units, inputs):
+        from gluon_bnn import layers
         from gluon_bnn.native import kernels
         case = Layer(rows, units, inputs)
         weight_bits, bits = kernels.pack_weights(case.signs), kernels.pack_inputs(case.x)
         y, to = np.empty((rows, units), np.float32), (weight_bits, case.alpha, case.bias, rows, units, inputs)
-        pack = kernel("pack_inputs", case.x, rows, inputs, like=bits)
-        xnor, xnor_packed = (kernel("xnor_dense", b, *to, like=y) for b in (bits, pack()))
-        on_bits = {"xnor_dense": Call(xnor), "pack + xnor_dense": Call(lambda: (pack(), xnor_packed())[1])}
+        packed = [layers.Layer("pack", inputs, inputs, "float", "bits"),
+                  layers.Layer("binary_dense", inputs, units, "bits", "float", arrays={
+                      "weight_bits": weight_bits, "alpha": case.alpha, "bias": case.bias})]
+        net = kernels.Net(packed)  # in one call, as the runtime does it
+        on_bits = {"xnor_dense": Call(kernel("xnor_dense", bits, *to, like=y)),
+                   "pack + xnor_dense": Call(kernel("run", net.address, net.count, case.x, rows, like=y, kept=net))}
         on_pixels = {"binary_dense_u8": Call(kernel("binary_dense_u8", case.pixels, *to, like=y))}
         on_floats = {"binary_dense": Call(kernel("binary_dense", case.x, *to, like=y))}
 

@@ -145,7 +145,7 @@ def binary_dense_u8(x, weight_bits, alpha, bias):
 class Net:
     """Layers (of `gluon_bnn.layers`, checked by it) in the form in which the library runs them in one call.
 
-    Safe to use from several threads at once.
+    Safe to use from several threads at once. `address` and `count` are what gluon_bnn_run takes.
     """
 
     def __init__(self, layers):
@@ -159,21 +159,21 @@ class Net:
             to.inputs, to.units = layer.inputs, layer.units
             for name, array in arrays.items():
                 setattr(to, name, array.ctypes.data)
-        self._address = ctypes.addressof(self._layers)
-        self._count, self._units = len(layers), layers[-1].units
+        self.address = ctypes.addressof(self._layers)
+        self.count, self._units = len(layers), layers[-1].units
 
     def run(self, x):
         """float32 (rows, units) from x, contiguous float32 (rows, inputs)."""
         y = self._empty(len(x))
         self._check(self._handle.gluon_bnn_run(
-            self._address, self._count, x.ctypes.data, len(x), y.ctypes.data))
+            self.address, self.count, x.ctypes.data, len(x), y.ctypes.data))
         return y
 
     def run_u8(self, x, scale, shift):
         """float32 (rows, units) from x, contiguous uint8 (rows, inputs); shift float32 (inputs,)."""
         y = self._empty(len(x))
         self._check(self._handle.gluon_bnn_run_u8(
-            self._address, self._count, x.ctypes.data, scale, shift.ctypes.data, len(x), y.ctypes.data))
+            self.address, self.count, x.ctypes.data, scale, shift.ctypes.data, len(x), y.ctypes.data))
         return y
 
     def _empty(self, rows):

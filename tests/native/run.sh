@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 compiler=${CXX:-c++}
-flags="-std=c++17 -O3 -fopenmp -ffp-contract=off -Wall -Wno-unknown-pragmas -I$src"
+flags="-std=c++17 -O3 -fopenmp -ffp-contract=off -fno-trapping-math -fno-math-errno -Wall -Wno-unknown-pragmas -I$src"
 runner=
 case ${1:-native} in
   native) ;;
