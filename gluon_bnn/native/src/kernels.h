@@ -33,7 +33,7 @@ struct Affine {
 struct Kernels {
   const char* name;
   int64_t xnor_rows, xnor_blocks;  // the tile for which xnor has registers, 32 units at least
-  int64_t add_rows;                // most rows of add
+  int64_t add_rows;                // most rows of add, at most kTileRows / 2
   int64_t add_u8_rows, add_u8_blocks;
 
   // bits[k / 32] gets the sign of x[k], or of x[k] - threshold[k].
