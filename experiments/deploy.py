@@ -33,7 +33,7 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 BATCH, ONE_BY_ONE = 1000, 500  # images
 # What each form imports, and its files.
-FORMS = {"net": ("train_mnist", ["net.params"]),
+FORMS = {"net": ("mnist_net", ["net.params"]),
          "float": ("gluon_bnn.train", ["float-symbol.json", "float-0000.params"]),
          "packed": ("gluon_bnn.deploy", ["packed-symbol.json", "packed-0000.params"]),
          "runtime": ("gluon_bnn.runtime", ["model.safetensors"])}
@@ -54,8 +54,8 @@ def load(form, directory, net_arguments, numpy_only):
         return runtime.load(*files)
     from gluon_bnn._compat import mx
     if form == "net":
-        import train_mnist
-        net = train_mnist.make_net(*net_arguments)
+        from mnist_net import make_net
+        net = make_net(**net_arguments)
         net.load_parameters(*files)
         net.hybridize(static_alloc=True, static_shape=True)
     elif form == "float":
@@ -279,12 +279,12 @@ def load_trained(directory):
     """(settings, net with the parameters of the best epoch) from a directory of train_mnist.py."""
     from safetensors import SafetensorError, safe_open
     from gluon_bnn._compat import mx
-    import train_mnist
+    from mnist_net import make_net
     path = os.path.join(directory, "checkpoint.safetensors")
     try:
         with safe_open(path, framework="numpy") as file:
             settings = json.loads(file.metadata()["gluon_bnn"])["settings"]
-            net = train_mnist.make_net(*net_arguments(settings))
+            net = make_net(**net_arguments(settings))
             for name, parameter in net._collect_params_with_prefix().items():
                 parameter.set_data(mx.nd.array(file.get_tensor(f"best/{name}")))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AssertionError) as error:
@@ -293,7 +293,10 @@ def load_trained(directory):
 
 
 def net_arguments(settings):
-    return [settings[name] for name in ("activation", "scale", "gradient")]
+    if len(settings["hidden"]) != 1 or settings["inputs"] != "unit" or settings["weights"] == "real":
+        fail("takes nets with binary weights, one hidden layer and --inputs unit, got "
+             + ", ".join(f"{name} {settings[name]}" for name in ("weights", "hidden", "inputs")))
+    return {name: settings[name] for name in ("hidden", "activation", "scale", "gradient", "clip")}
 
 
 def main(argv=None):
@@ -301,7 +304,7 @@ def main(argv=None):
     settings, net = load_trained(args.trained or trained_now(args, options))
     dataset, directory = settings["dataset"], save_dir(args, settings["dataset"])
     import gluon_bnn
-    import train_mnist
+    from mnist_net import ROUNDING, reference_outputs
     from record import write_record
     try:
         data = gluon_bnn.data.load(dataset, root=args.data_dir)
@@ -318,10 +321,11 @@ def main(argv=None):
         for way in found:
             way.run(directory, net_arguments(settings), scratch)
         found += filter(None, [in_c(dataset, args.data_dir, directory, scratch)])
-    reference = train_mnist.reference_outputs(net, x, settings["activation"], settings["scale"])
+    (hidden,), outputs = reference_outputs(net, x)
+    reference = hidden, outputs
     binary = settings["activation"].startswith("binary")
     bound, near, differences, complaints = compare(found, hidden_values(net, frozen, x, pixels), reference, binary,
-                                                   train_mnist.ROUNDING)
+                                                   ROUNDING)
     table = {way.name: {"test_error": float((way.classes != labels).mean()), "sum_over_pixels": way.like,
                         "bytes": sum(os.path.getsize(os.path.join(directory, name)) for name in FORMS[way.form][1]),
                         **way.times} for way in found}

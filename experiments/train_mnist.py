@@ -1,14 +1,16 @@
-"""The notebook's 784-100-10 net done right: binary weights, mini-batches, batch norm, Adam, validation.
+"""Trains a binary net on MNIST: by default the notebook's 784-100-10, by options any method of the papers.
 
     python experiments/train_mnist.py                                     # digits, under a minute
     python experiments/train_mnist.py --dataset mnist                     # real hidden activations
     python experiments/train_mnist.py --dataset mnist --activation binary # binary ones too
+    python experiments/train_mnist.py --dataset mnist @experiments/recipes/bnn.txt   # options from a file
 
-Every weight is one bit at test: 784 * 100 + 100 * 10 = 79,400 bits, plus scales and batch norm. The
+By default every weight is one bit at test: 784 * 100 + 100 * 10 = 79,400 bits, plus scales and batch norm. The
 epoch is chosen on validation images (the last sixth of the training set), never on the test set. After
 training, the net is cross-checked against the NumPy reference, hybridized, exported, loaded back and
-compared. Results go to --save-dir: record.json, curves.png, confusion.png, filters.png, the exported
-net (net-symbol.json, net-0000.params) and checkpoint.safetensors.
+compared, and frozen: the test error is that of the frozen net. Results go to --save-dir: record.json,
+curves.png, confusion.png, filters.png, the exported net (net-symbol.json, net-0000.params), the frozen
+one (model.safetensors) and checkpoint.safetensors.
 """
 import argparse
 import os
@@ -19,128 +21,78 @@ import warnings
 import numpy as np
 
 import gluon_bnn
-from gluon_bnn import reference, train
+from gluon_bnn import optimizer, reference, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
-from arguments import HelpFormatter, positive
+from arguments import HelpFormatter, fraction, none_or, positive, read_arguments
+from mnist_batches import INPUTS, Images, batches_of
+from mnist_net import ACTIVATIONS, INITIALIZERS, WEIGHTS, binary_weights, cross_check, make_net
 from record import write_record
 
-HIDDEN = 100
-ROUNDING = 1e-4  # 1.2e-5 seen over all activations and scales, on digits and MNIST
-ACTIVATIONS = ("relu", "sigmoid", "binary", "binary_sigmoid")
+LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_bnn.loss.SquaredHingeLoss}
+# The options that make_net takes, under the same names.
+NET = ("hidden", "weights", "scale", "gradient", "clip", "activation", "dropout", "initializer")
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
-                                     formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter,
+                                     fromfile_prefix_chars="@",
+                                     epilog="@FILE stands for the options in a file; # begins a comment there.")
+    parser.convert_arg_line_to_args = read_arguments
     add = parser.add_argument
     add("--dataset", default="digits", help="digits (embedded), mnist, or a directory with IDX files")
     add("--data-dir", help="where data sets are looked for first; default: GLUON_BNN_DATA, data/, ...")
     add("--epochs", type=positive(int), default=60, help="passes over the training images")
     add("--batch-size", type=positive(int), default=100, help="images a step")
-    add("--lr", type=positive(float), default=0.01, help="learning rate of the first epoch, for Adam; "
-        "it falls by a constant factor an epoch to a thousandth")
+    add("--lr", type=positive(float), default=0.01, help="learning rate of the first epoch, for Adam")
+    add("--lr-end", type=positive(float), help="that of the last, reached by a constant factor an epoch; "
+        "default: a thousandth of --lr")
+    add("--lr-steps", type=positive(int), nargs="+", metavar="EPOCHS",
+        help="instead of that, a tenth of the rate after so many epochs, and again after so many")
     add("--seed", type=int, default=0, help="of initial weights and of everything drawn in training")
     add("--save-dir", help="for results and the checkpoint; default: runs/DATASET-ACTIVATION")
     add("--resume", action="store_true", help="go on from the checkpoint in --save-dir")
-    add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layer")
-    add("--scale", choices=("layer", "channel", "none"), default="channel",
-        help="weights that share a scale")
+    add("--method", help="the name under which the record goes, for instance a recipe's")
+    add("--hidden", type=positive(int), nargs="+", default=[100], metavar="UNITS", help="units of each hidden layer")
+    add("--weights", choices=WEIGHTS, default="binary",
+        help="stochastic: signs drawn anew for every batch; real: a plain net to compare with")
+    add("--scale", choices=("layer", "channel", "loss", "none"), default="channel",
+        help="weights that share a scale; loss is LAB's, with --optimizer binaryadam")
     add("--gradient", choices=("ste", "xnor", "exact", "notebook"),
-        help="rule for the gradient through the sign; default: xnor with a scale, ste without")
+        help="rule for the gradient through the sign; default: xnor with a scale a layer or channel, else ste")
+    add("--clip", type=none_or(positive(float)), default=1.0,
+        help="weights beyond it get no gradient through the sign, or none for no limit")
+    add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers")
+    add("--dropout", type=fraction, nargs=2, default=[0.0, 0.0], metavar=("INPUTS", "HIDDEN"),
+        help="shares of values that are dropped")
+    add("--initializer", choices=INITIALIZERS, default="xavier", help="of the real weights")
+    add("--optimizer", choices=("adam", "binaryadam"), default="adam",
+        help="binaryadam holds the weights behind binary ones within [-1, 1]")
+    add("--glorot", action="store_true", help="BinaryConnect's scale of learning rates, with binaryadam")
+    add("--loss", choices=LOSSES, default="crossentropy", help="hinge is the squared hinge loss of the papers")
+    add("--inputs", choices=INPUTS, default="unit",
+        help="pixels within [0, 1], within [-1, 1], or less the mean of each")
     add("--shift", type=int, choices=range(4), default=0,
         help="augmentation: move each training image by up to so many pixels")
     args = parser.parse_args(argv)
     if args.seed < 0:
         parser.error(f"--seed must be 0 or above, got {args.seed}")
+    if args.lr_steps and args.lr_end:
+        parser.error("--lr-end and --lr-steps are two schedules: give one of them")
+    if args.glorot and args.optimizer != "binaryadam":
+        parser.error("--glorot needs --optimizer binaryadam")
+    if args.scale == "loss" and args.weights != "real" and args.optimizer != "binaryadam":
+        parser.error("--scale loss needs --optimizer binaryadam, which keeps the curvature of the loss")
+    args.scale = None if args.scale == "none" else args.scale
     name = os.path.basename(os.path.normpath(args.dataset))
     args.save_dir = args.save_dir or os.path.join("runs", f"{name}-{args.activation}")
     return args
 
 
-def make_net(activation, scale, gradient):
-    """784-100-10, binary weights, batch norm after both products."""
-    nn = gluon_bnn.nn
-    layer = dict(use_bias=False, scale=None if scale == "none" else scale, gradient=gradient)
-    act = {"binary": nn.BinaryActivation, "binary_sigmoid": nn.BinarySigmoid}.get(
-        activation, lambda: mx.gluon.nn.Activation(activation))()
-    net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(HIDDEN, in_units=784, **layer),
-            mx.gluon.nn.BatchNorm(in_channels=HIDDEN), act,
-            nn.BinaryDense(10, in_units=HIDDEN, **layer),
-            mx.gluon.nn.BatchNorm(in_channels=10))
-    net.initialize(mx.init.Xavier())
-    return net
-
-
-def shifted(images, most, generator):
-    """Each image (rows, 784) moved by up to `most` pixels in both directions, zeros moving in."""
-    size = 28
-    padded = np.pad(images.reshape(-1, size, size), ((0, 0), (most, most), (most, most)))
-    by = generator.integers(0, 2 * most + 1, (len(images), 2))
-    out = np.empty((len(images), size, size), images.dtype)
-    for top in range(2 * most + 1):
-        for left in range(2 * most + 1):
-            rows = np.flatnonzero((by[:, 0] == top) & (by[:, 1] == left))
-            out[rows] = padded[rows, top:top + size, left:left + size]
-    return out.reshape(len(images), -1)
-
-
-def batches_of(x, labels, batch_size, shift):
-    """A function of a generator to whole batches in random order, moved to the device once an epoch.
-
-    Rows left over, fewer than a batch, sit an epoch out: batch norm needs batches alike.
-    """
-    def batches(generator):
-        order = generator.permutation(len(x))[:len(x) // batch_size * batch_size]
-        images = mx.nd.array((shifted(x, shift, generator) if shift else x)[order])
-        targets = mx.nd.array(labels[order].astype(np.float32))
-        for i in range(0, len(order), batch_size):
-            yield images[i:i + batch_size], targets[i:i + batch_size]
-    return batches
-
-
-def reference_outputs(net, x, activation, scale):
-    """Hidden values before the activation, and outputs: float64, only by gluon_bnn.reference."""
-    scale = None if scale == "none" else scale
-    act = {"relu": reference.dense.relu, "sigmoid": reference.dense.sigmoid,
-           "binary": reference.binary.sign,
-           "binary_sigmoid": reference.binary.binary_sigmoid}[activation]
-
-    def values(layer, *names):
-        return [getattr(layer, name).data().asnumpy().astype(np.float64) for name in names]
-
-    def dense_and_norm(x, dense, norm):
-        y = reference.binary.binary_dense(x, *values(dense, "weight"), scale=scale)
-        return reference.dense.batch_norm_inference(
-            y, *values(norm, "gamma", "beta", "running_mean", "running_var"))
-
-    hidden = dense_and_norm(x.astype(np.float64), net[0], net[1])
-    return hidden, dense_and_norm(act(hidden), net[3], net[4])
-
-
-def cross_check(net, x, outputs, activation, scale):
-    """Compare hidden values and predictions with the reference; what was found, for the record.
-
-    float32 and float64 round differently, so a prediction may differ where the top two classes tie, or
-    where a binary hidden unit was at zero and fell on the other side. Both are told from an error in the
-    net by size: hidden values must agree to ROUNDING in every row, and outputs in every row whose
-    hidden bits agree.
-    """
-    hidden, expected = reference_outputs(net, x, activation, scale)
-    first = mx.gluon.nn.HybridSequential()
-    first.add(net[0], net[1])
-    found = train.predict(first, x)
-    alike = np.ones(len(x), bool)
-    if activation.startswith("binary"):
-        alike = ((found < 0) == (hidden < 0)).all(axis=1)
-    hidden_error = float(np.abs(found - hidden).max())
-    output_error = float(np.abs(outputs - expected)[alike].max(initial=0))
-    differing = outputs.argmax(axis=1) != expected.argmax(axis=1)
-    return {"rows": len(x), "differing_predictions": int(differing.sum()),
-            "rows_with_differing_hidden_bits": int((~alike).sum()),
-            "largest_hidden_error": hidden_error, "largest_output_error": output_error,
-            "ok": hidden_error < ROUNDING and output_error < ROUNDING}
+def learning_rates(args):
+    if args.lr_steps:
+        return [args.lr * 0.1 ** sum(epoch >= step for step in args.lr_steps) for epoch in range(args.epochs)]
+    return train.rates(args.lr, args.lr_end or args.lr / 1000, args.epochs)
 
 
 def export_and_load(net, x, directory):
@@ -156,39 +108,91 @@ def export_and_load(net, x, directory):
     return train.predict(loaded, x)
 
 
+def frozen_outputs(net, images, directory):
+    """Outputs of the net with 1-bit weights, as saved for the runtime and loaded back."""
+    form = "packed" if gluon_bnn.native.library.available() else "float"
+    frozen = gluon_bnn.freeze(net, form, input_scale=float(images.scale), input_shift=images.shift, verbose=False)
+    path = os.path.join(directory, "model.safetensors")
+    gluon_bnn.runtime.save(frozen, path)
+    model = gluon_bnn.runtime.load(path)
+    return np.concatenate([model(images.test[i:i + 1000]) for i in range(0, len(images.test), 1000)])
+
+
+def error_of(outputs, labels):
+    return float((outputs.argmax(axis=1) != labels).mean())
+
+
+def results_of(net, images, args):
+    """Errors, cross-checks and counts of the trained net, for the record; prints them too."""
+    x, labels = images.test, images.test_labels
+    outputs = train.predict(net, x)
+    found = {"test_error": error_of(outputs, labels)}
+    if args.weights != "real":
+        found["test_error_as_trained"] = found["test_error"]
+        frozen = frozen_outputs(net, images, args.save_dir)
+        found["test_error"] = error_of(frozen, labels)
+        found["frozen_differing_predictions"] = int((frozen.argmax(1) != outputs.argmax(1)).sum())
+        if args.scale is None:
+            found["test_error_real_weights"] = train.evaluate(gluon_bnn.nn.with_real_weights(net), x, labels)
+    for name, value in found.items():
+        if name.startswith("test_error"):
+            print(f"{name.replace('_', ' ')}: {value:.2%} ({round(value * len(x))} of {len(x)} wrong)")
+    checked = found["cross_check"] = cross_check(net, x, outputs)
+    print(f"NumPy reference: {len(x) - checked['differing_predictions']} of {len(x)} predictions "
+          f"alike; hidden values differ by {checked['largest_hidden_error']:.1e} at most, outputs by "
+          f"{checked['largest_output_error']:.1e}")
+    if args.weights != "real":
+        print(gluon_bnn.check_net(net, mx.nd.array(x[:64])))
+    loaded = export_and_load(net, x, args.save_dir)
+    same = found["export_same_predictions"] = int((loaded.argmax(1) == outputs.argmax(1)).sum())
+    print(f"exported to {args.save_dir}/net-symbol.json and loaded back: {same} of {len(x)} predictions alike")
+    found["bits"] = binary_weights(net)
+    found["ok"] = checked["ok"] and same == len(x)
+    return found, outputs
+
+
+def draw(net, history, outputs, labels, args):
+    try:
+        import pictures
+    except ImportError:
+        print("no pictures: pip install 'gluon-bnn[experiments]' (or matplotlib) draws them")
+        return
+    pictures.curves(history, os.path.join(args.save_dir, "curves.png"))
+    pictures.confusion_matrix(outputs.argmax(1), labels, os.path.join(args.save_dir, "confusion.png"))
+    if args.weights != "real":
+        first = next(block for block in net if isinstance(block, gluon_bnn.nn.BinaryDense))
+        signs = reference.binary.sign(first.weight.data().asnumpy())
+        pictures.filters(signs, os.path.join(args.save_dir, "filters.png"))
+
+
 def main(argv=None):
     args = parse_args(argv)
     began = time.perf_counter()
-    try:
-        data = gluon_bnn.data.load(args.dataset, root=args.data_dir)
-    except (OSError, ValueError) as error:
-        sys.exit(f"train_mnist.py: {error}")
-    x, labels = data["train_data"].reshape(-1, 784), data["train_label"].astype(int)
-    x_test, test_labels = data["test_data"].reshape(-1, 784), data["test_label"].astype(int)
-    held_out = len(x) // 6
-    x_train, train_labels = x[:-held_out], labels[:-held_out]
-    if held_out < 1 or len(x_train) < args.batch_size:
-        sys.exit(f"train_mnist.py: --batch-size must be at most the {len(x_train)} training images, "
-                 f"got {args.batch_size}")
-    x_validation, validation_labels = x[-held_out:], labels[-held_out:]
-
     np.random.seed(args.seed)
     mx.random.seed(args.seed)
     try:
-        net = make_net(args.activation, args.scale, args.gradient)
-    except ValueError as error:
+        images = Images(args.dataset, args.data_dir, args.inputs)
+        net = make_net(**{name: getattr(args, name) for name in NET})
+    except (OSError, ValueError) as error:
         sys.exit(f"train_mnist.py: {error}")
+    if len(images.train) < args.batch_size:
+        sys.exit(f"train_mnist.py: --batch-size must be at most the {len(images.train)} training images, "
+                 f"got {args.batch_size}")
     net.hybridize(static_alloc=True, static_shape=True)
-    trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"learning_rate": args.lr}, kvstore=None)
-    print(f"{args.dataset}: {len(x_train)} training, {held_out} validation, {len(x_test)} test images; "
-          f"seed {args.seed}; results go to {args.save_dir}")
+    options = {"glorot": True} if args.glorot else {}
+    trainer = mx.gluon.Trainer(net.collect_params(), args.optimizer, {"learning_rate": args.lr, **options},
+                               kvstore=None)
+    loss = LOSSES[args.loss]()
+    loss.hybridize(static_alloc=True, static_shape=True)
+    print(f"{args.dataset}: {len(images.train)} training, {len(images.validation)} validation, "
+          f"{len(images.test)} test images; seed {args.seed}; results go to {args.save_dir}")
     settings = {k: v for k, v in vars(args).items() if k not in ("save_dir", "resume", "data_dir")}
     try:
         history = train.fit(
-            net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(),
-            batches_of(x_train, train_labels, args.batch_size, args.shift),
-            len(x_train) // args.batch_size, train.rates(args.lr, args.lr / 1000, args.epochs),
-            lambda net: train.evaluate(net, x_validation, validation_labels), args.seed,
+            net, trainer, loss,
+            batches_of(images.train, images.train_labels, args.batch_size, args.shift, images.shift),
+            len(images.train) // args.batch_size, learning_rates(args),
+            lambda net: train.evaluate(net, images.validation, images.validation_labels), args.seed,
             checkpoint=os.path.join(args.save_dir, "checkpoint.safetensors"), resume=args.resume,
             settings=settings)
     except KeyboardInterrupt:
@@ -196,42 +200,20 @@ def main(argv=None):
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"train_mnist.py: {error}")
 
-    outputs = train.predict(net, x_test)
-    test_error = float((outputs.argmax(1) != test_labels).mean())
     best = history["best_epoch"]
-    validation_error = history["validation_error"][best]
-    print(f"best epoch {best + 1} of {args.epochs}: validation {1 - validation_error:.2%} right, "
-          f"test {1 - test_error:.2%} right ({round(test_error * len(x_test))} of {len(x_test)} wrong)")
-    checked = cross_check(net, x_test, outputs, args.activation, args.scale)
-    layers = gluon_bnn.check_net(net, mx.nd.array(x_test[:64]))
-    loaded = export_and_load(net, x_test, args.save_dir)
-    same = int((loaded.argmax(1) == outputs.argmax(1)).sum())
-    print(f"NumPy reference: {len(x_test) - checked['differing_predictions']} of {len(x_test)} predictions "
-          f"alike; hidden values differ by {checked['largest_hidden_error']:.1e} at most, outputs by "
-          f"{checked['largest_output_error']:.1e}")
-    print(layers)
-    print(f"exported to {args.save_dir}/net-symbol.json and loaded back: {same} of {len(x_test)} "
-          "predictions alike")
-
-    write_record(os.path.join(args.save_dir, "record.json"), settings=settings, epochs=args.epochs,
-                 seed=args.seed, best_epoch=best + 1, validation_error=validation_error,
-                 test_error=test_error, cross_check=checked, export_same_predictions=same,
-                 bits=sum(layer.weight.data().size for layer in (net[0], net[3])),
-                 curve={k: [round(v, 6) for v in history[k]]
-                        for k in ("loss", "error", "validation_error")},
+    val_error = history["validation_error"][best]
+    print(f"best epoch {best + 1} of {args.epochs}: validation error {val_error:.2%}")
+    results, outputs = results_of(net, images, args)
+    curve = {"loss": history["loss"], "error": history["error"], "val_error": history["validation_error"]}
+    write_record(os.path.join(args.save_dir, "record.json"), argv if argv is None else ["train_mnist.py", *argv],
+                 method=args.method, network="-".join(map(str, [784, *args.hidden, 10])), seed=args.seed,
+                 epochs=args.epochs, best_epoch=best + 1, val_error=val_error, **results,
+                 curve={name: [round(v, 6) for v in values] for name, values in curve.items()},
+                 settings=settings, training_seconds=round(sum(history["seconds"]), 1),
                  seconds=round(time.perf_counter() - began, 1))
-    try:
-        import pictures
-    except ImportError:
-        print("no pictures: pip install 'gluon-bnn[experiments]' (or matplotlib) draws them")
-    else:
-        pictures.curves(history, os.path.join(args.save_dir, "curves.png"))
-        pictures.confusion_matrix(outputs.argmax(1), test_labels,
-                                  os.path.join(args.save_dir, "confusion.png"))
-        signs = reference.binary.sign(net[0].weight.data().asnumpy())
-        pictures.filters(signs, os.path.join(args.save_dir, "filters.png"))
+    draw(net, history, outputs, images.test_labels, args)
     print(f"results are in {args.save_dir}; {time.perf_counter() - began:.0f} s in all")
-    if not checked["ok"] or same != len(x_test):
+    if not results["ok"]:
         sys.exit("train_mnist.py: the net differs from the NumPy reference or from its export")
 
 

@@ -1,0 +1,72 @@
+"""MNIST as a net takes it: split, prepared, augmented, and in batches from the device."""
+import numpy as np
+
+import gluon_bnn
+from gluon_bnn._compat import mx
+
+SIZE = 28
+INPUTS = ("unit", "signed", "centered")
+
+
+class Images:
+    """The three parts of a data set, x float32 (rows, 784) and labels int (rows,), and how pixels became x.
+
+    The last sixth of the training images is held out for validation: 50,000 and 10,000 of MNIST's 60,000.
+    x = scale * pixel + shift, pixel 0 .. 255: "unit" within [0, 1], "signed" within [-1, 1] (BNN's code),
+    "centered" less the mean of each pixel over the training part (BinaryConnect's and LAB's code).
+    """
+
+    def __init__(self, dataset, data_dir=None, inputs="unit"):
+        data = gluon_bnn.data.load(dataset, root=data_dir)
+        images, labels = data["train_data"].reshape(-1, SIZE * SIZE), data["train_label"].astype(int)
+        held_out = len(images) // 6
+        if held_out < 1:
+            raise ValueError(f"{dataset} must have at least 6 training images, got {len(images)}")
+        self._gain, self.shift = np.float32(1), np.zeros(SIZE * SIZE, np.float32)
+        if inputs == "signed":
+            self._gain, self.shift = np.float32(2), self.shift - 1
+        elif inputs == "centered":
+            # Sums of whole numbers: the same mean on every machine.
+            pixels = np.rint(255 * images[:-held_out]).astype(np.int64).sum(axis=0)
+            self.shift = (-pixels / (255 * (len(images) - held_out))).astype(np.float32)
+        self.scale = self._gain / 255
+        self.train, self.train_labels = self._prepared(images[:-held_out]), labels[:-held_out]
+        self.validation, self.validation_labels = self._prepared(images[-held_out:]), labels[-held_out:]
+        self.test = self._prepared(data["test_data"].reshape(-1, SIZE * SIZE))
+        self.test_labels = data["test_label"].astype(int)
+
+    def _prepared(self, unit):
+        """x from pixels / 255."""
+        return self._gain * unit + self.shift
+
+
+def shifted(images, by, most, fill):
+    """Each image (rows, 784) moved by `by` (rows, 2) less `most` pixels; `fill` (784,) moves in."""
+    padded = np.pad((images - fill).reshape(-1, SIZE, SIZE), ((0, 0), (most, most), (most, most)))
+    out = np.empty((len(images), SIZE, SIZE), images.dtype)
+    for top in range(2 * most + 1):
+        for left in range(2 * most + 1):
+            rows = np.flatnonzero((by[:, 0] == top) & (by[:, 1] == left))
+            out[rows] = padded[rows, top:top + SIZE, left:left + SIZE]
+    return out.reshape(len(images), -1) + fill
+
+
+def batches_of(x, labels, batch_size, shift, fill):
+    """A function of a generator to whole batches in random order, from data that lies on the device.
+
+    shift : each image is moved by up to so many pixels, drawn anew every epoch
+    fill : (784,), the background
+
+    Rows left over, fewer than a batch, sit an epoch out: batch norm needs batches alike.
+    """
+    images, targets = mx.nd.array(x), mx.nd.array(labels.astype(np.float32))
+
+    def batches(generator):
+        order = generator.permutation(len(x))[:len(x) // batch_size * batch_size]
+        by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift else None
+        for i in range(0, len(order), batch_size):
+            rows = order[i:i + batch_size]
+            index = mx.nd.array(rows, dtype=np.int32)
+            moved = shifted(x[rows], by[rows], shift, fill) if shift else None
+            yield (mx.nd.array(moved) if shift else mx.nd.take(images, index)), mx.nd.take(targets, index)
+    return batches
