@@ -51,11 +51,29 @@ def shifted(images, by, most, fill):
     return out.reshape(len(images), -1) + fill
 
 
-def batches_of(x, labels, batch_size, shift, fill):
+def warped(images, matrix, by, fill):
+    """Each image (rows, 784) turned, scaled and sheared about its middle by `matrix` (rows, 2, 2), moved by `by`
+    (rows, 2) pixels; between pixels bilinear; `fill` (784,) moves in."""
+    rows, middle = len(images), (SIZE - 1) / 2
+    grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), axis=-1).reshape(-1, 2) - middle
+    # Where the values of the new pixels lie in the old image, with a border of one pixel around it.
+    at = (grid @ matrix.transpose(0, 2, 1) + by[:, None] + middle + 1).astype(np.float32)
+    at = np.clip(at, 0, np.nextafter(np.float32(SIZE + 1), np.float32(0)))
+    whole = at.astype(np.int32)
+    part = at - whole.astype(np.float32)
+    padded = np.pad((images - fill).reshape(-1, SIZE, SIZE), ((0, 0), (1, 1), (1, 1))).reshape(-1)
+    first = whole[..., 0] * (SIZE + 2) + whole[..., 1] + np.arange(rows, dtype=np.int32)[:, None] * (SIZE + 2) ** 2
+    top = padded[first] * (1 - part[..., 1]) + padded[first + 1] * part[..., 1]
+    low = padded[first + SIZE + 2] * (1 - part[..., 1]) + padded[first + SIZE + 3] * part[..., 1]
+    return top * (1 - part[..., 0]) + low * part[..., 0] + fill
+
+
+def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0):
     """A function of a generator to whole batches in random order, from data that lies on the device.
 
-    shift : each image is moved by up to so many pixels, drawn anew every epoch
     fill : (784,), the background
+    shift : each image is moved by up to so many pixels, drawn anew every epoch; whole ones without warp
+    warp : and mapped linearly, by the unit matrix plus numbers up to this
 
     Rows left over, fewer than a batch, sit an epoch out: batch norm needs batches alike.
     """
@@ -63,10 +81,16 @@ def batches_of(x, labels, batch_size, shift, fill):
 
     def batches(generator):
         order = generator.permutation(len(x))[:len(x) // batch_size * batch_size]
-        by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift else None
+        by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift and not warp else None
         for i in range(0, len(order), batch_size):
             rows = order[i:i + batch_size]
             index = mx.nd.array(rows, dtype=np.int32)
-            moved = shifted(x[rows], by[rows], shift, fill) if shift else None
-            yield (mx.nd.array(moved) if shift else mx.nd.take(images, index)), mx.nd.take(targets, index)
+            if warp:
+                matrix = np.eye(2) + generator.uniform(-warp, warp, (len(rows), 2, 2))
+                batch = mx.nd.array(warped(x[rows], matrix, generator.uniform(-shift, shift, (len(rows), 2)), fill))
+            elif shift:
+                batch = mx.nd.array(shifted(x[rows], by[rows], shift, fill))
+            else:
+                batch = mx.nd.take(images, index)
+            yield batch, mx.nd.take(targets, index)
     return batches

@@ -108,3 +108,22 @@ def inference(record, path):
                     f"{record['instruction_set']}", fontsize=10)
     figure.tight_layout()
     save_figure(figure, path)
+
+
+def methods(records, path):
+    """Validation error by epoch, a line a method, the best epoch marked; errors on the test set in the legend."""
+    figure, axes = plt.subplots(figsize=(9, 5))
+    colors = plt.get_cmap("tab10").colors
+    for i, (title, record) in enumerate(records.items()):
+        errors = 100 * np.array(record["curve"]["val_error"])
+        color, best = colors[i % len(colors)], record["best_epoch"]
+        axes.plot(np.arange(1, len(errors) + 1), errors, color=color, linewidth=1.2,
+                  label=f"{title}: test {100 * record['test_error']:.2f}%")
+        axes.plot(best, errors[best - 1], "o", color=color, markersize=5)
+    axes.set(xlabel="epoch", ylabel="validation error, %", yscale="log")
+    axes.set_yticks([t for t in (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]])
+    axes.get_yaxis().set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    axes.get_yaxis().set_minor_formatter(matplotlib.ticker.NullFormatter())
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    save_figure(figure, path)

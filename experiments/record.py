@@ -43,7 +43,7 @@ def versions():
     return found
 
 
-def _replace(path, write):
+def replace(path, write):
     """Call write(temporary path), then rename: an old file is whole until the new one is."""
     directory = os.path.dirname(os.path.abspath(path))
     os.makedirs(directory, exist_ok=True)
@@ -72,12 +72,12 @@ def write_record(path, argv=None, **content):
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(record, file, indent=1)
             file.write("\n")
-    _replace(path, write)
+    replace(path, write)
     return record
 
 
 def save_figure(figure, path):
     """Save a matplotlib figure to a PNG and close it."""
     import matplotlib.pyplot
-    _replace(path, lambda temporary: figure.savefig(temporary, dpi=110, bbox_inches="tight"))
+    replace(path, lambda temporary: figure.savefig(temporary, dpi=110, bbox_inches="tight"))
     matplotlib.pyplot.close(figure)

@@ -74,6 +74,8 @@ def parse_args(argv=None):
         help="pixels within [0, 1], within [-1, 1], or less the mean of each")
     add("--shift", type=int, choices=range(4), default=0,
         help="augmentation: move each training image by up to so many pixels")
+    add("--warp", type=fraction, default=0.0,
+        help="augmentation: turn, scale and shear each training image, by the unit matrix plus numbers up to this")
     args = parser.parse_args(argv)
     if args.seed < 0:
         parser.error(f"--seed must be 0 or above, got {args.seed}")
@@ -190,7 +192,7 @@ def main(argv=None):
     try:
         history = train.fit(
             net, trainer, loss,
-            batches_of(images.train, images.train_labels, args.batch_size, args.shift, images.shift),
+            batches_of(images.train, images.train_labels, args.batch_size, images.shift, args.shift, args.warp),
             len(images.train) // args.batch_size, learning_rates(args),
             lambda net: train.evaluate(net, images.validation, images.validation_labels), args.seed,
             checkpoint=os.path.join(args.save_dir, "checkpoint.safetensors"), resume=args.resume,

@@ -1,0 +1,140 @@
+"""Trains the papers' methods on one network, split and budget; keeps a record and the frozen net of each.
+
+    python experiments/reproduce.py            # what has no record yet; half an hour a run on 2 cores
+    python experiments/reproduce.py --verify   # every recorded error, from its frozen net: 10 s
+    python experiments/reproduce.py --list
+
+A run is a recipe (a file of options for train_mnist.py, in recipes/) and a seed. What is recorded in --results is
+skipped; what was cut off goes on from its checkpoint in --save-dir. Records are NAME-SEED.json with the nets of bits,
+as NAME-SEED.safetensors, beside them; the README's table and the chart are made from them (results_table.py).
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+
+import results_table
+from record import replace
+
+ROOT = results_table.ROOT
+# One seed of each method, in this order, then what tells how much seeds differ.
+PLAN = [(name, 0) for name in ("full_precision", "bwn", "bnn", "xnor", "binaryconnect", "lab", "lab2", "bwn_unit",
+                               "bnn_best")]
+PLAN += [("bwn", 1), ("bnn", 1), ("bwn", 2), ("bnn", 2), ("binaryconnect_stochastic", 0)]
+
+
+def recipe(name):
+    return os.path.join("experiments", "recipes", f"{name}.txt")
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False,
+                                     epilog="All other options go to train_mnist.py, after those of the recipe; "
+                                            "then --results is needed too, to keep such records apart.")
+    add = parser.add_argument
+    add("--only", nargs="+", metavar="NAME", help="recipes to run or to verify; default: all")
+    add("--seed", type=int, nargs="+", dest="seeds", help="seeds to run; default: those of the plan")
+    add("--data-dir", help="where MNIST is looked for first; default: GLUON_BNN_DATA, data/, ...")
+    add("--save-dir", default=os.path.join("runs", "reproduce"), help="for checkpoints; default: %(default)s")
+    add("--results", help="where the records are; default: experiments/results/papers")
+    add("--verify", action="store_true", help="classify the test images with every frozen net, compare with its record")
+    add("--list", action="store_true", help="print the plan and what is recorded")
+    args, options = parser.parse_known_args(argv)
+    if options and not args.results:
+        parser.error(f"{options[0]} makes other records than the recipes: say where to keep them, --results DIR")
+    args.results = args.results or results_table.RESULTS
+    known = sorted({name for name, _ in PLAN})
+    for name in args.only or ():
+        if name not in known and not os.path.exists(os.path.join(ROOT, recipe(name))):
+            parser.error(f"--only takes recipes, {', '.join(known)}; got {name}")
+    if args.seeds and min(args.seeds) < 0:
+        parser.error(f"--seed must be 0 or above, got {min(args.seeds)}")
+    return args, options
+
+
+def planned(args):
+    names = args.only or list(dict.fromkeys(name for name, _ in PLAN))
+    if args.seeds:
+        return [(name, seed) for seed in args.seeds for name in names]
+    plan = [(name, seed) for name, seed in PLAN if name in names]
+    return plan + [(name, 0) for name in names if (name, 0) not in plan]
+
+
+def run(name, seed, args, options):
+    """Train, then keep what the run left; True where it ended well."""
+    directory = os.path.abspath(os.path.join(args.save_dir, f"{name}-{seed}"))
+    data = ["--data-dir", os.path.abspath(args.data_dir)] if args.data_dir else []
+    # From the root, so that the record's command line is the same everywhere.
+    done = subprocess.run([sys.executable, os.path.join("experiments", "train_mnist.py"), f"@{recipe(name)}",
+                           "--seed", str(seed), *options, *data, "--save-dir", directory, "--resume"], cwd=ROOT)
+    if done.returncode:
+        return False
+    target = os.path.join(args.results, f"{name}-{seed}")
+    # The net first: a record without its net would count as done.
+    for source, end in (("model.safetensors", ".safetensors"), ("record.json", ".json")):
+        source = os.path.join(directory, source)
+        if os.path.exists(source):
+            replace(target + end, lambda temporary: shutil.copyfile(source, temporary))
+    own = os.path.samefile(args.results, results_table.RESULTS) if os.path.isdir(results_table.RESULTS) else False
+    results_table.update(args.results, results_table.README if own else None)
+    return True
+
+
+def verify(args):
+    """Classify with every frozen net; the number of nets that do not have their recorded error."""
+    from gluon_bnn import runtime
+    from mnist_batches import Images
+    images, wrong, checked = {}, 0, 0
+    for method, records in results_table.load_records(args.results).items():
+        if args.only and method not in args.only:
+            continue
+        for record in records:
+            settings, path = record["settings"], os.path.join(args.results, f"{method}-{record['seed']}.safetensors")
+            if settings["weights"] == "real":
+                continue
+            key = settings["dataset"], settings["inputs"]
+            images[key] = images.get(key) or Images(key[0], args.data_dir, key[1])
+            x, labels = images[key].test, images[key].test_labels
+            try:
+                found = float((runtime.load(path).predict(x) != labels).mean())
+            except (OSError, ValueError) as error:
+                print(f"{method}-{record['seed']}: {error}")
+                wrong += 1
+                continue
+            same = found == record["test_error"]
+            print(f"{method}-{record['seed']}: {found:.2%} of {len(x)} images wrong, "
+                  f"{'as' if same else 'NOT as'} recorded ({record['test_error']:.2%}); as trained "
+                  f"{record['test_error_as_trained']:.2%}; {os.path.getsize(path):,} bytes")
+            wrong, checked = wrong + (not same), checked + 1
+    print(f"{checked} nets classified, {wrong} differ from their records" if checked + wrong else
+          f"no records of binary nets in {args.results}")
+    return wrong + (checked == 0)
+
+
+def main(argv=None):
+    args, options = parse_args(argv)
+    if args.verify:
+        try:
+            sys.exit(1 if verify(args) else 0)
+        except (OSError, ValueError) as error:
+            sys.exit(f"reproduce.py: {error}")
+    failed = []
+    for name, seed in planned(args):
+        if os.path.exists(os.path.join(args.results, f"{name}-{seed}.json")):
+            print(f"{name}, seed {seed}: recorded")
+        elif args.list:
+            print(f"{name}, seed {seed}: to do")
+        else:
+            print(f"{name}, seed {seed}:", flush=True)
+            try:
+                if not run(name, seed, args, options):
+                    failed.append(f"{name}-{seed}")
+            except KeyboardInterrupt:
+                sys.exit("\nreproduce.py: interrupted; the same command goes on")
+    if failed:
+        sys.exit(f"reproduce.py: these runs failed, see above: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""How the training script prepares, moves, warps and batches images."""
+import os
+
+import numpy as np
+import pytest
+
+EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
+
+
+@pytest.fixture
+def mnist_batches(monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    import mnist_batches
+    return mnist_batches
+
+
+def test_parts_and_inputs(mnist_batches):
+    unit, signed, centered = (mnist_batches.Images("digits", inputs=how) for how in mnist_batches.INPUTS)
+    assert [len(part) for part in (unit.train, unit.validation, unit.test)] == [1198, 239, 360]
+    assert unit.train.min() == 0 and unit.train.max() == 1 and unit.train.dtype == np.float32
+    np.testing.assert_allclose(signed.test, 2 * unit.test - 1, atol=1e-7)
+    np.testing.assert_allclose(centered.train.mean(axis=0, dtype=float), 0, atol=1e-6)
+    np.testing.assert_allclose(centered.test, unit.test - unit.train.mean(axis=0, dtype=float), atol=1e-6)
+    for images in (unit, signed, centered):
+        pixels = np.rint(255 * unit.validation)
+        np.testing.assert_allclose(images.validation, images.scale * pixels + images.shift, atol=1e-6)
+        for part in (images.train, images.validation, images.test):
+            assert part.dtype == np.float32
+
+
+def test_shifted(mnist_batches, rng):
+    images, fill = rng.random((9, 784), np.float32), rng.random(784, np.float32)
+    by = np.stack(np.meshgrid(np.arange(3), np.arange(3)), axis=-1).reshape(-1, 2)
+    for image, (top, left), found in zip(images, by, mnist_batches.shifted(images, by, 1, fill)):
+        expected = fill.reshape(28, 28).copy()
+        for i in range(28):
+            for j in range(28):
+                if 0 <= i + top - 1 < 28 and 0 <= j + left - 1 < 28:
+                    at = 28 * (i + top - 1) + j + left - 1
+                    expected[i, j] += image[at] - fill[at]
+        np.testing.assert_allclose(found.reshape(28, 28), expected, atol=1e-6)
+
+
+def test_warped_is_scipys_affine_transform(mnist_batches, rng):
+    from scipy.ndimage import affine_transform
+    images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
+    matrix, by = np.eye(2) + rng.uniform(-0.3, 0.3, (40, 2, 2)), rng.uniform(-3, 3, (40, 2))
+    found = mnist_batches.warped(images, matrix, by, fill)
+    assert found.dtype == np.float32
+    for image, m, b, warped in zip(images, matrix, by, found):
+        expected = affine_transform((image - fill).reshape(28, 28).astype(float), m, 13.5 + b - m @ [13.5, 13.5],
+                                    order=1, mode="grid-constant")
+        np.testing.assert_allclose(warped, expected.reshape(-1) + fill, atol=2e-5)
+    same = mnist_batches.warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 2)), np.zeros(784, np.float32))
+    assert (same == images).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"shift": 1}, {"shift": 1, "warp": 0.1}])
+def test_batches(mnist_batches, rng, options):
+    labels = np.arange(250)
+    x = np.repeat(labels[:, None], 784, axis=1).astype(np.float32)  # an image is its label, everywhere
+    batches = mnist_batches.batches_of(x, labels, 100, np.zeros(784, np.float32), **options)
+    first, again = ([(x.asnumpy(), y.asnumpy()) for x, y in batches(np.random.default_rng(3))] for _ in range(2))
+    assert len(first) == 2 and len(set(np.concatenate([y for _, y in first]))) == 200
+    for (x, y), (same_x, same_y) in zip(first, again):
+        assert (x == same_x).all() and (y == same_y).all() and x.dtype == np.float32
+        np.testing.assert_allclose(x[:, 14 * 28 + 14], y, rtol=1e-6)  # the middle moves nowhere out
+    other = [y.asnumpy() for _, y in batches(np.random.default_rng(4))]
+    assert not (np.concatenate(other) == np.concatenate([y for _, y in first])).all()

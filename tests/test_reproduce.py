@@ -1,0 +1,115 @@
+"""reproduce.py at tiny settings on digits, and what it left for MNIST: records, frozen nets, the README's table."""
+import glob
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+EXPERIMENTS = os.path.join(ROOT, "experiments")
+RESULTS = os.path.join(EXPERIMENTS, "results", "papers")
+RECIPES = sorted(os.path.basename(path)[:-4] for path in glob.glob(os.path.join(EXPERIMENTS, "recipes", "*.txt")))
+TINY = ["--dataset", "digits", "--epochs", "2", "--hidden", "40", "33", "--lr-steps", "1"]
+FIELDS = {"method", "network", "seed", "commit", "epochs", "best_epoch", "val_error", "test_error", "curve", "argv",
+          "versions", "processor", "seconds"}
+
+
+def reproduce(*arguments, cwd):
+    return subprocess.run([sys.executable, os.path.join(EXPERIMENTS, "reproduce.py"), *arguments], cwd=cwd,
+                          capture_output=True, text=True)
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+@pytest.fixture
+def table(monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    import results_table
+    return results_table
+
+
+def test_run_skip_verify(tmp_path):
+    only = ["--results", str(tmp_path), "--save-dir", str(tmp_path / "runs"), "--only", "full_precision", "lab2"]
+    done = reproduce(*only, *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("full_precision", "lab2"):
+        record = read(tmp_path / f"{name}-0.json")
+        assert FIELDS <= set(record)
+        assert (record["method"], record["network"], record["seed"]) == (name, "784-40-33-10", 0)
+        assert len(record["curve"]["val_error"]) == 2 and record["cross_check"]["ok"]
+        assert not any(os.path.dirname(a) and os.path.isabs(a.lstrip("@")) for a in record["argv"])
+    assert not (tmp_path / "full_precision-0.safetensors").exists()
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+
+    again = reproduce(*only, *TINY, cwd=tmp_path)
+    assert again.returncode == 0 and again.stdout.count(": recorded") == 2 and "epoch" not in again.stderr
+
+    verified = reproduce(*only, "--verify", cwd=tmp_path)
+    assert verified.returncode == 0 and "1 nets classified, 0 differ" in verified.stdout, verified.stdout
+    record["test_error"] += 1 / 360
+    (tmp_path / "lab2-0.json").write_text(json.dumps(record))
+    verified = reproduce(*only, "--verify", cwd=tmp_path)
+    assert verified.returncode == 1 and "NOT as recorded" in verified.stdout
+    (tmp_path / "lab2-0.safetensors").write_bytes((tmp_path / "lab2-0.safetensors").read_bytes()[:-1])
+    verified = reproduce(*only, "--verify", cwd=tmp_path)
+    assert verified.returncode == 1 and "Traceback" not in verified.stderr
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--only", "bwnn"], "takes recipes"), (["--epochs", "1"], "--results DIR"), (["--seed", "-1"], "0 or above"),
+    (["--verify", "--results", "empty"], "no records")])
+def test_refuses(tmp_path, arguments, message):
+    done = reproduce(*arguments, cwd=tmp_path)
+    assert done.returncode != 0 and message in done.stderr + done.stdout and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_commands(name, monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    import train_mnist
+    args = train_mnist.parse_args([f"@{os.path.join(EXPERIMENTS, 'recipes', name + '.txt')}"])
+    assert args.method == name and args.hidden == [2048] * 3 and args.dataset == "mnist"
+    with open(os.path.join(EXPERIMENTS, "recipes", f"{name}.txt"), encoding="utf-8") as file:
+        top = file.readline() + file.readline()
+    assert "xpected test error" in top
+
+
+def test_every_planned_run_has_a_recipe(table):
+    import reproduce
+    assert {name for name, _ in reproduce.PLAN} <= set(RECIPES) & set(table.METHODS)
+
+
+def test_records_are_of_their_recipes(table, monkeypatch):
+    import train_mnist
+    for method, records in table.load_records().items():
+        for record in records:
+            assert FIELDS <= set(record) and not record["commit"].endswith("+")
+            args = vars(train_mnist.parse_args([f"@{os.path.join(EXPERIMENTS, 'recipes', method + '.txt')}"]))
+            settings = record["settings"]
+            assert {k: settings[k] for k in settings if k != "seed"} == {k: args[k] for k in settings if k != "seed"}
+            assert settings["seed"] == record["seed"] and len(record["curve"]["val_error"]) == record["epochs"]
+            assert min(record["curve"]["val_error"]) == record["val_error"]
+            net = os.path.join(RESULTS, f"{method}-{record['seed']}.safetensors")
+            assert os.path.exists(net) == (settings["weights"] != "real")
+
+
+def test_readme_is_up_to_date(table):
+    with open(table.README, encoding="utf-8") as file:
+        text = file.read()
+    assert table.readme_with(text, table.load_records()) == text
+
+
+def test_recorded_errors(tmp_path):
+    """With MNIST at hand: every frozen net classifies the test images as its record says."""
+    from gluon_bnn import data
+    if not glob.glob(os.path.join(RESULTS, "*.safetensors")):
+        pytest.skip("no frozen nets yet")
+    if data.find("mnist") is None:
+        pytest.skip("MNIST is not here")
+    done = reproduce("--verify", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
