@@ -26,7 +26,7 @@ except ImportError:  # setuptools < 70.1
 # runs is decided when the library is loaded.
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
           "-Wno-maybe-uninitialized"]  # GCC's own headers: _mm512_undefined
-FLAGS = {"kernels_avx2.cc": ["-mavx2"], "kernels_avx512.cc": AVX512,
+FLAGS = {"kernels_avx2.cc": ["-mavx2", "-mfma"], "kernels_avx512.cc": AVX512,
          "kernels_avx512vpopcntdq.cc": AVX512 + ["-mavx512vpopcntdq", "-mavx512vnni"]}
 
 HERE = os.path.dirname(os.path.abspath(__file__))

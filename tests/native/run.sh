@@ -27,7 +27,7 @@ for file in "$src"/kernels_*.cc "$src"/{dispatch,products,functions,net,c_api}.c
   set_flags=
   if [ "${1:-}" != arm64 ] && [ "$(uname -m)" = x86_64 ]; then
     case $name in
-      kernels_avx2) set_flags=-mavx2 ;;
+      kernels_avx2) set_flags="-mavx2 -mfma" ;;
       kernels_avx512) set_flags=$avx512 ;;
       kernels_avx512vpopcntdq) set_flags="$avx512 -mavx512vpopcntdq -mavx512vnni" ;;
     esac

@@ -14,6 +14,7 @@ constexpr int64_t kWord = 32;    // inputs a word
 constexpr int64_t kBlock = 16;   // units a block
 constexpr int64_t kGroup = 4;    // float inputs a table
 constexpr int64_t kTable = 16;   // signed sums a table
+constexpr int64_t kWordGroups = kWord / kGroup;
 constexpr int64_t kSumWords = 8; // words of float inputs that are added up before the sum is added to the total
 constexpr int64_t kTileUnits = 64;  // most units of a tile, and the length of a row in its buffer
 constexpr int64_t kTileRows = 8;    // most rows of a tile
@@ -35,6 +36,7 @@ struct Kernels {
   int64_t xnor_rows, xnor_blocks;  // the tile for which xnor has registers, 32 units at least
   int64_t add_rows;                // most rows of add, at most kTileRows / 2
   int64_t add_u8_rows, add_u8_blocks;
+  int64_t table;                   // floats that tables writes for a group, at most kTable
 
   // bits[k / 32] gets the sign of x[k], or of x[k] - threshold[k].
   void (*pack)(const float* x, int64_t inputs, uint32_t* bits);
@@ -45,14 +47,15 @@ struct Kernels {
   void (*xnor)(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
                int64_t blocks, int64_t words, bool begin, int32_t* counts);
 
-  // tables[g][n] = (+-x0 +- x1) + (+-x2 +- x3) for group g of four; bit t of n is the sign of x_t.
+  // What add looks up for each group g of four: tables[g][n] = (+-x0 +- x1) + (+-x2 +- x3), where bit t of n is the
+  // sign of x_t; or the two parts of that sum, 4 and 4 numbers.
   void (*tables)(const float* x, int64_t groups, float* tables);
 
-  // sums[r][u] += what the entries of row r's tables that w[u] names, 8 groups a word, add up to from 0: once
-  // for every kSumWords words, in order.
+  // sums[r][u] += what the entries of row r's tables that w[u] names, kWordGroups a word, add up to from 0: once
+  // for every kSumWords words, in order. Past the last group there are tables of zeros to the end of the word.
   // `table_stride` floats from a row's tables to the next, `sums_stride` from its sums to the next.
   void (*add)(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w,
-              int64_t block_stride, int64_t blocks, int64_t words, float* sums, int64_t sums_stride);
+              int64_t block_stride, int64_t blocks, int64_t groups, float* sums, int64_t sums_stride);
 
   // sums[r][u] += sum of x[r][k] * sign of w[u][k]; x has 32 bytes a word, zeros past the last input.
   void (*add_u8)(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
@@ -74,10 +77,10 @@ struct Kernels {
   void (*finish_u8)(const int32_t* sums, int64_t rows, int64_t units, const Affine& affine, float* y,
                     int64_t y_stride);
 
-  // For training: sums[u][k] += dy[m][u] x[m][k] over `rows` rows m, for a tile of outer_units x outer_inputs; dy and x are
-  // packed, (rows, outer_units) and (rows, outer_inputs), and sums is (outer_units, outer_inputs).
+  // For training: sums[u][k] = the sum of dy[m][u] x[m][k] over `rows` rows m, added to what is there unless `begin`,
+  // for a tile of outer_units x outer_inputs. dy and x are packed, (rows, outer_units) and (rows, outer_inputs).
   int64_t outer_units, outer_inputs;
-  void (*outer)(const float* dy, const float* x, int64_t rows, float* sums);
+  void (*outer)(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride);
 
   // y[u] = sum_k x[k] w[k][u] + bias[u] (bias may be null), for `units` of a row of w; added as in `add`, one
   // product after the other.

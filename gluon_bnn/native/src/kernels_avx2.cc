@@ -1,7 +1,7 @@
-// The kernels for AVX2: a block of 16 units is two vectors.
+// The kernels for AVX2 and FMA: a block of 16 units is two vectors.
 #include "plain_loops.h"
 
-#if defined(__AVX2__)
+#if defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 
 #include "by_shape.h"
@@ -9,7 +9,7 @@
 
 namespace gluon_bnn {
 
-#if defined(__AVX2__)
+#if defined(__AVX2__) && defined(__FMA__)
 namespace {
 
 constexpr int64_t kHalf = 8;  // units a vector
@@ -108,40 +108,40 @@ void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, in
   }
 }
 
+// The 16 sums of a group in two parts: +-x0 +- x1, then +-x2 +- x3. To look up both and add them takes half as long as
+// one lookup among 8, whose instruction crosses the halves of a vector.
 void tables(const float* x, int64_t groups, float* out) {
-  const __m256 s0 = _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f);
-  const __m256 s1 = _mm256_setr_ps(0, 0, -0.0f, -0.0f, 0, 0, -0.0f, -0.0f);
-  const __m256 s2 = _mm256_setr_ps(0, 0, 0, 0, -0.0f, -0.0f, -0.0f, -0.0f);
-  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kTable) {
-    const __m256 left = _mm256_add_ps(_mm256_xor_ps(_mm256_set1_ps(x[0]), s0),
-                                      _mm256_xor_ps(_mm256_set1_ps(x[1]), s1));
-    const __m256 third = _mm256_xor_ps(_mm256_set1_ps(x[2]), s2);
-    const __m256 fourth = _mm256_set1_ps(x[3]);
-    _mm256_storeu_ps(out, _mm256_add_ps(left, _mm256_add_ps(third, fourth)));
-    _mm256_storeu_ps(out + kHalf, _mm256_add_ps(left, _mm256_sub_ps(third, fourth)));
+  const __m256 first = _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f);
+  const __m256 second = _mm256_setr_ps(0, 0, -0.0f, -0.0f, 0, 0, -0.0f, -0.0f);
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kHalf) {
+    const __m256 four = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(x));
+    const __m256 left = _mm256_permutevar_ps(four, _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2));
+    const __m256 right = _mm256_permutevar_ps(four, _mm256_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3));
+    _mm256_storeu_ps(out, _mm256_add_ps(_mm256_xor_ps(left, first), _mm256_xor_ps(right, second)));
   }
 }
 
-// A table of 16 is two vectors: the low 3 bits look up in both, and the fourth, moved to the sign, chooses.
 template <int R>
-void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t words, float* sums,
+void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t groups, float* sums,
               int64_t sums_stride) {
   __m256 acc[R][2];
   for (auto& row : acc) row[0] = row[1] = _mm256_setzero_ps();
-  for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kTable) {
-    __m256i v[2] = {load(w + word * kBlock), load(w + word * kBlock + kHalf)};
-    for (int q = 0; q < kWord / kGroup; ++q) {
+  for (int64_t begin = 0; begin < groups; begin += kWordGroups, w += kBlock) {
+    const int64_t size = smaller(kWordGroups, groups - begin);
+    __m256i v[2] = {load(w), load(w + kHalf)};
+#pragma GCC unroll 1
+    for (int64_t q = 0; q < size; ++q, tables += kHalf) {
+      const __m256i next[2] = {_mm256_srli_epi32(v[0], 2), _mm256_srli_epi32(v[1], 2)};
       for (int r = 0; r < R; ++r) {
-        const float* table = tables + r * table_stride + q * kTable;
-        const __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + kHalf);
+        const float* table = tables + r * table_stride;
+        const __m256 low = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(table));
+        const __m256 high = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(table + 4));
         for (int half = 0; half < 2; ++half) {
-          const __m256 fourth = _mm256_castsi256_ps(_mm256_slli_epi32(v[half], 28));
-          acc[r][half] = _mm256_add_ps(
-              acc[r][half], _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, v[half]),
-                                             _mm256_permutevar8x32_ps(high, v[half]), fourth));
+          const __m256 left = _mm256_permutevar_ps(low, v[half]), right = _mm256_permutevar_ps(high, next[half]);
+          acc[r][half] = _mm256_add_ps(acc[r][half], _mm256_add_ps(left, right));
         }
       }
-      for (__m256i& half : v) half = _mm256_srli_epi32(half, 4);
+      for (int half = 0; half < 2; ++half) v[half] = _mm256_srli_epi32(next[half], 2);
     }
   }
   for (int r = 0; r < R; ++r) {
@@ -153,12 +153,13 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
 }
 
 void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-         int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
+         int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
+  constexpr int64_t kSumGroups = kSumWords * kWordGroups;
   for (int64_t b = 0; b < blocks; ++b) {
-    for (int64_t word = 0; word < words; word += kSumWords) {
-      by_shape<2, 1>(rows, 1, [&](auto r, auto) {
-        add_tile<r>(tables + word * (kWord / kGroup * kTable), table_stride, w + b * block_stride + word * kBlock,
-                    smaller(kSumWords, words - word), sums + b * kBlock, sums_stride);
+    for (int64_t g = 0; g < groups; g += kSumGroups) {
+      by_shape<4, 1>(rows, 1, [&](auto r, auto) {
+        add_tile<r>(tables + g * kHalf, table_stride, w + b * block_stride + g / kWordGroups * kBlock,
+                    smaller(kSumGroups, groups - g), sums + b * kBlock, sums_stride);
       });
     }
   }
@@ -203,12 +204,34 @@ void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, i
   }
 }
 
+// The sums of a tile stay in 12 registers, which leaves 4 for x and dy. Without the pragmas GCC writes all of
+// them to memory in every turn.
+void outer(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
+  constexpr int kUnits = 6, kInputs = 16;
+  const auto at = [=](int i) { return sums + i / 2 * stride + i % 2 * kHalf; };
+  __m256 acc[2 * kUnits];
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * kUnits; ++i) acc[i] = begin ? _mm256_setzero_ps() : _mm256_loadu_ps(at(i));
+#pragma GCC unroll 1
+  for (int64_t m = 0; m < rows; ++m, dy += kUnits, x += kInputs) {
+    const __m256 low = _mm256_loadu_ps(x), high = _mm256_loadu_ps(x + kHalf);
+#pragma GCC unroll 6
+    for (int u = 0; u < kUnits; ++u) {
+      const __m256 d = _mm256_broadcast_ss(dy + u);
+      acc[2 * u] = _mm256_fmadd_ps(d, low, acc[2 * u]);
+      acc[2 * u + 1] = _mm256_fmadd_ps(d, high, acc[2 * u + 1]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * kUnits; ++i) _mm256_storeu_ps(at(i), acc[i]);
+}
+
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels table = {"avx2", 4,   2,      2,      4,           4,           pack,      pack_u8, xnor,
+  static const Kernels table = {"avx2", 4,   2,      4,      4,           4,           kHalf, pack,      pack_u8, xnor,
                                 tables, add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
-      4, 16, outer<4, 16>, dense};
+      6, 16, outer, dense};
   return &table;
 }
 #else

@@ -62,7 +62,7 @@ void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, in
 
 const Kernels* avx512_kernels() {
   static const Kernels table = {
-      "avx512", 4,   2,          4,   6,           4,           pack,      pack_u8, xnor,
+      "avx512", 4,   2,          4,   6,           4,           kTable, pack,      pack_u8, xnor,
       tables,   add, add_u8<Add4>, finish_counts_by<false>, finish_counts_by<true>, finish_bits, finish_sums, finish_u8,
       8, 32, outer<8, 32>, dense};
   return &table;

@@ -165,7 +165,8 @@ void add_row_tile(const float* tables, const uint32_t* w, int64_t block_stride, 
 }
 
 void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-         int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
+         int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
+  const int64_t words = ceil_div(groups, kWordGroups);
   const int64_t step = rows == 1 ? 4 : 5;
   for (int64_t block = 0; block < blocks; block += step) {
     for (int64_t word = 0; word < words; word += kSumWords) {

@@ -130,7 +130,8 @@ void add_block(const float* tables, const uint32_t* w, int64_t words, float* sum
 }
 
 void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-         int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
+         int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
+  const int64_t words = ceil_div(groups, kWordGroups);
   for (int64_t b = 0; b < blocks; ++b) {
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t word = 0; word < words; word += kSumWords) {
@@ -186,7 +187,7 @@ void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, i
 }  // namespace
 
 const Kernels* neon_kernels() {
-  static const Kernels table = {"neon", 4,   2,      1,      1,           4,           pack,      pack_u8, xnor,
+  static const Kernels table = {"neon", 4,   2,      1,      1,           4,           kTable, pack,      pack_u8, xnor,
                                 tables, add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
       4, 16, outer<4, 16>, dense};
   return &table;

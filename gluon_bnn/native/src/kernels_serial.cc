@@ -54,18 +54,17 @@ void tables(const float* x, int64_t groups, float* out) {
 }
 
 void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-         int64_t blocks, int64_t words, float* sums, int64_t sums_stride) {
+         int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < blocks; ++b) {
       float* to = sums + r * sums_stride + b * kBlock;
-      for (int64_t begin = 0; begin < words; begin += kSumWords) {
+      for (int64_t begin = 0; begin < groups; begin += kSumWords * kWordGroups) {
         float parts[kBlock] = {};
-        for (int64_t word = begin; word < smaller(words, begin + kSumWords); ++word) {
-          const uint32_t* v = w + b * block_stride + word * kBlock;
-          const float* table = tables + r * table_stride + word * (kWord / kGroup) * kTable;
-          for (int q = 0; q < kWord / kGroup; ++q) {
-            for (int64_t l = 0; l < kBlock; ++l) parts[l] += table[q * kTable + (v[l] >> (4 * q) & 15)];
-          }
+        for (int64_t g = begin; g < smaller(groups, begin + kSumWords * kWordGroups); ++g) {
+          const uint32_t* v = w + b * block_stride + g / kWordGroups * kBlock;
+          const float* table = tables + r * table_stride + g * kTable;
+          const int64_t shift = kGroup * (g % kWordGroups);
+          for (int64_t l = 0; l < kBlock; ++l) parts[l] += table[v[l] >> shift & 15];
         }
         for (int64_t l = 0; l < kBlock; ++l) to[l] += parts[l];
       }
@@ -98,7 +97,7 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
 }  // namespace
 
 const Kernels* serial_kernels() {
-  static const Kernels table = {"serial", 1,   2,      1,      1,           2,           pack,      pack_u8, xnor,
+  static const Kernels table = {"serial", 1,   2,      1,      1,           2,           kTable, pack,      pack_u8, xnor,
                                 tables,   add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
       4, 8, outer<4, 8>, dense};
   return &table;

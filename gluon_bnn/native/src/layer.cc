@@ -2,11 +2,10 @@
 // x, tile by tile, each of which becomes dw while it is in the cache.
 #include "layer.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "products.h"
@@ -80,16 +79,32 @@ std::vector<uint32_t> transposed(const LayerSizes& sizes, const std::vector<uint
 }
 
 bool all_signs(const float* x, int64_t size) {
-  int64_t other = 0;
-  for (int64_t i = 0; i < size; ++i) other += std::fabs(x[i]) != 1.0f;
-  return other == 0;
+  constexpr int64_t kStrip = 1024;
+  for (int64_t begin = 0; begin < size; begin += kStrip) {
+    int32_t other = 0;
+    for (int64_t i = begin; i < std::min(size, begin + kStrip); ++i) other += std::fabs(x[i]) != 1.0f;
+    if (other != 0) return false;
+  }
+  return true;
 }
 
-// The rule for one row of weights, from g = dL/d(alpha s): see training.cc; `n` weights share an alpha.
+// Numbers that are written before they are read: a vector would set them to zero.
+using Floats = std::unique_ptr<float[]>;
+Floats floats(int64_t size) { return Floats(new float[size]); }
+
+// What a rule needs to know besides g and w; `n` weights share an alpha.
+struct Rule {
+  Gradient gradient;
+  float clip, n;
+  const float* alpha;  // one a unit
+
+  bool passes() const { return gradient == Gradient::kSte && std::isinf(clip); }  // dw = g
+};
+
+// dw of a row from g = dL/d(alpha s): see training.cc. g and dw do not overlap.
 template <Gradient kGradient>
-void rule_row(float clip, float alpha, float n, const float* g, const float* w, int64_t size,
-              float* __restrict dw) {
-  const float share = 1.0f / n, factor = alpha / n;
+void rule_row(const Rule& rule, float alpha, const float* g, const float* w, int64_t size, float* __restrict dw) {
+  const float share = 1.0f / rule.n, factor = alpha / rule.n, clip = rule.clip;
   for (int64_t k = 0; k < size; ++k) {
     if (kGradient == Gradient::kSte) {
       dw[k] = g[k] * (std::fabs(w[k]) <= clip ? 1.0f : 0.0f);
@@ -101,13 +116,22 @@ void rule_row(float clip, float alpha, float n, const float* g, const float* w, 
   }
 }
 
-// The same, also where all weights of the group are zero: no gradient, by definition.
-template <Gradient kGradient>
-void rule_or_zero(float clip, float alpha, float n, const float* g, const float* w, int64_t size, float* dw) {
-  if (alpha == 0) {
-    std::fill(dw, dw + size, 0.0f);
-  } else {
-    rule_row<kGradient>(clip, alpha, n, g, w, size, dw);
+// `rows` rows of dw from as many of g, at unit `unit` and on, `width` inputs; g has `g_stride` numbers a row.
+void apply(const Rule& rule, int64_t unit, int64_t rows, int64_t width, const float* g, int64_t g_stride,
+           const float* w, int64_t stride, float* dw) {
+  for (int64_t r = 0; r < rows; ++r, g += g_stride, w += stride, dw += stride) {
+    const float alpha = rule.alpha[unit + r];
+    if (alpha == 0) {  // all weights of the group are zero: no gradient, by definition
+      std::fill(dw, dw + width, 0.0f);
+    } else if (rule.passes()) {
+      std::memcpy(dw, g, width * sizeof(float));
+    } else if (rule.gradient == Gradient::kSte) {
+      rule_row<Gradient::kSte>(rule, alpha, g, w, width, dw);
+    } else if (rule.gradient == Gradient::kXnor) {
+      rule_row<Gradient::kXnor>(rule, alpha, g, w, width, dw);
+    } else {
+      rule_row<Gradient::kNotebook>(rule, alpha, g, w, width, dw);
+    }
   }
 }
 
@@ -120,72 +144,88 @@ void copy_panel(const float* from, int64_t stride, int64_t rows, int64_t width, 
 }
 
 // g = dy^T . x where x is -1 and 1: the product of a binary layer whose inputs are the columns of dy and whose
-// weights are the columns of x.
-void outer_of_signs(const LayerSizes& sizes, const float* dy, const float* x, float* g) {
-  std::vector<float> columns(sizes.units * sizes.rows);
-#pragma omp parallel for schedule(static) if (sizes.units * sizes.rows >= kParallel)
-  for (int64_t u = 0; u < sizes.units; ++u) {
-    for (int64_t m = 0; m < sizes.rows; ++m) columns[u * sizes.rows + m] = dy[m * sizes.units + u];
-  }
+// weights are the columns of x. The tables of a few columns serve all of x, a strip of it at a time.
+void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const float* dy, const float* x,
+                              const float* w, float* dw) {
+  constexpr int64_t kStrip = 512, kColumns = 16;
+  const Kernels& k = kernels();
   const LayerSizes rows_as_units = {0, sizes.rows, sizes.inputs};
   const std::vector<uint32_t> bits = transposed(rows_as_units, pack_weights(rows_as_units, x));
-  const std::vector<float> one(sizes.inputs, 1.0f), none(sizes.inputs, -0.0f);
-  const Affine plain = {one.data(), none.data(), nullptr, nullptr, nullptr, nullptr};
-  binary_dense(columns.data(), bits.data(), plain, sizes.units, sizes.inputs, sizes.rows, g, nullptr);
-}
-
-template <Gradient kGradient>
-void weight_gradient_of_signs(const LayerSizes& sizes, float n, float clip, const float* alpha, const float* dy,
-                              const float* x, const float* w, float* dw) {
-  constexpr int64_t kStrip = 512;
-  outer_of_signs(sizes, dy, x, dw);
-#pragma omp parallel for schedule(static) if (sizes.units * sizes.inputs >= kParallel)
-  for (int64_t u = 0; u < sizes.units; ++u) {
-    for (int64_t k = 0; k < sizes.inputs; k += kStrip) {
-      const int64_t at = u * sizes.inputs + k, size = std::min(kStrip, sizes.inputs - k);
-      float g[kStrip];
-      std::memcpy(g, dw + at, size * sizeof(float));
-      rule_or_zero<kGradient>(clip, alpha[u], n, g, w + at, size, dw + at);
+  const int64_t words = ceil_div(sizes.rows, kWord), groups = ceil_div(sizes.rows, kGroup);
+  const int64_t column = words * kWord, table_stride = words * kWordGroups * k.table;
+#pragma omp parallel if (sizes.rows * sizes.units * sizes.inputs >= 16 * kParallel)
+  {
+    const Floats columns = floats(kColumns * column), tables = floats(k.add_rows * table_stride);
+    const Floats sums = floats(k.add_rows * kStrip);
+    std::fill(columns.get(), columns.get() + kColumns * column, 0.0f);
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < ceil_div(sizes.units, kColumns); ++block) {
+      const int64_t first = block * kColumns, end = std::min(first + kColumns, sizes.units);
+      for (int64_t m = 0; m < sizes.rows; ++m) {
+        for (int64_t u = first; u < end; ++u) columns[(u - first) * column + m] = dy[m * sizes.units + u];
+      }
+      for (int64_t unit = first; unit < end; unit += k.add_rows) {
+        const int64_t size = std::min(k.add_rows, end - unit);
+        for (int64_t r = 0; r < size; ++r) {
+          k.tables(&columns[(unit - first + r) * column], words * kWordGroups, &tables[r * table_stride]);
+        }
+        for (int64_t input = 0; input < sizes.inputs; input += kStrip) {
+          const int64_t width = std::min(kStrip, sizes.inputs - input), at = unit * sizes.inputs + input;
+          std::fill(sums.get(), sums.get() + size * kStrip, 0.0f);
+          k.add(tables.get(), table_stride, size, &bits[input / kBlock * words * kBlock], words * kBlock,
+                ceil_div(width, kBlock), groups, sums.get(), kStrip);
+          apply(rule, unit, size, width, sums.get(), kStrip, w + at, sizes.inputs, dw + at);
+        }
+      }
     }
   }
 }
 
-template <Gradient kGradient>
-void weight_gradient(const LayerSizes& sizes, float n, float clip, const float* alpha, const float* dy,
-                     const float* x, const float* w, float* dw) {
-  if (all_signs(x, sizes.rows * sizes.inputs)) {
-    return weight_gradient_of_signs<kGradient>(sizes, n, clip, alpha, dy, x, w, dw);
-  }
+// g = dy^T . x in tiles. The panels of dy for a few tiles of units and that of x for one tile of inputs stay in the
+// first-level cache while these tiles pass by.
+void weight_gradient_of_reals(const LayerSizes& sizes, const Rule& rule, const float* dy, const float* x,
+                              const float* w, float* dw) {
+  constexpr int64_t kTiles = 8;
   const Kernels& k = kernels();
   const int64_t tile_units = k.outer_units, tile_inputs = k.outer_inputs;
-  const int64_t unit_tiles = ceil_div(sizes.units, tile_units);
-  const int64_t input_tiles = ceil_div(sizes.inputs, tile_inputs);
-  // All of x in panels of a tile's inputs; of dy the panel of the tile's units. dw is written row by row.
-  std::vector<float> panels(input_tiles * sizes.rows * tile_inputs);
+  const int64_t input_tiles = ceil_div(sizes.inputs, tile_inputs), strip = kTiles * tile_units;
+  const Floats panels = floats(input_tiles * sizes.rows * tile_inputs);
 #pragma omp parallel if (sizes.rows * sizes.units * sizes.inputs >= 16 * kParallel)
   {
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < input_tiles; ++i) {
       copy_panel(x + i * tile_inputs, sizes.inputs, sizes.rows,
                  std::min(tile_inputs, sizes.inputs - i * tile_inputs), tile_inputs,
-                 panels.data() + i * sizes.rows * tile_inputs);
+                 &panels[i * sizes.rows * tile_inputs]);
     }
-    std::vector<float> panel(sizes.rows * tile_units), sums(tile_units * tile_inputs);
+    const Floats unit_panels = floats(strip * sizes.rows), sums = floats(tile_units * tile_inputs);
 #pragma omp for schedule(static)
-    for (int64_t t = 0; t < unit_tiles; ++t) {
-      const int64_t first = t * tile_units, units = std::min(tile_units, sizes.units - first);
-      copy_panel(dy + first, sizes.units, sizes.rows, units, tile_units, panel.data());
+    for (int64_t s = 0; s < ceil_div(sizes.units, strip); ++s) {
+      const int64_t end = std::min((s + 1) * strip, sizes.units);
+      for (int64_t unit = s * strip; unit < end; unit += tile_units) {
+        copy_panel(dy + unit, sizes.units, sizes.rows, std::min(tile_units, end - unit), tile_units,
+                   &unit_panels[(unit - s * strip) * sizes.rows]);
+      }
       for (int64_t i = 0; i < input_tiles; ++i) {
         const int64_t input = i * tile_inputs, width = std::min(tile_inputs, sizes.inputs - input);
-        std::fill(sums.begin(), sums.end(), 0.0f);
-        for (int64_t row = 0; row < sizes.rows; row += kRows) {
-          k.outer(panel.data() + row * tile_units, panels.data() + (i * sizes.rows + row) * tile_inputs,
-                  std::min(kRows, sizes.rows - row), sums.data());
-        }
-        for (int64_t u = 0; u < units; ++u) {
-          const int64_t at = (first + u) * sizes.inputs + input;
-          rule_or_zero<kGradient>(clip, alpha[first + u], n, sums.data() + u * tile_inputs, w + at, width,
-                                  dw + at);
+        const float* panel = &panels[i * sizes.rows * tile_inputs];
+        for (int64_t unit = s * strip; unit < end; unit += tile_units) {
+          const float* unit_panel = &unit_panels[(unit - s * strip) * sizes.rows];
+          const int64_t units = std::min(tile_units, end - unit), at = unit * sizes.inputs + input;
+          // What the rule will touch is far apart in memory: it comes while the tile is computed.
+          for (int64_t u = 0; u < units; ++u) {
+            __builtin_prefetch(dw + at + u * sizes.inputs, 1);
+            if (!rule.passes()) __builtin_prefetch(w + at + u * sizes.inputs);
+          }
+          const bool direct = rule.passes() && units == tile_units && width == tile_inputs &&
+                              std::count(rule.alpha + unit, rule.alpha + unit + units, 0.0f) == 0;
+          float* g = direct ? dw + at : sums.get();
+          const int64_t stride = direct ? sizes.inputs : tile_inputs;
+          for (int64_t row = 0; row < sizes.rows; row += kRows) {
+            k.outer(unit_panel + row * tile_units, panel + row * tile_inputs, std::min(kRows, sizes.rows - row),
+                    row == 0, g, stride);
+          }
+          if (!direct) apply(rule, unit, units, width, g, stride, w + at, sizes.inputs, dw + at);
         }
       }
     }
@@ -212,31 +252,18 @@ void layer_forward(const LayerSizes& sizes, Scale scale, const float* x, const f
 void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
                     const float* x, const float* w, float* dx, float* dw, float* dbias) {
   const std::vector<float> alpha = alpha_of(sizes, scale, w);
-  std::vector<float> ddot(sizes.rows * sizes.units);
-  std::vector<double> columns(sizes.units);
-  for (int64_t m = 0; m < sizes.rows; ++m) {
-    const float* from = dy + m * sizes.units;
-    float* to = ddot.data() + m * sizes.units;
-    for (int64_t u = 0; u < sizes.units; ++u) {
-      to[u] = alpha[u] * from[u];
-      columns[u] += from[u];
-    }
-  }
-  for (int64_t u = 0; dbias != nullptr && u < sizes.units; ++u) dbias[u] = static_cast<float>(columns[u]);
+  const Floats ddot = floats(sizes.rows * sizes.units), none = floats(sizes.units);
+  scale_bias_backward<float>(dy, dy, alpha.data(), true, false, sizes.rows, sizes.units, ddot.get(), none.get(), dbias);
   if (dx != nullptr) {
     const std::vector<float> one(sizes.inputs, 1.0f), none(sizes.inputs, -0.0f);
     const Affine plain = {one.data(), none.data(), nullptr, nullptr, nullptr, nullptr};
-    binary_dense(ddot.data(), transposed(sizes, pack_weights(sizes, w)).data(), plain, sizes.rows, sizes.inputs, sizes.units, dx,
+    binary_dense(ddot.get(), transposed(sizes, pack_weights(sizes, w)).data(), plain, sizes.rows, sizes.inputs, sizes.units, dx,
                  nullptr);
   }
-  const float n = static_cast<float>(scale.per_unit ? sizes.inputs : sizes.units * sizes.inputs);
-  if (gradient == Gradient::kSte) {
-    weight_gradient<Gradient::kSte>(sizes, n, clip, alpha.data(), dy, x, w, dw);
-  } else if (gradient == Gradient::kXnor) {
-    weight_gradient<Gradient::kXnor>(sizes, n, clip, alpha.data(), dy, x, w, dw);
-  } else {
-    weight_gradient<Gradient::kNotebook>(sizes, n, clip, alpha.data(), dy, x, w, dw);
-  }
+  const int64_t n = scale.per_unit ? sizes.inputs : sizes.units * sizes.inputs;
+  const Rule rule = {gradient, clip, static_cast<float>(n), alpha.data()};
+  const bool signs = all_signs(x, sizes.rows * sizes.inputs);
+  (signs ? weight_gradient_of_signs : weight_gradient_of_reals)(sizes, rule, dy, x, w, dw);
 }
 
 }  // namespace gluon_bnn

@@ -64,7 +64,7 @@ inline void finish_u8(const int32_t* sums, int64_t rows, int64_t units, const Af
 
 // The sums of a tile stay in registers, if there are enough of them, while rows pass by.
 template <int kUnits, int kInputs>
-inline void outer(const float* dy, const float* x, int64_t rows, float* sums) {
+inline void outer(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
   float parts[kUnits][kInputs] = {};
   for (int64_t m = 0; m < rows; ++m, dy += kUnits, x += kInputs) {
     for (int u = 0; u < kUnits; ++u) {
@@ -72,7 +72,8 @@ inline void outer(const float* dy, const float* x, int64_t rows, float* sums) {
     }
   }
   for (int u = 0; u < kUnits; ++u) {
-    for (int k = 0; k < kInputs; ++k) sums[u * kInputs + k] += parts[u][k];
+    float* to = sums + u * stride;
+    for (int k = 0; k < kInputs; ++k) to[k] = begin ? parts[u][k] : to[k] + parts[u][k];
   }
 }
 

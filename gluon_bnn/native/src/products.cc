@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kWordsBlock = 128;      // words of a tile's weights at a time: 16 KB for 32 units
 constexpr int64_t kChunkRows = 48;        // rows of a piece, a multiple of the tiles
-constexpr int64_t kTableWords = 32;       // words of inputs whose tables, 16 KB, stay in the first-level cache
+constexpr int64_t kTables = 4096;         // floats of tables, 16 KB, that stay in the first-level cache
 constexpr int64_t kStreamed = 1 << 20;    // float results that no second-level cache holds: 4 MB
 constexpr int64_t kChunkUnits = 1920;     // units whose sums a thread keeps on its stack
 // Below this much work, in nanoseconds, waking another thread costs more than it saves.
@@ -133,10 +133,10 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
                   int64_t inputs, float* y, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord), whole = inputs / kWord, tail = inputs % kWord;
-  constexpr int64_t groups = kWord / kGroup;  // a word
   const int64_t tile_rows = std::min(k.add_rows, rows), row_blocks = ceil_div(rows, tile_rows);
-  const int64_t words_block = kTableWords / tile_rows / kSumWords * kSumWords;
-  const int64_t table_stride = words_block * groups * kTable;
+  const int64_t word_tables = kWordGroups * k.table;
+  const int64_t words_block = kTables / word_tables / tile_rows / kSumWords * kSumWords;
+  const int64_t table_stride = words_block * word_tables;
   const int threads = threads_for(0.4 * rows * units * words);
   // With few rows the units are shared among the threads, each of which builds the tables. As many parts as
   // there are threads, or twice as many and so on, and each part small enough for the stack.
@@ -145,7 +145,7 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
   const int64_t chunk = ceil_div(ceil_div(units, chunks), kWord) * kWord, stride = ceil_div(units, kWord);
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < row_blocks * chunks; ++i) {
-    alignas(64) float tables[kTableWords * groups * kTable];
+    alignas(64) float tables[kTables];
     alignas(64) float sums[kTileRows / 2 * kChunkUnits];
     const int64_t row = i / chunks * tile_rows, size = std::min(tile_rows, rows - row);
     const int64_t first = i % chunks * chunk, end = std::min(first + chunk, units);
@@ -157,15 +157,16 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
         const float* from = x + (row + r) * inputs + word * kWord;
         float* to = tables + r * table_stride;
         const int64_t full = std::min(count, whole - word);
-        k.tables(from, full * groups, to);
+        k.tables(from, full * kWordGroups, to);
         if (full < count) {
           float padded[kWord] = {};
           std::memcpy(padded, from + full * kWord, tail * sizeof(float));
-          k.tables(padded, groups, to + full * groups * kTable);
+          k.tables(padded, kWordGroups, to + full * word_tables);
         }
       }
       k.add(tables, table_stride, size, w + (first / kBlock * words + word) * kBlock, words * kBlock,
-            ceil_div(end - first, kBlock), count, sums, chunk);
+            ceil_div(end - first, kBlock), ceil_div(std::min(count * kWord, inputs - word * kWord), kGroup), sums,
+            chunk);
     }
     for (int64_t unit = first; unit < end; unit += kTileUnits) {
       const int64_t width = std::min(kTileUnits, end - unit);
