@@ -74,7 +74,7 @@ def test_train_mnist_interrupted_and_resumed(tmp_path):
     done = run("train_mnist.py", *arguments, "cut", "--resume", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     whole, cut = (record(tmp_path / name / "record.json") for name in ("whole", "cut"))
-    for key in ("curve", "best_epoch", "validation_error", "test_error", "cross_check"):
+    for key in ("curve", "best_epoch", "val_error", "test_error", "cross_check"):
         assert whole[key] == cut[key]
 
 
