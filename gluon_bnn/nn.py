@@ -116,7 +116,7 @@ class BinaryDense(mx.gluon.nn.Dense):
         if self._implementation == "native" and self.weight.grad_req == "add":
             weight = F.identity(weight)
         if self._is_one_operator():
-            y = ops.binary_dense(F, x, weight, bias, self._scale, self._gradient, self._clip, self._units,
+            y = ops.binary_dense(F, x, weight, bias, curvature, self._scale, self._gradient, self._clip, self._units,
                                  self._flatten)
             return y if self.act is None else self.act(y)
         signs, alpha = ops.sign_scale(F, weight, self._scale, self._gradient, self._clip, hint=hint,
@@ -133,7 +133,7 @@ class BinaryDense(mx.gluon.nn.Dense):
     def _is_one_operator(self):
         """True where the library has the whole layer in one operator, a good deal faster than its parts."""
         return (self._implementation == "native" and _is_float32(self.weight.dtype)
-                and self._gradient != "exact" and self._scale != "loss" and not self._stochastic)
+                and self._gradient != "exact" and not self._stochastic)
 
     def hybridize(self, active=True, **kwargs):
         """As Gluon's. Forgets earlier graphs, so grad_req may be set again."""

@@ -170,16 +170,17 @@ def _signs(F, x):
     return 1 - 2 * (x < 0)
 
 
-def binary_dense(F, x, weight, bias, scale, gradient, clip, units, flatten):
+def binary_dense(F, x, weight, bias, curvature, scale, gradient, clip, units, flatten):
     """The whole of `nn.BinaryDense` in one native operator, float32: alpha * (x @ signs.T) + bias.
 
-    For the scales "layer", "channel" and None and the rules "ste", "xnor" and "notebook". Signs are packed to
+    For all scales, "loss" with its curvature, and the rules "ste", "xnor" and "notebook". Signs are packed to
     bits, so the products with them read a 32nd of the memory, and the gradient to the weights is written once.
     """
     # identity: an extension operator cannot add to the gradient of a variable, MXNet's own can
     inputs = [F.identity(x), weight] + ([] if bias is None else [F.identity(bias)])
+    inputs += [] if curvature is None else [curvature]
     return F.gluon_bnn_binary_dense(*inputs, units=str(units), scale=str(scale), gradient=gradient, clip=str(clip),
-                                    no_bias=str(bias is None), flatten=str(flatten))
+                                    no_bias=str(bias is None), flatten=str(flatten))[0]
 
 
 def scale_bias(F, dot, alpha, bias=None, *, alpha_gradient, implementation):

@@ -1,15 +1,19 @@
 """The whole layer in one operator against the reference, on every instruction set, and through `nn.BinaryDense`."""
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from gluon_bnn import nn
 from gluon_bnn._compat import mx
 from gluon_bnn.native import library
-from gluon_bnn.reference import binary
+from gluon_bnn.reference import binary, bits
 
 pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-RULES = [(scale, gradient) for scale in ("layer", "channel", None) for gradient in ("ste", "xnor", "notebook")
-         if scale or gradient == "ste"]
+RULES = [(scale, gradient) for scale in ("layer", "channel", "loss", None) for gradient in ("ste", "xnor", "notebook")
+         if scale in ("layer", "channel") or gradient == "ste"]
 # Rows, units, inputs: awkward ones, more rows than a block of the outer product, more units than a stack holds.
 SIZES = ((1, 1, 1), (5, 7, 33), (3, 17, 65), (100, 130, 97), (300, 40, 33), (2, 2100, 40), (64, 10, 1000))
 # Largest error in units of eps times the sum of magnitudes: 2.6 seen over all cases and 20 seeds.
@@ -40,29 +44,46 @@ def test_forward_and_backward(rng, instruction_set, scale, gradient, clip, of_si
         if units > 2:
             w[1] = 0  # with scale="channel" a group that gets no gradient
         w, d, bias = w.astype(np.float32), d.astype(np.float32), rng.standard_normal(units).astype(np.float32)
-        arrays = [mx.nd.array(a) for a in (x, w, bias)]
+        curvature = rng.uniform(0.1, 3, w.shape).astype(np.float32) if scale == "loss" else None
+        arrays = [mx.nd.array(a) for a in (x, w, bias, curvature) if a is not None]
         for array in arrays:
             array.attach_grad()
         with mx.autograd.record():
-            y = mx.nd.gluon_bnn_binary_dense(*arrays, units=units, scale=str(scale), gradient=gradient,
-                                             clip=str(clip))
+            y, weight_bits, alphas = mx.nd.gluon_bnn_binary_dense(*arrays, units=units, scale=str(scale),
+                                                                  gradient=gradient, clip=str(clip))
         y.backward(mx.nd.array(d))
+        np.testing.assert_array_equal(weight_bits.asnumpy(), bits.pack_weights(w))
         x, w, bias, d = (a.astype(np.float64) for a in (x, w, bias, d))
-        alpha = binary.sign_scale(w, scale)[1]
-        expected = binary.binary_dense_backward(d, x, w, scale, gradient, clip)
-        within(y, binary.binary_dense(x, w, bias, scale), alpha * np.abs(x).sum(1, keepdims=True) + np.abs(bias))
+        alpha = binary.sign_scale(w, scale, curvature)[1]
+        expected = binary.binary_dense_backward(d, x, w, scale, gradient, clip, curvature)
+        within(alphas, np.broadcast_to(alpha, units), alpha)
+        within(y, binary.binary_dense(x, w, bias, scale, curvature), alpha * np.abs(x).sum(1, keepdims=True) + np.abs(bias))
         within(arrays[0].grad, expected["x"], (np.abs(d) * alpha).sum(1, keepdims=True))
         column, n = alpha.reshape(-1, 1), inputs if scale == "channel" else w.size
         magnitude = {"ste": 1, "xnor": 1 / n + column, "notebook": 1 / n + np.abs(w) * column / n}[gradient]
         within(arrays[1].grad, expected["weight"], np.abs(d).T @ np.abs(x) * magnitude)
         within(arrays[2].grad, expected["bias"], np.abs(d).sum(0))
+        if scale == "loss":
+            assert (arrays[3].grad.asnumpy() == 0).all()
 
 
 def test_products_of_signs_are_exact(rng, instruction_set):
     x, w = binary.sign(rng.standard_normal((9, 1000))), rng.standard_normal((33, 1000))
     y = mx.nd.gluon_bnn_binary_dense(mx.nd.array(x), mx.nd.array(w), units=33, scale="None", gradient="ste",
-                                     no_bias=True)
+                                     no_bias=True)[0]
     np.testing.assert_array_equal(y.asnumpy(), x @ binary.sign(w).T)
+
+
+@pytest.mark.parametrize("scale", ["layer", "channel", "loss", None])
+def test_alpha_is_that_of_sign_scale_to_the_bit(rng, instruction_set, scale):
+    """A frozen layer has it from there; over binary inputs it must equal the net as trained."""
+    for units, inputs in ((1, 1), (7, 33), (130, 97), (10, 1000), (40, 20000)):
+        w, curvature = (mx.nd.array(rng.uniform(0.1, 3, (units, inputs))) for _ in range(2))
+        more = [curvature] if scale == "loss" else []
+        alpha = mx.nd.gluon_bnn_binary_dense(mx.nd.ones((1, inputs)), w, *more, units=units, scale=str(scale),
+                                             gradient="ste", no_bias=True)[2]
+        expected = mx.nd.gluon_bnn_sign_scale(w, *more, scale=str(scale), gradient="ste")[1]
+        np.testing.assert_array_equal(alpha.asnumpy(), np.broadcast_to(expected.asnumpy(), units))
 
 
 def test_the_layer_uses_it_where_it_can():
@@ -72,9 +93,9 @@ def test_the_layer_uses_it_where_it_can():
         if options.get("dtype"):
             layer.cast(options["dtype"])
         return layer(mx.sym.var("data")).tojson()
-    assert "gluon_bnn_binary_dense" in operators()
-    for options in ({"gradient": "exact"}, {"dtype": "float64"}, {"scale": "loss"},
-                    {"scale": None, "stochastic": True}):
+    for options in ({}, {"scale": "loss"}):
+        assert "gluon_bnn_binary_dense" in operators(**options)
+    for options in ({"gradient": "exact"}, {"dtype": "float64"}, {"scale": None, "stochastic": True}):
         assert "gluon_bnn_binary_dense" not in operators(**options)
 
 
@@ -86,10 +107,38 @@ def test_wrong_attributes(options, message):
     library.load_operators()
     with pytest.raises(mx.base.MXNetError, match=message):
         mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 5)), mx.nd.ones((3, 5)), no_bias=True,
-                                     **options).wait_to_read()
+                                     **options)[0].wait_to_read()
 
 
-def test_wrong_width():
+def test_wrong_shapes():
     library.load_operators()
     with pytest.raises(mx.base.MXNetError, match="5 inputs takes rows of as many numbers, got 4"):
-        mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 4)), mx.nd.ones((3, 5)), no_bias=True, units=3).wait_to_read()
+        mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 4)), mx.nd.ones((3, 5)), no_bias=True, units=3)
+    with pytest.raises(mx.base.MXNetError, match="curvature must have the shape of the weights"):
+        mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 5)), mx.nd.ones((3, 5)), mx.nd.ones((3, 4)), no_bias=True, units=3,
+                                     scale="loss", gradient="ste")
+
+
+THREADS = """
+import sys, numpy as np
+from gluon_bnn._compat import mx
+from gluon_bnn.native import library
+library.load_operators()
+rng = np.random.default_rng(7)
+for of_signs in (False, True):
+    x = rng.standard_normal((130, 300))
+    arrays = [mx.nd.array(a) for a in (np.sign(x) if of_signs else x, rng.standard_normal((500, 300)))]
+    for array in arrays:
+        array.attach_grad()
+    with mx.autograd.record():
+        y = mx.nd.gluon_bnn_binary_dense(*arrays, units=500, scale="layer", gradient="xnor", no_bias=True)[0]
+    y.backward(mx.nd.array(rng.standard_normal(y.shape)))
+    for array in (y, arrays[0].grad, arrays[1].grad):
+        sys.stdout.buffer.write(array.asnumpy().tobytes())
+"""
+
+
+def test_number_of_threads_changes_nothing():
+    outputs = {subprocess.run([sys.executable, "-c", THREADS], capture_output=True, check=True,
+                              env={**os.environ, "OMP_NUM_THREADS": threads}).stdout for threads in ("1", "2", "5")}
+    assert len(outputs) == 1 and len(outputs.pop()) == 2 * 4 * (130 * 500 + 130 * 300 + 500 * 300)

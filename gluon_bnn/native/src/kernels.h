@@ -82,6 +82,9 @@ struct Kernels {
   int64_t outer_units, outer_inputs;
   void (*outer)(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride);
 
+  // Sums over `size` numbers: sums[0] of l |w| and sums[1] of l, or of |w| alone where l is null; in float64.
+  void (*magnitudes)(const float* w, const float* l, int64_t size, double sums[2]);
+
   // y[u] = sum_k x[k] w[k][u] + bias[u] (bias may be null), for `units` of a row of w; added as in `add`, one
   // product after the other.
   void (*dense)(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias,

@@ -1,5 +1,5 @@
-// Forward: pack the weights, multiply. Backward: transpose their bits, multiply; then the outer product of dy and
-// x, tile by tile, each of which becomes dw while it is in the cache.
+// Forward: multiply with the bits of the weights. Backward: transpose these bits, multiply; then the outer product of
+// dy and x, tile by tile, each of which becomes dw while it is in the cache.
 #include "layer.h"
 
 #include <algorithm>
@@ -17,30 +17,29 @@ constexpr int64_t kRows = 128;  // rows of an outer product whose inputs stay in
 // Below this many numbers, waking another thread costs more than it saves.
 constexpr int64_t kParallel = 32768;
 
-std::vector<float> alpha_of(const LayerSizes& sizes, Scale scale, const float* w) {
-  std::vector<float> alpha(sizes.units, 1.0f);
-  if (scale.per_unit) {
-    sign_scale<float>(w, sizes.units, sizes.inputs, scale.scaled, nullptr, alpha.data());
-  } else if (scale.scaled) {
-    sign_scale<float>(w, 1, sizes.units * sizes.inputs, true, nullptr, alpha.data());
-    std::fill(alpha.begin() + 1, alpha.end(), alpha[0]);
-  }
-  return alpha;
+int64_t size_of_bits(const LayerSizes& sizes) {
+  return ceil_div(sizes.units, kBlock) * ceil_div(sizes.inputs, kWord) * kBlock;
 }
 
-// The bits of w as weights of `units` units, and of its transpose.
-std::vector<uint32_t> pack_weights(const LayerSizes& sizes, const float* w) {
+// The bits of w; of each row, while it is in the first-level cache, also what `then` wants to know.
+template <typename Then>
+void pack_rows(const LayerSizes& sizes, const float* w, uint32_t* bits, const Then& then) {
   const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
-  std::vector<uint32_t> bits(blocks * words * kBlock);
 #pragma omp parallel for schedule(static) if (sizes.units * sizes.inputs >= kParallel)
   for (int64_t block = 0; block < blocks; ++block) {
     std::vector<uint32_t> row(words);
-    for (int64_t l = 0; l < std::min(kBlock, sizes.units - block * kBlock); ++l) {
-      kernels().pack(w + (block * kBlock + l) * sizes.inputs, sizes.inputs, row.data());
-      for (int64_t word = 0; word < words; ++word) bits[(block * words + word) * kBlock + l] = row[word];
+    uint32_t* to = bits + block * words * kBlock;
+    for (int64_t l = 0; l < kBlock; ++l) {
+      const int64_t unit = block * kBlock + l;
+      if (unit < sizes.units) {
+        kernels().pack(w + unit * sizes.inputs, sizes.inputs, row.data());
+        then(unit);
+      } else {
+        std::fill(row.begin(), row.end(), 0u);
+      }
+      for (int64_t word = 0; word < words; ++word) to[word * kBlock + l] = row[word];
     }
   }
-  return bits;
 }
 
 // Bit t of word i becomes bit i of word t: squares off the diagonal change places, 16 x 16 first, 1 x 1 last.
@@ -56,11 +55,11 @@ void transpose(uint32_t words[32]) {
 }
 
 // The bits of the transposed weights, from those of `units` units.
-std::vector<uint32_t> transposed(const LayerSizes& sizes, const std::vector<uint32_t>& bits) {
+std::vector<uint32_t> transposed(const LayerSizes& sizes, const uint32_t* bits) {
   const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
   const int64_t unit_words = ceil_div(sizes.units, kWord), input_blocks = ceil_div(sizes.inputs, kBlock);
   std::vector<uint32_t> to(input_blocks * unit_words * kBlock);
-#pragma omp parallel for schedule(static) if (sizes.units * sizes.inputs >= 32 * kParallel)
+#pragma omp parallel for schedule(static) if (sizes.units * sizes.inputs >= 4 * kParallel)
   for (int64_t word = 0; word < words; ++word) {
     for (int64_t unit_word = 0; unit_word < unit_words; ++unit_word) {
       uint32_t square[2 * kBlock] = {};
@@ -150,7 +149,9 @@ void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const f
   constexpr int64_t kStrip = 512, kColumns = 16;
   const Kernels& k = kernels();
   const LayerSizes rows_as_units = {0, sizes.rows, sizes.inputs};
-  const std::vector<uint32_t> bits = transposed(rows_as_units, pack_weights(rows_as_units, x));
+  std::vector<uint32_t> row_bits(size_of_bits(rows_as_units));
+  pack_rows(rows_as_units, x, row_bits.data(), [](int64_t) {});
+  const std::vector<uint32_t> bits = transposed(rows_as_units, row_bits.data());
   const int64_t words = ceil_div(sizes.rows, kWord), groups = ceil_div(sizes.rows, kGroup);
   const int64_t column = words * kWord, table_stride = words * kWordGroups * k.table;
 #pragma omp parallel if (sizes.rows * sizes.units * sizes.inputs >= 16 * kParallel)
@@ -234,34 +235,41 @@ void weight_gradient_of_reals(const LayerSizes& sizes, const Rule& rule, const f
 
 }  // namespace
 
-void layer_forward(const LayerSizes& sizes, Scale scale, const float* x, const float* w, const float* bias,
-                   float* y) {
-  const std::vector<float> alpha = alpha_of(sizes, scale, w);
+void layer_weights(const LayerSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
+                   float* alpha) {
+  std::vector<double> sums(2 * sizes.units);  // of each row, whichever thread it comes to
+  pack_rows(sizes, w, bits, [&](int64_t unit) {
+    const int64_t at = unit * sizes.inputs;
+    if (scale == Scale::kNone) return;
+    kernels().magnitudes(w + at, scale == Scale::kLoss ? curvature + at : nullptr, sizes.inputs, &sums[2 * unit]);
+  });
+  alpha_of(scale, sums.data(), sizes.units, alpha);
+  if (scale != Scale::kChannel) std::fill(alpha + 1, alpha + sizes.units, alpha[0]);
+}
+
+void layer_forward(const LayerSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
+                   const float* bias, float* y) {
   const std::vector<float> none(bias == nullptr ? sizes.units : 0, -0.0f);  // v + -0.0 is v for every v
-  const Affine affine = {alpha.data(), bias == nullptr ? none.data() : bias, nullptr, nullptr, nullptr, nullptr};
-  const std::vector<uint32_t> bits = pack_weights(sizes, w);
+  const Affine affine = {alpha, bias == nullptr ? none.data() : bias, nullptr, nullptr, nullptr, nullptr};
   if (all_signs(x, sizes.rows * sizes.inputs)) {
     std::vector<uint32_t> input_bits(sizes.rows * ceil_div(sizes.inputs, kWord));
     pack_inputs(x, sizes.rows, sizes.inputs, input_bits.data());
-    xnor_dense(input_bits.data(), bits.data(), affine, sizes.rows, sizes.units, sizes.inputs, y);
+    xnor_dense(input_bits.data(), bits, affine, sizes.rows, sizes.units, sizes.inputs, y);
   } else {
-    binary_dense(x, bits.data(), affine, sizes.rows, sizes.units, sizes.inputs, y, nullptr);
+    binary_dense(x, bits, affine, sizes.rows, sizes.units, sizes.inputs, y, nullptr);
   }
 }
 
 void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
-                    const float* x, const float* w, float* dx, float* dw, float* dbias) {
-  const std::vector<float> alpha = alpha_of(sizes, scale, w);
+                    const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx, float* dw,
+                    float* dbias) {
   const Floats ddot = floats(sizes.rows * sizes.units), none = floats(sizes.units);
-  scale_bias_backward<float>(dy, dy, alpha.data(), true, false, sizes.rows, sizes.units, ddot.get(), none.get(), dbias);
-  if (dx != nullptr) {
-    const std::vector<float> one(sizes.inputs, 1.0f), none(sizes.inputs, -0.0f);
-    const Affine plain = {one.data(), none.data(), nullptr, nullptr, nullptr, nullptr};
-    binary_dense(ddot.get(), transposed(sizes, pack_weights(sizes, w)).data(), plain, sizes.rows, sizes.inputs, sizes.units, dx,
-                 nullptr);
-  }
-  const int64_t n = scale.per_unit ? sizes.inputs : sizes.units * sizes.inputs;
-  const Rule rule = {gradient, clip, static_cast<float>(n), alpha.data()};
+  scale_bias_backward<float>(dy, dy, alpha, true, false, sizes.rows, sizes.units, ddot.get(), none.get(), dbias);
+  const std::vector<float> one(sizes.inputs, 1.0f), zero(sizes.inputs, -0.0f);
+  const Affine plain = {one.data(), zero.data(), nullptr, nullptr, nullptr, nullptr};
+  binary_dense(ddot.get(), transposed(sizes, bits).data(), plain, sizes.rows, sizes.inputs, sizes.units, dx, nullptr);
+  const int64_t n = scale == Scale::kChannel ? sizes.inputs : sizes.units * sizes.inputs;
+  const Rule rule = {gradient, clip, static_cast<float>(n), alpha};
   const bool signs = all_signs(x, sizes.rows * sizes.inputs);
   (signs ? weight_gradient_of_signs : weight_gradient_of_reals)(sizes, rule, dy, x, w, dw);
 }

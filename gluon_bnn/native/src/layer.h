@@ -12,20 +12,22 @@ struct LayerSizes {
   int64_t rows, units, inputs;
 };
 
-// alpha is one number a unit (per_unit), one of all, or 1 (not scaled).
-struct Scale {
-  bool scaled, per_unit;
-};
+// What the products need of w (units, inputs), in one pass over it: its bits, laid out as weights are, and alpha
+// (units,), the same number throughout but with kChannel. curvature is read with kLoss only. alpha is
+// that of sign_scale to the bit: a frozen layer has it from there.
+void layer_weights(const LayerSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
+                   float* alpha);
 
-// y = alpha * (x . signs of w) + bias: x (rows, inputs), w (units, inputs), bias (units,) or null, y (rows,
-// units). Where every x is -1 or 1, the product is one of bits; the result is the same.
-void layer_forward(const LayerSizes& sizes, Scale scale, const float* x, const float* w, const float* bias,
-                   float* y);
+// y = alpha * (x . signs of w) + bias: x (rows, inputs), bias (units,) or null, y (rows, units). Where every x is
+// -1 or 1, the product is one of bits; the result is the same.
+void layer_forward(const LayerSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
+                   const float* bias, float* y);
 
 // dx = (dy alpha) . signs of w, dw by the rule from g = dy^T . x, dbias = column sums of dy (where not null).
-// The rule is any but kExact. clip is +infinity where nothing is masked.
+// The rule is any but kExact. clip is +infinity where nothing is masked; w is then not read by kSte.
 void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
-                    const float* x, const float* w, float* dx, float* dw, float* dbias);
+                    const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx, float* dw,
+                    float* dbias);
 
 }  // namespace gluon_bnn
 

@@ -1,8 +1,13 @@
 // A whole binary layer for training as MXNet sees it, float32. No arithmetic here.
 //
-//   gluon_bnn_binary_dense(data, weight, [bias], units=, scale=, gradient=, clip=, no_bias=, flatten=) -> y
+//   gluon_bnn_binary_dense(data, weight, [bias], [curvature], units=, scale=, gradient=, clip=, no_bias=, flatten=)
+//                                                                                   -> y, weight bits, alpha
+//
+// The bits (as in gluon_bnn.h) and alpha (units,) are for the backward pass, which then need not read the weights
+// again. scale=loss takes a curvature in the shape of the weight; no gradient goes there.
 #include <cstdlib>
 
+#include "kernels.h"
 #include "layer.h"
 #include "mxnet_side.h"
 
@@ -13,18 +18,17 @@ using namespace gluon_bnn::mxnet_side;
 struct BinaryDense {
   int64_t units = 0;
   bool no_bias = false, flatten = true;
-  gluon_bnn::Scale scale = {true, false};
+  gluon_bnn::Scale scale = gluon_bnn::Scale::kLayer;
   gluon_bnn::Gradient gradient = gluon_bnn::Gradient::kXnor;
   float clip = std::numeric_limits<float>::infinity();
+
+  bool has_curvature() const { return scale == gluon_bnn::Scale::kLoss; }
 };
 
 MXReturnValue parse(const Attributes& attributes, BinaryDense* op) {
   const std::string scale = get(attributes, "scale", "layer"), gradient = get(attributes, "gradient", "xnor");
   const std::string clip = get(attributes, "clip", "None"), units = get(attributes, "units", "nothing");
-  if (scale != "layer" && scale != "channel" && scale != "None") {
-    return fail("scale must be layer, channel or None, got ", scale);
-  }
-  op->scale = {scale != "None", scale == "channel"};
+  if (!parse_scale(scale, &op->scale)) return MX_FAIL;
   if (gradient == "ste") {
     op->gradient = gluon_bnn::Gradient::kSte;
   } else if (gradient == "xnor") {
@@ -34,7 +38,9 @@ MXReturnValue parse(const Attributes& attributes, BinaryDense* op) {
   } else {
     return fail("gradient must be ste, xnor or notebook, got ", gradient);
   }
-  if (!op->scale.scaled && gradient != "ste") return fail("scale=None allows gradient=ste only, got ", gradient);
+  if ((scale == "None" || scale == "loss") && gradient != "ste") {
+    return fail("scale=", scale, " allows gradient=ste only, got ", gradient);
+  }
   char* end = nullptr;
   op->units = std::strtoll(units.c_str(), &end, 10);
   if (*end != '\0' || op->units < 1) return fail("units must be a number above 0, got ", units);
@@ -51,8 +57,8 @@ MXReturnValue parse(const Attributes& attributes, BinaryDense* op) {
 MXReturnValue parse_attributes(const Attributes& attributes, int* inputs, int* outputs) {
   BinaryDense op;
   if (!parse(attributes, &op)) return MX_FAIL;
-  *inputs = op.no_bias ? 2 : 3;
-  *outputs = 1;
+  *inputs = (op.no_bias ? 2 : 3) + op.has_curvature();
+  *outputs = 3;
   return MX_SUCCESS;
 }
 
@@ -63,8 +69,13 @@ MXReturnValue infer_type(const Attributes&, std::vector<int>* in, std::vector<in
     }
     dtype = mxnet::ext::kFloat32;
   }
-  (*out)[0] = mxnet::ext::kFloat32;
+  (*out)[0] = (*out)[2] = mxnet::ext::kFloat32;
+  (*out)[1] = mxnet::ext::kInt32;
   return MX_SUCCESS;
+}
+
+unsigned int blocks_of(int64_t size, int64_t block) {
+  return static_cast<unsigned int>(gluon_bnn::ceil_div(size, block));
 }
 
 MXReturnValue infer_shape(const Attributes& attributes, std::vector<Shape>* in, std::vector<Shape>* out) {
@@ -80,7 +91,14 @@ MXReturnValue infer_shape(const Attributes& attributes, std::vector<Shape>* in, 
   if (weight.size() != 2 || weight[1] == kUnknown) weight = {units, width};
   if (weight[0] != units) return fail("the weight of ", units, " units has as many rows, got ", weight[0]);
   if (!op.no_bias) (*in)[2] = {units};
+  if (op.has_curvature()) {
+    if (in->back().empty()) in->back() = weight;
+    if (in->back() != weight) return fail("the curvature must have the shape of the weights, got another");
+  }
   (*out)[0] = with_width(data, op.flatten, op.units);
+  (*out)[1] = {blocks_of(op.units, gluon_bnn::kBlock), weight[1] == kUnknown ? kUnknown : blocks_of(weight[1], gluon_bnn::kWord),
+               static_cast<unsigned int>(gluon_bnn::kBlock)};
+  (*out)[2] = {units};
   return MX_SUCCESS;
 }
 
@@ -88,27 +106,36 @@ gluon_bnn::LayerSizes sizes_of(const MXTensor& data, const MXTensor& weight) {
   return {data.size() / weight.shape[1], weight.shape[0], weight.shape[1]};
 }
 
+uint32_t* words(MXTensor* bits) { return reinterpret_cast<uint32_t*>(bits->data<int32_t>()); }
+
 MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
                       const OpResource&) {
   BinaryDense op;
   if (!parse(attributes, &op)) return MX_FAIL;
   MXTensor &data = (*in)[0], &weight = (*in)[1];
   if (!check_not_empty(data)) return MX_FAIL;
-  gluon_bnn::layer_forward(sizes_of(data, weight), op.scale, data.data<float>(), weight.data<float>(),
-                           op.no_bias ? nullptr : (*in)[2].data<float>(), (*out)[0].data<float>());
+  const gluon_bnn::LayerSizes sizes = sizes_of(data, weight);
+  uint32_t* bits = words(&(*out)[1]);
+  float* alpha = (*out)[2].data<float>();
+  gluon_bnn::layer_weights(sizes, op.scale, weight.data<float>(),
+                           op.has_curvature() ? in->back().data<float>() : nullptr, bits, alpha);
+  gluon_bnn::layer_forward(sizes, bits, alpha, data.data<float>(), op.no_bias ? nullptr : (*in)[2].data<float>(),
+                           (*out)[0].data<float>());
   return MX_SUCCESS;
 }
 
-// Inputs: dy, then the forward inputs, then y.
+// Inputs: dy and the other outputs' gradients, then the forward inputs, then the outputs.
 MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* in, std::vector<MXTensor>* out,
                        const OpResource&) {
   BinaryDense op;
   if (!parse(attributes, &op)) return MX_FAIL;
-  MXTensor &dy = (*in)[0], &data = (*in)[1], &weight = (*in)[2];
+  MXTensor &dy = (*in)[0], &data = (*in)[3], &weight = (*in)[4], &bits = (*in)[in->size() - 2];
   if (!check_not_empty(data)) return MX_FAIL;
   gluon_bnn::layer_backward(sizes_of(data, weight), op.scale, op.gradient, op.clip, dy.data<float>(),
-                            data.data<float>(), weight.data<float>(), (*out)[0].data<float>(),
-                            (*out)[1].data<float>(), op.no_bias ? nullptr : (*out)[2].data<float>());
+                            data.data<float>(), weight.data<float>(), words(&bits), in->back().data<float>(),
+                            (*out)[0].data<float>(), (*out)[1].data<float>(),
+                            op.no_bias ? nullptr : (*out)[2].data<float>());
+  if (op.has_curvature()) gluon_bnn::set_to_zero(out->back().data<float>(), out->back().size());
   return MX_SUCCESS;
 }
 

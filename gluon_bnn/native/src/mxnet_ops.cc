@@ -21,14 +21,15 @@ namespace {
 using namespace gluon_bnn::mxnet_side;
 
 struct SignScale {
-  bool per_unit = false;
-  bool scaled = true;
+  gluon_bnn::Scale scale = gluon_bnn::Scale::kLayer;
   bool has_hint = false;
   bool flatten = true;
-  bool has_curvature = false;
   bool stochastic = false;
   gluon_bnn::Gradient gradient = gluon_bnn::Gradient::kXnor;
   double clip = std::numeric_limits<double>::infinity();
+
+  bool scaled() const { return scale != gluon_bnn::Scale::kNone; }
+  bool has_curvature() const { return scale == gluon_bnn::Scale::kLoss; }
 };
 
 MXReturnValue parse_clip(const Attributes& attributes, double* clip) {
@@ -47,17 +48,12 @@ MXReturnValue parse(const Attributes& attributes, SignScale* op) {
   const std::string scale = get(attributes, "scale", "layer");
   const std::string gradient = get(attributes, "gradient", "xnor");
   const std::string hint = get(attributes, "hint", "None");
-  if (scale != "layer" && scale != "channel" && scale != "loss" && scale != "None") {
-    return fail("scale must be layer, channel, loss or None, got ", scale);
-  }
+  if (!parse_scale(scale, &op->scale)) return MX_FAIL;
   if (hint != "None" && hint != "flatten" && hint != "last") {
     return fail("hint must be flatten, last or None, got ", hint);
   }
-  op->per_unit = scale == "channel";
-  op->scaled = scale != "None";
   op->has_hint = hint != "None";
   op->flatten = hint == "flatten";
-  op->has_curvature = scale == "loss";
   if (!parse_flag(attributes, "stochastic", "False", &op->stochastic)) return MX_FAIL;
   if (gradient == "ste") {
     op->gradient = gluon_bnn::Gradient::kSte;
@@ -70,17 +66,17 @@ MXReturnValue parse(const Attributes& attributes, SignScale* op) {
   } else {
     return fail("gradient must be ste, xnor, exact or notebook, got ", gradient);
   }
-  if ((!op->scaled || op->has_curvature) && gradient != "ste") {
+  if ((!op->scaled() || op->has_curvature()) && gradient != "ste") {
     return fail("scale=", scale, " allows gradient=ste only, got ", gradient);
   }
-  if (op->stochastic && op->scaled) return fail("stochastic=True allows scale=None only, got ", scale);
+  if (op->stochastic && op->scaled()) return fail("stochastic=True allows scale=None only, got ", scale);
   return parse_clip(attributes, &op->clip);
 }
 
 MXReturnValue sign_scale_parse(const Attributes& attributes, int* inputs, int* outputs) {
   SignScale op;
   if (!parse(attributes, &op)) return MX_FAIL;
-  *inputs = 1 + op.has_hint + op.has_curvature + op.stochastic;
+  *inputs = 1 + op.has_hint + op.has_curvature() + op.stochastic;
   *outputs = 2;
   return MX_SUCCESS;
 }
@@ -92,7 +88,7 @@ MXReturnValue sign_scale_type(const Attributes& attributes, std::vector<int>* in
   if (dtype != -1 && !is_float(dtype)) {
     return fail("sign_scale takes float32 or float64 weights, got MXNet type number ", dtype);
   }
-  if (op.has_curvature || op.stochastic) {
+  if (op.has_curvature() || op.stochastic) {
     const int wanted = op.stochastic ? static_cast<int>(mxnet::ext::kFloat32) : dtype;
     if (in->back() != -1 && in->back() != wanted) {
       return fail("the last input of sign_scale must have MXNet type number ", wanted, ", got ", in->back());
@@ -125,7 +121,7 @@ MXReturnValue sign_scale_shape(const Attributes& attributes, std::vector<Shape>*
                   "give the layer its in_units");
     }
   }
-  if (op.has_curvature || op.stochastic) {
+  if (op.has_curvature() || op.stochastic) {
     Shape& last = in->back();
     const Shape wanted = op.stochastic ? Shape{2} : weight;
     if (last.empty()) last = wanted;
@@ -138,7 +134,7 @@ MXReturnValue sign_scale_shape(const Attributes& attributes, std::vector<Shape>*
     }
   }
   (*out)[0] = weight;
-  (*out)[1] = {op.per_unit ? weight[0] : 1u};
+  (*out)[1] = {op.scale == gluon_bnn::Scale::kChannel ? weight[0] : 1u};
   return MX_SUCCESS;
 }
 
@@ -162,13 +158,9 @@ MXReturnValue sign_scale_forward(const Attributes& attributes, std::vector<MXTen
       alpha.data<T>()[0] = 1;
       return;
     }
-    if (op.has_curvature) {
-      gluon_bnn::loss_scale(weight.data<T>(), in->back().data<T>(), weight.size(), signs.data<T>(),
-                            alpha.data<T>());
-      return;
-    }
-    gluon_bnn::sign_scale(weight.data<T>(), alpha.size(), weight.size() / alpha.size(), op.scaled,
-                          signs.data<T>(), alpha.data<T>());
+    const int64_t units = weight.shape[0];
+    gluon_bnn::sign_scale(op.scale, weight.data<T>(), op.has_curvature() ? in->back().data<T>() : nullptr, units,
+                          units > 0 ? static_cast<int64_t>(weight.size()) / units : 0, signs.data<T>(), alpha.data<T>());
   });
 }
 

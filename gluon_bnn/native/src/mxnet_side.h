@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "mxnet/lib_api.h"
+#include "training.h"
 
 namespace gluon_bnn {
 namespace mxnet_side {
@@ -53,6 +54,21 @@ inline MXReturnValue parse_flag(const Attributes& attributes, const char* key, c
   const std::string text = get(attributes, key, missing);
   *flag = text == "True";
   return *flag || text == "False" ? MX_SUCCESS : fail(key, " must be True or False, got ", text);
+}
+
+inline MXReturnValue parse_scale(const std::string& text, Scale* scale) {
+  if (text == "layer") {
+    *scale = Scale::kLayer;
+  } else if (text == "channel") {
+    *scale = Scale::kChannel;
+  } else if (text == "loss") {
+    *scale = Scale::kLoss;
+  } else if (text == "None") {
+    *scale = Scale::kNone;
+  } else {
+    return fail("scale must be layer, channel, loss or None, got ", text);
+  }
+  return MX_SUCCESS;
 }
 
 // The size of the axes that make a row, kUnknown where one of them is not known.

@@ -77,6 +77,36 @@ inline void outer(const float* dy, const float* x, int64_t rows, bool begin, flo
   }
 }
 
+// The sums of a strip in lanes, as a vector unit would; what is left over goes to the first of them.
+template <bool kWeighted, typename T>
+inline void add_magnitudes(const T* w, const T* l, int64_t size, double sums[2]) {
+  constexpr int kLanes = 16;
+  double magnitudes[kLanes] = {}, weights[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const double weight = kWeighted ? l[i + lane] : 1.0, value = w[i + lane];
+      magnitudes[lane] += weight * (value < 0 ? -value : value);
+      weights[lane] += weight;
+    }
+  }
+  for (; i < size; ++i) {
+    const double weight = kWeighted ? l[i] : 1.0, value = w[i];
+    magnitudes[0] += weight * (value < 0 ? -value : value);
+    weights[0] += weight;
+  }
+  sums[0] = sums[1] = 0;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    sums[0] += magnitudes[lane];
+    sums[1] += weights[lane];
+  }
+}
+
+template <typename T>
+inline void magnitudes(const T* w, const T* l, int64_t size, double sums[2]) {
+  (l == nullptr ? add_magnitudes<false, T> : add_magnitudes<true, T>)(w, l, size, sums);
+}
+
 // A strip of units that stays in registers while k ascends.
 template <int kStrip>
 void dense_strip(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias,

@@ -6,77 +6,27 @@
 #include <cmath>
 #include <vector>
 
+#include "plain_loops.h"
+
 namespace gluon_bnn {
 namespace {
 
 // Part of a group that one thread does at a time. Fixed, so that sums do not depend on the threads.
-constexpr int64_t kBlock = 8192;
+constexpr int64_t kPart = 8192;
 // Below this many numbers, waking another thread costs more than it saves.
 constexpr int64_t kParallel = 32768;
 
 // Runs body(group, begin, end, block) over all blocks of all groups.
 template <typename Body>
 void for_each_block(int64_t groups, int64_t n, const Body& body) {
-  const int64_t per_group = (n + kBlock - 1) / kBlock;
+  const int64_t per_group = (n + kPart - 1) / kPart;
   const int64_t blocks = groups * per_group;
 #pragma omp parallel for schedule(static) if (groups * n >= kParallel)
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t group = block / per_group;
-    const int64_t begin = group * n + (block % per_group) * kBlock;
-    body(group, begin, std::min(begin + kBlock, (group + 1) * n), block);
+    const int64_t begin = group * n + (block % per_group) * kPart;
+    body(group, begin, std::min(begin + kPart, (group + 1) * n), block);
   }
-}
-
-// Signs of a block, where wanted; returns the sum of its magnitudes, added in eight lanes as a vector unit would.
-template <bool kSigns, typename T>
-double sign_and_sum(const T* w, int64_t size, T* signs) {
-  constexpr int kLanes = 8;
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const T value = w[i + lane];
-      if (kSigns) signs[i + lane] = value < 0 ? T(-1) : T(1);
-      lanes[lane] += std::fabs(value);
-    }
-  }
-  for (; i < size; ++i) {
-    if (kSigns) signs[i] = w[i] < 0 ? T(-1) : T(1);
-    lanes[i % kLanes] += std::fabs(w[i]);
-  }
-  double sum = 0;
-  for (double lane : lanes) sum += lane;
-  return sum;
-}
-
-struct Sums {
-  double magnitudes = 0;
-  double weights = 0;
-};
-
-// The sums of curvature * |w| and of curvature over a block, in eight lanes.
-template <typename T>
-Sums weighted_sums(const T* w, const T* curvature, int64_t size) {
-  constexpr int kLanes = 8;
-  double magnitudes[kLanes] = {}, weights[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const double weight = curvature[i + lane];
-      magnitudes[lane] += weight * std::fabs(w[i + lane]);
-      weights[lane] += weight;
-    }
-  }
-  for (; i < size; ++i) {
-    magnitudes[i % kLanes] += static_cast<double>(curvature[i]) * std::fabs(w[i]);
-    weights[i % kLanes] += curvature[i];
-  }
-  Sums sums;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    sums.magnitudes += magnitudes[lane];
-    sums.weights += weights[lane];
-  }
-  return sums;
 }
 
 // The finaliser of splitmix64 (Steele, Lea, Flood 2014): 64 bits that each depend on all those of x.
@@ -129,33 +79,29 @@ void backward_blocks(T clip, const T* dsigns, const T* dalpha, const T* w, const
 }  // namespace
 
 template <typename T>
-void sign_scale(const T* w, int64_t groups, int64_t n, bool scaled, T* signs, T* alpha) {
-  const int64_t per_group = (n + kBlock - 1) / kBlock;
-  std::vector<double> sums(groups * per_group);
-  for_each_block(groups, n, [&](int64_t, int64_t begin, int64_t end, int64_t block) {
-    sums[block] = signs == nullptr ? sign_and_sum<false>(w + begin, end - begin, signs)
-                                   : sign_and_sum<true>(w + begin, end - begin, signs + begin);
-  });
-  for (int64_t group = 0; group < groups; ++group) {
-    double sum = 0;
-    for (int64_t block = 0; block < per_group; ++block) sum += sums[group * per_group + block];
-    alpha[group] = scaled ? static_cast<T>(sum / n) : T(1);
+void alpha_of(Scale scale, const double* sums, int64_t units, T* alpha) {
+  double magnitude = 0, weight = 0;
+  for (int64_t u = 0; u < units; ++u, sums += 2) {
+    if (scale == Scale::kChannel) {
+      alpha[u] = static_cast<T>(sums[0] / sums[1]);
+    } else {
+      magnitude += sums[0];
+      weight += sums[1];
+    }
   }
+  if (scale != Scale::kChannel) alpha[0] = scale == Scale::kNone ? T(1) : static_cast<T>(magnitude / weight);
 }
 
 template <typename T>
-void loss_scale(const T* w, const T* curvature, int64_t size, T* signs, T* alpha) {
-  std::vector<Sums> sums((size + kBlock - 1) / kBlock);
-  for_each_block(1, size, [&](int64_t, int64_t begin, int64_t end, int64_t block) {
-    for (int64_t i = begin; i < end; ++i) signs[i] = w[i] < 0 ? T(-1) : T(1);
-    sums[block] = weighted_sums(w + begin, curvature + begin, end - begin);
-  });
-  Sums sum;
-  for (const Sums& part : sums) {
-    sum.magnitudes += part.magnitudes;
-    sum.weights += part.weights;
+void sign_scale(Scale scale, const T* w, const T* curvature, int64_t units, int64_t inputs, T* signs, T* alpha) {
+  std::vector<double> sums(2 * units);
+#pragma omp parallel for schedule(static) if (units * inputs >= kParallel)
+  for (int64_t u = 0; u < units; ++u) {
+    const T* row = w + u * inputs;
+    for (int64_t k = 0; k < inputs; ++k) signs[u * inputs + k] = row[k] < 0 ? T(-1) : T(1);
+    if (scale != Scale::kNone) magnitudes(row, scale == Scale::kLoss ? curvature + u * inputs : nullptr, inputs, &sums[2 * u]);
   }
-  alpha[0] = static_cast<T>(sum.magnitudes / sum.weights);
+  alpha_of(scale, sums.data(), units, alpha);
 }
 
 // A number u uniform over -1, -1 + 2^-23 .. 1 - 2^-23 is at least -w with the probability asked for: 0 for
@@ -270,8 +216,8 @@ void scale_bias_backward(const T* dy, const T* dot, const T* alpha, bool per_uni
 }
 
 #define GLUON_BNN_INSTANTIATE(T)                                                                \
-  template void sign_scale<T>(const T*, int64_t, int64_t, bool, T*, T*);                        \
-  template void loss_scale<T>(const T*, const T*, int64_t, T*, T*);                             \
+  template void alpha_of<T>(Scale, const double*, int64_t, T*);                                 \
+  template void sign_scale<T>(Scale, const T*, const T*, int64_t, int64_t, T*, T*);             \
   template void stochastic_sign<T>(const T*, int64_t, uint64_t, T*);                            \
   template void set_to_zero<T>(T*, int64_t);                                                    \
   template void sign_scale_backward<T>(Gradient, T, const T*, const T*, const T*, const T*,     \

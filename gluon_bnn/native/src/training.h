@@ -12,15 +12,18 @@ namespace gluon_bnn {
 
 enum class Gradient { kSte, kXnor, kExact, kNotebook };
 
-// signs[i] = w[i] < 0 ? -1 : 1; with `scaled`, alpha[g] = mean |w| over group g, else alpha[g] = 1.
-// w and signs hold `groups` runs of n numbers, alpha holds `groups`; signs may be null.
-template <typename T>
-void sign_scale(const T* w, int64_t groups, int64_t n, bool scaled, T* signs, T* alpha);
+// What alpha is: 1, the mean of |w| over all weights or over those of a unit, or sum of l |w| / sum of l, l the
+// curvature, which is positive.
+enum class Scale { kNone, kLayer, kChannel, kLoss };
 
-// signs as in sign_scale, and alpha[0] = sum of curvature |w| / sum of curvature. All arrays but alpha hold
-// `size` numbers, those of curvature are positive.
+// alpha from the sums of the rows of `units` units, two of each: of l |w| and of l, l = 1 but with kLoss, as
+// `magnitudes` of plain_loops.h adds them. They are added in order. alpha holds one number, with kChannel `units`.
 template <typename T>
-void loss_scale(const T* w, const T* curvature, int64_t size, T* signs, T* alpha);
+void alpha_of(Scale scale, const double* sums, int64_t units, T* alpha);
+
+// signs[i] = w[i] < 0 ? -1 : 1, and alpha. w, signs and, with kLoss, curvature are (units, inputs).
+template <typename T>
+void sign_scale(Scale scale, const T* w, const T* curvature, int64_t units, int64_t inputs, T* signs, T* alpha);
 
 // signs[i] = +1 with probability (w[i] + 1) / 2 held within [0, 1], else -1, by a draw that depends on seed
 // and i alone. Probabilities are multiples of 2^-24; |w| >= 1 is certain.
