@@ -4,7 +4,10 @@ A checkpoint is one safetensors file, renamed into place at the end of every epo
 and averages, those of the best epoch, the optimiser's state and counts, and the history so far. Nothing
 is pickled. All that is random in an epoch is drawn from (seed, epoch), so a resumed run ends with the
 same numbers as one that was never cut off.
+
+With a Trainer on the kvstore dist_sync, fit trains in several processes at once: see distributed.py.
 """
+import errno
 import json
 import os
 import time
@@ -14,8 +17,10 @@ from tqdm import tqdm
 
 from . import _files
 from ._compat import mx
+from .distributed import Workers, digest
 
 FORMAT = 1
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def rates(start, end, epochs):
@@ -48,34 +53,53 @@ def fit(net, trainer, loss, batches, steps, learning_rates, validate, seed, chec
     Parameters
     ----------
     net : initialised Block whose parameter shapes are known
-    trainer : gluon.Trainer over the net's parameters, kvstore=None
+    trainer : gluon.Trainer over the net's parameters, kvstore=None; or that of one worker of many, with
+        distributed.connect()'s kvstore: this process then trains on its part of every batch
     loss : function of (outputs, labels) to a vector, one number a row
     batches : function of a NumPy generator to an iterable of (x, labels) NDArrays; called every epoch
-        with a generator drawn from (seed, epoch)
+        with a generator drawn from (seed, epoch), and so alike in all workers: the batches of all together
     steps : batches an epoch, for the progress bar
     learning_rates : one an epoch
-    validate : function of the net to an error rate; the epoch with the lowest, the first of them, is best
-    checkpoint : path of the file to write every epoch; None for none
+    validate : function of the net to an error rate; the epoch with the lowest, the first of them, is best;
+        worker 0 alone calls it
+    checkpoint : path of the file that worker 0 writes every epoch; None for none
     resume : go on from that file where it exists
     settings : whatever must be equal for a checkpoint to be of this run (JSON)
 
     Returns {"loss", "error", "validation_error", "seconds": one number an epoch, "best_epoch": int}.
-    Ctrl-C raises KeyboardInterrupt as ever; the checkpoint of the last whole epoch stays.
+    Ctrl-C raises KeyboardInterrupt as ever; the checkpoint of the last whole epoch stays. Raises OSError
+    where a checkpoint cannot be written (before the first step if that shows by then), ValueError where one
+    cannot be resumed or workers are not alike, FloatingPointError where the loss is no longer finite.
     """
     epochs = len(learning_rates)
     settings = json.loads(json.dumps(settings))
+    workers = Workers(trainer)
+    saves = bool(checkpoint) and workers.rank == 0
     state = {"history": {"loss": [], "error": [], "validation_error": [], "seconds": []},
              "best_epoch": None}
     best = _values(net)
-    if resume and checkpoint and os.path.exists(checkpoint):
-        state, best = load_checkpoint(checkpoint, net, trainer, settings)
-    elif checkpoint:
-        # Before the first step: an unwritable directory or a full disk shows now, not an hour later.
-        save_checkpoint(checkpoint, net, trainer, state, best, settings)
+    with workers.together():
+        resumed = bool(resume and checkpoint and os.path.exists(checkpoint))
+        if resumed:
+            state, best = load_checkpoint(checkpoint, net, trainer, settings)
     history = state["history"]
     done = len(history["loss"])
-    bar = tqdm(total=epochs * steps, initial=done * steps, disable=not progress, unit="step",
-               dynamic_ncols=True)
+    if workers.size > 1:
+        workers.check_equal(
+            "Start all with the same options and seed; resume all from one file, in a directory that they share",
+            options=digest(json.dumps([settings, seed, steps, learning_rates]).encode()), epochs_done=done,
+            weights=digest(*_values(net).values(), *best.values()),
+            optimizer_state=digest(*(a.asnumpy() for a in _flat(_optimizer_arrays(trainer).values()))))
+    with workers.together():
+        if saves and done < epochs:
+            _files.remove_unfinished(checkpoint)
+            # Over an old one, as it will be: an unwritable directory, or a disk without room for two,
+            # shows now, not an hour later.
+            for _ in range(1 if resumed else 2):
+                save_checkpoint(checkpoint, net, trainer, state, best, settings)
+    workers.start()
+    bar = tqdm(total=epochs * steps, initial=done * steps, disable=not progress or workers.rank > 0,
+               unit="step", dynamic_ncols=True)
     with bar:
         for epoch in range(done, epochs):
             began = time.perf_counter()
@@ -83,41 +107,68 @@ def fit(net, trainer, loss, batches, steps, learning_rates, validate, seed, chec
             mx.random.seed(int(generator.integers(2**31)))
             trainer.set_learning_rate(learning_rates[epoch])
             bar.set_description(f"epoch {epoch + 1}/{epochs}")
-            total, wrong, rows = mx.nd.zeros(1), mx.nd.zeros(1), 0
-            for step, (x, labels) in enumerate(batches(generator)):
-                with mx.autograd.record():
-                    outputs = net(x)
-                    losses = loss(outputs, labels)
-                losses.backward()
-                trainer.step(len(x))
-                total += losses.sum()
-                wrong += (outputs.argmax(axis=1) != labels).sum()
-                rows += len(x)
-                bar.update()
-                if step % 50 == 49:  # reading a value waits for the engine
-                    bar.set_postfix(loss=f"{total.asscalar() / rows:.4f}",
-                                    accuracy=f"{1 - wrong.asscalar() / rows:.2%}")
-            mean_loss = float(total.asscalar() / rows)
-            if not np.isfinite(mean_loss):
-                raise FloatingPointError(f"the loss of epoch {epoch + 1} is {mean_loss}: the run has "
+            try:
+                sums = _train_epoch(net, trainer, loss, batches(generator), workers, bar)
+            except BaseException:
+                workers.leave()
+                raise
+            total, wrong, rows = map(sum, zip(*workers.gather(sums)))
+            if not np.isfinite(total):
+                raise FloatingPointError(f"the loss of epoch {epoch + 1} is {total / rows}: the run has "
                                          "diverged; try a smaller --lr")
-            history["loss"].append(mean_loss)
-            history["error"].append(float(wrong.asscalar() / rows))
-            history["validation_error"].append(validate(net))
+            if workers.size > 1:
+                workers.average()
+                workers.check_equal("Run all on machines that compute alike", weights=digest(*_values(net).values()))
+            with workers.together():
+                error = validate(net) if workers.rank == 0 else None
+            history["loss"].append(total / rows)
+            history["error"].append(wrong / rows)
+            history["validation_error"].append(workers.gather(error)[0])
             history["seconds"].append(time.perf_counter() - began)
-            bar.set_postfix(loss=f"{mean_loss:.4f}", accuracy=f"{1 - history['error'][-1]:.2%}",
+            bar.set_postfix(loss=f"{history['loss'][-1]:.4f}", accuracy=f"{1 - history['error'][-1]:.2%}",
                             validation=f"{1 - history['validation_error'][-1]:.2%}")
             best_epoch = int(np.argmin(history["validation_error"]))
             if best_epoch == epoch:
                 state["best_epoch"], best = epoch, _values(net)
-            if checkpoint:
-                save_checkpoint(checkpoint, net, trainer, state, best, settings)
+            with workers.together():
+                if saves:
+                    save_checkpoint(checkpoint, net, trainer, state, best, settings)
     _set_values(net, best)
     return {**history, "best_epoch": state["best_epoch"]}
 
 
+def _train_epoch(net, trainer, loss, batches, workers, bar):
+    """[sum of the losses, number of wrong rows, number of rows] that this worker saw."""
+    sums, unread = np.zeros(3), []
+
+    def read():  # waits for the engine, so not in every step
+        for found, wrong, rows in unread:
+            sums[:] += found.asscalar(), wrong.asscalar(), rows
+        unread.clear()
+
+    for step, (x, labels) in enumerate(batches):
+        whole = len(x)
+        x, labels = workers.part(x), workers.part(labels)
+        with mx.autograd.record():
+            outputs = net(x)
+            losses = loss(outputs, labels)
+        losses.backward()
+        trainer.step(whole)
+        wrong = outputs.argmax(axis=1).astype(labels.dtype, copy=False) != labels
+        unread.append((losses.sum(), wrong.sum(), len(x)))
+        bar.update()
+        if step % 50 == 49:
+            read()
+            bar.set_postfix(loss=f"{sums[0] / sums[2]:.4f}", accuracy=f"{1 - sums[1] / sums[2]:.2%}")
+    read()
+    return sums.tolist()
+
+
 def save_checkpoint(path, net, trainer, state, best, settings):
-    """Write one safetensors file, under a temporary name first; an OSError leaves the old one whole."""
+    """Write one safetensors file, under a temporary name first; an OSError leaves the old one whole.
+
+    The error is of the system's own kind (PermissionError, ...) and says what to do.
+    """
     from safetensors.numpy import save
     tensors = {f"net/{name}": value for name, value in _values(net).items()}
     tensors.update({f"best/{name}": value for name, value in best.items()})
@@ -129,8 +180,14 @@ def save_checkpoint(path, net, trainer, state, best, settings):
                 "counts": {str(k): v for k, v in optimizer._index_update_count.items()}}
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     content = save(tensors, metadata={"gluon_bnn": json.dumps(metadata)})
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    _files.replace(path, content)
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        _files.replace(path, content)
+    except OSError as error:
+        room = "; there must be room for the old one and the new" if error.errno in _NO_ROOM else ""
+        raise OSError(error.errno, f"{error.strerror}: a checkpoint of {len(content) / 1e6:.1f} MB cannot be "
+                      f"written{room}; the last one is as it was. Use another --save-dir, or --resume once this "
+                      "is mended", str(path)) from error
 
 
 def load_checkpoint(path, net, trainer, settings):
