@@ -4,6 +4,10 @@
     python experiments/train_mnist.py --dataset mnist                     # real hidden activations
     python experiments/train_mnist.py --dataset mnist --activation binary # binary ones too
     python experiments/train_mnist.py --dataset mnist @experiments/recipes/bnn.txt   # options from a file
+    python LAUNCHER -n 2 -s 1 --launcher local python experiments/train_mnist.py --kvstore dist_sync
+
+The last trains in two processes at once; LAUNCHER is tools/launch.py in the directory of the mxnet package, and
+gluon_bnn/distributed.py says how it works and what happens when a process dies.
 
 By default every weight is one bit at test: 784 * 100 + 100 * 10 = 79,400 bits, plus scales and batch norm. The
 epoch is chosen on validation images (the last sixth of the training set), never on the test set. After
@@ -21,7 +25,7 @@ import warnings
 import numpy as np
 
 import gluon_bnn
-from gluon_bnn import optimizer, reference, train  # optimizer: by name, in Trainer
+from gluon_bnn import distributed, optimizer, reference, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
 from arguments import HelpFormatter, fraction, none_or, positive, read_arguments
@@ -43,7 +47,7 @@ def parse_args(argv=None):
     add("--dataset", default="digits", help="digits (embedded), mnist, or a directory with IDX files")
     add("--data-dir", help="where data sets are looked for first; default: GLUON_BNN_DATA, data/, ...")
     add("--epochs", type=positive(int), default=60, help="passes over the training images")
-    add("--batch-size", type=positive(int), default=100, help="images a step")
+    add("--batch-size", type=positive(int), default=100, help="images a step, for each worker")
     add("--lr", type=positive(float), default=0.01, help="learning rate of the first epoch, for Adam")
     add("--lr-end", type=positive(float), help="that of the last, reached by a constant factor an epoch; "
         "default: a thousandth of --lr")
@@ -52,6 +56,7 @@ def parse_args(argv=None):
     add("--seed", type=int, default=0, help="of initial weights and of everything drawn in training")
     add("--save-dir", help="for results and the checkpoint; default: runs/DATASET-ACTIVATION")
     add("--resume", action="store_true", help="go on from the checkpoint in --save-dir")
+    add("--kvstore", choices=("dist_sync",), help="train in several processes, started by MXNet's launcher")
     add("--method", help="the name under which the record goes, for instance a recipe's")
     add("--hidden", type=positive(int), nargs="+", default=[100], metavar="UNITS", help="units of each hidden layer")
     add("--weights", choices=WEIGHTS, default="binary",
@@ -175,25 +180,31 @@ def main(argv=None):
     try:
         images = Images(args.dataset, args.data_dir, args.inputs)
         net = make_net(**{name: getattr(args, name) for name in NET})
+        kvstore = distributed.connect() if args.kvstore else None
     except (OSError, ValueError) as error:
         sys.exit(f"train_mnist.py: {error}")
-    if len(images.train) < args.batch_size:
-        sys.exit(f"train_mnist.py: --batch-size must be at most the {len(images.train)} training images, "
-                 f"got {args.batch_size}")
+    workers, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
+    batch_size = args.batch_size * workers
+    if len(images.train) < batch_size:
+        sys.exit(f"train_mnist.py: --batch-size times {workers} worker(s) must be at most the {len(images.train)} "
+                 f"training images, got {args.batch_size}")
     net.hybridize(static_alloc=True, static_shape=True)
     options = {"glorot": True} if args.glorot else {}
     trainer = mx.gluon.Trainer(net.collect_params(), args.optimizer, {"learning_rate": args.lr, **options},
-                               kvstore=None)
+                               kvstore=kvstore, update_on_kvstore=False)
     loss = LOSSES[args.loss]()
     loss.hybridize(static_alloc=True, static_shape=True)
-    print(f"{args.dataset}: {len(images.train)} training, {len(images.validation)} validation, "
-          f"{len(images.test)} test images; seed {args.seed}; results go to {args.save_dir}")
-    settings = {k: v for k, v in vars(args).items() if k not in ("save_dir", "resume", "data_dir")}
+    if rank == 0:
+        print(f"{args.dataset}: {len(images.train)} training, {len(images.validation)} validation, "
+              f"{len(images.test)} test images; seed {args.seed}; results go to {args.save_dir}")
+    settings = {k: v for k, v in vars(args).items() if k not in ("save_dir", "resume", "data_dir", "kvstore")}
+    if kvstore:
+        settings["workers"] = workers
     try:
         history = train.fit(
             net, trainer, loss,
-            batches_of(images.train, images.train_labels, args.batch_size, images.shift, args.shift, args.warp),
-            len(images.train) // args.batch_size, learning_rates(args),
+            batches_of(images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp),
+            len(images.train) // batch_size, learning_rates(args),
             lambda net: train.evaluate(net, images.validation, images.validation_labels), args.seed,
             checkpoint=os.path.join(args.save_dir, "checkpoint.safetensors"), resume=args.resume,
             settings=settings)
@@ -201,6 +212,8 @@ def main(argv=None):
         sys.exit("\ninterrupted; the last whole epoch is kept, add --resume to go on")
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"train_mnist.py: {error}")
+    if rank > 0:
+        return  # the results are those of worker 0; this one's net is the same
 
     best = history["best_epoch"]
     val_error = history["validation_error"][best]

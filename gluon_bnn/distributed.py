@@ -158,7 +158,7 @@ class Workers:
     def together(self):
         """An error inside of this block in any worker is raised in all of them: no one waits for the failed.
 
-        It is raised as it is where it arose, and as a RuntimeError that names it elsewhere.
+        It is raised as it is where it arose, and as a ConnectionError that names it elsewhere.
         """
         error = None
         try:
@@ -172,7 +172,7 @@ class Workers:
             raise error
         for rank, text in enumerate(found):
             if text:
-                raise RuntimeError(f"worker {rank} failed, so worker {self.rank} ends too: {text}")
+                raise ConnectionError(f"worker {rank} failed, so worker {self.rank} ends too: {text}")
 
     def leave(self):
         """After an error outside of `together`: let this process end, even where the others do not.
