@@ -3,6 +3,8 @@
 #ifndef GLUON_BNN_PLAIN_LOOPS_H_
 #define GLUON_BNN_PLAIN_LOOPS_H_
 
+#include <cmath>
+
 #include "kernels.h"
 
 namespace gluon_bnn {
@@ -77,34 +79,30 @@ inline void outer(const float* dy, const float* x, int64_t rows, bool begin, flo
   }
 }
 
-// The sums of a strip in lanes, as a vector unit would; what is left over goes to the first of them.
-template <bool kWeighted, typename T>
-inline void add_magnitudes(const T* w, const T* l, int64_t size, double sums[2]) {
-  constexpr int kLanes = 16;
-  double magnitudes[kLanes] = {}, weights[kLanes] = {};
+// The sum of `size` terms, in lanes as a vector unit would; what is left over goes to the first of them.
+template <typename Term>
+inline double add_up(int64_t size, const Term& term) {
+  constexpr int kLanes = 8;
+  double lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const double weight = kWeighted ? l[i + lane] : 1.0, value = w[i + lane];
-      magnitudes[lane] += weight * (value < 0 ? -value : value);
-      weights[lane] += weight;
-    }
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
   }
-  for (; i < size; ++i) {
-    const double weight = kWeighted ? l[i] : 1.0, value = w[i];
-    magnitudes[0] += weight * (value < 0 ? -value : value);
-    weights[0] += weight;
-  }
-  sums[0] = sums[1] = 0;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    sums[0] += magnitudes[lane];
-    sums[1] += weights[lane];
-  }
+  for (; i < size; ++i) lanes[0] += term(i);
+  double sum = 0;
+  for (double lane : lanes) sum += lane;
+  return sum;
 }
 
 template <typename T>
 inline void magnitudes(const T* w, const T* l, int64_t size, double sums[2]) {
-  (l == nullptr ? add_magnitudes<false, T> : add_magnitudes<true, T>)(w, l, size, sums);
+  if (l == nullptr) {
+    sums[0] = add_up(size, [=](int64_t i) { return std::fabs(w[i]); });
+    sums[1] = static_cast<double>(size);
+  } else {
+    sums[0] = add_up(size, [=](int64_t i) { return static_cast<double>(l[i]) * std::fabs(w[i]); });
+    sums[1] = add_up(size, [=](int64_t i) { return l[i]; });
+  }
 }
 
 // A strip of units that stays in registers while k ascends.
