@@ -151,7 +151,9 @@ template <typename T>
 void sign_backward(bool masked, T clip, const T* dy, const T* x, int64_t size, T* dx) {
   for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end, int64_t) {
     for (int64_t i = begin; i < end; ++i) {
-      dx[i] = !masked || std::fabs(x[i]) <= clip ? dy[i] : T(0);
+      const T d = dy[i];  // read in any case, or the choice would be a branch that nobody can foresee
+      const bool passes = !masked | (std::fabs(x[i]) <= clip);
+      dx[i] = passes ? d : T(0);
     }
   });
 }
