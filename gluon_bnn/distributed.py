@@ -226,4 +226,5 @@ class Workers:
         self._kvstore.pushpull(self._key + 1, sent)
         if sent.asscalar() != 1 / 3:
             raise ValueError("this job's servers add float64 in float32 (MXNet leaves that to chance): train in "
-                             "float32, or start the servers with MALLOC_PERTURB_=255, which clears their memory")
+                             "float32, or clear the servers' memory: start them with GLIBC_TUNABLES="
+                             "glibc.malloc.perturb=255:glibc.malloc.tcache_count=0")

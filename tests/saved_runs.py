@@ -1,0 +1,42 @@
+"""What runs of experiments/train_mnist.py leave behind, read so that two runs can be compared."""
+import json
+import os
+
+from safetensors import safe_open
+
+SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments", "train_mnist.py")
+# What differs between two runs that are equal; the commit may move on while a developer's tests run.
+TIMES = ("date", "seconds", "training_seconds", "commit")
+
+
+def checkpoint(directory):
+    """(metadata without seconds, {name: array}) of checkpoint.safetensors."""
+    with safe_open(os.path.join(directory, "checkpoint.safetensors"), framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = json.loads(file.metadata()["gluon_bnn"])
+    del metadata["state"]["history"]["seconds"]
+    return metadata, tensors
+
+
+def epochs_done(directory):
+    """Whole epochs in the checkpoint; None where there is none yet."""
+    if not os.path.exists(os.path.join(directory, "checkpoint.safetensors")):
+        return None
+    return len(checkpoint(directory)[0]["state"]["history"]["loss"])
+
+
+def record(directory):
+    """record.json without times."""
+    with open(os.path.join(directory, "record.json"), encoding="utf-8") as file:
+        return {name: value for name, value in json.load(file).items() if name not in TIMES}
+
+
+def assert_equal(one, other):
+    """Two runs' checkpoints (weights, averages, optimiser, best epoch, history) and records, to the bit."""
+    (metadata, tensors), (other_metadata, other_tensors) = checkpoint(one), checkpoint(other)
+    assert metadata == other_metadata
+    assert set(tensors) == set(other_tensors)
+    differing = [name for name in tensors if tensors[name].dtype != other_tensors[name].dtype
+                 or tensors[name].tobytes() != other_tensors[name].tobytes()]
+    assert not differing
+    assert record(one) == record(other)

@@ -1,0 +1,143 @@
+"""Training in several processes: equal to training in one, refused where it cannot work, resumed to the bit.
+
+Each job is a scheduler, a server and two workers, that is four times `import mxnet`; so few jobs, many checks.
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import distributed_worker
+import saved_runs
+from cluster import Job
+from gluon_bnn import distributed
+from gluon_bnn._compat import mx
+
+WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "distributed_worker.py")
+SEED = 7
+# Only so do servers add float64 in float64, see Workers._check_float64.
+CLEARED = {"GLIBC_TUNABLES": "glibc.malloc.perturb=255:glibc.malloc.tcache_count=0"}
+TIMEOUT = 240  # seconds; a job takes about 10 where nothing else runs
+ENVIRONMENT = {"DMLC_ROLE": "worker", "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": "9091",
+               "DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1"}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """What the two workers of distributed_worker.py found, and their parameters."""
+    directory = tmp_path_factory.mktemp("job")
+    with Job([sys.executable, WORKER, str(directory), str(SEED)], server_environ=CLEARED) as job:
+        job.wait(TIMEOUT)
+        assert all(process.returncode == 0 for _, process in job.processes), job.output()
+    found = [json.loads((directory / f"{rank}.json").read_text()) for rank in range(2)]
+    values = [list(np.load(directory / f"{rank}.npz").values()) for rank in range(2)]
+    return found, values
+
+
+def test_two_workers_are_one_at_the_double_batch(job):
+    found, values = job
+    net, trainer = distributed_worker.make(SEED, None)
+    alone = distributed_worker.fit(net, trainer, SEED)
+    assert alone["best_epoch"] == distributed_worker.EPOCHS - 1  # so these are the parameters at the end
+    for parameter, ours, theirs in zip(net.collect_params().values(), *values):
+        np.testing.assert_array_equal(ours, theirs)
+        # 9.8e-12 seen over 13 seeds: where a gradient is tiny, Adam divides it by its own size.
+        np.testing.assert_allclose(ours, parameter.data().asnumpy(), rtol=0, atol=1e-10)
+    for history in (found[0]["history"], found[1]["history"]):
+        np.testing.assert_allclose(history["loss"], alone["loss"], rtol=1e-12)  # 2e-13 seen
+        assert history["error"] == alone["error"]
+        assert history["validation_error"] == alone["validation_error"]
+
+
+def test_workers_that_are_not_alike_are_refused(job):
+    for found in job[0]:
+        assert "worker 1 differs in weights" in found["other_seed"] and "same options and seed" in found["other_seed"]
+        assert "worker 1 differs in options" in found["other_data_order"]
+
+
+def test_an_error_in_one_worker_is_one_in_all(job):
+    first, second = job[0]
+    assert second["one_fails"] == "OSError: the disk is full"
+    assert first["one_fails"].startswith("ConnectionError: worker 1 failed") and "disk is full" in first["one_fails"]
+
+
+def test_what_workers_tell_each_other_is_exact(job):
+    for found in job[0]:
+        assert found["gathered"] == [[0, 0.1], [1, 1.1]]
+        np.testing.assert_array_equal(found["average"], np.float64([0 + 1, 0.1 + (0.1 + 1)]) / 2)
+
+
+def test_a_batch_must_have_equal_parts(job):
+    for found in job[0]:
+        assert found["odd_batch"].startswith("ValueError: a batch must be") and "got 15" in found["odd_batch"]
+
+
+@pytest.mark.parametrize("name, value", [("DMLC_NUM_WORKER", None), ("DMLC_PS_ROOT_URI", ""), ("DMLC_ROLE", "server"),
+                                         ("DMLC_ROLE", None), ("DMLC_PS_ROOT_PORT", "65536"),
+                                         ("DMLC_NUM_SERVER", "0"), ("DMLC_NUM_SERVER", "two")])
+def test_the_environment_is_checked(name, value):
+    distributed.check_environment(ENVIRONMENT)
+    environ = {k: v for k, v in {**ENVIRONMENT, name: value}.items() if v is not None}
+    with pytest.raises(ValueError, match=f"variables: {name} must be .*, got {value or 'nothing'}. MXNet's"):
+        distributed.check_environment(environ)
+
+
+def test_the_script_says_what_is_missing(tmp_path):
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DMLC_")}
+    done = subprocess.run([sys.executable, saved_runs.SCRIPT, "--kvstore", "dist_sync"], cwd=tmp_path, env=environ,
+                          capture_output=True, text=True)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    for name in ENVIRONMENT:
+        assert f"{name} must be" in done.stderr
+
+
+@pytest.mark.parametrize("kvstore, update, message", [("dist_async", False, "dist_sync, got dist_async"),
+                                                      ("dist_sync", None, "update_on_kvstore=False"),
+                                                      ("dist_sync", False, "DMLC_ROLE must be worker")])
+def test_trainers_that_cannot_work(kvstore, update, message, monkeypatch):
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    net = mx.gluon.nn.Dense(2, in_units=2)
+    net.initialize()
+    trainer = mx.gluon.Trainer(net.collect_params(), "sgd", kvstore=kvstore, update_on_kvstore=update)
+    with pytest.raises(ValueError, match=message):
+        distributed.Workers(trainer)
+
+
+def test_the_script_in_two_workers(tmp_path):
+    """It learns; a worker is killed and Ctrl-C ends the one that waits for it; resumed, the end is the same."""
+    arguments = ["--epochs", "10", "--batch-size", "50", "--kvstore", "dist_sync", "--resume", "--save-dir", "run"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+
+    def start(directory):
+        return Job([sys.executable, saved_runs.SCRIPT, *arguments], cwd=directory)
+
+    with start(whole) as job:
+        job.wait(TIMEOUT)
+        assert all(process.returncode == 0 for _, process in job.processes), job.output()
+    found = saved_runs.record(whole / "run")
+    assert found["test_error"] < 0.15, found  # 6% seen; chance is 90%
+    assert found["settings"]["workers"] == 2 and len(found["curve"]["loss"]) == 10
+
+    with start(cut) as job:
+        deadline = time.monotonic() + TIMEOUT
+        while (saved_runs.epochs_done(cut / "run") or 0) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        dying, waiting = job.workers()
+        dying.kill()
+        waiting.send_signal(signal.SIGINT)
+        job.wait(TIMEOUT, [waiting])
+        assert waiting.returncode == -signal.SIGINT, job.output()
+    assert 3 <= saved_runs.epochs_done(cut / "run") < 10 and not (cut / "run" / "record.json").exists()
+
+    with start(cut) as job:
+        job.wait(TIMEOUT)
+        assert all(process.returncode == 0 for _, process in job.processes), job.output()
+    saved_runs.assert_equal(whole / "run", cut / "run")
