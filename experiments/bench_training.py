@@ -1,174 +1,146 @@
-"""What binary weights cost in training: sign_scale alone, and a whole step against plain Dense.
+"""What a training step costs: nets of binary weights beside plain ones, in MXNet and in PyTorch.
 
     python experiments/bench_training.py
 
-Checks against the NumPy reference before it times. Every round times each candidate once, in turn, so
-that drift of the machine meets all alike; medians and ratios are printed and written as JSON. PyTorch
-(eager and torch.compile) takes part when it is installed.
+784-W-W-W-10 with batch norm after every layer, ReLU or for the BNN sign between them, squared hinge loss, batch 100,
+Adam, for every width W; and at the smallest width some variants of ours. PyTorch (eager and torch.compile) takes part
+when it is installed.
+
+MXNet and PyTorch run in processes of their own (see training_workers.py); this one loads neither and asks them in
+turn. Before anything is timed, each binary net is checked against the NumPy reference, and the first losses of MXNet's
+and PyTorch's plain nets, of equal weights, against each other. Every round times a burst of steps of each candidate, so
+that drift of the machine meets all alike; a burst starts when the threads of the one before sleep. Medians of the
+rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
 """
 import argparse
+import importlib.util
+import json
 import os
 import statistics
+import subprocess
 import sys
-import time
+import tempfile
 
-import numpy as np
-
-import gluon_bnn
-from gluon_bnn import ops, optimizer, reference  # optimizer: by name, in Trainer
-from gluon_bnn._compat import mx
+from gluon_bnn._compat import physical_cores
 
 from arguments import HelpFormatter, positive
 from record import write_record
+from training_workers import BATCH, sizes_of
 
-BATCH, INPUTS, CLASSES, HIDDEN_LAYERS = 100, 784, 10, 3
-
-
-def sign_scale_calls(shape, gradient):
-    """{name: function} of sign_scale forward + backward, imperative; each checked first."""
-    generator = np.random.default_rng(0)
-    w = generator.standard_normal(shape).astype(np.float32)
-    g = generator.standard_normal(shape).astype(np.float32)
-    signs, alpha = reference.binary.sign_scale(w.astype(np.float64))
-    expected = reference.binary.sign_scale_backward(g / alpha, w.astype(np.float64), gradient=gradient)
-    calls = {}
-    for name in ("native", "composed"):
-        with ops.use(name):
-            implementation = ops.implementation()
-        weight, upstream = mx.nd.array(w), mx.nd.array(g)
-        weight.attach_grad()
-
-        def call(weight=weight, upstream=upstream, implementation=implementation):
-            with mx.autograd.record():
-                signs, _ = ops.sign_scale(mx.nd, weight, "layer", gradient, 1.0,
-                                          implementation=implementation)
-            signs.backward(upstream)
-            mx.nd.waitall()
-            return signs
-        found = call().asnumpy()
-        if not (found == signs).all():
-            sys.exit(f"bench_training.py: {name} signs differ from the reference")
-        error = np.abs(weight.grad.asnumpy() - expected).max() / np.abs(expected).max()
-        if error > 1e-5:
-            sys.exit(f"bench_training.py: {name} gradient is {error:.1e} from the reference")
-        calls[name] = call
-    return calls
+WORKERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "training_workers.py")
+PROFILED = ("plain Dense", "BWN", "BNN")
+PEERS = ("PyTorch eager", "torch.compile", "plain Dense")
+LOSS_BOUND = 2e-6  # between MXNet and PyTorch, relative: ten times the most that was seen at widths from 1 to 2048
 
 
-def gluon_step(layer, width, update="adam", activation=None, **options):
-    """A training step of the net with this dense layer, hybridized, with cross-entropy; relu by default."""
-    net = mx.gluon.nn.HybridSequential()
-    sizes = [INPUTS] + [width] * HIDDEN_LAYERS + [CLASSES]
-    for i, (inputs, units) in enumerate(zip(sizes, sizes[1:])):
-        net.add(layer(units, in_units=inputs, **options), mx.gluon.nn.BatchNorm(in_channels=units))
-        if i < HIDDEN_LAYERS:
-            net.add(activation() if activation else mx.gluon.nn.Activation("relu"))
-    net.initialize(mx.init.Xavier())
-    net.hybridize(static_alloc=True, static_shape=True)
-    loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
-    loss.hybridize(static_alloc=True, static_shape=True)
-    trainer = mx.gluon.Trainer(net.collect_params(), update, {"learning_rate": 1e-3}, kvstore=None)
-    x, labels = (mx.nd.array(a) for a in one_batch())
-
-    def step():
-        with mx.autograd.record():
-            value = loss(net(x), labels)
-        value.backward()
-        trainer.step(BATCH)
-        mx.nd.waitall()
-    if layer is gluon_bnn.nn.BinaryDense:
-        table = gluon_bnn.check_net(net, x)
-        if not table.ok:
-            sys.exit(f"bench_training.py: the net differs from the reference:\n{table}")
-    return step
+def fail(message):
+    sys.exit(f"bench_training.py: {message}")
 
 
-def one_batch():
-    generator = np.random.default_rng(1)
-    return (generator.random((BATCH, INPUTS), np.float32),
-            generator.integers(0, CLASSES, BATCH).astype(np.float32))
+class Worker:
+    """A process of training_workers.py."""
+
+    def __init__(self, name, threads, directory, **environment):
+        self.name, self.log = name, os.path.join(directory, f"{name}.log")
+        # Settings of OpenMP decide how long threads spin; every worker gets the number of threads and no other.
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
+        with open(self.log, "w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, WORKERS, name, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=log, text=True, env={**kept, "OMP_NUM_THREADS": str(threads), **environment})
+
+    def ask(self, method, *arguments):
+        """What this method of the worker returns."""
+        try:
+            print(json.dumps([method, *arguments]), file=self.process.stdin, flush=True)
+            return json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            self.close()
+            with open(self.log, encoding="utf-8", errors="replace") as log:
+                fail(f"the worker {self.name} ended: {log.read()[-2000:].strip()}")
+
+    def close(self):
+        try:
+            self.process.communicate()
+        except BrokenPipeError:
+            pass
 
 
-def torch_steps(width, threads):
-    """{name: step} for the same net with plain layers in PyTorch; empty where it is not installed."""
-    try:
-        import torch
-    except ImportError:
-        return {}
-    torch.set_num_threads(threads)
-
-    def build(compiled):
-        sizes = [INPUTS] + [width] * HIDDEN_LAYERS + [CLASSES]
-        layers = []
-        for i, (inputs, units) in enumerate(zip(sizes, sizes[1:])):
-            layers += [torch.nn.Linear(inputs, units), torch.nn.BatchNorm1d(units)]
-            layers += [torch.nn.ReLU()] if i < HIDDEN_LAYERS else []
-        net = torch.nn.Sequential(*layers)
-        optimizer = torch.optim.Adam(net.parameters(), 1e-3)
-        run = torch.compile(net) if compiled else net
-        x, labels = (torch.from_numpy(a) for a in one_batch())
-        labels = labels.long()
-
-        def step():
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(run(x), labels).backward()
-            optimizer.step()
-        return step
-    return {"PyTorch eager": build(False), "torch.compile": build(True)}
+def check_losses(workers, width):
+    """{worker: first loss of its plain net}; leaves unless they agree."""
+    losses = {name: worker.ask("first_loss", width) for name, worker in workers.items()}
+    smallest, largest = min(losses.values()), max(losses.values())
+    if not largest - smallest <= LOSS_BOUND * smallest:
+        fail(f"first losses of equal nets must agree within {LOSS_BOUND}, relative, got {losses}")
+    return losses
 
 
-def medians(calls, rounds, warm_up=5):
-    """{name: median milliseconds}, the calls interleaved."""
-    times = {name: [] for name in calls}
-    for turn in range(warm_up + rounds):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if turn >= warm_up:
-                times[name].append(1e3 * (time.perf_counter() - began))
-    return {name: round(statistics.median(values), 3) for name, values in times.items()}
+def measure(workers, rounds, width, more):
+    """{name: seconds of a step, one a round} of all candidates of a width, in turn."""
+    owners = {name: worker for worker in workers.values() for name in worker.ask("prepare", width, more)}
+    times = {name: [] for name in owners}
+    for turn in range(rounds + 1):  # the first one compiles and warms up
+        for name, worker in owners.items():
+            seconds = worker.ask("time", name)
+            if turn > 0:
+                times[name].append(seconds)
+    return times
 
 
-def show(title, table, base):
-    print(f"\n{title}")
-    for name, value in table.items():
-        print(f"  {name:44s} {value:9.3f} ms   {value / table[base]:6.2f} x {base}")
+def ratios(times, peer):
+    """{name: time of a step in those of `peer`}, medians of the rounds; None where the peer is missing."""
+    if peer not in times:
+        return None
+    return {name: round(statistics.median(a / b for a, b in zip(seconds, times[peer])), 3)
+            for name, seconds in times.items()}
+
+
+def net_record(width, times, losses, profile):
+    return {"net": "-".join(map(str, sizes_of(width))), "first_loss": losses,
+            "step": {name: round(1e3 * statistics.median(seconds), 3) for name, seconds in times.items()},
+            "ratio": {peer: ratios(times, peer) for peer in PEERS}, "profile": profile}
+
+
+def show(found, batch=BATCH, rows=12):
+    print(f"\none training step of {found['net']}, batch {batch}" + " " * 6 + "beside " + ", ".join(PEERS))
+    for name, value in found["step"].items():
+        cells = (found["ratio"][peer] for peer in PEERS)
+        print(f"  {name:38s}{value:9.2f} ms" + "".join("       -" if c is None else f"{c[name]:8.2f}" for c in cells))
+    for name, table in found["profile"].items():
+        print(f"\n{name}: MXNet's operators, calls and ms a step")
+        for operator, row in list(table.items())[:rows]:
+            print(f"  {operator[:60]:60s}{row['calls']:8.1f}{row['ms']:10.3f}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
-                                     formatter_class=HelpFormatter)
-    parser.add_argument("--width", type=positive(int), default=1024, help="units of each hidden layer")
-    parser.add_argument("--rounds", type=positive(int), default=60, help="timed rounds; medians are reported")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
+    parser.add_argument("--widths", type=positive(int), nargs="+", default=[1024, 2048],
+                        help="units of each hidden layer")
+    parser.add_argument("--rounds", type=positive(int), default=20, help="timed rounds; medians are reported")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_training"))
     args = parser.parse_args()
-    if not gluon_bnn.native.library.available():
-        sys.exit(f"bench_training.py: {gluon_bnn.native.library.problem()}")
+    threads = int(os.environ.get("OMP_NUM_THREADS") or physical_cores())
+    names = ["mxnet"] + (["torch"] if importlib.util.find_spec("torch") and not args.no_torch else [])
 
-    operator = medians(sign_scale_calls((args.width, args.width), "xnor"), args.rounds)
-    show(f"sign_scale forward + backward, {args.width} x {args.width}", operator, "native")
-
-    nn = gluon_bnn.nn
-    with ops.use("composed"):
-        composed = gluon_step(nn.BinaryDense, args.width)
-    steps = {"plain Dense": gluon_step(mx.gluon.nn.Dense, args.width),
-             "BinaryDense": gluon_step(nn.BinaryDense, args.width),
-             "BinaryDense, BinaryAdam": gluon_step(nn.BinaryDense, args.width, "binaryadam"),
-             "BinaryDense, BinaryAdam, binary activations": gluon_step(
-                 nn.BinaryDense, args.width, "binaryadam", nn.BinaryActivation),
-             "BinaryDense, no bias": gluon_step(nn.BinaryDense, args.width, use_bias=False),
-             "BinaryDense, exact": gluon_step(nn.BinaryDense, args.width, gradient="exact"),
-             "BinaryDense, composed": composed,
-             **({} if args.no_torch else
-                torch_steps(args.width, int(os.environ["OMP_NUM_THREADS"])))}
-    step = medians(steps, args.rounds)
-    net = "-".join(map(str, [INPUTS] + [args.width] * HIDDEN_LAYERS + [CLASSES]))
-    show(f"one training step, {net}, batch {BATCH}, Adam", step, "plain Dense")
+    nets = {}
+    with tempfile.TemporaryDirectory() as directory:
+        workers = {name: Worker(name, threads, directory) for name in names}
+        about = {key: value for worker in workers.values() for key, value in worker.ask("about").items()}
+        found = {}
+        for width in args.widths:
+            losses = check_losses(workers, width)
+            found[width] = losses, measure(workers, args.rounds, width, width == min(args.widths))
+        for worker in workers.values():
+            worker.close()
+        profiled = Worker("mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0")
+        for width, (losses, times) in found.items():
+            profiled.ask("prepare", width, False)
+            nets[width] = net_record(width, times, losses, profiled.ask("profile", PROFILED, 10))
+            show(nets[width])
+        profiled.close()
     path = os.path.join(args.save_dir, "bench_training.json")
-    write_record(path, net=net, batch=BATCH, rounds=args.rounds, unit="ms, median",
-                 threads=int(os.environ["OMP_NUM_THREADS"]), sign_scale=operator, step=step,
-                 step_ratio={k: round(v / step["plain Dense"], 3) for k, v in step.items()})
+    write_record(path, batch=BATCH, rounds=args.rounds, unit="ms, median", threads=threads, **about, nets=nets)
     print(f"\nwritten to {path}")
 
 

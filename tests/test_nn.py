@@ -12,6 +12,9 @@ from gluon_bnn._compat import mx
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary
 
+if library.available():
+    library.load_operators()  # so that each test can run alone
+
 
 def data(rng, *shape, dtype="float32"):
     return mx.nd.array(rng.standard_normal(shape), dtype=dtype)

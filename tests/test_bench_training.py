@@ -1,0 +1,72 @@
+"""experiments/bench_training.py at tiny settings; what it times is not looked at."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gluon_bnn.native import library
+
+EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
+sys.path.append(EXPERIMENTS)
+
+import bench_training  # noqa: E402
+
+COMMON = {"plain Dense", "BWN", "BNN"}
+MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXNet's operators"}
+
+
+@pytest.mark.skipif(not library.available(), reason="needs the native library")
+def test_all_of_it(tmp_path):
+    done = subprocess.run([sys.executable, os.path.join(EXPERIMENTS, "bench_training.py"), "--widths", "16", "8",
+                           "--rounds", "1", "--no-torch"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "runs" / "bench_training" / "bench_training.json", encoding="utf-8") as file:
+        found = json.load(file)
+    assert found["rounds"] == 1 and found["instruction_set"] in library.instruction_sets()
+    assert list(found["nets"]) == ["16", "8"] and found["nets"]["16"]["net"] == "784-16-16-16-10"
+    for width, net in found["nets"].items():
+        assert set(net["step"]) == (COMMON if width == "16" else COMMON | MORE)
+        assert all(value > 0 for value in net["step"].values()) and list(net["first_loss"]) == ["mxnet"]
+        assert net["ratio"]["plain Dense"]["plain Dense"] == 1 and net["ratio"]["torch.compile"] is None
+        for name, operator in (("plain Dense", "FullyConnected"), ("BWN", "gluon_bnn_binary_dense"),
+                               ("BNN", "gluon_bnn_sign")):
+            calls = 3 if name == "BNN" else 4
+            assert net["profile"][name][operator]["calls"] == calls and f"  {operator} " in done.stdout
+
+
+class Answers:
+    """A worker that has its answers ready."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def ask(self, *_):
+        return self.answers.pop(0)
+
+
+def test_losses_that_differ_end_it():
+    workers = {"mxnet": Answers(1.0, 1.0), "torch": Answers(1.0 + 1e-6, 1.0 + 1e-5)}
+    assert bench_training.check_losses(workers, 8) == {"mxnet": 1.0, "torch": 1.0 + 1e-6}
+    with pytest.raises(SystemExit, match="first losses of equal nets must agree within 2e-06, relative, got"):
+        bench_training.check_losses(workers, 8)
+
+
+def test_rounds_are_interleaved_and_the_first_does_not_count():
+    workers = {"mxnet": Answers(["a", "b"], 9, 9, 1.0, 4.0, 1.0, 3.0, 2.0, 2.0), "torch": Answers(["c"], 9, 2.0, 1.0, 2.0)}
+    times = bench_training.measure(workers, 3, 8, False)
+    assert times == {"a": [1.0, 1.0, 2.0], "b": [4.0, 3.0, 2.0], "c": [2.0, 1.0, 2.0]}
+    assert bench_training.ratios(times, "c") == {"a": 1.0, "b": 2.0, "c": 1.0}
+    assert bench_training.ratios(times, "d") is None
+
+
+def test_a_worker_that_ends_is_heard_of(tmp_path):
+    worker = bench_training.Worker("mxnet", 1, str(tmp_path))
+    with pytest.raises(SystemExit, match="the worker mxnet ended: (?s:.*)no_such_method"):
+        worker.ask("no_such_method")
+
+
+def test_the_parent_does_without_the_libraries():
+    lines = "import bench_training, sys; assert not {'mxnet', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", lines], cwd=EXPERIMENTS, check=True)
