@@ -115,6 +115,17 @@ void rule_row(const Rule& rule, float alpha, const float* g, const float* w, int
   }
 }
 
+// Asks for what the rule will touch, which is far apart in memory: it comes while g is computed.
+void fetch(const Rule& rule, int64_t rows, int64_t width, const float* w, int64_t stride, float* dw) {
+  constexpr int64_t kLine = 16;
+  for (int64_t r = 0; r < rows; ++r, w += stride, dw += stride) {
+    for (int64_t k = 0; k < width; k += kLine) {
+      __builtin_prefetch(dw + k, 1);
+      if (!rule.passes()) __builtin_prefetch(w + k);
+    }
+  }
+}
+
 // `rows` rows of dw from as many of g, at unit `unit` and on, `width` inputs; g has `g_stride` numbers a row.
 void apply(const Rule& rule, int64_t unit, int64_t rows, int64_t width, const float* g, int64_t g_stride,
            const float* w, int64_t stride, float* dw) {
@@ -172,6 +183,7 @@ void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const f
         }
         for (int64_t input = 0; input < sizes.inputs; input += kStrip) {
           const int64_t width = std::min(kStrip, sizes.inputs - input), at = unit * sizes.inputs + input;
+          fetch(rule, size, width, w + at, sizes.inputs, dw + at);
           std::fill(sums.get(), sums.get() + size * kStrip, 0.0f);
           k.add(tables.get(), table_stride, size, &bits[input / kBlock * words * kBlock], words * kBlock,
                 ceil_div(width, kBlock), groups, sums.get(), kStrip);
@@ -213,11 +225,7 @@ void weight_gradient_of_reals(const LayerSizes& sizes, const Rule& rule, const f
         for (int64_t unit = s * strip; unit < end; unit += tile_units) {
           const float* unit_panel = &unit_panels[(unit - s * strip) * sizes.rows];
           const int64_t units = std::min(tile_units, end - unit), at = unit * sizes.inputs + input;
-          // What the rule will touch is far apart in memory: it comes while the tile is computed.
-          for (int64_t u = 0; u < units; ++u) {
-            __builtin_prefetch(dw + at + u * sizes.inputs, 1);
-            if (!rule.passes()) __builtin_prefetch(w + at + u * sizes.inputs);
-          }
+          fetch(rule, units, width, w + at, sizes.inputs, dw + at);
           const bool direct = rule.passes() && units == tile_units && width == tile_inputs &&
                               std::count(rule.alpha + unit, rule.alpha + unit + units, 0.0f) == 0;
           float* g = direct ? dw + at : sums.get();
