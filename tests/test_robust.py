@@ -1,0 +1,188 @@
+"""Runs that are killed, interrupted or out of room: what was saved is whole, and a resumed run ends the same.
+
+GLUON_BNN_KILLS (5) says how often each run below is killed, GLUON_BNN_KILLS_SEED (0) when. A longer check, with
+the moments printed:
+
+    GLUON_BNN_KILLS=20 pytest -s tests/test_robust.py -k killed
+"""
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import saved_runs
+from gluon_bnn import _files, train
+from test_train import LABELS, X, fit, make
+
+KILLS = int(os.environ.get("GLUON_BNN_KILLS", 5))
+SEED = int(os.environ.get("GLUON_BNN_KILLS_SEED", 0))
+EPOCHS = 4 + 5 * KILLS  # more than pass from one kill to the next
+PATIENCE = 120  # seconds for one step of a test; it takes a few where nothing else runs
+RUNS = {
+    "adam": ["--activation", "binary", "--dropout", "0.1", "0.1"],
+    "binaryadam": ["--weights", "stochastic", "--scale", "none", "--optimizer", "binaryadam", "--glorot",
+                   "--loss", "hinge", "--dropout", "0.1", "0.1", "--lr-steps", "3", "9"],
+}
+
+
+def start(directory, options):
+    """The script with --resume, as a process; it goes on wherever the one before it was."""
+    directory.mkdir(exist_ok=True)
+    # One thread: two runs go on at once below.
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, saved_runs.SCRIPT, "--epochs", str(EPOCHS), *options, "--resume",
+                             "--save-dir", "run"], cwd=directory, env=environ, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+
+
+def wait_for(process, condition, pause=0.005):
+    """Until the condition holds; an AssertionError where the process ends before, or nothing happens."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(pause)
+
+
+def kill(process, moment, run, generator):
+    """Kill the process at the given moment of its run, at random within it."""
+    if moment == "start":
+        time.sleep(generator.uniform(0.1, 2))
+    else:
+        more = {"write": generator.integers(3), "end": EPOCHS}.get(moment, generator.integers(1, 3))
+        epochs = min(EPOCHS, (saved_runs.epochs_done(run) or 0) + more)
+        wait_for(process, lambda: (saved_runs.epochs_done(run) or 0) >= epochs)
+    if moment == "write":
+        while True:
+            wait_for(process, lambda: unfinished(run), pause=0)
+            process.send_signal(signal.SIGSTOP)
+            os.waitpid(process.pid, os.WUNTRACED)
+            if unfinished(run):
+                break
+            process.send_signal(signal.SIGCONT)
+    elif moment in ("epoch", "interrupt"):
+        time.sleep(generator.uniform(0, 0.1))
+    process.send_signal(signal.SIGINT if moment == "interrupt" else signal.SIGKILL)
+    errors = process.communicate(timeout=PATIENCE)[1]
+    if moment == "interrupt":
+        assert process.returncode > 0 and "--resume" in errors and "Traceback" not in errors
+    else:
+        assert process.returncode == -signal.SIGKILL, errors
+
+
+def unfinished(run):
+    return [name for name in (os.listdir(run) if run.exists() else [])
+            if name.startswith("checkpoint.safetensors.part-")]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_killed_and_resumed_runs_end_the_same(tmp_path, name):
+    generator = np.random.default_rng([SEED, *name.encode()])
+    whole = start(tmp_path / "whole", RUNS[name])
+    cut, run = tmp_path / "cut", tmp_path / "cut" / "run"
+    moments = (["epoch", "write", "interrupt", "write", "start"] * KILLS)[:KILLS - 1] + ["end"]
+    try:
+        for moment in moments:
+            before = saved_runs.epochs_done(run)
+            process = start(cut, RUNS[name])
+            kill(process, moment, run, generator)
+            done = saved_runs.epochs_done(run)
+            print(f"seed {SEED}, {moment}: {before} epochs before, {done} of {EPOCHS} after, unfinished: {unfinished(run)}")
+            if moment == "write":
+                assert len(unfinished(run)) == 1  # those of earlier kills are gone
+            assert not (run / "record.json").exists()
+        assert done == EPOCHS
+        process = start(cut, RUNS[name])
+        finish(process)
+        finish(whole)
+    finally:
+        whole.kill()
+        process.kill()
+    saved_runs.assert_equal(tmp_path / "whole" / "run", run)
+
+
+def test_what_a_killed_write_left_is_removed(tmp_path):
+    path = tmp_path / "c[1].safetensors"
+    for name in ("c[1].safetensors.part-0123abcd", "c[1].safetensors.part-mine", "c1.safetensors.part-0123abcd"):
+        (tmp_path / name).write_bytes(b"half")
+    fit(*make(), epochs=1, checkpoint=str(path))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c1.safetensors.part-0123abcd", "c[1].safetensors",
+                                                          "c[1].safetensors.part-mine"]
+
+
+@pytest.fixture
+def small_files():
+    """A limit of 1000 bytes a file: less than a checkpoint."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def untrained(*arguments):
+    raise AssertionError("trained before it could write")
+
+
+def test_too_little_room_shows_before_training(tmp_path, small_files):
+    with pytest.raises(OSError, match="MB cannot be written; there must be room") as raised:
+        fit(*make(), checkpoint=str(tmp_path / "c.safetensors"), loss=untrained)
+    assert raised.value.errno == errno.EFBIG and not list(tmp_path.iterdir())
+
+
+def test_room_for_one_checkpoint_only_shows_before_training(tmp_path, monkeypatch):
+    path, write = tmp_path / "c.safetensors", _files.replace
+
+    def replace(name, content):
+        if path.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(name, content)
+    monkeypatch.setattr(_files, "replace", replace)
+    with pytest.raises(OSError, match="room for the old one and the new"):
+        fit(*make(), checkpoint=str(path), loss=untrained)
+    monkeypatch.undo()
+    net, trainer = make()
+    fit(net, trainer, checkpoint=str(path), resume=True)  # what was written is whole
+
+
+def test_a_run_that_finds_no_room_when_resumed_keeps_its_checkpoint(tmp_path, small_files):
+    path = tmp_path / "c.safetensors"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits[1], limits[1]))
+    with pytest.raises(KeyboardInterrupt):
+        def interrupt(net):
+            raise KeyboardInterrupt
+        fit(*make(), validate=interrupt, checkpoint=str(path))
+    before = path.read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    with pytest.raises(OSError, match="the last one is as it was"):
+        fit(*make(), checkpoint=str(path), resume=True, loss=untrained)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_finished_run_writes_no_checkpoint(tmp_path, small_files):
+    path = tmp_path / "c.safetensors"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits[1], limits[1]))
+    done = fit(*make(), checkpoint=str(path))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    assert fit(*make(seed=9), checkpoint=str(path), resume=True) == done
+
+
+def test_validation_data_is_not_needed_to_resume_a_finished_run(tmp_path):
+    path = str(tmp_path / "c.safetensors")
+    net, trainer = make()
+    fit(net, trainer, checkpoint=path)
+    other, trainer = make(seed=9)
+    fit(other, trainer, checkpoint=path, resume=True, validate=untrained, loss=untrained)
+    assert train.evaluate(other, X, LABELS) == train.evaluate(net, X, LABELS)
