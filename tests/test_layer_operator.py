@@ -48,6 +48,7 @@ def test_forward_and_backward(rng, instruction_set, scale, gradient, clip, of_si
         arrays = [mx.nd.array(a) for a in (x, w, bias, curvature) if a is not None]
         for array in arrays:
             array.attach_grad()
+            array.grad[:] = 7  # all of it must be written, zeros too
         with mx.autograd.record():
             y, weight_bits, alphas = mx.nd.gluon_bnn_binary_dense(*arrays, units=units, scale=str(scale),
                                                                   gradient=gradient, clip=str(clip))
