@@ -96,8 +96,8 @@ MXReturnValue infer_shape(const Attributes& attributes, std::vector<Shape>* in, 
     if (in->back() != weight) return fail("the curvature must have the shape of the weights, got another");
   }
   (*out)[0] = with_width(data, op.flatten, op.units);
-  (*out)[1] = {blocks_of(op.units, gluon_bnn::kBlock), weight[1] == kUnknown ? kUnknown : blocks_of(weight[1], gluon_bnn::kWord),
-               static_cast<unsigned int>(gluon_bnn::kBlock)};
+  const unsigned int words = weight[1] == kUnknown ? kUnknown : blocks_of(weight[1], gluon_bnn::kWord);
+  (*out)[1] = {blocks_of(op.units, gluon_bnn::kBlock), words, static_cast<unsigned int>(gluon_bnn::kBlock)};
   (*out)[2] = {units};
   return MX_SUCCESS;
 }

@@ -158,9 +158,9 @@ MXReturnValue sign_scale_forward(const Attributes& attributes, std::vector<MXTen
       alpha.data<T>()[0] = 1;
       return;
     }
-    const int64_t units = weight.shape[0];
+    const int64_t units = weight.shape[0], size = weight.size();
     gluon_bnn::sign_scale(op.scale, weight.data<T>(), op.has_curvature() ? in->back().data<T>() : nullptr, units,
-                          units > 0 ? static_cast<int64_t>(weight.size()) / units : 0, signs.data<T>(), alpha.data<T>());
+                          units > 0 ? size / units : 0, signs.data<T>(), alpha.data<T>());
   });
 }
 

@@ -99,7 +99,8 @@ void sign_scale(Scale scale, const T* w, const T* curvature, int64_t units, int6
   for (int64_t u = 0; u < units; ++u) {
     const T* row = w + u * inputs;
     for (int64_t k = 0; k < inputs; ++k) signs[u * inputs + k] = row[k] < 0 ? T(-1) : T(1);
-    if (scale != Scale::kNone) magnitudes(row, scale == Scale::kLoss ? curvature + u * inputs : nullptr, inputs, &sums[2 * u]);
+    if (scale == Scale::kNone) continue;
+    magnitudes(row, scale == Scale::kLoss ? curvature + u * inputs : nullptr, inputs, &sums[2 * u]);
   }
   alpha_of(scale, sums.data(), units, alpha);
 }
