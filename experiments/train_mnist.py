@@ -4,10 +4,7 @@
     python experiments/train_mnist.py --dataset mnist                     # real hidden activations
     python experiments/train_mnist.py --dataset mnist --activation binary # binary ones too
     python experiments/train_mnist.py --dataset mnist @experiments/recipes/bnn.txt   # options from a file
-    python LAUNCHER -n 2 -s 1 --launcher local python experiments/train_mnist.py --kvstore dist_sync
-
-The last trains in two processes at once; LAUNCHER is tools/launch.py in the directory of the mxnet package, and
-gluon_bnn/distributed.py says how it works and what happens when a process dies.
+    python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync   # in two processes at once
 
 By default every weight is one bit at test: 784 * 100 + 100 * 10 = 79,400 bits, plus scales and batch norm. The
 epoch is chosen on validation images (the last sixth of the training set), never on the test set. After
@@ -56,7 +53,7 @@ def parse_args(argv=None):
     add("--seed", type=int, default=0, help="of initial weights and of everything drawn in training")
     add("--save-dir", help="for results and the checkpoint; default: runs/DATASET-ACTIVATION")
     add("--resume", action="store_true", help="go on from the checkpoint in --save-dir")
-    add("--kvstore", choices=("dist_sync",), help="train in several processes, started by MXNet's launcher")
+    add("--kvstore", choices=("dist_sync",), help="train in several processes, as python -m gluon_bnn.launch starts them")
     add("--method", help="the name under which the record goes, for instance a recipe's")
     add("--hidden", type=positive(int), nargs="+", default=[100], metavar="UNITS", help="units of each hidden layer")
     add("--weights", choices=WEIGHTS, default="binary",

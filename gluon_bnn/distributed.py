@@ -1,13 +1,14 @@
 """Several processes that train one net, each on its part of every batch, over MXNet's parameter server.
 
 A job is a scheduler, one or more servers and the workers. All run the same command and are told apart by
-environment variables, which MXNet's launcher (tools/launch.py in its wheel) sets, or anyone else:
+environment variables, which `python -m gluon_bnn.launch` sets on one machine:
 
     DMLC_ROLE           scheduler, server or worker
     DMLC_PS_ROOT_URI    the scheduler's address, for instance 127.0.0.1
     DMLC_PS_ROOT_PORT   its port, any free one
     DMLC_NUM_WORKER     how many workers there are
     DMLC_NUM_SERVER     how many servers
+    DMLC_NODE_HOST      this process's own address, if MXNet is not to choose a network interface
 
 Schedulers and servers never get past `import mxnet`: with their role set it serves, and exits when all workers
 have. A worker calls `connect` and gives its Trainer what it got; `train.fit` does the rest:
@@ -21,9 +22,9 @@ bit; with more the order in which gradients arrive decides on the last bits. Bat
 normalises by its own B rows. Its running averages are averaged over the workers every epoch, so that all end
 with the same net. What is drawn inside of a net, dropout or stochastic signs, is drawn alike on all workers.
 
-When a worker is killed, the others wait for it, inside of MXNet, for ever: end them (Ctrl-C, or kill), the servers
-and the scheduler too (kill), and start all anew with the checkpoint of the last whole epoch. An error of
-one worker between epochs (a full disk, a damaged checkpoint) is raised in all of them, and the job ends.
+When a worker is killed, the others wait for it, inside of MXNet, for ever. gluon_bnn.launch then ends them; where
+that is not used, end all processes (kill) and start them anew with the checkpoint of the last whole epoch. An
+error of one worker between epochs (a full disk, a damaged checkpoint) is raised in all of them, and the job ends.
 """
 import contextlib
 import ctypes
@@ -69,7 +70,7 @@ def check_environment(environ):
     ...
     ValueError: kvstore dist_sync needs environment variables: DMLC_PS_ROOT_URI must be the address of the \
 scheduler, for instance 127.0.0.1, got nothing; DMLC_PS_ROOT_PORT must be the port of the scheduler, 1 to 65535, \
-got nothing; DMLC_NUM_SERVER must be the number of servers, at least 1, got nothing. MXNet's tools/launch.py sets \
+got nothing; DMLC_NUM_SERVER must be the number of servers, at least 1, got nothing. python -m gluon_bnn.launch sets \
 them all
     """
     wrong = []
@@ -82,8 +83,8 @@ them all
         if not value or not name.endswith("URI") and not (value.isdecimal() and 1 <= int(value) <= most):
             wrong.append(f"{name} must be {meaning}, got {value or 'nothing'}")
     if wrong:
-        raise ValueError(f"kvstore dist_sync needs environment variables: {'; '.join(wrong)}. MXNet's "
-                         "tools/launch.py sets them all")
+        raise ValueError(f"kvstore dist_sync needs environment variables: {'; '.join(wrong)}. python -m "
+                         "gluon_bnn.launch sets them all")
 
 
 def digest(*parts):

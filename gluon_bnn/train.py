@@ -15,7 +15,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from . import _files
+from . import _files, _interrupt
 from ._compat import mx
 from .distributed import Workers, digest
 
@@ -67,7 +67,8 @@ def fit(net, trainer, loss, batches, steps, learning_rates, validate, seed, chec
     settings : whatever must be equal for a checkpoint to be of this run (JSON)
 
     Returns {"loss", "error", "validation_error", "seconds": one number an epoch, "best_epoch": int}.
-    Ctrl-C raises KeyboardInterrupt as ever; the checkpoint of the last whole epoch stays. Raises OSError
+    Ctrl-C raises KeyboardInterrupt after the step that it falls in; the checkpoint of the last whole epoch stays.
+    Raises OSError
     where a checkpoint cannot be written (before the first step if that shows by then), ValueError where one
     cannot be resumed or workers are not alike, FloatingPointError where the loss is no longer finite.
     """
@@ -100,7 +101,7 @@ def fit(net, trainer, loss, batches, steps, learning_rates, validate, seed, chec
     workers.start()
     bar = tqdm(total=epochs * steps, initial=done * steps, disable=not progress or workers.rank > 0,
                unit="step", dynamic_ncols=True)
-    with bar:
+    with bar, _interrupt.deferred() as check_interrupt:
         for epoch in range(done, epochs):
             began = time.perf_counter()
             generator = np.random.default_rng([seed, epoch])
@@ -108,7 +109,7 @@ def fit(net, trainer, loss, batches, steps, learning_rates, validate, seed, chec
             trainer.set_learning_rate(learning_rates[epoch])
             bar.set_description(f"epoch {epoch + 1}/{epochs}")
             try:
-                sums = _train_epoch(net, trainer, loss, batches(generator), workers, bar)
+                sums = _train_epoch(net, trainer, loss, batches(generator), workers, bar, check_interrupt)
             except BaseException:
                 workers.leave()
                 raise
@@ -137,7 +138,7 @@ def fit(net, trainer, loss, batches, steps, learning_rates, validate, seed, chec
     return {**history, "best_epoch": state["best_epoch"]}
 
 
-def _train_epoch(net, trainer, loss, batches, workers, bar):
+def _train_epoch(net, trainer, loss, batches, workers, bar, check_interrupt):
     """[sum of the losses, number of wrong rows, number of rows] that this worker saw."""
     sums, unread = np.zeros(3), []
 
@@ -157,6 +158,7 @@ def _train_epoch(net, trainer, loss, batches, workers, bar):
         wrong = outputs.argmax(axis=1).astype(labels.dtype, copy=False) != labels
         unread.append((losses.sum(), wrong.sum(), len(x)))
         bar.update()
+        check_interrupt()
         if step % 50 == 49:
             read()
             bar.set_postfix(loss=f"{sums[0] / sums[2]:.4f}", accuracy=f"{1 - sums[1] / sums[2]:.2%}")

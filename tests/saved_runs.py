@@ -9,20 +9,23 @@ SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 TIMES = ("date", "seconds", "training_seconds", "commit")
 
 
-def checkpoint(directory):
-    """(metadata without seconds, {name: array}) of checkpoint.safetensors."""
-    with safe_open(os.path.join(directory, "checkpoint.safetensors"), framework="numpy") as file:
+NAME = "checkpoint.safetensors"
+
+
+def checkpoint(directory, name=NAME):
+    """(metadata without seconds, {name: array}) of a checkpoint."""
+    with safe_open(os.path.join(directory, name), framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = json.loads(file.metadata()["gluon_bnn"])
     del metadata["state"]["history"]["seconds"]
     return metadata, tensors
 
 
-def epochs_done(directory):
-    """Whole epochs in the checkpoint; None where there is none yet."""
-    if not os.path.exists(os.path.join(directory, "checkpoint.safetensors")):
+def epochs_done(directory, name=NAME):
+    """Whole epochs in a checkpoint; None where there is none yet."""
+    if not os.path.exists(os.path.join(directory, name)):
         return None
-    return len(checkpoint(directory)[0]["state"]["history"]["loss"])
+    return len(checkpoint(directory, name)[0]["state"]["history"]["loss"])
 
 
 def record(directory):

@@ -15,7 +15,7 @@ import pytest
 import distributed_worker
 import saved_runs
 from cluster import Job
-from gluon_bnn import distributed
+from gluon_bnn import distributed, launch
 from gluon_bnn._compat import mx
 
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "distributed_worker.py")
@@ -83,7 +83,7 @@ def test_a_batch_must_have_equal_parts(job):
 def test_the_environment_is_checked(name, value):
     distributed.check_environment(ENVIRONMENT)
     environ = {k: v for k, v in {**ENVIRONMENT, name: value}.items() if v is not None}
-    with pytest.raises(ValueError, match=f"variables: {name} must be .*, got {value or 'nothing'}. MXNet's"):
+    with pytest.raises(ValueError, match=f"variables: {name} must be .*, got {value or 'nothing'}. python -m"):
         distributed.check_environment(environ)
 
 
@@ -116,17 +116,19 @@ def test_the_script_in_two_workers(tmp_path):
     whole.mkdir()
     cut.mkdir()
 
-    def start(directory):
-        return Job([sys.executable, saved_runs.SCRIPT, *arguments], cwd=directory)
+    script = [sys.executable, saved_runs.SCRIPT, *arguments]
 
-    with start(whole) as job:
-        job.wait(TIMEOUT)
-        assert all(process.returncode == 0 for _, process in job.processes), job.output()
+    def launch(directory):
+        done = subprocess.run([sys.executable, "-m", "gluon_bnn.launch", "-n", "2", *script], cwd=directory,
+                              timeout=TIMEOUT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    launch(whole)
     found = saved_runs.record(whole / "run")
     assert found["test_error"] < 0.15, found  # 6% seen; chance is 90%
     assert found["settings"]["workers"] == 2 and len(found["curve"]["loss"]) == 10
 
-    with start(cut) as job:
+    with Job(script, cwd=cut) as job:
         deadline = time.monotonic() + TIMEOUT
         while (saved_runs.epochs_done(cut / "run") or 0) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -137,7 +139,42 @@ def test_the_script_in_two_workers(tmp_path):
         assert waiting.returncode == -signal.SIGINT, job.output()
     assert 3 <= saved_runs.epochs_done(cut / "run") < 10 and not (cut / "run" / "record.json").exists()
 
-    with start(cut) as job:
-        job.wait(TIMEOUT)
-        assert all(process.returncode == 0 for _, process in job.processes), job.output()
+    launch(cut)
     saved_runs.assert_equal(whole / "run", cut / "run")
+
+
+def test_the_launcher_ends_all_when_one_fails(tmp_path):
+    command = 'echo $$ > $DMLC_ROLE.pid; test $DMLC_ROLE != worker && exec sleep 1000; exit 3'
+    begun = list(launch.start(["sh", "-c", command], 1, cwd=tmp_path))
+    try:
+        assert [process.wait(TIMEOUT) for role, process in begun if role == "worker"] == [3]
+        assert all(process.poll() is None for role, process in begun if role != "worker")
+    finally:
+        launch.kill(begun)
+    done = subprocess.run([sys.executable, "-c", "from gluon_bnn import launch; launch.GRACE = 0.2; launch.main()", "-n",
+                           "2", "sh", "-c", command], cwd=tmp_path, timeout=TIMEOUT)
+    assert done.returncode == 3
+    for role in ("scheduler", "server"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / f"{role}.pid").read_text()), 0)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_the_launcher_ends_all_when_it_is_ended(tmp_path, ending):
+    process = subprocess.Popen([sys.executable, "-m", "gluon_bnn.launch", "-n", "1", "sh", "-c",
+                                "echo $$ > $DMLC_ROLE.pid; exec sleep 1000"], cwd=tmp_path,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    deadline = time.monotonic() + TIMEOUT
+    while not (tmp_path / "worker.pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(ending)
+    assert process.wait(TIMEOUT) == 128 + ending
+    for path in tmp_path.glob("*.pid"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text()), 0)
+
+
+@pytest.mark.parametrize("arguments", [["-n", "0", "true"], ["-n", "2"], ["-n", "1", "-s", "0", "true"]])
+def test_the_launcher_needs_processes_and_a_command(arguments):
+    with pytest.raises(SystemExit):
+        launch.main(arguments)

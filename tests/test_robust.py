@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import saved_runs
-from gluon_bnn import _files, train
+from gluon_bnn import _files, _interrupt, train
 from test_train import LABELS, X, fit, make
 
 KILLS = int(os.environ.get("GLUON_BNN_KILLS", 5))
@@ -34,11 +34,12 @@ RUNS = {
 def start(directory, options):
     """The script with --resume, as a process; it goes on wherever the one before it was."""
     directory.mkdir(exist_ok=True)
-    # One thread: two runs go on at once below.
+    # One thread: two runs go on at once below. A shell's background jobs ignore Ctrl-C, and so would these.
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, saved_runs.SCRIPT, "--epochs", str(EPOCHS), *options, "--resume",
                              "--save-dir", "run"], cwd=directory, env=environ, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True)
+                            stderr=subprocess.PIPE, text=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def finish(process):
@@ -79,6 +80,35 @@ def kill(process, moment, run, generator):
         assert process.returncode > 0 and "--resume" in errors and "Traceback" not in errors
     else:
         assert process.returncode == -signal.SIGKILL, errors
+
+
+class Dying:
+    """Gets a Ctrl-C while it is freed, as it may come while MXNet frees an array."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):  # Python looks for signals between its own instructions
+            pass
+
+
+def test_ctrl_c_is_not_lost(tmp_path):
+    path = tmp_path / "c.safetensors"
+
+    def validate(net):
+        Dying()
+        return 0.5
+    with pytest.raises(KeyboardInterrupt):
+        fit(*make(), checkpoint=str(path), validate=validate)
+    assert saved_runs.epochs_done(tmp_path, path.name) == 1  # the epoch that it fell in was whole
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_is_raised_at_once():
+    with pytest.raises(KeyboardInterrupt):
+        with _interrupt.deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            untrained()
 
 
 def unfinished(run):

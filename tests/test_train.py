@@ -4,21 +4,27 @@ import json
 import numpy as np
 import pytest
 
-from gluon_bnn import nn, train
+from gluon_bnn import nn, optimizer, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
 SETTINGS = {"lr": 0.01}
 
 
-def make(seed=0, units=7):
+# LAB keeps a curvature for each weight; stochastic signs and dropout draw random numbers inside of the net.
+LAYERS = {"xnor": {}, "lab": {"scale": "loss"}, "stochastic": {"scale": None, "stochastic": True}}
+
+
+def make(seed=0, units=7, kind="xnor"):
     np.random.seed(seed)
     mx.random.seed(seed)
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(units, in_units=12), mx.gluon.nn.BatchNorm(in_channels=units),
-            mx.gluon.nn.Dropout(0.2), nn.BinaryActivation(), nn.BinaryDense(3, in_units=units))
+    net.add(nn.BinaryDense(units, in_units=12, **LAYERS[kind]), mx.gluon.nn.BatchNorm(in_channels=units),
+            mx.gluon.nn.Dropout(0.2), nn.BinaryActivation(),
+            nn.BinaryDense(3, in_units=units, **LAYERS[kind]))
     net.initialize(mx.init.Xavier())
     net.hybridize()
-    return net, mx.gluon.Trainer(net.collect_params(), "adam", kvstore=None)
+    name = "adam" if kind == "xnor" else "binaryadam"
+    return net, mx.gluon.Trainer(net.collect_params(), name, kvstore=None)
 
 
 X = np.random.default_rng(0).standard_normal((60, 12)).astype(np.float32)
@@ -43,7 +49,7 @@ def values(net):
     return [p.data().asnumpy() for p in net.collect_params().values()]
 
 
-def cut_at(path, epoch, error):
+def cut_at(path, epoch, error, kind="xnor"):
     """Train until `error` is raised while validating this epoch."""
     calls = []
 
@@ -53,17 +59,18 @@ def cut_at(path, epoch, error):
             raise error
         return train.evaluate(net, X, LABELS)
     with pytest.raises(type(error)):
-        fit(*make(), validate=validate, checkpoint=path)
+        fit(*make(kind=kind), validate=validate, checkpoint=path)
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 4, 6])
-def test_resume_is_exact(tmp_path, epoch):
-    net, trainer = make()
+@pytest.mark.parametrize("kind, epoch", [("xnor", 1), ("xnor", 2), ("xnor", 4), ("xnor", 6), ("lab", 1), ("lab", 3),
+                                         ("stochastic", 3)])
+def test_resume_is_exact(tmp_path, kind, epoch):
+    net, trainer = make(kind=kind)
     whole = fit(net, trainer)
     assert whole["loss"][-1] < whole["loss"][0]
     path = str(tmp_path / "c.safetensors")
-    cut_at(path, epoch, KeyboardInterrupt())
-    other, trainer = make(seed=99)  # everything must come from the checkpoint
+    cut_at(path, epoch, KeyboardInterrupt(), kind)
+    other, trainer = make(seed=99, kind=kind)  # everything must come from the checkpoint
     resumed = fit(other, trainer, checkpoint=path, resume=True)
     for key in ("loss", "error", "validation_error", "best_epoch"):
         assert resumed[key] == whole[key]
@@ -143,16 +150,18 @@ def test_unwritable_directory_shows_before_training(tmp_path):
             loss=lambda *a: pytest.fail("trained before it could write"))
 
 
-def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch, writes):
     path = tmp_path / "c.safetensors"
     cut_at(str(path), 3, KeyboardInterrupt())
-    before = path.read_bytes()
+    before, left = path.read_bytes(), iter(range(writes))
 
     def full(*args):
-        raise OSError(28, "No space left on device")
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
     monkeypatch.setattr(train.os, "fsync", full)
     net, trainer = make()
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space.*cannot be written"):
         fit(net, trainer, checkpoint=str(path), resume=True)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 

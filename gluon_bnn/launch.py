@@ -1,0 +1,84 @@
+"""Starts all processes of a distributed job on this machine, and leaves none behind.
+
+    python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync
+
+When one process fails, the others, which would wait for it for ever, are killed a little later; so they are on
+Ctrl-C. (MXNet's own launcher, tools/launch.py in its wheel, stops on Python 3.9 and later: it calls Thread.isAlive.)
+For several machines start each process there with the variables that distributed.py names.
+"""
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from ._compat import physical_cores
+
+GRACE = 10  # seconds for the others to end by themselves after one has failed
+
+
+def start(command, workers, servers=1, server_environ={}, **options):
+    """Yields (role, Popen) for a scheduler, servers and workers that run `command` (a list), workers last.
+
+    They talk over 127.0.0.1 only. Each worker gets its share of the cores, unless OMP_NUM_THREADS is set.
+    server_environ : what the servers' environment has besides; options : as for subprocess.Popen
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"OMP_NUM_THREADS": str(max(1, physical_cores() // workers)), **os.environ,
+              "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": str(port), "DMLC_NODE_HOST": "127.0.0.1",
+              "DMLC_NUM_WORKER": str(workers), "DMLC_NUM_SERVER": str(servers)}
+    for role in ["scheduler"] + ["server"] * servers + ["worker"] * workers:
+        environ = {**common, "DMLC_ROLE": role, **(server_environ if role == "server" else {})}
+        yield role, subprocess.Popen(command, env=environ, **options)
+
+
+def wait(processes, signals=()):
+    """Until all have ended, or one has failed and the others had their time, or `signals` has a number.
+
+    Returns the exit code of one that failed, minus the signal's number, or 0.
+    """
+    deadline = None
+    while not signals:
+        codes = [process.poll() for _, process in processes]
+        failed = next((code for code in codes if code), 0)
+        if failed and deadline is None:
+            deadline = time.monotonic() + GRACE
+        if None not in codes or failed and time.monotonic() > deadline:
+            return failed
+        time.sleep(0.1)
+    return -signals[0]
+
+
+def kill(processes):
+    for _, process in processes:
+        process.kill()
+        process.wait()
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m gluon_bnn.launch", description=__doc__.split("\n\n")[0])
+    parser.add_argument("-n", "--workers", type=int, required=True, help="processes that train")
+    parser.add_argument("-s", "--servers", type=int, default=1, help="processes that add up gradients (default: 1)")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="what all of them run")
+    args = parser.parse_args(argv)
+    if args.workers < 1 or args.servers < 1 or not args.command:
+        parser.error("needs at least one worker, one server and a command")
+    signals, processes = [], []
+    for number in (signal.SIGINT, signal.SIGTERM):  # noted: an exception could lose a process that just began
+        signal.signal(number, lambda number, _: signals.append(number))
+    try:
+        processes.extend(start(args.command, args.workers, args.servers))
+        code = wait(processes, signals)
+    except OSError as error:
+        sys.exit(f"gluon_bnn.launch: {error}")
+    finally:
+        kill(processes)
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+if __name__ == "__main__":
+    main()
