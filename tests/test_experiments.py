@@ -87,15 +87,6 @@ def test_train_mnist_refuses(tmp_path, arguments, message):
     assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_bench_training(tmp_path):
-    done = run("bench_training.py", "--width", "64", "--rounds", "2", "--no-torch", cwd=tmp_path)
-    if "was not built" in done.stderr:
-        pytest.skip("the benchmark needs the native library")
-    assert done.returncode == 0, done.stderr
-    found = record(tmp_path / "runs" / "bench_training" / "bench_training.json")
-    assert found["step"]["BinaryDense"] > 0 and found["sign_scale"]["composed"] > 0
-
-
 @pytest.mark.parametrize("script", ["train_mnist.py", "notebook_nn.py", "notebook_bnn.py",
                                     "bench_training.py"])
 def test_help(tmp_path, script):
