@@ -31,6 +31,10 @@ def commit():
         return None
 
 
+# At the start: the checkout may have moved on when a run of hours is done.
+COMMIT = commit()
+
+
 def versions():
     """Versions of Python and of the packages that results depend on."""
     from importlib.metadata import PackageNotFoundError, version
@@ -64,7 +68,7 @@ def write_record(path, argv=None, **content):
     argv = sys.argv if argv is None else argv
     # Where the script and its results lie on this machine is no part of the result.
     argv = [os.path.basename(a) if os.path.isabs(a) else a for a in argv]
-    record = {"argv": argv, **content, "commit": commit(),
+    record = {"argv": argv, **content, "commit": COMMIT,
               "versions": versions(), "processor": processor(),
               "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")}
 
