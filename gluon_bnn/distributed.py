@@ -27,12 +27,13 @@ that is not used, end all processes (kill) and start them anew with the checkpoi
 error of one worker between epochs (a full disk, a damaged checkpoint) is raised in all of them, and the job ends.
 """
 import contextlib
-import ctypes
 import hashlib
 import json
 import os
 import signal
+import sys
 import threading
+import traceback
 
 import numpy as np
 
@@ -45,7 +46,7 @@ VARIABLES = {
     "DMLC_NUM_SERVER": "the number of servers, at least 1",
 }
 _WIDTH = 2048  # bytes of one worker's message
-_PATIENCE = 10  # seconds in which workers that fail alike do so
+PATIENCE = 10  # seconds in which workers that fail alike do so
 
 
 def connect():
@@ -176,18 +177,20 @@ class Workers:
                 raise ConnectionError(f"worker {rank} failed, so worker {self.rank} ends too: {text}")
 
     def leave(self):
-        """After an error outside of `together`: let this process end, even where the others do not.
+        """Call it for an error outside of `together`: unless all workers fail alike, end this process, exit code 1.
 
-        MXNet would make it wait at its end for all workers, so that nobody sees that it failed.
+        Otherwise MXNet would make it wait at its end for the others, and nobody would see that it failed.
         """
         if self._kvstore is None:
             return
         others = threading.Thread(target=self._kvstore._barrier, daemon=True)
         others.start()
-        others.join(_PATIENCE)
+        others.join(PATIENCE)
         if others.is_alive():
-            from mxnet.base import _LIB, check_call
-            check_call(_LIB.MXKVStoreSetBarrierBeforeExit(self._kvstore.handle, ctypes.c_int(0)))
+            traceback.print_exc()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)  # MXNet's own way out aborts while a thread of its waits
 
     def check_equal(self, advice, **values):
         """ValueError, in all workers, that names those whose `values` (JSON) are not worker 0's."""
@@ -199,12 +202,15 @@ class Workers:
             raise ValueError(f"not all workers are as worker 0: {'; '.join(differing)}. {advice}")
 
     def start(self):
-        """Put the parameters, which are equal by now, on the servers, before the first step."""
+        """Put the parameters, which are equal by now, on the servers, before the first step.
+
+        The Trainer would do so in that step, after the backward pass: a slow worker then gets the first gradients
+        in place of its weights (in 2 of 10 jobs).
+        """
         if self._kvstore is None or not self._trainer._params_to_init:
             return
         self._check_float64()
         self._trainer._init_params()
-        # Otherwise a slow worker may find the first gradients in place of the weights that it waits for.
         mx.nd.waitall()
 
     def average(self):

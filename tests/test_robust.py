@@ -47,7 +47,7 @@ def finish(process):
     assert process.returncode == 0, errors
 
 
-def wait_for(process, condition, pause=0.005):
+def wait_for(process, condition, pause=0.02):
     """Until the condition holds; an AssertionError where the process ends before, or nothing happens."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
