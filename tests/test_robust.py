@@ -5,6 +5,7 @@ the moments printed:
 
     GLUON_BNN_KILLS=20 pytest -s tests/test_robust.py -k killed
 """
+import contextlib
 import errno
 import os
 import resource
@@ -128,7 +129,8 @@ def test_killed_and_resumed_runs_end_the_same(tmp_path, name):
             process = start(cut, RUNS[name])
             kill(process, moment, run, generator)
             done = saved_runs.epochs_done(run)
-            print(f"seed {SEED}, {moment}: {before} epochs before, {done} of {EPOCHS} after, unfinished: {unfinished(run)}")
+            print(f"seed {SEED}, {moment}: {before} epochs before, {done} of {EPOCHS} after, "
+                  f"unfinished: {unfinished(run)}")
             if moment == "write":
                 assert len(unfinished(run)) == 1  # those of earlier kills are gone
             assert not (run / "record.json").exists()
@@ -151,21 +153,23 @@ def test_what_a_killed_write_left_is_removed(tmp_path):
                                                           "c[1].safetensors.part-mine"]
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files():
-    """A limit of 1000 bytes a file: less than a checkpoint."""
+    """A limit of 1000 bytes a file: less than a checkpoint. Not a fixture: pytest's own output may go to a file."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def untrained(*arguments):
     raise AssertionError("trained before it could write")
 
 
-def test_too_little_room_shows_before_training(tmp_path, small_files):
-    with pytest.raises(OSError, match="MB cannot be written; there must be room") as raised:
+def test_too_little_room_shows_before_training(tmp_path):
+    with small_files(), pytest.raises(OSError, match="MB cannot be written; there must be room") as raised:
         fit(*make(), checkpoint=str(tmp_path / "c.safetensors"), loss=untrained)
     assert raised.value.errno == errno.EFBIG and not list(tmp_path.iterdir())
 
@@ -185,28 +189,23 @@ def test_room_for_one_checkpoint_only_shows_before_training(tmp_path, monkeypatc
     fit(net, trainer, checkpoint=str(path), resume=True)  # what was written is whole
 
 
-def test_a_run_that_finds_no_room_when_resumed_keeps_its_checkpoint(tmp_path, small_files):
+def test_a_run_that_finds_no_room_when_resumed_keeps_its_checkpoint(tmp_path):
     path = tmp_path / "c.safetensors"
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits[1], limits[1]))
     with pytest.raises(KeyboardInterrupt):
         def interrupt(net):
             raise KeyboardInterrupt
         fit(*make(), validate=interrupt, checkpoint=str(path))
     before = path.read_bytes()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    with pytest.raises(OSError, match="the last one is as it was"):
+    with small_files(), pytest.raises(OSError, match="the last one is as it was"):
         fit(*make(), checkpoint=str(path), resume=True, loss=untrained)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_finished_run_writes_no_checkpoint(tmp_path, small_files):
+def test_a_finished_run_writes_no_checkpoint(tmp_path):
     path = tmp_path / "c.safetensors"
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits[1], limits[1]))
     done = fit(*make(), checkpoint=str(path))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    assert fit(*make(seed=9), checkpoint=str(path), resume=True) == done
+    with small_files():
+        assert fit(*make(seed=9), checkpoint=str(path), resume=True) == done
 
 
 def test_validation_data_is_not_needed_to_resume_a_finished_run(tmp_path):
