@@ -53,7 +53,8 @@ def parse_args(argv=None):
     add("--seed", type=int, default=0, help="of initial weights and of everything drawn in training")
     add("--save-dir", help="for results and the checkpoint; default: runs/DATASET-ACTIVATION")
     add("--resume", action="store_true", help="go on from the checkpoint in --save-dir")
-    add("--kvstore", choices=("dist_sync",), help="train in several processes, as python -m gluon_bnn.launch starts them")
+    add("--kvstore", choices=("dist_sync",),
+        help="train in several processes, as python -m gluon_bnn.launch starts them")
     add("--method", help="the name under which the record goes, for instance a recipe's")
     add("--hidden", type=positive(int), nargs="+", default=[100], metavar="UNITS", help="units of each hidden layer")
     add("--weights", choices=WEIGHTS, default="binary",

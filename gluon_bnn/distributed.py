@@ -195,9 +195,9 @@ class Workers:
     def check_equal(self, advice, **values):
         """ValueError, in all workers, that names those whose `values` (JSON) are not worker 0's."""
         first, *others = self.gather(values)
-        differing = [f"worker {rank} differs in " + ", ".join(f"{name.replace('_', ' ')} ({other[name]}, not {first[name]})"
-                                                      for name in first if other[name] != first[name])
-                     for rank, other in enumerate(others, 1) if other != first]
+        differing = [f"worker {rank} differs in " + ", ".join(
+            f"{name.replace('_', ' ')} ({other[name]}, not {first[name]})" for name in first
+            if other[name] != first[name]) for rank, other in enumerate(others, 1) if other != first]
         if differing:
             raise ValueError(f"not all workers are as worker 0: {'; '.join(differing)}. {advice}")
 

@@ -113,6 +113,29 @@ def test_trainers_that_cannot_work(kvstore, update, message, monkeypatch):
         distributed.Workers(trainer)
 
 
+class Rounding:
+    """A kvstore of one worker whose servers keep numbers in float32."""
+
+    def init(self, key, value):
+        pass
+
+    def pushpull(self, key, value):
+        value[:] = value.astype("float32").astype("float64")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_servers_that_round_are_refused_for_float64(dtype):
+    net = mx.gluon.nn.Dense(2, in_units=2, dtype=dtype)
+    net.initialize()
+    workers = distributed.Workers(mx.gluon.Trainer(net.collect_params(), "sgd", kvstore=None))
+    workers._kvstore, workers._key = Rounding(), 2
+    if dtype == "float32":
+        workers._check_float64()
+    else:
+        with pytest.raises(ValueError, match="float64 in float32 .*GLIBC_TUNABLES"):
+            workers._check_float64()
+
+
 def test_the_script_in_two_workers(tmp_path):
     """It learns; a worker is killed and Ctrl-C ends the one that waits for it; resumed, the end is the same."""
     arguments = ["--epochs", "10", "--batch-size", "50", "--kvstore", "dist_sync", "--resume", "--save-dir", "run"]
@@ -155,8 +178,9 @@ def test_the_launcher_ends_all_when_one_fails(tmp_path):
         assert all(process.poll() is None for role, process in begun if role != "worker")
     finally:
         launch.kill(begun)
-    done = subprocess.run([sys.executable, "-c", "from gluon_bnn import launch; launch.GRACE = 0.2; launch.main()", "-n",
-                           "2", "sh", "-c", command], cwd=tmp_path, timeout=TIMEOUT)
+    impatient = "from gluon_bnn import launch; launch.GRACE = 0.2; launch.main()"
+    done = subprocess.run([sys.executable, "-c", impatient, "-n", "2", "sh", "-c", command], cwd=tmp_path,
+                          timeout=TIMEOUT)
     assert done.returncode == 3
     for role in ("scheduler", "server"):
         with pytest.raises(ProcessLookupError):
