@@ -11,7 +11,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("check", "data", "deploy", "doctor", "initializer", "layers", "loss", "native", "nn", "ops",
+_MODULES = ("check", "data", "deploy", "distributed", "doctor", "initializer", "layers", "loss", "native", "nn", "ops",
             "optimizer", "reference", "runtime", "train")
 _NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "deploy"}
 
