@@ -14,12 +14,10 @@ environment of its own), as a 1x1 convolution of signs.
 """
 import argparse
 import importlib.util
-import json
 import math
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 
@@ -27,8 +25,9 @@ from gluon_bnn._compat import physical_cores
 
 from arguments import HelpFormatter, positive
 from record import write_record
+from workers import Worker
 
-WORKERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inference_workers.py")
+WORKERS = "inference_workers.py"
 SHAPES = ("1x1024x1024", "1x4096x4096", "64x1024x1024", "256x4096x4096", "1024x4096x4096", "60000x100x784")
 FLOAT32 = ("MXNet float32", "PyTorch float32", "ONNX Runtime float32")
 INT8 = ("PyTorch int8", "ONNX Runtime int8")
@@ -42,36 +41,6 @@ def fail(message):
     sys.exit(f"bench_inference.py: {message}")
 
 
-class Worker:
-    """A process of inference_workers.py."""
-
-    def __init__(self, name, python, threads, directory):
-        self.name, self.log = name, os.path.join(directory, f"{name}.log")
-        # Settings of OpenMP decide how long threads spin; every worker gets the number of threads and no other.
-        environment = {key: value for key, value in os.environ.items()
-                       if not key.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
-        try:
-            with open(self.log, "w", encoding="utf-8") as log:
-                self.process = subprocess.Popen(
-                    [python, WORKERS, name, str(threads)], env={**environment, "OMP_NUM_THREADS": str(threads)},
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
-        except OSError as error:
-            fail(f"the worker {name} does not start: {error}")
-
-    def ask(self, method, *arguments):
-        """What this method of the worker returns."""
-        try:
-            print(json.dumps([method, *arguments]), file=self.process.stdin, flush=True)
-            return json.loads(self.process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError):
-            self.close()
-            with open(self.log, encoding="utf-8", errors="replace") as log:
-                fail(f"the worker {self.name} ended: {log.read()[-1000:].strip()}")
-
-    def close(self):
-        self.process.communicate()
-
-
 def start_workers(peers, lce_python, threads, directory):
     """Ours and MXNet's, then those of the libraries that are there."""
     def there(*modules):
@@ -83,7 +52,7 @@ def start_workers(peers, lce_python, threads, directory):
         pythons["torch"] = sys.executable
     if peers and there("onnx", "onnxruntime"):
         pythons["onnx"] = sys.executable
-    return {name: Worker(name, python, threads, directory) for name, python in pythons.items()}
+    return {name: Worker(WORKERS, name, threads, directory, python) for name, python in pythons.items()}
 
 
 def measure(workers, rounds, case, *arguments):

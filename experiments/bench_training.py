@@ -14,10 +14,8 @@ rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler s
 """
 import argparse
 import importlib.util
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 
@@ -26,8 +24,9 @@ from gluon_bnn._compat import physical_cores
 from arguments import HelpFormatter, positive
 from record import write_record
 from training_workers import BATCH, sizes_of
+from workers import Worker
 
-WORKERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "training_workers.py")
+WORKERS = "training_workers.py"
 PROFILED = ("plain Dense", "BWN", "BNN")
 PEERS = ("PyTorch eager", "torch.compile", "plain Dense")
 LOSS_BOUND = 2e-6  # between MXNet and PyTorch, relative: ten times the most that was seen at widths from 1 to 2048
@@ -35,35 +34,6 @@ LOSS_BOUND = 2e-6  # between MXNet and PyTorch, relative: ten times the most tha
 
 def fail(message):
     sys.exit(f"bench_training.py: {message}")
-
-
-class Worker:
-    """A process of training_workers.py."""
-
-    def __init__(self, name, threads, directory, **environment):
-        self.name, self.log = name, os.path.join(directory, f"{name}.log")
-        # Settings of OpenMP decide how long threads spin; every worker gets the number of threads and no other.
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
-        with open(self.log, "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, WORKERS, name, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=log, text=True, env={**kept, "OMP_NUM_THREADS": str(threads), **environment})
-
-    def ask(self, method, *arguments):
-        """What this method of the worker returns."""
-        try:
-            print(json.dumps([method, *arguments]), file=self.process.stdin, flush=True)
-            return json.loads(self.process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError):
-            self.close()
-            with open(self.log, encoding="utf-8", errors="replace") as log:
-                fail(f"the worker {self.name} ended: {log.read()[-2000:].strip()}")
-
-    def close(self):
-        try:
-            self.process.communicate()
-        except BrokenPipeError:
-            pass
 
 
 def check_losses(workers, width):
@@ -118,14 +88,14 @@ def main():
                         help="units of each hidden layer")
     parser.add_argument("--rounds", type=positive(int), default=20, help="timed rounds; medians are reported")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
-    parser.add_argument("--save-dir", default=os.path.join("runs", "bench_training"))
+    parser.add_argument("--save-dir", default=os.path.join("runs", "bench_training"), help="for the record")
     args = parser.parse_args()
     threads = int(os.environ.get("OMP_NUM_THREADS") or physical_cores())
     names = ["mxnet"] + (["torch"] if importlib.util.find_spec("torch") and not args.no_torch else [])
 
     nets = {}
     with tempfile.TemporaryDirectory() as directory:
-        workers = {name: Worker(name, threads, directory) for name in names}
+        workers = {name: Worker(WORKERS, name, threads, directory) for name in names}
         about = {key: value for worker in workers.values() for key, value in worker.ask("about").items()}
         found = {}
         for width in args.widths:
@@ -133,7 +103,7 @@ def main():
             found[width] = losses, measure(workers, args.rounds, width, width == min(args.widths))
         for worker in workers.values():
             worker.close()
-        profiled = Worker("mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0")
+        profiled = Worker(WORKERS, "mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0")
         for width, (losses, times) in found.items():
             profiled.ask("prepare", width, False)
             nets[width] = net_record(width, times, losses, profiled.ask("profile", PROFILED, 10))

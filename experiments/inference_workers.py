@@ -18,7 +18,6 @@ int8 a later one), so on top this file imports nothing but NumPy.
 import ctypes
 import functools
 import importlib.metadata
-import json
 import logging
 import os
 import statistics
@@ -30,21 +29,11 @@ import warnings
 
 import numpy as np
 
+from workers import rest, serve
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 IMAGES = 100
 ALLOWED = {"bfloat16": 0.02, "int8": 0.1}  # how far from float64 a candidate on floats may be; others 1e-5
-
-
-def rest(longest=1.0):
-    """Wait until every thread of this process sleeps: pools spin for a while after a call, and would take the
-    cores from the next candidate."""
-    end = time.perf_counter() + longest
-    while time.perf_counter() < end:
-        before = time.process_time()
-        time.sleep(0.003)
-        if time.process_time() - before < 0.001:
-            return
-    sys.exit("threads keep spinning between calls")
 
 
 class Call:
@@ -497,17 +486,5 @@ class Larq(Worker):
         return {"Larq Compute Engine": best}
 
 
-def main(name, threads):
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
-    workers = {"ours": Ours, "mxnet": MXNet, "torch": Torch, "onnx": OnnxRuntime, "lce": Larq}
-    worker = workers[name](int(threads))
-    for line in sys.stdin:
-        method, *arguments = json.loads(line)
-        answer = getattr(worker, method)(*arguments)
-        rest()
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve({"ours": Ours, "mxnet": MXNet, "torch": Torch, "onnx": OnnxRuntime, "lce": Larq}, *sys.argv[1:])

@@ -1,11 +1,13 @@
 """Records of experiments: what was run, on what, with what result, as JSON; and their pictures."""
 import datetime
+import io
 import json
 import os
 import platform
 import subprocess
 import sys
-import tempfile
+
+from gluon_bnn import _files
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -47,20 +49,10 @@ def versions():
     return found
 
 
-def replace(path, write):
-    """Call write(temporary path), then rename: an old file is whole until the new one is."""
-    directory = os.path.dirname(os.path.abspath(path))
-    os.makedirs(directory, exist_ok=True)
-    extension = os.path.splitext(path)[1]
-    handle, temporary = tempfile.mkstemp(suffix=extension, prefix=".part-", dir=directory)
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def replace(path, content):
+    """Put bytes into a file, whole or not at all, in a directory that is made where it is missing."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    _files.replace(path, content)
 
 
 def write_record(path, argv=None, **content):
@@ -71,17 +63,14 @@ def write_record(path, argv=None, **content):
     record = {"argv": argv, **content, "commit": COMMIT,
               "versions": versions(), "processor": processor(),
               "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")}
-
-    def write(temporary):
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1)
-            file.write("\n")
-    replace(path, write)
+    replace(path, (json.dumps(record, indent=1) + "\n").encode())
     return record
 
 
 def save_figure(figure, path):
     """Save a matplotlib figure to a PNG and close it."""
     import matplotlib.pyplot
-    replace(path, lambda temporary: figure.savefig(temporary, dpi=110, bbox_inches="tight"))
+    content = io.BytesIO()
+    figure.savefig(content, dpi=110, bbox_inches="tight")
+    replace(path, content.getvalue())
     matplotlib.pyplot.close(figure)

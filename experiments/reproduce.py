@@ -10,7 +10,6 @@ as NAME-SEED.safetensors, beside them; the README's table and the chart are made
 """
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 
@@ -75,7 +74,8 @@ def run(name, seed, args, options):
     for source, end in (("model.safetensors", ".safetensors"), ("record.json", ".json")):
         source = os.path.join(directory, source)
         if os.path.exists(source):
-            replace(target + end, lambda temporary: shutil.copyfile(source, temporary))
+            with open(source, "rb") as file:
+                replace(target + end, file.read())
     own = os.path.samefile(args.results, results_table.RESULTS) if os.path.isdir(results_table.RESULTS) else False
     results_table.update(args.results, results_table.README if own else None)
     return True

@@ -75,11 +75,7 @@ def update(directory=RESULTS, readme=README):
     if readme and records:
         with open(readme, encoding="utf-8") as file:
             text = readme_with(file.read(), records)
-
-        def write(temporary):
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
-        replace(readme, write)
+        replace(readme, text.encode())
     try:
         import pictures
     except ImportError:

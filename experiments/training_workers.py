@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from inference_workers import rest
+from workers import serve
 
 BATCH, INPUTS, CLASSES, HIDDEN_LAYERS = 100, 784, 10, 3
 IMAGES = 60000
@@ -233,16 +233,5 @@ class Torch(Worker):
         return float(self.loss_of(self.net(width))(*self.batch(0)))
 
 
-def main(name, threads):
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
-    worker = {"mxnet": MXNet, "torch": Torch}[name](int(threads))
-    for line in sys.stdin:
-        method, *arguments = json.loads(line)
-        answer = getattr(worker, method)(*arguments)
-        rest()
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve({"mxnet": MXNet, "torch": Torch}, *sys.argv[1:])

@@ -71,11 +71,11 @@ def test_ours_and_the_parent_do_without_the_other_libraries():
 
 def test_a_worker_that_ends_is_heard_of(tmp_path):
     import bench_inference
-    worker = bench_inference.Worker("ours", sys.executable, 1, str(tmp_path))
+    worker = bench_inference.Worker(bench_inference.WORKERS, "ours", 1, str(tmp_path))
     with pytest.raises(SystemExit, match="the worker ours ended: (?s:.*)no-such-file"):
         worker.ask("sizes", "no-such-file")
     with pytest.raises(SystemExit, match="the worker ours does not start"):
-        bench_inference.Worker("ours", str(tmp_path / "no-such-python"), 1, str(tmp_path))
+        bench_inference.Worker(bench_inference.WORKERS, "ours", 1, str(tmp_path), str(tmp_path / "no-such-python"))
 
 
 @pytest.mark.parametrize("shape", ["64x1024", "0x1x1", "1x1x1x1", "ax1x1", "-1x1x1", ""])

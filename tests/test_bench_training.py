@@ -62,7 +62,7 @@ def test_rounds_are_interleaved_and_the_first_does_not_count():
 
 
 def test_a_worker_that_ends_is_heard_of(tmp_path):
-    worker = bench_training.Worker("mxnet", 1, str(tmp_path))
+    worker = bench_training.Worker(bench_training.WORKERS, "mxnet", 1, str(tmp_path))
     with pytest.raises(SystemExit, match="the worker mxnet ended: (?s:.*)no_such_method"):
         worker.ask("no_such_method")
 
