@@ -6,14 +6,12 @@ In one process they would slow each other down: libgomp adds up the threads of a
 engine too, and once they are more than the processors, threads that wait go to sleep at once, so that every
 parallel region, ours too, begins with waking them, at about 12 us.
 
-A worker reads requests, a line of JSON each: a method of its class and the arguments. It answers in JSON when its
-threads sleep, and then waits for the next line, so that it takes nothing from the worker that is asked next.
-`prepare` makes the candidates of a case, checks each and answers their names; `time` answers the seconds of a
+How they are asked is written in workers.py. `prepare` makes the candidates of a case, checks each and answers their names; `time` answers the seconds of a
 call. Every worker draws the same arrays.
 
 Each library runs at its best: where it has several ways to do the same, the fastest takes part. Larq Compute
 Engine has a Python of its own (its converter needs TensorFlow 2.14, which wants ml_dtypes 0.2, and ONNX Runtime's
-int8 a later one), so on top this file imports nothing but NumPy.
+int8 a later one), so on top this file imports nothing but NumPy and workers.py.
 """
 import ctypes
 import functools

@@ -2,9 +2,8 @@
 
     python training_workers.py mxnet 2  # or torch; the number of threads
 
-In one process their pools of threads would take the cores from each other. A worker reads requests, a line of JSON
-each: a method of its class and the arguments. It answers in JSON when its threads sleep. Every worker draws the same
-images, and the same first weights for its plain nets.
+How they are asked is written in workers.py. Every worker draws the same images, and the same first weights for its
+plain nets.
 
 Every step takes its batch from data that lies on the device, by a shuffled index, as training does.
 """

@@ -68,9 +68,8 @@ def fit(net, trainer, loss, batches, steps, learning_rates, validate, seed, chec
 
     Returns {"loss", "error", "validation_error", "seconds": one number an epoch, "best_epoch": int}.
     Ctrl-C raises KeyboardInterrupt after the step that it falls in; the checkpoint of the last whole epoch stays.
-    Raises OSError
-    where a checkpoint cannot be written (before the first step if that shows by then), ValueError where one
-    cannot be resumed or workers are not alike, FloatingPointError where the loss is no longer finite.
+    Raises OSError where a checkpoint cannot be written (before the first step if that shows by then), ValueError
+    where one cannot be resumed or workers are not alike, FloatingPointError where the loss is no longer finite.
     """
     epochs = len(learning_rates)
     settings = json.loads(json.dumps(settings))
