@@ -6,8 +6,8 @@ In one process they would slow each other down: libgomp adds up the threads of a
 engine too, and once they are more than the processors, threads that wait go to sleep at once, so that every
 parallel region, ours too, begins with waking them, at about 12 us.
 
-How they are asked is written in workers.py. `prepare` makes the candidates of a case, checks each and answers their names; `time` answers the seconds of a
-call. Every worker draws the same arrays.
+How they are asked is written in workers.py. `prepare` makes the candidates of a case, checks each and answers their
+names; `time` answers the seconds of a call. Every worker draws the same arrays.
 
 Each library runs at its best: where it has several ways to do the same, the fastest takes part. Larq Compute
 Engine has a Python of its own (its converter needs TensorFlow 2.14, which wants ml_dtypes 0.2, and ONNX Runtime's
