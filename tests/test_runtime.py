@@ -189,25 +189,25 @@ def test_round_trip(rng, tmp_path, engine):
 
 
 IMPORT = """
-import sys, time
+import sys
 import gluon_bnn
 assert "numpy" not in sys.modules
-began = time.process_time()
+import numpy
+before = set(sys.modules)
 import gluon_bnn.runtime
-seconds = time.process_time() - began
-loaded = {name.split(".")[0] for name in sys.modules}
-assert not loaded & {"mxnet", "scipy", "tqdm", "safetensors"}, loaded
-assert not {"gluon_bnn.nn", "gluon_bnn.ops", "gluon_bnn.reference", "gluon_bnn.train"} & set(sys.modules)
-print(seconds)
+loaded = set(sys.modules) - before
+assert {name for name in loaded if name.startswith("gluon_bnn.")} == {
+    "gluon_bnn._compat", "gluon_bnn._files", "gluon_bnn.layers", "gluon_bnn.native", "gluon_bnn.native.fallback",
+    "gluon_bnn.native.kernels", "gluon_bnn.native.library", "gluon_bnn.runtime"}, loaded
+others = {name.partition(".")[0] for name in loaded} - {"gluon_bnn", "numpy"}
+assert others <= getattr(sys, "stdlib_module_names", others) and not others & {"mxnet", "scipy", "tqdm", "safetensors"}, others
 """
 
 
-def test_import(tmp_path):
-    def seconds():
-        done = subprocess.run([sys.executable, "-c", IMPORT], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return float(done.stdout)
-    assert min(seconds() for _ in range(3)) < 0.2
+def test_import_loads_little(tmp_path):
+    """NumPy apart, what makes the import quick is that it needs nothing else, and little of our own."""
+    done = subprocess.run([sys.executable, "-c", IMPORT], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 BARE = """
