@@ -29,6 +29,14 @@ def none_or(kind):
     return parse
 
 
+def not_negative(text):
+    """An argparse type: a finite number of at least 0."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
+    return value
+
+
 def fraction(text):
     """An argparse type: a number of at least 0 and below 1."""
     value = float(text)

@@ -6,6 +6,7 @@ from gluon_bnn._compat import mx
 
 SIZE = 28
 INPUTS = ("unit", "signed", "centered")
+SMOOTH = 4.0  # pixels over which a bend changes: what Simard, Steinkraus, Platt 2003 found best for MNIST
 
 
 class Images:
@@ -51,13 +52,23 @@ def shifted(images, by, most, fill):
     return out.reshape(len(images), -1) + fill
 
 
+def bends(generator, rows, deviation):
+    """Random smooth displacements (rows, 784, 2) of pixels: normal noise, blurred; `deviation` pixels each."""
+    at = np.arange(SIZE)
+    blur = np.exp(-((at[:, None] - at) / SMOOTH) ** 2 / 2)
+    blur /= np.linalg.norm(blur, axis=1, keepdims=True)  # independent noise keeps its deviation, at the edges too
+    noise = generator.standard_normal((rows, 2, SIZE, SIZE), np.float32)
+    blur = blur.astype(np.float32)
+    return deviation * (blur @ noise @ blur.T).reshape(rows, 2, -1).transpose(0, 2, 1)
+
+
 def warped(images, matrix, by, fill):
     """Each image (rows, 784) turned, scaled and sheared about its middle by `matrix` (rows, 2, 2), moved by `by`
-    (rows, 2) pixels; between pixels bilinear; `fill` (784,) moves in."""
+    pixels, (rows, 1, 2) or for each pixel (rows, 784, 2); between pixels bilinear; `fill` (784,) moves in."""
     rows, middle = len(images), (SIZE - 1) / 2
     grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), axis=-1).reshape(-1, 2) - middle
     # Where the values of the new pixels lie in the old image, with a border of one pixel around it.
-    at = (grid @ matrix.transpose(0, 2, 1) + by[:, None] + middle + 1).astype(np.float32)
+    at = (grid @ matrix.transpose(0, 2, 1) + by + middle + 1).astype(np.float32)
     at = np.clip(at, 0, np.nextafter(np.float32(SIZE + 1), np.float32(0)))
     whole = at.astype(np.int32)
     part = at - whole.astype(np.float32)
@@ -68,12 +79,13 @@ def warped(images, matrix, by, fill):
     return top * (1 - part[..., 0]) + low * part[..., 0] + fill
 
 
-def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0):
+def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0, bend=0.0):
     """A function of a generator to whole batches in random order, from data that lies on the device.
 
     fill : (784,), the background
-    shift : each image is moved by up to so many pixels, drawn anew every epoch; whole ones without warp
+    shift : each image is moved by up to so many pixels, drawn anew every epoch; whole ones without warp and bend
     warp : and mapped linearly, by the unit matrix plus numbers up to this
+    bend : and bent, by smooth random displacements with this standard deviation in pixels
 
     Rows left over, fewer than a batch, sit an epoch out: batch norm needs batches alike.
     """
@@ -81,13 +93,16 @@ def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0):
 
     def batches(generator):
         order = generator.permutation(len(x))[:len(x) // batch_size * batch_size]
-        by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift and not warp else None
+        by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift else None
         for i in range(0, len(order), batch_size):
             rows = order[i:i + batch_size]
             index = mx.nd.array(rows, dtype=np.int32)
-            if warp:
+            if warp or bend:
                 matrix = np.eye(2) + generator.uniform(-warp, warp, (len(rows), 2, 2))
-                batch = mx.nd.array(warped(x[rows], matrix, generator.uniform(-shift, shift, (len(rows), 2)), fill))
+                moves = generator.uniform(-shift, shift, (len(rows), 1, 2))
+                if bend:
+                    moves = moves + bends(generator, len(rows), bend)
+                batch = mx.nd.array(warped(x[rows], matrix, moves, fill))
             elif shift:
                 batch = mx.nd.array(shifted(x[rows], by[rows], shift, fill))
             else:

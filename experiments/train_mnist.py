@@ -25,7 +25,7 @@ import gluon_bnn
 from gluon_bnn import distributed, optimizer, reference, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
-from arguments import HelpFormatter, fraction, none_or, positive, read_arguments
+from arguments import HelpFormatter, fraction, none_or, not_negative, positive, read_arguments
 from mnist_batches import INPUTS, Images, batches_of
 from mnist_net import ACTIVATIONS, INITIALIZERS, WEIGHTS, binary_weights, cross_check, make_net
 from record import write_record
@@ -79,6 +79,8 @@ def parse_args(argv=None):
         help="augmentation: move each training image by up to so many pixels")
     add("--warp", type=fraction, default=0.0,
         help="augmentation: turn, scale and shear each training image, by the unit matrix plus numbers up to this")
+    add("--bend", type=not_negative, default=0.0,
+        help="augmentation: bend each training image, by smooth displacements of this standard deviation in pixels")
     args = parser.parse_args(argv)
     if args.seed < 0:
         parser.error(f"--seed must be 0 or above, got {args.seed}")
@@ -201,7 +203,8 @@ def main(argv=None):
     try:
         history = train.fit(
             net, trainer, loss,
-            batches_of(images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp),
+            batches_of(images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp,
+                       args.bend),
             len(images.train) // batch_size, learning_rates(args),
             lambda net: train.evaluate(net, images.validation, images.validation_labels), args.seed,
             checkpoint=os.path.join(args.save_dir, "checkpoint.safetensors"), resume=args.resume,

@@ -44,18 +44,43 @@ def test_shifted(mnist_batches, rng):
 def test_warped_is_scipys_affine_transform(mnist_batches, rng):
     from scipy.ndimage import affine_transform
     images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
-    matrix, by = np.eye(2) + rng.uniform(-0.3, 0.3, (40, 2, 2)), rng.uniform(-3, 3, (40, 2))
+    matrix, by = np.eye(2) + rng.uniform(-0.3, 0.3, (40, 2, 2)), rng.uniform(-3, 3, (40, 1, 2))
     found = mnist_batches.warped(images, matrix, by, fill)
     assert found.dtype == np.float32
     for image, m, b, warped in zip(images, matrix, by, found):
-        expected = affine_transform((image - fill).reshape(28, 28).astype(float), m, 13.5 + b - m @ [13.5, 13.5],
+        expected = affine_transform((image - fill).reshape(28, 28).astype(float), m, 13.5 + b[0] - m @ [13.5, 13.5],
                                     order=1, mode="grid-constant")
         np.testing.assert_allclose(warped, expected.reshape(-1) + fill, atol=2e-5)
-    same = mnist_batches.warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 2)), np.zeros(784, np.float32))
+    same = mnist_batches.warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 1, 2)), np.zeros(784, np.float32))
     assert (same == images).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"shift": 1}, {"shift": 1, "warp": 0.1}])
+def test_warped_moves_each_pixel(mnist_batches, rng):
+    from scipy.ndimage import map_coordinates
+    images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
+    by = rng.uniform(-3, 3, (40, 784, 2))
+    found = mnist_batches.warped(images, np.tile(np.eye(2), (40, 1, 1)), by, fill)
+    grid = np.stack(np.meshgrid(np.arange(28), np.arange(28), indexing="ij"), axis=-1).reshape(-1, 2)
+    for image, b, warped in zip(images, by, found):
+        expected = map_coordinates((image - fill).reshape(28, 28).astype(float), (grid + b).T, order=1,
+                                   mode="grid-constant")
+        np.testing.assert_allclose(warped, expected + fill, atol=2e-5)
+
+
+def test_bends_are_smooth_and_of_the_deviation_asked_for(mnist_batches, rng):
+    bends = mnist_batches.bends(rng, 4000, 1.5)
+    assert bends.shape == (4000, 784, 2) and bends.dtype == np.float32
+    np.testing.assert_allclose(bends.std(axis=0), 1.5, rtol=0.06)  # 1 / sqrt(8000) = 0.011 is one deviation
+    np.testing.assert_allclose(bends.mean(axis=0), 0, atol=0.12)
+    middle = bends.reshape(-1, 28, 28, 2)[:, 14, 14]
+    for step in (1, 4, 8):  # the correlation of a Gaussian blur at this distance, along either axis
+        expected = np.exp(-(step / (2 * mnist_batches.SMOOTH)) ** 2)
+        for other in bends.reshape(-1, 28, 28, 2)[:, 14 + step, 14], bends.reshape(-1, 28, 28, 2)[:, 14, 14 + step]:
+            np.testing.assert_allclose((middle * other).mean(axis=0) / 1.5 ** 2, expected, atol=0.08)
+
+
+@pytest.mark.parametrize("options", [{}, {"shift": 1}, {"shift": 1, "warp": 0.1}, {"bend": 1.0},
+                                     {"shift": 1, "warp": 0.1, "bend": 1.0}])
 def test_batches(mnist_batches, rng, options):
     labels = np.arange(250)
     x = np.repeat(labels[:, None], 784, axis=1).astype(np.float32)  # an image is its label, everywhere
