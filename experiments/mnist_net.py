@@ -32,7 +32,7 @@ def make_net(hidden=(100,), weights="binary", scale="channel", gradient=None, cl
             blocks.add(gluon_bnn.nn.BinaryDense(units, use_bias=False, in_units=inputs, scale=scale,
                                                 gradient=gradient, clip=clip,
                                                 stochastic=weights == "stochastic"))
-        blocks.add(nn.BatchNorm(in_channels=units))
+        blocks.add(gluon_bnn.nn.BatchNorm(in_channels=units))
         if i < len(hidden):
             blocks.add(_activation(activation))
     blocks.initialize(INITIALIZERS[initializer]())

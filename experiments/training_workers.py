@@ -96,11 +96,11 @@ class MXNet(Worker):
         index = order[begin:begin + BATCH]
         return self.mx.nd.take(data, index), self.mx.nd.take(labels, index)
 
-    def net(self, width, dense, activation):
+    def net(self, width, dense, activation, batch_norm):
         """With batch norm after every layer, and the activation but for the last one."""
         net = self.mx.gluon.nn.HybridSequential()
         for i, (inputs, units) in enumerate(zip(sizes_of(width), sizes_of(width)[1:])):
-            net.add(dense(units, in_units=inputs, use_bias=False), self.mx.gluon.nn.BatchNorm(in_channels=units))
+            net.add(dense(units, in_units=inputs, use_bias=False), batch_norm(in_channels=units))
             if i < HIDDEN_LAYERS:
                 net.add(activation())
         net.initialize(self.mx.init.Xavier())
@@ -122,28 +122,32 @@ class MXNet(Worker):
             mx.nd.waitall()
         return step
 
-    def nets(self, width, more):
-        def relu():
-            return self.mx.gluon.nn.Activation("relu")
+    def relu(self):
+        return self.mx.gluon.nn.Activation("relu")
 
+    def plain_net(self, width):
+        """As MXNet has it, without anything of ours."""
+        return self.net(width, self.mx.gluon.nn.Dense, self.relu, self.mx.gluon.nn.BatchNorm)
+
+    def nets(self, width, more):
         def binary(**options):
             return functools.partial(self.nn.BinaryDense, clip=None, **options)
         bwn = binary(scale="layer", gradient="ste")
-        kinds = {"BWN": (bwn, relu), "BNN": (binary(scale=None), self.nn.BinaryActivation)}
+        kinds = {"BWN": (bwn, self.relu), "BNN": (binary(scale=None), self.nn.BinaryActivation)}
         if more:
-            kinds.update({"BWN, alpha a unit": (binary(scale="channel", gradient="ste"), relu),
-                          "BWN, exact gradient": (binary(scale="layer", gradient="exact"), relu),
-                          "LAB": (binary(scale="loss"), relu)})
-        steps = {"plain Dense": self.training_step(self.net(width, self.mx.gluon.nn.Dense, relu), "adam")}
+            kinds.update({"BWN, alpha a unit": (binary(scale="channel", gradient="ste"), self.relu),
+                          "BWN, exact gradient": (binary(scale="layer", gradient="exact"), self.relu),
+                          "LAB": (binary(scale="loss"), self.relu)})
+        steps = {"plain Dense": self.training_step(self.plain_net(width), "adam")}
         for name, (dense, activation) in kinds.items():
             steps[name] = self.binary_step(name, width, dense, activation)
         if more:
             with self.ops.use("composed"):
-                steps["BWN, composed of MXNet's operators"] = self.binary_step("composed", width, bwn, relu)
+                steps["BWN, composed of MXNet's operators"] = self.binary_step("composed", width, bwn, self.relu)
         return steps
 
     def binary_step(self, name, width, dense, activation):
-        net = self.net(width, dense, activation)
+        net = self.net(width, dense, activation, self.nn.BatchNorm)
         table = self.check_net(net, self.batch(0)[0])
         if not table.ok:
             sys.exit(f"{name} differs from the reference:\n{table}")
@@ -151,7 +155,7 @@ class MXNet(Worker):
 
     def first_loss(self, width):
         """Of the plain net before any step, on the first batch."""
-        net = self.net(width, self.mx.gluon.nn.Dense, lambda: self.mx.gluon.nn.Activation("relu"))
+        net = self.plain_net(width)
         x, labels = self.batch(0)
         with self.mx.autograd.record():  # batch norm with the batch's own statistics
             value = self.loss(net(x), labels)

@@ -125,7 +125,7 @@ def _float_form(leaf):
                          in_units=leaf.weight.shape[1])
         dense = _with_values(dense, arrays)
         return [dense] if leaf.act is None else [dense, *_float_form(leaf.act)]
-    if _is(leaf, nn.BatchNorm):
+    if _is(leaf, nn.BatchNorm, binary.BatchNorm):
         options = leaf._kwargs
         arrays = {name: _checked(getattr(leaf, name)) for name in ("beta", "running_mean", "running_var")}
         arrays["gamma"] = np.ones_like(arrays["beta"]) if options["fix_gamma"] else _checked(leaf.gamma)

@@ -1,5 +1,5 @@
 """sign_scale, scale_bias and sign as functions of F (mx.nd or mx.sym), each in two implementations; and
-binary_dense, all of a layer in one, native only.
+binary_dense, all of a layer in one, and batch_norm, native only.
 
 - *native*: the operators of our library, one pass over memory each way;
 - *composed*: MXNet's own operators only, for any device and any machine, only slower.
@@ -122,9 +122,14 @@ def sign_scale(F, weight, scale="layer", gradient=None, clip=1.0, *, implementat
 def _while_training(F, numbers):
     """`numbers` while MXNet trains, zeros otherwise, by one and the same graph."""
     flat = F.reshape(numbers, shape=(-1,))
-    # Dropout of one half makes 0 or 2 of a 1 while training, and leaves it alone otherwise.
-    training = F.Dropout(F.ones_like(F.slice_axis(flat, axis=0, begin=0, end=1)), p=0.5) != 1
+    training = _training(F, F.ones_like(F.slice_axis(flat, axis=0, begin=0, end=1)))
     return F.BlockGrad(F.reshape_like(F.broadcast_mul(flat, training), numbers))
+
+
+def _training(F, one):
+    """1 while MXNet trains, 0 otherwise, by one and the same graph; `one` is an array of 1."""
+    # Dropout of one half makes 0 or 2 of a 1 while training, and leaves it alone otherwise.
+    return F.Dropout(one, p=0.5) != 1
 
 
 def _composed_sign_scale(F, w, scale, gradient, clip, curvature, stochastic):
@@ -197,6 +202,17 @@ def scale_bias(F, dot, alpha, bias=None, *, alpha_gradient, implementation):
     if alpha is not None:
         dot = F.broadcast_mul(dot, alpha if alpha_gradient else F.BlockGrad(alpha))
     return dot if bias is None else F.broadcast_add(dot, bias)
+
+
+def batch_norm(F, x, gamma, beta, running_mean, running_var, eps, momentum, use_global_stats):
+    """Batch norm over the last axis in one native operator; formulas at `nn.BatchNorm`.
+
+    While MXNet trains it changes running_mean and running_var, in the forward pass.
+    """
+    training = F.zeros(shape=(1,)) if use_global_stats else _training(F, F.ones(shape=(1,)))
+    # identity: an extension operator cannot add to the gradient of a variable, MXNet's own can
+    return F.gluon_bnn_batch_norm(F.identity(x), F.identity(gamma), F.identity(beta), running_mean, running_var,
+                                  F.BlockGrad(training), eps=repr(float(eps)), momentum=repr(float(momentum)))[0]
 
 
 def sign(F, x, clip=1.0, *, implementation):

@@ -58,6 +58,23 @@ def test_batch_norm_gradients(rng):
         close(gradients[name], numeric(lambda: (d * dense.batch_norm(x, gamma, beta)).sum(), array))
 
 
+def test_batch_norm_inference_gradients(rng):
+    x, d = rng.standard_normal((6, 4)), rng.standard_normal((6, 4))
+    gamma, beta, mean, var = *rng.standard_normal((3, 4)), rng.random(4)
+    gradients = dense.batch_norm_inference_backward(d, x, gamma, mean, var)
+    for name, array in (("x", x), ("gamma", gamma), ("beta", beta)):
+        close(gradients[name],
+              numeric(lambda: (d * dense.batch_norm_inference(x, gamma, beta, mean, var)).sum(), array))
+
+
+def test_running_average_of_equal_batches_goes_to_them():
+    running = np.zeros(3)
+    for _ in range(400):
+        running = dense.running_average(running, np.array([1.0, -2.0, 3.0]))
+    np.testing.assert_allclose(running, [1, -2, 3])
+    np.testing.assert_allclose(dense.running_average(np.ones(1), np.zeros(1), 0.75), 0.75)
+
+
 def test_batch_norm_inference_agrees_with_training(rng):
     x, gamma, beta = rng.standard_normal((6, 4)), rng.standard_normal(4), rng.standard_normal(4)
     found = dense.batch_norm_inference(x, gamma, beta, x.mean(0), x.var(0))

@@ -96,3 +96,14 @@ def batch_norm_backward(d, x, gamma, eps=1e-5):
 def batch_norm_inference(x, gamma, beta, mean, var, eps=1e-5):
     """(x - mean) * (gamma / sqrt(var + eps)) + beta, grouped as MXNet groups it."""
     return (x - mean) * (gamma / np.sqrt(var + eps)) + beta
+
+
+def batch_norm_inference_backward(d, x, gamma, mean, var, eps=1e-5):
+    """{"x": d gamma / sqrt(var + eps), "gamma", "beta"}: mean and var do not depend on x."""
+    inverse = 1 / np.sqrt(var + eps)
+    return {"x": d * (gamma * inverse), "gamma": (d * (x - mean) * inverse).sum(axis=0), "beta": d.sum(axis=0)}
+
+
+def running_average(running, batch, momentum=0.9):
+    """momentum * running + (1 - momentum) * batch: what inference uses for a batch's mean or (biased) variance."""
+    return momentum * running + (1 - momentum) * batch

@@ -5,8 +5,6 @@
 //
 // mean, var and curvature are changed in place, as is the weight with out=weight. It is for mx.nd alone.
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 
 #include "mxnet_side.h"
 #include "optimizer.h"
@@ -14,19 +12,6 @@
 namespace {
 
 using namespace gluon_bnn::mxnet_side;
-
-// A number; where None is allowed it is +infinity, which clips nothing.
-MXReturnValue parse_number(const Attributes& attributes, const char* key, bool or_none, float* number) {
-  const std::string text = get(attributes, key, or_none ? "None" : "nothing");
-  *number = std::numeric_limits<float>::infinity();
-  if (or_none && text == "None") return MX_SUCCESS;
-  char* end = nullptr;
-  *number = static_cast<float>(std::strtod(text.c_str(), &end));
-  if (text.empty() || *end != '\0' || !std::isfinite(*number) || (or_none && !(*number > 0))) {
-    return fail(key, " must be a finite number", or_none ? " above 0 or None" : "", ", got ", text);
-  }
-  return MX_SUCCESS;
-}
 
 MXReturnValue parse(const Attributes& attributes, gluon_bnn::AdamStep* step) {
   if (!parse_number(attributes, "lr", false, &step->lr) ||

@@ -2,6 +2,8 @@
 #ifndef GLUON_BNN_MXNET_SIDE_H_
 #define GLUON_BNN_MXNET_SIDE_H_
 
+#include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <mutex>
 #include <sstream>
@@ -54,6 +56,20 @@ inline MXReturnValue parse_flag(const Attributes& attributes, const char* key, c
   const std::string text = get(attributes, key, missing);
   *flag = text == "True";
   return *flag || text == "False" ? MX_SUCCESS : fail(key, " must be True or False, got ", text);
+}
+
+// A number; where None is allowed it is +infinity, which clips nothing.
+template <typename T>
+MXReturnValue parse_number(const Attributes& attributes, const char* key, bool or_none, T* number) {
+  const std::string text = get(attributes, key, or_none ? "None" : "nothing");
+  *number = std::numeric_limits<T>::infinity();
+  if (or_none && text == "None") return MX_SUCCESS;
+  char* end = nullptr;
+  *number = static_cast<T>(std::strtod(text.c_str(), &end));
+  if (text.empty() || *end != '\0' || !std::isfinite(*number) || (or_none && !(*number > 0))) {
+    return fail(key, " must be a finite number", or_none ? " above 0 or None" : "", ", got ", text);
+  }
+  return MX_SUCCESS;
 }
 
 inline MXReturnValue parse_scale(const std::string& text, Scale* scale) {

@@ -1,0 +1,173 @@
+// Strips of units, each read row after row: once for every sum and once for the result. MXNet's own goes down the
+// columns instead, a cache line for every number.
+#include "batch_norm.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace gluon_bnn {
+namespace {
+
+constexpr int64_t kStrip = 256;
+// Rows that are added up in T before the sum goes to a double.
+constexpr int64_t kRows = 64;
+// Below this many numbers, waking another thread costs more than it saves.
+constexpr int64_t kParallel = 32768;
+
+// Runs body(first unit, number of units) over all strips.
+template <typename Body>
+void for_each_strip(int64_t rows, int64_t units, const Body& body) {
+  const int64_t strips = (units + kStrip - 1) / kStrip;
+#pragma omp parallel for schedule(static) if (rows * units >= kParallel)
+  for (int64_t strip = 0; strip < strips; ++strip) {
+    body(strip * kStrip, std::min(kStrip, units - strip * kStrip));
+  }
+}
+
+// sums[u] = sum over rows of term(at, u), `at` being where the row's strip begins.
+template <typename T, typename Term>
+void add_rows(int64_t rows, int64_t units, int64_t first, int64_t width, double* sums, const Term& term) {
+  std::fill(sums, sums + width, 0.0);
+  for (int64_t begin = 0; begin < rows; begin += kRows) {
+    T part[kStrip] = {};
+    for (int64_t m = begin; m < std::min(rows, begin + kRows); ++m) {
+      const int64_t at = m * units + first;
+      for (int64_t u = 0; u < width; ++u) part[u] += term(at, u);
+    }
+    for (int64_t u = 0; u < width; ++u) sums[u] += part[u];
+  }
+}
+
+// What a strip needs of the parameters, close together.
+template <typename T>
+struct Strip {
+  T mean[kStrip], inverse[kStrip], factor[kStrip], beta[kStrip];
+};
+
+template <typename T>
+void normalise(const T* x, const Strip<T>& s, int64_t rows, int64_t units, int64_t first, int64_t width, T* y) {
+  for (int64_t m = 0; m < rows; ++m) {
+    const T* from = x + m * units + first;
+    T* __restrict to = y + m * units + first;
+    for (int64_t u = 0; u < width; ++u) to[u] = (from[u] - s.mean[u]) * s.factor[u] + s.beta[u];
+  }
+}
+
+// The sums over rows of dy normal, normal = (x - mean) inverse, and of dy.
+template <typename T>
+void parameter_gradients(const T* dy, const T* x, const Strip<T>& s, int64_t rows, int64_t units, int64_t first,
+                         int64_t width, double* dgamma, double* dbeta) {
+  add_rows<T>(rows, units, first, width, dbeta, [=](int64_t at, int64_t u) { return dy[at + u]; });
+  add_rows<T>(rows, units, first, width, dgamma,
+              [=, &s](int64_t at, int64_t u) { return dy[at + u] * ((x[at + u] - s.mean[u]) * s.inverse[u]); });
+}
+
+}  // namespace
+
+template <typename T>
+void batch_norm_train(const T* x, const T* gamma, const T* beta, int64_t rows, int64_t units, double eps,
+                      double momentum, T* running_mean, T* running_var, T* mean, T* inverse, T* y) {
+  for_each_strip(rows, units, [=](int64_t first, int64_t width) {
+    Strip<T> s;
+    double sums[kStrip];
+    add_rows<T>(rows, units, first, width, sums, [=](int64_t at, int64_t u) { return x[at + u]; });
+    for (int64_t u = 0; u < width; ++u) mean[first + u] = s.mean[u] = static_cast<T>(sums[u] / rows);
+    add_rows<T>(rows, units, first, width, sums, [=, &s](int64_t at, int64_t u) {
+      const T apart = x[at + u] - s.mean[u];
+      return apart * apart;
+    });
+    for (int64_t u = 0; u < width; ++u) {
+      const int64_t unit = first + u;
+      const double var = sums[u] / rows;
+      inverse[unit] = static_cast<T>(1 / std::sqrt(var + eps));
+      s.factor[u] = gamma[unit] * inverse[unit];
+      s.beta[u] = beta[unit];
+      running_mean[unit] = static_cast<T>(momentum * running_mean[unit] + (1 - momentum) * s.mean[u]);
+      running_var[unit] = static_cast<T>(momentum * running_var[unit] + (1 - momentum) * var);
+    }
+    normalise(x, s, rows, units, first, width, y);
+  });
+}
+
+template <typename T>
+void batch_norm_infer(const T* x, const T* gamma, const T* beta, const T* mean, const T* var, int64_t rows,
+                      int64_t units, double eps, T* y) {
+  for_each_strip(rows, units, [=](int64_t first, int64_t width) {
+    Strip<T> s;
+    for (int64_t u = 0; u < width; ++u) {
+      const int64_t unit = first + u;
+      s.mean[u] = mean[unit];
+      s.factor[u] = gamma[unit] / std::sqrt(var[unit] + static_cast<T>(eps));
+      s.beta[u] = beta[unit];
+    }
+    normalise(x, s, rows, units, first, width, y);
+  });
+}
+
+template <typename T>
+void batch_norm_train_backward(const T* dy, const T* x, const T* gamma, const T* mean, const T* inverse, int64_t rows,
+                               int64_t units, T* dx, T* dgamma, T* dbeta) {
+  for_each_strip(rows, units, [=](int64_t first, int64_t width) {
+    Strip<T> s;
+    std::copy(mean + first, mean + first + width, s.mean);
+    std::copy(inverse + first, inverse + first + width, s.inverse);
+    double products[kStrip], plain[kStrip];
+    parameter_gradients(dy, x, s, rows, units, first, width, products, plain);
+    // dx = gamma inverse (dy - mean of dy - normal * mean of dy normal), normal = (x - mean) inverse
+    T slope[kStrip], offset[kStrip];
+    for (int64_t u = 0; u < width; ++u) {
+      const int64_t unit = first + u;
+      dgamma[unit] = static_cast<T>(products[u]);
+      dbeta[unit] = static_cast<T>(plain[u]);
+      s.factor[u] = gamma[unit] * s.inverse[u];
+      slope[u] = static_cast<T>(s.inverse[u] * (products[u] / rows));
+      offset[u] = static_cast<T>(plain[u] / rows);
+    }
+    for (int64_t m = 0; m < rows; ++m) {
+      const T *from = x + m * units + first, *d = dy + m * units + first;
+      T* __restrict to = dx + m * units + first;
+      for (int64_t u = 0; u < width; ++u) {
+        to[u] = s.factor[u] * (d[u] - offset[u] - (from[u] - s.mean[u]) * slope[u]);
+      }
+    }
+  });
+}
+
+template <typename T>
+void batch_norm_infer_backward(const T* dy, const T* x, const T* gamma, const T* mean, const T* var, int64_t rows,
+                               int64_t units, double eps, T* dx, T* dgamma, T* dbeta) {
+  for_each_strip(rows, units, [=](int64_t first, int64_t width) {
+    Strip<T> s;
+    double products[kStrip], plain[kStrip];
+    for (int64_t u = 0; u < width; ++u) {
+      const T root = std::sqrt(var[first + u] + static_cast<T>(eps));
+      s.mean[u] = mean[first + u];
+      s.inverse[u] = T(1) / root;
+      s.factor[u] = gamma[first + u] / root;
+    }
+    parameter_gradients(dy, x, s, rows, units, first, width, products, plain);
+    for (int64_t u = 0; u < width; ++u) {
+      dgamma[first + u] = static_cast<T>(products[u]);
+      dbeta[first + u] = static_cast<T>(plain[u]);
+    }
+    for (int64_t m = 0; m < rows; ++m) {
+      const T* d = dy + m * units + first;
+      T* __restrict to = dx + m * units + first;
+      for (int64_t u = 0; u < width; ++u) to[u] = d[u] * s.factor[u];
+    }
+  });
+}
+
+#define GLUON_BNN_BATCH_NORM(T)                                                                                       \
+  template void batch_norm_train<T>(const T*, const T*, const T*, int64_t, int64_t, double, double, T*, T*, T*, T*,   \
+                                    T*);                                                                              \
+  template void batch_norm_infer<T>(const T*, const T*, const T*, const T*, const T*, int64_t, int64_t, double, T*);  \
+  template void batch_norm_train_backward<T>(const T*, const T*, const T*, const T*, const T*, int64_t, int64_t, T*,  \
+                                             T*, T*);                                                                 \
+  template void batch_norm_infer_backward<T>(const T*, const T*, const T*, const T*, const T*, int64_t, int64_t,      \
+                                             double, T*, T*, T*);
+GLUON_BNN_BATCH_NORM(float)
+GLUON_BNN_BATCH_NORM(double)
+#undef GLUON_BNN_BATCH_NORM
+
+}  // namespace gluon_bnn

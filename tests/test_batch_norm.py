@@ -1,0 +1,268 @@
+"""nn.BatchNorm against the reference and against MXNet's own: training, inference, export, freezing, wrong input."""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gluon_bnn
+from gluon_bnn import check, nn
+from gluon_bnn._compat import mx
+from gluon_bnn.deploy import load_exported
+from gluon_bnn.native import library
+
+# Rows and units: awkward ones, more rows than are added up in float32, more units than a strip holds.
+SIZES = ((1, 1), (2, 3), (5, 255), (7, 256), (64, 257), (65, 33), (300, 40), (100, 1000))
+BOUND = 8.0  # 1.7 seen over all cases and 20 seeds, in units of eps times the sum of magnitudes
+native = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+
+
+def make(units, dtype="float32", kind=nn.BatchNorm, rng=None, **options):
+    """A layer with random parameters."""
+    layer = kind(in_channels=units, **options)
+    layer.cast(dtype)
+    layer.initialize()
+    for p in layer.collect_params().values():
+        value = rng.random(units) + 0.1 if p is layer.running_var else rng.standard_normal(units)
+        p.set_data(mx.nd.array(value.astype(dtype), dtype=dtype))
+    return layer
+
+
+def run(layer, x, d, training):
+    """[y, running mean, running var, dx, dgamma, dbeta] as NumPy arrays."""
+    array = mx.nd.array(x, dtype=x.dtype)
+    array.attach_grad()
+    array.grad[:] = 7  # all of it must be written
+    with mx.autograd.record(train_mode=training):
+        y = layer(array)
+    y.backward(mx.nd.array(d, dtype=x.dtype), train_mode=training)
+    found = [y, layer.running_mean.data(), layer.running_var.data(), array.grad, layer.gamma.grad(), layer.beta.grad()]
+    return [a.asnumpy() for a in found]
+
+
+def values(layer):
+    return [p.data().asnumpy().astype(np.float64) for p in
+            (layer.gamma, layer.beta, layer.running_mean, layer.running_var)]
+
+
+def within(found, expected, dtype):
+    for array, (value, magnitude) in zip(found, expected):
+        assert array.shape == np.shape(value) and array.dtype == dtype
+        assert (np.abs(array - value) <= BOUND * np.finfo(dtype).eps * magnitude).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hybridized", [True, False])
+def test_forward_and_backward(rng, implementation, hybridized, dtype, training):
+    for rows, units in SIZES:
+        layer = make(units, dtype, rng=rng, momentum=0.75, epsilon=1e-3)
+        if hybridized:
+            layer.hybridize(static_alloc=True, static_shape=True)
+        for _ in range(2):  # the second time the averages have run on
+            x, d = (rng.standard_normal((rows, units)).astype(dtype) for _ in range(2))
+            before = values(layer)
+            found = run(layer, x, d, training)
+            within(found, check.batch_norm_expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75,
+                                                    training), dtype)
+
+
+@native
+def test_inference_is_mxnets_to_the_bit(rng):
+    for rows, units in SIZES:
+        x = mx.nd.array(rng.standard_normal((rows, units)))
+        ours = make(units, rng=rng)
+        theirs = mx.gluon.nn.BatchNorm(in_channels=units)
+        theirs.initialize()
+        for name in ("gamma", "beta", "running_mean", "running_var"):
+            getattr(theirs, name).set_data(getattr(ours, name).data())
+        np.testing.assert_array_equal(ours(x).asnumpy(), theirs(x).asnumpy())
+
+
+def test_more_axes_are_more_rows(rng, implementation):
+    layer, again = (make(6, rng=np.random.default_rng(3)) for _ in range(2))
+    x, d = (rng.standard_normal((4, 3, 5, 6)).astype(np.float32) for _ in range(2))
+    deep = run(layer, x, d, True)
+    flat = run(again, x.reshape(-1, 6), d.reshape(-1, 6), True)
+    for a, b in zip(deep, flat):
+        np.testing.assert_allclose(a.reshape(b.shape), b, rtol=1e-5, atol=1e-5)
+
+
+def test_constant_units_are_beta(rng, implementation):
+    layer = make(3, rng=rng)
+    y, _, var, dx, dgamma, _ = run(layer, np.full((8, 3), -2.5, np.float32), np.ones((8, 3), np.float32), True)
+    np.testing.assert_array_equal(y, np.tile(layer.beta.data().asnumpy(), (8, 1)))
+    assert np.isfinite(dx).all() and (dgamma == 0).all() and (var > 0).all()
+
+
+@pytest.mark.parametrize("options", [{"use_global_stats": True}, {"scale": False}, {"center": False},
+                                     {"scale": False, "center": False, "use_global_stats": True}])
+def test_options_are_gluons(rng, implementation, options):
+    ours, theirs = (make(9, rng=np.random.default_rng(5), kind=kind, **options)
+                    for kind in (nn.BatchNorm, mx.gluon.nn.BatchNorm))
+    for layer in (ours, theirs):
+        layer.hybridize()
+    x, d = (mx.nd.array(rng.standard_normal((20, 9))) for _ in range(2))
+    results = []
+    for layer in (ours, theirs):
+        x.attach_grad()
+        with mx.autograd.record():
+            y = layer(x)
+        y.backward(d)
+        grads = [p.grad().asnumpy() for p in (layer.gamma, layer.beta) if p.grad_req != "null"]
+        results.append([y.asnumpy(), x.grad.asnumpy(), *grads, *values(layer)[1:]])  # MXNet sets an unused gamma to 1
+    assert len(results[0]) == len(results[1])
+    for a, b in zip(*results):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_width_is_found_from_the_input(rng, implementation):
+    for hybridized in (False, True):
+        net = mx.gluon.nn.HybridSequential()
+        net.add(nn.BinaryDense(7), nn.BatchNorm(), nn.BinaryActivation(), nn.BinaryDense(3), nn.BatchNorm())
+        net.initialize()
+        net.hybridize(hybridized)
+        assert net(mx.nd.array(rng.standard_normal((4, 5)))).shape == (4, 3)
+        assert net[1].gamma.shape == (7,) and net[4].running_var.shape == (3,)
+    alone = nn.BatchNorm()
+    alone.initialize()
+    assert alone(mx.nd.ones((2, 3, 4))).shape == (2, 3, 4) and alone.gamma.shape == (4,)
+
+
+def test_gradients_are_added_where_asked(rng, implementation):
+    layer = make(5, rng=rng)
+    layer.hybridize()
+    x, d = (rng.standard_normal((6, 5)).astype(np.float32) for _ in range(2))
+    once = run(layer, x, d, True)
+    layer.hybridize(False)
+    for p in (layer.gamma, layer.beta):
+        p.grad_req = "add"
+        p.zero_grad()
+    layer.hybridize()
+    array = mx.nd.array(x)
+    array.attach_grad("add")
+    for _ in range(3):
+        with mx.autograd.record():
+            y = layer(array)
+        y.backward(mx.nd.array(d))
+    for found, expected in zip((array.grad, layer.gamma.grad(), layer.beta.grad()), once[3:]):
+        np.testing.assert_allclose(found.asnumpy(), 3 * expected, rtol=1e-5, atol=1e-5)
+
+
+def trained(rng, **options):
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryDense(20, in_units=12), nn.BatchNorm(in_channels=20, **options), nn.BinaryActivation(),
+            nn.BinaryDense(3, in_units=20), nn.BatchNorm(in_channels=3, **options))
+    net.initialize()
+    net.hybridize(static_alloc=True, static_shape=True)
+    trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.05}, kvstore=None)
+    loss = gluon_bnn.loss.SquaredHingeLoss()
+    x, labels = mx.nd.array(rng.standard_normal((60, 12))), mx.nd.array(rng.integers(0, 3, 60))
+    losses = []
+    for _ in range(40):
+        with mx.autograd.record():
+            value = loss(net(x), labels)
+        value.backward()
+        trainer.step(60)
+        losses.append(float(value.mean().asscalar()))
+    assert losses[-1] < 0.7 * losses[0]
+    return net, x
+
+
+def test_export_holds_the_averages_and_computes_alike(rng, implementation, tmp_path):
+    net, x = trained(rng)
+    prefix = str(tmp_path / "net")
+    net.export(prefix)
+    assert {name.split(":")[0] for name in mx.nd.load(prefix + "-0000.params") if "running" in name} == {"aux"}
+    loaded = load_exported(prefix)
+    np.testing.assert_array_equal(loaded(x).asnumpy(), net(x).asnumpy())
+    # The export trains on as the net does.
+    with mx.autograd.train_mode():
+        found, expected = loaded(x).asnumpy(), net(x).asnumpy()
+    np.testing.assert_array_equal(found, expected)
+    with open(prefix + "-symbol.json") as file:
+        operators = {node["op"] for node in json.load(file)["nodes"]}
+    assert ("gluon_bnn_batch_norm" in operators) == (implementation == "native")
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}])
+def test_frozen_is_the_net_to_the_bit(rng, implementation, options):
+    net, x = trained(rng, **options)
+    for form in ("packed", "float") if library.available() else ("float",):
+        frozen = gluon_bnn.freeze(net, form, verbose=False)
+        np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
+        if form == "packed":
+            assert len(list(frozen.layers)) == 2  # both batch norms are folded
+
+
+def test_parameters_are_gluons_own(rng, implementation, tmp_path):
+    """Files of parameters go from one to the other."""
+    ours, theirs = make(4, rng=rng), mx.gluon.nn.BatchNorm(axis=-1)
+    ours.save_parameters(str(tmp_path / "p"))
+    theirs.load_parameters(str(tmp_path / "p"))
+    x = mx.nd.array(rng.standard_normal((6, 4)))
+    np.testing.assert_array_equal(ours(x).asnumpy(), theirs(x).asnumpy())
+
+
+@native
+def test_any_number_of_threads_gives_the_same_bits():
+    script = ("import numpy as np\nfrom gluon_bnn import nn\nfrom gluon_bnn._compat import mx\n"
+              "rng = np.random.default_rng(1)\nlayer = nn.BatchNorm(in_channels=1500)\nlayer.initialize()\n"
+              "x, d = (mx.nd.array(rng.standard_normal((130, 1500))) for _ in range(2))\nx.attach_grad()\n"
+              "with mx.autograd.record():\n    y = layer(x)\ny.backward(d)\n"
+              "print(hash(b''.join(a.asnumpy().tobytes() for a in (y, x.grad, layer.gamma.grad(), "
+              "layer.running_var.data()))))")
+    hashes = {subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True,
+                             env={**os.environ, "OMP_NUM_THREADS": str(threads),
+                                  "PYTHONHASHSEED": "0"}).stdout for threads in (1, 2, 3)}
+    assert len(hashes) == 1 and hashes != {""}
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"axis": 1}, "axis must be -1.*got 1"),
+    ({"epsilon": -1e-5}, "epsilon must be a finite number of at least 0, got -1e-05"),
+    ({"epsilon": float("nan")}, "epsilon must be"), ({"epsilon": "small"}, "epsilon must be"),
+    ({"momentum": 1.5}, "momentum must be a finite number of at least 0 and at most 1, got 1.5"),
+    ({"momentum": -0.1}, "momentum must be")])
+def test_wrong_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        nn.BatchNorm(**options)
+
+
+def test_wrong_dtype():
+    with pytest.raises(ValueError, match="float32 or float64, got 'float16'"):
+        nn.BatchNorm().cast("float16")
+
+
+@native
+@pytest.mark.parametrize("shape, message", [
+    ((5,), "at least two axes, got 1"), ((4, 3), "of 5 units takes rows of as many numbers, got 3")])
+def test_wrong_input(shape, message):
+    layer = nn.BatchNorm(in_channels=5)
+    layer.initialize()
+    for hybridized in (False, True):
+        layer.hybridize(hybridized)
+        with pytest.raises(mx.base.MXNetError, match=message):
+            layer(mx.nd.array(np.ones(shape, np.float32))).asnumpy()
+
+
+@native
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_empty_batch_is_an_error(hybridized):
+    layer = nn.BatchNorm(in_channels=3)
+    layer.initialize()
+    layer.hybridize(hybridized)
+    with mx.util.np_shape(True), pytest.raises((mx.base.MXNetError, ValueError)), mx.autograd.record():
+        layer(mx.nd.zeros((0, 3))).wait_to_read()
+
+
+@native
+def test_wrong_types():
+    layer = nn.BatchNorm(in_channels=5)
+    layer.initialize()
+    with pytest.raises(mx.base.MXNetError, match="must have the type of its data"):
+        layer(mx.nd.ones((4, 5), dtype="float64")).asnumpy()
+    with pytest.raises(mx.base.MXNetError, match="takes float32 or float64"):
+        layer(mx.nd.ones((4, 5), dtype="int32")).asnumpy()
