@@ -20,7 +20,8 @@ class Worker:
     def __init__(self, script, name, threads, directory, python=sys.executable, **environment):
         self.name, self.log = name, os.path.join(directory, f"{name}.log")
         # Settings of OpenMP decide how long threads spin; every worker gets the number of threads and no other.
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
+        kept = {key: value for key, value in os.environ.items()
+                if not key.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), script)
         try:
             with open(self.log, "w", encoding="utf-8") as log:

@@ -218,7 +218,8 @@ class BatchNorm(mx.gluon.nn.BatchNorm):
 
     Without the native library it is MXNet's operator, whose running averages change in the backward pass
     instead of the forward pass. Raises ValueError for another axis, and for an epsilon or momentum that is not a
-    finite number of at least 0, or momentum above 1; MXNetError for data of fewer than two axes, another width, or no rows.
+    finite number of at least 0, or a momentum above 1; MXNetError for data of fewer than two axes, of another
+    width, or without rows.
 
     >>> net = BatchNorm(in_channels=2)
     >>> net.initialize()

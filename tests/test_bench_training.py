@@ -54,7 +54,8 @@ def test_losses_that_differ_end_it():
 
 
 def test_rounds_are_interleaved_and_the_first_does_not_count():
-    workers = {"mxnet": Answers(["a", "b"], 9, 9, 1.0, 4.0, 1.0, 3.0, 2.0, 2.0), "torch": Answers(["c"], 9, 2.0, 1.0, 2.0)}
+    workers = {"mxnet": Answers(["a", "b"], 9, 9, 1.0, 4.0, 1.0, 3.0, 2.0, 2.0),
+               "torch": Answers(["c"], 9, 2.0, 1.0, 2.0)}
     times = bench_training.measure(workers, 3, 8, False)
     assert times == {"a": [1.0, 1.0, 2.0], "b": [4.0, 3.0, 2.0], "c": [2.0, 1.0, 2.0]}
     assert bench_training.ratios(times, "c") == {"a": 1.0, "b": 2.0, "c": 1.0}

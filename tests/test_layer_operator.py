@@ -58,7 +58,8 @@ def test_forward_and_backward(rng, instruction_set, scale, gradient, clip, of_si
         alpha = binary.sign_scale(w, scale, curvature)[1]
         expected = binary.binary_dense_backward(d, x, w, scale, gradient, clip, curvature)
         within(alphas, np.broadcast_to(alpha, units), alpha)
-        within(y, binary.binary_dense(x, w, bias, scale, curvature), alpha * np.abs(x).sum(1, keepdims=True) + np.abs(bias))
+        magnitude = alpha * np.abs(x).sum(1, keepdims=True) + np.abs(bias)
+        within(y, binary.binary_dense(x, w, bias, scale, curvature), magnitude)
         within(arrays[0].grad, expected["x"], (np.abs(d) * alpha).sum(1, keepdims=True))
         column, n = alpha.reshape(-1, 1), inputs if scale == "channel" else w.size
         magnitude = {"ste": 1, "xnor": 1 / n + column, "notebook": 1 / n + np.abs(w) * column / n}[gradient]

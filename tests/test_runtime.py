@@ -200,7 +200,8 @@ assert {name for name in loaded if name.startswith("gluon_bnn.")} == {
     "gluon_bnn._compat", "gluon_bnn._files", "gluon_bnn.layers", "gluon_bnn.native", "gluon_bnn.native.fallback",
     "gluon_bnn.native.kernels", "gluon_bnn.native.library", "gluon_bnn.runtime"}, loaded
 others = {name.partition(".")[0] for name in loaded} - {"gluon_bnn", "numpy"}
-assert others <= getattr(sys, "stdlib_module_names", others) and not others & {"mxnet", "scipy", "tqdm", "safetensors"}, others
+assert others <= getattr(sys, "stdlib_module_names", others), others
+assert not others & {"mxnet", "scipy", "tqdm", "safetensors"}, others
 """
 
 
