@@ -1,10 +1,8 @@
 """The experiment scripts at tiny settings, as a user runs them."""
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -56,26 +54,6 @@ def test_train_mnist(tmp_path, activation, scale):
     assert found["export_same_predictions"] == 360
     for picture in ("curves.png", "confusion.png", "filters.png"):
         assert (directory / picture).stat().st_size > 5000
-
-
-def test_train_mnist_interrupted_and_resumed(tmp_path):
-    arguments = ["--epochs", "40", "--save-dir"]
-    assert run("train_mnist.py", *arguments, "whole", cwd=tmp_path).returncode == 0
-    process = subprocess.Popen([sys.executable, os.path.join(EXPERIMENTS, "train_mnist.py"), *arguments,
-                                "cut"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "cut" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0 and "--resume" in errors and "Traceback" not in errors
-    done = run("train_mnist.py", *arguments, "cut", "--resume", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    whole, cut = (record(tmp_path / name / "record.json") for name in ("whole", "cut"))
-    for key in ("curve", "best_epoch", "val_error", "test_error", "cross_check"):
-        assert whole[key] == cut[key]
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -92,7 +92,15 @@ class Dying:
             pass
 
 
-def test_ctrl_c_is_not_lost(tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt, in a shell's background job too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_not_lost(tmp_path, ctrl_c):
     path = tmp_path / "c.safetensors"
 
     def validate(net):
@@ -104,7 +112,7 @@ def test_ctrl_c_is_not_lost(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_ctrl_c_is_raised_at_once():
+def test_a_second_ctrl_c_is_raised_at_once(ctrl_c):
     with pytest.raises(KeyboardInterrupt):
         with _interrupt.deferred():
             os.kill(os.getpid(), signal.SIGINT)
