@@ -93,6 +93,7 @@ def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0, bend=0.0):
 
     def batches(generator):
         order = generator.permutation(len(x))[:len(x) // batch_size * batch_size]
+        # Drawn where warped images do not use it too: the records were made so.
         by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift else None
         for i in range(0, len(order), batch_size):
             rows = order[i:i + batch_size]

@@ -216,56 +216,9 @@ def _check_activation(layer, dtype, mode, generator, directory):
     return _activation_error(layer, x, d, y.asnumpy(), array.grad.asnumpy())
 
 
-def _check_batch_norm(training, dtype, mode, generator, directory):
-    layer = nn.BatchNorm(in_channels=33, momentum=0.75, gamma_initializer=mx.init.Normal(1),
-                         beta_initializer=mx.init.Normal(1), running_mean_initializer=mx.init.Normal(1),
-                         running_variance_initializer=mx.init.Uniform(0.1))
-    layer.cast(dtype)
-    layer.initialize()
-    layer.running_var.set_data(mx.nd.array(generator.random(33) + 0.1, dtype=dtype))
-    x, d = (generator.standard_normal((5, 33)).astype(dtype) for _ in range(2))
-    gamma, beta, *running = (p.data().asnumpy().astype(np.float64) for p in
-                             (layer.gamma, layer.beta, layer.running_mean, layer.running_var))
-    array = mx.nd.array(x, dtype=dtype)
-    run = _in_mode(layer, [array], mode, directory)
-    array.attach_grad()
-    with mx.autograd.record(train_mode=training):
-        y = run(array)
-    y.backward(mx.nd.array(d, dtype=dtype), train_mode=training)
-    parameters = [run.collect_params()[p.name] for p in (layer.gamma, layer.beta, layer.running_mean,
-                                                         layer.running_var)]
-    found = [y, *(p.data() for p in parameters[2:]), array.grad, *(p.grad() for p in parameters[:2])]
-    errors = [_units(f.asnumpy(), expected, magnitude, dtype) for f, (expected, magnitude) in zip(
-        found, batch_norm_expected(x.astype(np.float64), d.astype(np.float64), gamma, beta, *running,
-                                   layer._kwargs["eps"], layer._kwargs["momentum"], training))]
-    return max(errors[:3]), max(errors[3:])
-
-
-def batch_norm_expected(x, d, gamma, beta, running_mean, running_var, eps, momentum, training):
-    """[(value, sum of the magnitudes of its terms)] of y, running mean, running var, dx, dgamma and dbeta."""
-    if not training:
-        mean, var, kept = running_mean, running_var, (running_mean, running_var)
-        y = dense.batch_norm_inference(x, gamma, beta, mean, var, eps)
-        gradients = dense.batch_norm_inference_backward(d, x, gamma, mean, var, eps)
-        through_batch = 0.0
-    else:
-        mean, var = x.mean(axis=0), x.var(axis=0)
-        kept = [dense.running_average(*pair, momentum) for pair in ((running_mean, mean), (running_var, var))]
-        y, gradients = dense.batch_norm(x, gamma, beta, eps), dense.batch_norm_backward(d, x, gamma, eps)
-    inverse = 1 / np.sqrt(var + eps)
-    normal = inverse * (np.abs(x) + np.abs(x).mean(axis=0) + np.abs(mean))  # that of (x - mean) / deviation
-    if training:
-        through_batch = np.abs(d).mean(axis=0) + normal * (np.abs(d) * normal).mean(axis=0)
-    magnitudes = [np.abs(gamma) * normal + np.abs(beta), np.abs(running_mean) + np.abs(x).mean(axis=0),
-                  running_var + (normal ** 2).mean(axis=0) * (var + eps),
-                  np.abs(gamma) * inverse * (np.abs(d) + through_batch), (np.abs(d) * normal).sum(axis=0),
-                  np.abs(d).sum(axis=0)]
-    return list(zip((y, *kept, gradients["x"], gradients["gamma"], gradients["beta"]), magnitudes))
-
-
 def check(seed=0):
     """Check every operator, layer and frozen form of this package; returns a `Table`."""
-    from . import check_frozen  # which imports this module
+    from . import check_batch_norm, check_frozen  # which import this module
     table = Table()
     generator = np.random.default_rng(seed)
     implementations = ("native", "composed") if library.available() else ("composed",)
@@ -288,7 +241,7 @@ def check(seed=0):
                                       gradient="-", scale="-", **row)
                         for training in (True, False):
                             name = f"BatchNorm, {'training' if training else 'inference'}"
-                            table.add(_check_batch_norm(training, *common), operator=name, gradient="-",
+                            table.add(check_batch_norm.errors(training, *common), operator=name, gradient="-",
                                       scale="-", **row)
                 check_frozen.add_rows(table, choice, generator, directory)
     return table

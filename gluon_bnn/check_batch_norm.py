@@ -1,0 +1,51 @@
+"""`nn.BatchNorm` against the reference: what `python -m gluon_bnn check` and the tests compare with."""
+import numpy as np
+
+from . import nn
+from ._compat import mx
+from .check import _in_mode, _units
+from .reference import dense
+
+
+def expected(x, d, gamma, beta, running_mean, running_var, eps, momentum, training):
+    """[(value, sum of the magnitudes of its terms)] of y, running mean, running var, dx, dgamma and dbeta."""
+    if training:
+        mean, var = x.mean(axis=0), x.var(axis=0)
+        kept = [dense.running_average(*pair, momentum) for pair in ((running_mean, mean), (running_var, var))]
+        y, gradients = dense.batch_norm(x, gamma, beta, eps), dense.batch_norm_backward(d, x, gamma, eps)
+    else:
+        mean, var = kept = running_mean, running_var
+        y = dense.batch_norm_inference(x, gamma, beta, mean, var, eps)
+        gradients = dense.batch_norm_inference_backward(d, x, gamma, mean, var, eps)
+    inverse = 1 / np.sqrt(var + eps)
+    normal = inverse * (np.abs(x) + np.abs(x).mean(axis=0) + np.abs(mean))  # that of (x - mean) / deviation
+    through_batch = np.abs(d).mean(axis=0) + normal * (np.abs(d) * normal).mean(axis=0) if training else 0
+    magnitudes = [np.abs(gamma) * normal + np.abs(beta), np.abs(running_mean) + np.abs(x).mean(axis=0),
+                  running_var + (normal ** 2).mean(axis=0) * (var + eps),
+                  np.abs(gamma) * inverse * (np.abs(d) + through_batch), (np.abs(d) * normal).sum(axis=0),
+                  np.abs(d).sum(axis=0)]
+    return list(zip((y, *kept, gradients["x"], gradients["gamma"], gradients["beta"]), magnitudes))
+
+
+def errors(training, dtype, mode, generator, directory):
+    """(forward, backward) errors of a BatchNorm with random parameters, running averages among the forward ones."""
+    layer = nn.BatchNorm(in_channels=33, momentum=0.75, epsilon=1e-3)
+    layer.cast(dtype)
+    layer.initialize()
+    parameters = layer.gamma, layer.beta, layer.running_mean, layer.running_var
+    for p in parameters[:3]:
+        p.set_data(mx.nd.array(generator.standard_normal(33), dtype=dtype))
+    layer.running_var.set_data(mx.nd.array(generator.random(33) + 0.1, dtype=dtype))
+    x, d = (generator.standard_normal((5, 33)).astype(dtype) for _ in range(2))
+    wide = [a.astype(np.float64) for a in (x, d, *(p.data().asnumpy() for p in parameters))]
+    array = mx.nd.array(x, dtype=dtype)
+    run = _in_mode(layer, [array], mode, directory)
+    array.attach_grad()
+    with mx.autograd.record(train_mode=training):
+        y = run(array)
+    y.backward(mx.nd.array(d, dtype=dtype), train_mode=training)
+    gamma, beta, *averages = (run.collect_params()[p.name] for p in parameters)
+    found = [y, *(p.data() for p in averages), array.grad, gamma.grad(), beta.grad()]
+    units = [_units(f.asnumpy(), value, magnitude, dtype)
+             for f, (value, magnitude) in zip(found, expected(*wide, 1e-3, 0.75, training))]
+    return max(units[:3]), max(units[3:])
