@@ -27,7 +27,8 @@ from gluon_bnn._compat import mx
 
 from arguments import HelpFormatter, fraction, none_or, not_negative, positive, read_arguments
 from mnist_batches import INPUTS, Images, batches_of
-from mnist_net import ACTIVATIONS, INITIALIZERS, WEIGHTS, binary_weights, cross_check, make_net
+from mnist_net import (ACTIVATIONS, INITIALIZERS, WEIGHTS, binary_weights, cross_check, make_net,
+                       real_weights_errors)
 from record import write_record
 
 LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_bnn.loss.SquaredHingeLoss}
@@ -140,7 +141,7 @@ def results_of(net, images, args):
         found["test_error"] = error_of(frozen, labels)
         found["frozen_differing_predictions"] = int((frozen.argmax(1) != outputs.argmax(1)).sum())
         if args.scale is None:
-            found["test_error_real_weights"] = train.evaluate(gluon_bnn.nn.with_real_weights(net), x, labels)
+            found.update(real_weights_errors(net, images))
     for name, value in found.items():
         if name.startswith("test_error"):
             print(f"{name.replace('_', ' ')}: {value:.2%} ({round(value * len(x))} of {len(x)} wrong)")
