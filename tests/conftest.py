@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a seeded generator, and both implementations of the operators."""
+"""Fixtures for all tests: a seeded generator, both implementations of the operators, every instruction set."""
 import logging
 import os
 
@@ -27,4 +27,14 @@ def implementation(request):
     if request.param == "native" and not library.available():
         pytest.skip(library.problem())
     with ops.use(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=library.instruction_sets() or ["none"])
+def instruction_set(request):
+    """The kernels and operators of the test use this instruction set, one that the machine has."""
+    if not library.available():
+        pytest.skip(library.problem())
+    library.load_operators()
+    with library.use(request.param):
         yield request.param

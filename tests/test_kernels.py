@@ -16,12 +16,6 @@ NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native")
 pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 
 
-@pytest.fixture(params=library.instruction_sets() or ["none"])
-def instruction_set(request):
-    with library.use(request.param):
-        yield request.param
-
-
 def problem(rng, rows, units, inputs):
     """x, w, alpha, bias with signs of all kinds: 0.0, -0.0 and NaN too."""
     x, w = rng.standard_normal((rows, inputs)), rng.standard_normal((units, inputs))

@@ -20,13 +20,6 @@ SIZES = ((1, 1, 1), (5, 7, 33), (3, 17, 65), (100, 130, 97), (300, 40, 33), (2, 
 BOUND = 8.0
 
 
-@pytest.fixture(params=library.instruction_sets() or ["none"])
-def instruction_set(request):
-    library.load_operators()
-    with library.use(request.param):
-        yield request.param
-
-
 def within(found, expected, magnitude):
     error = np.abs(found.asnumpy().astype(np.float64) - expected)
     assert (error <= BOUND * np.finfo(np.float32).eps * magnitude).all()

@@ -87,11 +87,10 @@ def test_steps(rng, implementation, dtype, options):
             assert (np.abs(before[0]) == 1).any() and np.abs(before[0]).max() == 1, "some are held back"
 
 
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="MXNet may contract elsewhere")
 @pytest.mark.parametrize("scale", [None, "loss"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_native_equals_mxnet_to_the_bit(rng, dtype, scale):
+def test_native_equals_mxnet_to_the_bit(rng, instruction_set, dtype, scale):
     for size in SIZES:
         found = []
         start = [rng.standard_normal(layer_of(size).weight.shape) for _ in range(4)]

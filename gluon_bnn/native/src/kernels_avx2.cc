@@ -231,7 +231,7 @@ void outer(const float* dy, const float* x, int64_t rows, bool begin, float* sum
 const Kernels* avx2_kernels() {
   static const Kernels table = {"avx2", 4,   2,      4,      4,           4,           kHalf, pack,      pack_u8, xnor,
                                 tables, add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
-      6, 16, outer, magnitudes<float>, dense};
+      6, 16, outer, magnitudes<float>, adam<float>, dense};
   return &table;
 }
 #else

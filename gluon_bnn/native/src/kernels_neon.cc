@@ -189,7 +189,7 @@ void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, i
 const Kernels* neon_kernels() {
   static const Kernels table = {"neon", 4,   2,      1,      1,           4,           kTable, pack,      pack_u8, xnor,
                                 tables, add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
-      4, 16, outer<4, 16>, magnitudes<float>, dense};
+      4, 16, outer<4, 16>, magnitudes<float>, adam<float>, dense};
   return &table;
 }
 #else

@@ -99,7 +99,7 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
 const Kernels* serial_kernels() {
   static const Kernels table = {"serial", 1,   2,      1,      1,           2,           kTable, pack,      pack_u8, xnor,
                                 tables,   add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
-      4, 8, outer<4, 8>, magnitudes<float>, dense};
+      4, 8, outer<4, 8>, magnitudes<float>, adam<float>, dense};
   return &table;
 }
 

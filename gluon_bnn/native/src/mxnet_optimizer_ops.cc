@@ -73,8 +73,8 @@ MXReturnValue adam_forward(const Attributes& attributes, std::vector<MXTensor>* 
     const T* from = weight.data<T>();
     T* to = updated.data<T>();
     if (to != from) std::copy(from, from + weight.size(), to);
-    gluon_bnn::adam<T>(step, (*in)[1].data<T>(), weight.size(), to, (*in)[2].data<T>(), (*in)[3].data<T>(),
-                       in->size() == 5 ? (*in)[4].data<T>() : nullptr);
+    gluon_bnn::update(step, (*in)[1].data<T>(), weight.size(), to, (*in)[2].data<T>(), (*in)[3].data<T>(),
+                      in->size() == 5 ? (*in)[4].data<T>() : nullptr);
   });
 }
 

@@ -2,7 +2,7 @@
 // Knows nothing of MXNet; the formulas are those of gluon_bnn/reference/optimizer.py.
 //
 // Every number is computed from its own neighbours in the other arrays alone, so results are the same bits
-// for any number of threads. T is float or double.
+// for any number of threads and on every instruction set.
 #ifndef GLUON_BNN_OPTIMIZER_H_
 #define GLUON_BNN_OPTIMIZER_H_
 
@@ -24,8 +24,10 @@ struct AdamStep {
 
 // Updates weight, mean and var (mx.nd.adam_update) and clips the weights. Where curvature is not null, writes
 // sqrt(var) + 1e-8 there. The arrays hold `size` numbers and do not overlap. NaN stays NaN.
-template <typename T>
-void adam(const AdamStep& step, const T* grad, int64_t size, T* weight, T* mean, T* var, T* curvature);
+void update(const AdamStep& step, const float* grad, int64_t size, float* weight, float* mean, float* var,
+            float* curvature);
+void update(const AdamStep& step, const double* grad, int64_t size, double* weight, double* mean, double* var,
+            double* curvature);
 
 }  // namespace gluon_bnn
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kernels.h"
+#include "optimizer.h"
 
 namespace gluon_bnn {
 namespace {
@@ -103,6 +104,35 @@ inline void magnitudes(const T* w, const T* l, int64_t size, double sums[2]) {
     sums[0] = add_up(size, [=](int64_t i) { return static_cast<double>(l[i]) * std::fabs(w[i]); });
     sums[1] = add_up(size, [=](int64_t i) { return l[i]; });
   }
+}
+
+template <typename T>
+inline T clipped(T x, T most) {
+  return x > most ? most : (x < -most ? -most : x);
+}
+
+// Operations in the order of MXNet's AdamUpdateKernel, so that both give the same bits. A square root and a division
+// for every number: without wide vectors these take longer than the memory does.
+template <bool kCurvature, typename T>
+inline void adam_loop(const AdamStep& step, const T* __restrict grad, int64_t size, T* __restrict weight,
+                      T* __restrict mean, T* __restrict var, T* __restrict curvature) {
+  const T lr = step.lr, beta1 = step.beta1, beta2 = step.beta2, epsilon = step.epsilon, wd = step.wd;
+  const T rescale = step.rescale_grad, most = step.clip_gradient, bound = step.clip_weights;
+  for (int64_t i = 0; i < size; ++i) {
+    const T g = clipped(grad[i] * rescale + weight[i] * wd, most);
+    const T m = beta1 * mean[i] + (T(1) - beta1) * g;
+    const T v = beta2 * var[i] + (T(1) - beta2) * g * g;
+    const T root = std::sqrt(v);
+    mean[i] = m;
+    var[i] = v;
+    weight[i] = clipped(weight[i] - lr * m / (root + epsilon), bound);
+    if (kCurvature) curvature[i] = root + T(1e-8);
+  }
+}
+
+template <typename T>
+inline void adam(const AdamStep& step, const T* grad, int64_t size, T* weight, T* mean, T* var, T* curvature) {
+  (curvature == nullptr ? adam_loop<false, T> : adam_loop<true, T>)(step, grad, size, weight, mean, var, curvature);
 }
 
 // A strip of units that stays in registers while k ascends.
