@@ -58,6 +58,22 @@ def test_train_mnist(tmp_path, activation, scale):
         assert (directory / picture).stat().st_size > 5000
 
 
+def test_stochastic_nets_are_validated_with_real_weights(tmp_path, monkeypatch):
+    done = run("train_mnist.py", *TINY, "--weights", "stochastic", "--scale", "none", "--save-dir", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    from gluon_bnn import nn, train
+    from mnist_batches import Images
+    from mnist_net import make_net
+    from safetensors.numpy import load_file
+    images, net = Images("digits"), make_net(scale=None, weights="stochastic")
+    train._set_values(net, {name[5:]: value for name, value in load_file(tmp_path / "checkpoint.safetensors").items()
+                            if name.startswith("best/")})
+    real, binary = (train.evaluate(n, images.validation, images.validation_labels)
+                    for n in (nn.with_real_weights(net), net))
+    assert record(tmp_path / "record.json")["val_error"] == real != binary
+
+
 def test_real_weights_errors(monkeypatch):
     """The error with averages of their own against NumPy's with the mean and variance of all training images."""
     monkeypatch.syspath_prepend(EXPERIMENTS)

@@ -83,6 +83,29 @@ def test_threads_are_set_and_a_users_setting_wins():
     assert int(done.stdout) == _compat.physical_cores()
 
 
+@pytest.mark.parametrize("set_by_user, expected", [
+    ({}, ["ACTIVE", "10000", None, None]), ({"OMP_WAIT_POLICY": "PASSIVE"}, ["PASSIVE", None, "PASSIVE", None]),
+    ({"GOMP_SPINCOUNT": "7"}, [None, "7", None, "7"])])
+def test_threads_wait_as_the_user_says(set_by_user, expected):
+    """What libgomp sees when MXNet loads it, and what is left of it afterwards."""
+    code = """if True:
+        import json, os, sys
+        found = []
+        def look():
+            found.extend(map(os.environ.get, ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")))
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if name == "mxnet":
+                    look()
+        sys.meta_path.insert(0, Finder())
+        from gluon_bnn._compat import mx
+        look()
+        print(json.dumps(found))"""
+    env = {k: v for k, v in os.environ.items() if k not in _compat.WAITING}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**env, **set_by_user})
+    assert json.loads(done.stdout) == expected, done.stderr
+
+
 def copy_of_package(tmp_path):
     """The package without its library and data, to be used from tmp_path."""
     shutil.copytree(PACKAGE, tmp_path / "gluon_bnn",
