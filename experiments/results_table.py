@@ -52,8 +52,9 @@ def table(records):
         errors = [100 * record["test_error"] for record in found]
         ours = f"{sum(errors) / len(errors):.2f}"
         if method.startswith("binaryconnect"):
-            real = [100 * record["test_error_real_weights"] for record in found]
-            ours += f" (real weights: {sum(real) / len(real):.2f})"
+            real = [f"{100 * sum(record[kind] for record in found) / len(found):.2f}"
+                    for kind in ("test_error_real_weights", "test_error_real_weights_own_averages")]
+            ours += f" (real weights: {real[0]}, {real[1]} with averages of their own)"
         bits = (f"{32 if method == 'full_precision' else 1}, {1 if method in BINARY_ACTIVATIONS else 32}")
         spread = f"{max(errors) - min(errors):.2f}" if len(errors) > 1 else ""
         lines.append(f"| {title} | {bits} | {found[0]['epochs']} | {published} | {ours} | {spread} | {len(found)} | "

@@ -59,7 +59,8 @@ def parse_args(argv=None):
     add("--method", help="the name under which the record goes, for instance a recipe's")
     add("--hidden", type=positive(int), nargs="+", default=[100], metavar="UNITS", help="units of each hidden layer")
     add("--weights", choices=WEIGHTS, default="binary",
-        help="stochastic: signs drawn anew for every batch; real: a plain net to compare with")
+        help="stochastic: signs drawn anew for every batch, the epoch chosen with the real weights; real: a plain "
+             "net to compare with")
     add("--scale", choices=("layer", "channel", "loss", "none"), default="channel",
         help="weights that share a scale; loss is LAB's, with --optimizer binaryadam")
     add("--gradient", choices=("ste", "xnor", "exact", "notebook"),
@@ -190,6 +191,8 @@ def main(argv=None):
         sys.exit(f"train_mnist.py: --batch-size times {workers} worker(s) must be at most the {len(images.train)} "
                  f"training images, got {args.batch_size}")
     net.hybridize(static_alloc=True, static_shape=True)
+    # Stochastic signs are for training: what is tested then are the real weights (BinaryConnect, section 2.6).
+    validated = gluon_bnn.nn.with_real_weights(net) if args.weights == "stochastic" else net
     options = {"glorot": True} if args.glorot else {}
     trainer = mx.gluon.Trainer(net.collect_params(), args.optimizer, {"learning_rate": args.lr, **options},
                                kvstore=kvstore, update_on_kvstore=False)
@@ -207,7 +210,7 @@ def main(argv=None):
             batches_of(images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp,
                        args.bend),
             len(images.train) // batch_size, learning_rates(args),
-            lambda net: train.evaluate(net, images.validation, images.validation_labels), args.seed,
+            lambda net: train.evaluate(validated, images.validation, images.validation_labels), args.seed,
             checkpoint=os.path.join(args.save_dir, "checkpoint.safetensors"), resume=args.resume,
             settings=settings)
     except KeyboardInterrupt:
