@@ -132,8 +132,7 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     def _is_one_operator(self):
         """True where the library has the whole layer in one operator, a good deal faster than its parts."""
-        return (self._implementation == "native" and _is_float32(self.weight.dtype)
-                and self._gradient != "exact" and not self._stochastic)
+        return self._implementation == "native" and _is_float32(self.weight.dtype) and not self._stochastic
 
     def hybridize(self, active=True, **kwargs):
         """As Gluon's. Forgets earlier graphs, so grad_req may be set again."""

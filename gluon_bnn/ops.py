@@ -178,8 +178,8 @@ def _signs(F, x):
 def binary_dense(F, x, weight, bias, curvature, scale, gradient, clip, units, flatten):
     """The whole of `nn.BinaryDense` in one native operator, float32: alpha * (x @ signs.T) + bias.
 
-    For all scales, "loss" with its curvature, and the rules "ste", "xnor" and "notebook". Signs are packed to
-    bits, so the products with them read a 32nd of the memory, and the gradient to the weights is written once.
+    For all scales, "loss" with its curvature, and all rules. Signs are packed to bits, so the products with them read
+    a 32nd of the memory, and the gradient to the weights is written once, by the rule "exact" twice.
     """
     # identity: an extension operator cannot add to the gradient of a variable, MXNet's own can
     inputs = [F.identity(x), weight] + ([] if bias is None else [F.identity(bias)])

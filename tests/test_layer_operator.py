@@ -12,7 +12,7 @@ from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits
 
 pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-RULES = [(scale, gradient) for scale in ("layer", "channel", "loss", None) for gradient in ("ste", "xnor", "notebook")
+RULES = [(scale, gradient) for scale in ("layer", "channel", "loss", None) for gradient in ("ste", "xnor", "exact", "notebook")
          if scale in ("layer", "channel") or gradient == "ste"]
 # Rows, units, inputs: awkward ones, more rows than a block of the outer product, more units than a stack holds.
 SIZES = ((1, 1, 1), (5, 7, 33), (3, 17, 65), (100, 130, 97), (300, 40, 33), (2, 2100, 40), (64, 10, 1000))
@@ -55,8 +55,11 @@ def test_forward_and_backward(rng, instruction_set, scale, gradient, clip, of_si
         within(y, binary.binary_dense(x, w, bias, scale, curvature), magnitude)
         within(arrays[0].grad, expected["x"], (np.abs(d) * alpha).sum(1, keepdims=True))
         column, n = alpha.reshape(-1, 1), inputs if scale == "channel" else w.size
-        magnitude = {"ste": 1, "xnor": 1 / n + column, "notebook": 1 / n + np.abs(w) * column / n}[gradient]
-        within(arrays[1].grad, expected["weight"], np.abs(d).T @ np.abs(x) * magnitude)
+        g = np.abs(d).T @ np.abs(x)
+        shares = g.sum(axis=1 if scale == "channel" else None, keepdims=True) / n
+        magnitude = {"ste": g, "xnor": g * (1 / n + column), "exact": g * column + shares,
+                     "notebook": g * (1 / n + np.abs(w) * column / n)}[gradient]
+        within(arrays[1].grad, expected["weight"], magnitude)
         within(arrays[2].grad, expected["bias"], np.abs(d).sum(0))
         if scale == "loss":
             assert (arrays[3].grad.asnumpy() == 0).all()
@@ -88,15 +91,15 @@ def test_the_layer_uses_it_where_it_can():
         if options.get("dtype"):
             layer.cast(options["dtype"])
         return layer(mx.sym.var("data")).tojson()
-    for options in ({}, {"scale": "loss"}):
+    for options in ({}, {"scale": "loss"}, {"gradient": "exact"}):
         assert "gluon_bnn_binary_dense" in operators(**options)
-    for options in ({"gradient": "exact"}, {"dtype": "float64"}, {"scale": None, "stochastic": True}):
+    for options in ({"dtype": "float64"}, {"scale": None, "stochastic": True}):
         assert "gluon_bnn_binary_dense" not in operators(**options)
 
 
 @pytest.mark.parametrize("options, message", [
     ({"units": 0}, "units must be a number above 0"), ({"units": 3, "scale": "row"}, "scale must be"),
-    ({"units": 3, "gradient": "exact"}, "gradient must be"), ({"units": 3, "clip": "-1"}, "clip must be"),
+    ({"units": 3, "gradient": "hebb"}, "gradient must be"), ({"units": 3, "clip": "-1"}, "clip must be"),
     ({"units": 3, "scale": "None"}, "gradient=ste only"), ({"units": 4}, "as many rows, got 3")])
 def test_wrong_attributes(options, message):
     library.load_operators()
@@ -126,7 +129,7 @@ for of_signs in (False, True):
     for array in arrays:
         array.attach_grad()
     with mx.autograd.record():
-        y = mx.nd.gluon_bnn_binary_dense(*arrays, units=500, scale="layer", gradient="xnor", no_bias=True)[0]
+        y = mx.nd.gluon_bnn_binary_dense(*arrays, units=500, scale="layer", gradient="exact", no_bias=True)[0]
     y.backward(mx.nd.array(rng.standard_normal(y.shape)))
     for array in (y, arrays[0].grad, arrays[1].grad):
         sys.stdout.buffer.write(array.asnumpy().tobytes())

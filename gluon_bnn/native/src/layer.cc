@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "plain_loops.h"
 #include "products.h"
 
 namespace gluon_bnn {
@@ -96,6 +97,7 @@ struct Rule {
   Gradient gradient;
   float clip, n;
   const float* alpha;  // one a unit
+  double* products;    // for kExact, one a unit: the sum of g s over what was seen of its row
 
   bool passes() const { return gradient == Gradient::kSte && std::isinf(clip); }  // dw = g
 };
@@ -112,6 +114,27 @@ void rule_row(const Rule& rule, float alpha, const float* g, const float* w, int
     } else {
       dw[k] = g[k] * (share + (std::fabs(w[k]) <= 5.0f ? w[k] * factor : 0.0f));
     }
+  }
+}
+
+// As rule_row for kExact, but for s/n sum g s, whose sum is not known yet: returns this row's part of it.
+double exact_row(const Rule& rule, float alpha, const float* g, const float* w, int64_t size, float* __restrict dw) {
+  const float clip = rule.clip;
+  for (int64_t k = 0; k < size; ++k) dw[k] = g[k] * (std::fabs(w[k]) <= clip ? alpha : 0.0f);
+  return add_up(size, [=](int64_t k) { return w[k] < 0 ? -g[k] : g[k]; });
+}
+
+// The rest of kExact: dw += s/n sum over the group of g s.
+void add_products(const LayerSizes& sizes, Scale scale, const Rule& rule, const float* w, float* dw) {
+  double all = 0;
+  for (int64_t unit = 0; unit < sizes.units; ++unit) all += rule.products[unit];
+#pragma omp parallel for schedule(static) if (sizes.units * sizes.inputs >= kParallel)
+  for (int64_t unit = 0; unit < sizes.units; ++unit) {
+    if (rule.alpha[unit] == 0) continue;
+    const float share = static_cast<float>((scale == Scale::kChannel ? rule.products[unit] : all) / rule.n);
+    const float* from = w + unit * sizes.inputs;
+    float* __restrict to = dw + unit * sizes.inputs;
+    for (int64_t k = 0; k < sizes.inputs; ++k) to[k] += from[k] < 0 ? -share : share;
   }
 }
 
@@ -139,6 +162,8 @@ void apply(const Rule& rule, int64_t unit, int64_t rows, int64_t width, const fl
       rule_row<Gradient::kSte>(rule, alpha, g, w, width, dw);
     } else if (rule.gradient == Gradient::kXnor) {
       rule_row<Gradient::kXnor>(rule, alpha, g, w, width, dw);
+    } else if (rule.gradient == Gradient::kExact) {
+      rule.products[unit + r] += exact_row(rule, alpha, g, w, width, dw);
     } else {
       rule_row<Gradient::kNotebook>(rule, alpha, g, w, width, dw);
     }
@@ -277,9 +302,11 @@ void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, flo
   const Affine plain = {one.data(), zero.data(), nullptr, nullptr, nullptr, nullptr};
   binary_dense(ddot.get(), transposed(sizes, bits).data(), plain, sizes.rows, sizes.inputs, sizes.units, dx, nullptr);
   const int64_t n = scale == Scale::kChannel ? sizes.inputs : sizes.units * sizes.inputs;
-  const Rule rule = {gradient, clip, static_cast<float>(n), alpha};
+  std::vector<double> products(gradient == Gradient::kExact ? sizes.units : 0);
+  const Rule rule = {gradient, clip, static_cast<float>(n), alpha, products.data()};
   const bool signs = all_signs(x, sizes.rows * sizes.inputs);
   (signs ? weight_gradient_of_signs : weight_gradient_of_reals)(sizes, rule, dy, x, w, dw);
+  if (gradient == Gradient::kExact) add_products(sizes, scale, rule, w, dw);
 }
 
 }  // namespace gluon_bnn

@@ -24,7 +24,7 @@ void layer_forward(const LayerSizes& sizes, const uint32_t* bits, const float* a
                    const float* bias, float* y);
 
 // dx = (dy alpha) . signs of w, dw by the rule from g = dy^T . x, dbias = column sums of dy (where not null).
-// The rule is any but kExact. clip is +infinity where nothing is masked; w is then not read by kSte.
+// clip is +infinity where nothing is masked; w is then not read by kSte. kExact needs a second pass over dw and w.
 void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
                     const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx, float* dw,
                     float* dbias);

@@ -29,15 +29,7 @@ MXReturnValue parse(const Attributes& attributes, BinaryDense* op) {
   const std::string scale = get(attributes, "scale", "layer"), gradient = get(attributes, "gradient", "xnor");
   const std::string clip = get(attributes, "clip", "None"), units = get(attributes, "units", "nothing");
   if (!parse_scale(scale, &op->scale)) return MX_FAIL;
-  if (gradient == "ste") {
-    op->gradient = gluon_bnn::Gradient::kSte;
-  } else if (gradient == "xnor") {
-    op->gradient = gluon_bnn::Gradient::kXnor;
-  } else if (gradient == "notebook") {
-    op->gradient = gluon_bnn::Gradient::kNotebook;
-  } else {
-    return fail("gradient must be ste, xnor or notebook, got ", gradient);
-  }
+  if (!parse_gradient(gradient, &op->gradient)) return MX_FAIL;
   if ((scale == "None" || scale == "loss") && gradient != "ste") {
     return fail("scale=", scale, " allows gradient=ste only, got ", gradient);
   }

@@ -55,17 +55,7 @@ MXReturnValue parse(const Attributes& attributes, SignScale* op) {
   op->has_hint = hint != "None";
   op->flatten = hint == "flatten";
   if (!parse_flag(attributes, "stochastic", "False", &op->stochastic)) return MX_FAIL;
-  if (gradient == "ste") {
-    op->gradient = gluon_bnn::Gradient::kSte;
-  } else if (gradient == "xnor") {
-    op->gradient = gluon_bnn::Gradient::kXnor;
-  } else if (gradient == "exact") {
-    op->gradient = gluon_bnn::Gradient::kExact;
-  } else if (gradient == "notebook") {
-    op->gradient = gluon_bnn::Gradient::kNotebook;
-  } else {
-    return fail("gradient must be ste, xnor, exact or notebook, got ", gradient);
-  }
+  if (!parse_gradient(gradient, &op->gradient)) return MX_FAIL;
   if ((!op->scaled() || op->has_curvature()) && gradient != "ste") {
     return fail("scale=", scale, " allows gradient=ste only, got ", gradient);
   }

@@ -87,6 +87,21 @@ inline MXReturnValue parse_scale(const std::string& text, Scale* scale) {
   return MX_SUCCESS;
 }
 
+inline MXReturnValue parse_gradient(const std::string& text, Gradient* gradient) {
+  if (text == "ste") {
+    *gradient = Gradient::kSte;
+  } else if (text == "xnor") {
+    *gradient = Gradient::kXnor;
+  } else if (text == "exact") {
+    *gradient = Gradient::kExact;
+  } else if (text == "notebook") {
+    *gradient = Gradient::kNotebook;
+  } else {
+    return fail("gradient must be ste, xnor, exact or notebook, got ", text);
+  }
+  return MX_SUCCESS;
+}
+
 // The size of the axes that make a row, kUnknown where one of them is not known.
 inline unsigned int width_of(const Shape& data, bool flatten) {
   if (!flatten) return data.back();
