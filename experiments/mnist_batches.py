@@ -89,15 +89,18 @@ def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0, bend=0.0):
 
     Rows left over, fewer than a batch, sit an epoch out: batch norm needs batches alike.
     """
-    images, targets = mx.nd.array(x), mx.nd.array(labels.astype(np.float32))
+    augmented = shift or warp or bend
+    images, targets = None if augmented else mx.nd.array(x), mx.nd.array(labels.astype(np.float32))
 
     def batches(generator):
         order = generator.permutation(len(x))[:len(x) // batch_size * batch_size]
         # Drawn where warped images do not use it too: the records were made so.
         by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift else None
+        # Shuffled once an epoch: a batch is then a view of what lies together, at no cost.
+        index = mx.nd.array(order, dtype=np.int32)
+        shuffled, labels_of = None if augmented else mx.nd.take(images, index), mx.nd.take(targets, index)
         for i in range(0, len(order), batch_size):
             rows = order[i:i + batch_size]
-            index = mx.nd.array(rows, dtype=np.int32)
             if warp or bend:
                 matrix = np.eye(2) + generator.uniform(-warp, warp, (len(rows), 2, 2))
                 moves = generator.uniform(-shift, shift, (len(rows), 1, 2))
@@ -107,6 +110,6 @@ def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0, bend=0.0):
             elif shift:
                 batch = mx.nd.array(shifted(x[rows], by[rows], shift, fill))
             else:
-                batch = mx.nd.take(images, index)
-            yield batch, mx.nd.take(targets, index)
+                batch = shuffled[i:i + batch_size]
+            yield batch, labels_of[i:i + batch_size]
     return batches
