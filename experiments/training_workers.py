@@ -5,7 +5,7 @@
 How they are asked is written in workers.py. Every worker draws the same images, and the same first weights for its
 plain nets.
 
-Every step takes its batch from data that lies on the device, by a shuffled index, as training does.
+Every step's batch is a view of data that lies on the device, as in training, which shuffles once an epoch.
 """
 import functools
 import importlib.metadata
@@ -32,10 +32,9 @@ def sizes_of(width):
 
 @functools.lru_cache(maxsize=None)
 def images():
-    """Images, labels, and the order to take them in."""
+    """Images and labels."""
     generator = np.random.default_rng(1)
-    return (generator.random((IMAGES, INPUTS), np.float32), generator.integers(0, CLASSES, IMAGES),
-            generator.permutation(IMAGES))
+    return generator.random((IMAGES, INPUTS), np.float32), generator.integers(0, CLASSES, IMAGES)
 
 
 def first_weights(width):
@@ -46,7 +45,8 @@ def first_weights(width):
 
 
 class Worker:
-    """What both share. `nets` returns {name: step}, checked; a step trains on the batch that begins at a number."""
+    """What both share. `nets` returns {name: step}, checked; a step trains on the batch that begins at a number.
+    `data` holds images and labels on the device."""
 
     def __init__(self, threads):
         self.threads, self.steps, self.begin = threads, {}, 0
@@ -55,6 +55,9 @@ class Worker:
         self.steps = {}  # frees those of the width before
         self.steps = self.nets(width, more)
         return list(self.steps)
+
+    def batch(self, begin):
+        return [part[begin:begin + BATCH] for part in self.data]
 
     def step(self, name):
         self.steps[name](self.begin)
@@ -90,11 +93,6 @@ class MXNet(Worker):
     def about(self):
         from gluon_bnn.native import library
         return {"instruction_set": library.instruction_set()}
-
-    def batch(self, begin):
-        data, labels, order = self.data
-        index = order[begin:begin + BATCH]
-        return self.mx.nd.take(data, index), self.mx.nd.take(labels, index)
 
     def net(self, width, dense, activation, batch_norm):
         """With batch norm after every layer, and the activation but for the last one."""
@@ -204,11 +202,6 @@ class Torch(Worker):
             layers += [nn.ReLU()] if i < HIDDEN_LAYERS else []
             layers[3 * i].weight.data = self.torch.from_numpy(weight)
         return nn.Sequential(*layers)
-
-    def batch(self, begin):
-        data, labels, order = self.data
-        index = order[begin:begin + BATCH]
-        return data[index], labels[index]
 
     def loss_of(self, net):
         def loss(x, labels):

@@ -12,6 +12,10 @@ from ._compat import mx
 __all__ = ["BinaryAdam"]
 
 
+def _text(values):
+    return ",".join(map(str, values))
+
+
 @mx.optimizer.register
 class BinaryAdam(mx.optimizer.Adam):
     """`mx.optimizer.Adam`, after which the weights of BinaryDense layers are held within [-1, 1].
@@ -55,36 +59,69 @@ class BinaryAdam(mx.optimizer.Adam):
             raise ValueError(f"glorot must be True or False, got {glorot!r}")
         super().__init__(learning_rate, beta1, beta2, epsilon, **kwargs)
         self.glorot = glorot
+        self.aggregate_num = 1000  # parameters that the Trainer hands over at a time
         self._implementation = ops.implementation()
 
     def update(self, index, weight, grad, state):
-        """One step for one parameter, in place."""
-        parameter = self._binary(index)
-        curvatures, own = [], []
-        if parameter and parameter.curvature:
-            curvatures = parameter.curvature.list_data()
-            own = [c for c, data in zip(curvatures, parameter.list_data()) if data is weight]
-        if (self._implementation == "native" and weight.dtype in (np.float32, np.float64)
-                and weight.stype == grad.stype == "default" and weight.context.device_type == "cpu"):
-            self._native_update(index, weight, grad, state, *own)
-            if own:
-                return
-        else:
-            super().update(index, weight, grad, state)
-            if parameter:
-                mx.nd.clip(weight, -1, 1, out=weight)
-        for curvature in own or curvatures:  # all of them where weight is a kvstore's copy
-            curvature[:] = mx.nd.sqrt(state[1]) + 1e-8
+        """One step for one parameter, in place, or for lists of them."""
+        if not isinstance(index, (list, tuple)):
+            index, weight, grad, state = [index], [weight], [grad], [state]
+        native, curvatures = [], []
+        for step in zip(index, weight, grad, state):
+            own, others = self._curvatures(*step[:2])
+            if self._is_native(*step[1:3]):
+                native.append((*step, own))
+            else:
+                self._update_by_mxnet(*step)
+                others = own + others
+            curvatures += [(curvature, step[3][1]) for curvature in others]
+        if native:
+            self._native_update(native)
+        for curvature, var in curvatures:
+            curvature[:] = mx.nd.sqrt(var) + 1e-8
 
-    def _native_update(self, index, weight, grad, state, *curvature):
-        self._update_count(index)
-        t = self._index_update_count[index]
-        lr = self._get_lr(index) * (math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t))
+    def update_multi_precision(self, index, weight, grad, state):
+        """As `update`, with a copy in float32 of weights of float16 where multi_precision is True."""
+        if self.multi_precision and isinstance(index, (list, tuple)):
+            for step in zip(index, weight, grad, state):
+                super().update_multi_precision(*step)
+        else:
+            super().update_multi_precision(index, weight, grad, state)
+
+    def _is_native(self, weight, grad):
+        return (self._implementation == "native" and weight.dtype in (np.float32, np.float64)
+                and weight.stype == grad.stype == "default" and weight.context.device_type == "cpu")
+
+    def _native_update(self, steps):
+        """All of them in one operator: it costs more to call it than to update a small array."""
+        arrays, lrs, wds, bounds = [], [], [], []
+        for index, weight, grad, state, curvature in steps:
+            self._update_count(index)
+            t = self._index_update_count[index]
+            lrs.append(self._get_lr(index) * (math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)))
+            wds.append(self._get_wd(index))
+            bounds.append(1 if self._binary(index) else None)
+            arrays += [weight, grad, *state, *curvature]
         clip_gradient = self.clip_gradient if (self.clip_gradient or 0) > 0 else None  # as MXNet takes it
-        mx.nd.gluon_bnn_adam(weight, grad, *state, *curvature, lr=lr, beta1=self.beta1, beta2=self.beta2,
-                             epsilon=self.epsilon, wd=self._get_wd(index), rescale_grad=self.rescale_grad,
-                             clip_gradient=str(clip_gradient), curvature=str(bool(curvature)),
-                             clip_weights="1" if self._binary(index) else "None", out=weight)
+        mx.nd.gluon_bnn_adam(*arrays, lr=_text(lrs), wd=_text(wds), clip_weights=_text(bounds),
+                             curvature=_text(bool(step[-1]) for step in steps), beta1=self.beta1, beta2=self.beta2,
+                             epsilon=self.epsilon, rescale_grad=self.rescale_grad, clip_gradient=str(clip_gradient),
+                             out=[step[1] for step in steps])
+
+    def _update_by_mxnet(self, index, weight, grad, state):
+        super().update(index, weight, grad, state)
+        if self._binary(index):
+            mx.nd.clip(weight, -1, 1, out=weight)
+
+    def _curvatures(self, index, weight):
+        """The curvature beside this weight, in a list that is empty where there is none, and all others that the
+        step is for: those of every device, where weight is a kvstore's copy."""
+        parameter = self._binary(index)
+        if not (parameter and parameter.curvature):
+            return [], []
+        curvatures = parameter.curvature.list_data()
+        own = [c for c, data in zip(curvatures, parameter.list_data()) if data is weight]
+        return own, [] if own else curvatures
 
     def _binary(self, index):
         """The Parameter at this index where it is the weight of a BinaryDense, else None."""

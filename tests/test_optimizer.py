@@ -109,6 +109,42 @@ def test_native_equals_mxnet_to_the_bit(rng, instruction_set, dtype, scale):
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="MXNet may contract elsewhere")
+@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+def test_all_parameters_in_one_operator(rng, monkeypatch):
+    """A step of a net is one call of ours, with the bits that MXNet's own gives parameter by parameter."""
+    shapes = [(9, 7), (9,), (9,), (9,), (3, 9), (2, 3)]
+    values = [rng.standard_normal(shape) for shape in shapes]
+    gradients = [[rng.standard_normal(shape) for shape in shapes] for _ in range(3)]
+    found, calls = [], []
+    library.load_operators()
+    operator = mx.nd.gluon_bnn_adam
+    monkeypatch.setattr(mx.nd, "gluon_bnn_adam", lambda *arrays, **options: (
+        calls.append(len(arrays)), operator(*arrays, **options)))
+    for choice in ("native", "composed"):
+        with ops.use(choice):
+            net = mx.gluon.nn.HybridSequential()
+            net.add(nn.BinaryDense(9, in_units=7, scale="loss"), nn.BatchNorm(in_channels=9),
+                    nn.BinaryDense(3, in_units=9, scale="loss", use_bias=False),
+                    mx.gluon.nn.Dense(2, in_units=3, use_bias=False))
+            net.initialize()
+            trainer = trainer_of(net, learning_rate=0.1, wd=0.01, glorot=True)
+        parameters = [p for p in net.collect_params().values() if p.grad_req != "null"]
+        assert [p.shape for p in parameters] == shapes
+        parameters[2].lr_mult, parameters[3].wd_mult = 0.5, 2.0
+        for parameter, value in zip(parameters, values):
+            parameter.set_data(mx.nd.array(value))
+        for of_step in gradients:
+            backward(dict(zip(parameters, of_step)))
+            trainer.step(3)
+        found.append([arrays_of(trainer, p) for p in parameters])
+        found[-1] += [[net[i].curvature.data().asnumpy()] for i in (0, 2)]
+    assert calls == [4 * len(shapes) + 2] * len(gradients)
+    for ours, theirs in zip(*found):
+        for a, b in zip(ours, theirs):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_only_binary_weights_are_clipped_and_scaled(rng, implementation):
     """Everything else gets what MXNet's Adam gives, rates and decay of its own included."""
     found = []
@@ -183,6 +219,10 @@ def test_wrong_arguments(wrong):
 @pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 @pytest.mark.parametrize("wrong, message", [
     (dict(lr="nan"), "lr must be a finite number, got nan"), (dict(lr="fast"), "got fast"),
+    (dict(lr="1,"), "lr must be a finite number, got "),
+    (dict(curvature="0"), "curvature must be True or False, got 0"),
+    (dict(wd="1,2,3", lr="1,2"), "wd must have a value for each of 2 parameters or one, got 3"),
+    (dict(lr="1,2"), "expects 8 inputs, but got 4"),
     (dict(clip_weights="0"), "clip_weights must be a finite number above 0 or None, got 0")])
 def test_wrong_arguments_of_the_operator(wrong, message):
     library.load_operators()

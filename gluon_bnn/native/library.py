@@ -11,7 +11,7 @@ import threading
 
 from .. import _compat
 
-ABI = 7  # the number that gluon_bnn_abi() must return
+ABI = 8  # the number that gluon_bnn_abi() must return
 ADVICE = ("install a C++ compiler (Debian: apt-get install g++) and install gluon_bnn again "
           "(pip install --force-reinstall --no-deps .)")
 

@@ -43,7 +43,7 @@ enum {
 
 /* Raised when a function or an operator changes meaning: what a program was compiled with, and what the library
  * that it found has. */
-#define GLUON_BNN_ABI 7
+#define GLUON_BNN_ABI 8
 GLUON_BNN_EXPORT int gluon_bnn_abi(void);
 
 /* What went wrong in this thread's last call that failed; valid until its next one fails. */

@@ -52,16 +52,18 @@ MXReturnValue fail(const Parts&... parts) {
   return MX_FAIL;
 }
 
-inline MXReturnValue parse_flag(const Attributes& attributes, const char* key, const char* missing, bool* flag) {
-  const std::string text = get(attributes, key, missing);
+inline MXReturnValue flag_of(const char* key, const std::string& text, bool* flag) {
   *flag = text == "True";
   return *flag || text == "False" ? MX_SUCCESS : fail(key, " must be True or False, got ", text);
 }
 
+inline MXReturnValue parse_flag(const Attributes& attributes, const char* key, const char* missing, bool* flag) {
+  return flag_of(key, get(attributes, key, missing), flag);
+}
+
 // A number; where None is allowed it is +infinity, which clips nothing.
 template <typename T>
-MXReturnValue parse_number(const Attributes& attributes, const char* key, bool or_none, T* number) {
-  const std::string text = get(attributes, key, or_none ? "None" : "nothing");
+MXReturnValue number_of(const char* key, const std::string& text, bool or_none, T* number) {
   *number = std::numeric_limits<T>::infinity();
   if (or_none && text == "None") return MX_SUCCESS;
   char* end = nullptr;
@@ -70,6 +72,11 @@ MXReturnValue parse_number(const Attributes& attributes, const char* key, bool o
     return fail(key, " must be a finite number", or_none ? " above 0 or None" : "", ", got ", text);
   }
   return MX_SUCCESS;
+}
+
+template <typename T>
+MXReturnValue parse_number(const Attributes& attributes, const char* key, bool or_none, T* number) {
+  return number_of(key, get(attributes, key, or_none ? "None" : "nothing"), or_none, number);
 }
 
 inline MXReturnValue parse_scale(const std::string& text, Scale* scale) {
