@@ -124,6 +124,7 @@ void tables(const float* x, int64_t groups, float* out) {
 template <int R>
 void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t groups, float* sums,
               int64_t sums_stride) {
+  const __m256 one = _mm256_set1_ps(1.0f);
   __m256 acc[R][2];
   for (auto& row : acc) row[0] = row[1] = _mm256_setzero_ps();
   for (int64_t begin = 0; begin < groups; begin += kWordGroups, w += kBlock) {
@@ -138,7 +139,7 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
         const __m256 high = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(table + 4));
         for (int half = 0; half < 2; ++half) {
           const __m256 left = _mm256_permutevar_ps(low, v[half]), right = _mm256_permutevar_ps(high, next[half]);
-          acc[r][half] = _mm256_add_ps(acc[r][half], _mm256_add_ps(left, right));
+          acc[r][half] = _mm256_add_ps(acc[r][half], _mm256_fmadd_ps(left, one, right));
         }
       }
       for (int half = 0; half < 2; ++half) v[half] = _mm256_srli_epi32(next[half], 2);

@@ -103,23 +103,28 @@ void tables(const float* x, int64_t groups, float* out) {
   }
 }
 
-// vpermps reads the low 4 bits of each lane: the weights are shifted to the next group, once for all rows.
+// vpermps reads the low 4 bits of each lane: the weights are shifted to the next group, once for all rows. Every other
+// row adds by a product with 1, the same bits, on units that a lookup and a plain addition leave alone: by a sixth less
+// time on Zen 4.
 template <int R, int B>
 void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t block_stride,
-              int64_t words, float* sums, int64_t sums_stride) {
+              int64_t groups, float* sums, int64_t sums_stride) {
+  const __m512 one = _mm512_set1_ps(1.0f);
   __m512 acc[R][B];
   for (auto& row : acc) {
     for (auto& v : row) v = _mm512_setzero_ps();
   }
-  for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kTable) {
+  for (int64_t begin = 0; begin < groups; begin += kWordGroups, w += kBlock) {
+    const int64_t size = smaller(kWordGroups, groups - begin);
     __m512i v[B];
-    for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
+    for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride);
 #pragma GCC unroll 1
-    for (int q = 0; q < kWord / kGroup; ++q) {
+    for (int64_t q = 0; q < size; ++q, tables += kTable) {
       for (int r = 0; r < R; ++r) {
-        const __m512 table = _mm512_loadu_ps(tables + r * table_stride + q * kTable);
+        const __m512 table = _mm512_loadu_ps(tables + r * table_stride);
         for (int b = 0; b < B; ++b) {
-          acc[r][b] = _mm512_add_ps(acc[r][b], _mm512_permutexvar_ps(v[b], table));
+          const __m512 four = _mm512_permutexvar_ps(v[b], table);
+          acc[r][b] = r % 2 ? _mm512_fmadd_ps(four, one, acc[r][b]) : _mm512_add_ps(acc[r][b], four);
           if (r == R - 1) v[b] = _mm512_srli_epi32(v[b], 4);
         }
       }
@@ -166,16 +171,16 @@ void add_row_tile(const float* tables, const uint32_t* w, int64_t block_stride, 
 
 void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
          int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
-  const int64_t words = ceil_div(groups, kWordGroups);
+  constexpr int64_t kSumGroups = kSumWords * kWordGroups;
   const int64_t step = rows == 1 ? 4 : 5;
   for (int64_t block = 0; block < blocks; block += step) {
-    for (int64_t word = 0; word < words; word += kSumWords) {
-      const float* from = tables + word * (kWord / kGroup * kTable);
-      const uint32_t* weights = w + block * block_stride + word * kBlock;
-      const int64_t count = smaller(kSumWords, words - word);
+    for (int64_t g = 0; g < groups; g += kSumGroups) {
+      const float* from = tables + g * kTable;
+      const uint32_t* weights = w + block * block_stride + g / kWordGroups * kBlock;
+      const int64_t count = smaller(kSumGroups, groups - g);
       if (rows == 1) {
         by_shape<1, 4>(1, blocks - block, [&](auto, auto b) {
-          add_row_tile<b>(from, weights, block_stride, count, sums + block * kBlock);
+          add_row_tile<b>(from, weights, block_stride, ceil_div(count, kWordGroups), sums + block * kBlock);
         });
       } else {
         by_shape<4, 5>(rows, blocks - block, [&](auto r, auto b) {
@@ -184,6 +189,27 @@ void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t
       }
     }
   }
+}
+
+// The sums of a tile of 8 units and 32 inputs stay in registers while rows pass by.
+void outer(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
+  constexpr int kUnits = 8, kInputs = 32;
+  const auto at = [=](int i) { return sums + i / 2 * stride + i % 2 * kBlock; };
+  __m512 acc[2 * kUnits];
+#pragma GCC unroll 16
+  for (int i = 0; i < 2 * kUnits; ++i) acc[i] = begin ? _mm512_setzero_ps() : _mm512_loadu_ps(at(i));
+#pragma GCC unroll 1
+  for (int64_t m = 0; m < rows; ++m, dy += kUnits, x += kInputs) {
+    const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + kBlock);
+#pragma GCC unroll 8
+    for (int u = 0; u < kUnits; ++u) {
+      const __m512 d = _mm512_set1_ps(dy[u]);
+      acc[2 * u] = _mm512_fmadd_ps(d, low, acc[2 * u]);
+      acc[2 * u + 1] = _mm512_fmadd_ps(d, high, acc[2 * u + 1]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 2 * kUnits; ++i) _mm512_storeu_ps(at(i), acc[i]);
 }
 
 // Four bits of weight become four bytes +-1 by one permutation of a table of 16 words.

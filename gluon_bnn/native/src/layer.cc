@@ -78,14 +78,22 @@ std::vector<uint32_t> transposed(const LayerSizes& sizes, const uint32_t* bits) 
   return to;
 }
 
+// The numbers of x other than -1 and 1.
+int64_t count_others(const float* x, int64_t size) {
+  int32_t others = 0;
+  for (int64_t i = 0; i < size; ++i) others += std::fabs(x[i]) != 1.0f;
+  return others;
+}
+
 bool all_signs(const float* x, int64_t size) {
-  constexpr int64_t kStrip = 1024;
-  for (int64_t begin = 0; begin < size; begin += kStrip) {
-    int32_t other = 0;
-    for (int64_t i = begin; i < std::min(size, begin + kStrip); ++i) other += std::fabs(x[i]) != 1.0f;
-    if (other != 0) return false;
+  constexpr int64_t kStrip = 1024;  // as a rule real numbers show here that they are
+  if (count_others(x, std::min(size, kStrip)) != 0) return false;
+  int64_t others = 0;
+#pragma omp parallel for schedule(static) reduction(+ : others) if (size >= kParallel)
+  for (int64_t begin = kStrip; begin < size; begin += kStrip) {
+    others += count_others(x + begin, std::min(size - begin, kStrip));
   }
-  return true;
+  return others == 0;
 }
 
 // Numbers that are written before they are read: a vector would set them to zero.
@@ -101,6 +109,11 @@ struct Rule {
 
   bool passes() const { return gradient == Gradient::kSte && std::isinf(clip); }  // dw = g
 };
+
+// No unit of these has weights that are all zero.
+bool all_have_alpha(const Rule& rule, int64_t unit, int64_t units) {
+  return std::count(rule.alpha + unit, rule.alpha + unit + units, 0.0f) == 0;
+}
 
 // dw of a row from g = dL/d(alpha s): see training.cc. g and dw do not overlap.
 template <Gradient kGradient>
@@ -209,10 +222,15 @@ void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const f
         for (int64_t input = 0; input < sizes.inputs; input += kStrip) {
           const int64_t width = std::min(kStrip, sizes.inputs - input), at = unit * sizes.inputs + input;
           fetch(rule, size, width, w + at, sizes.inputs, dw + at);
-          std::fill(sums.get(), sums.get() + size * kStrip, 0.0f);
-          k.add(tables.get(), table_stride, size, &bits[input / kBlock * words * kBlock], words * kBlock,
-                ceil_div(width, kBlock), groups, sums.get(), kStrip);
-          apply(rule, unit, size, width, sums.get(), kStrip, w + at, sizes.inputs, dw + at);
+          // Sums come in whole blocks.
+          const bool direct = rule.passes() && width % kBlock == 0 && all_have_alpha(rule, unit, size);
+          float* g = direct ? dw + at : sums.get();
+          const int64_t stride = direct ? sizes.inputs : kStrip;
+          const int64_t blocks = ceil_div(width, kBlock);
+          for (int64_t r = 0; r < size; ++r) std::fill(g + r * stride, g + r * stride + blocks * kBlock, 0.0f);
+          k.add(tables.get(), table_stride, size, &bits[input / kBlock * words * kBlock], words * kBlock, blocks,
+                groups, g, stride);
+          if (!direct) apply(rule, unit, size, width, g, stride, w + at, sizes.inputs, dw + at);
         }
       }
     }
@@ -252,7 +270,7 @@ void weight_gradient_of_reals(const LayerSizes& sizes, const Rule& rule, const f
           const int64_t units = std::min(tile_units, end - unit), at = unit * sizes.inputs + input;
           fetch(rule, units, width, w + at, sizes.inputs, dw + at);
           const bool direct = rule.passes() && units == tile_units && width == tile_inputs &&
-                              std::count(rule.alpha + unit, rule.alpha + unit + units, 0.0f) == 0;
+                              all_have_alpha(rule, unit, units);
           float* g = direct ? dw + at : sums.get();
           const int64_t stride = direct ? sizes.inputs : tile_inputs;
           for (int64_t row = 0; row < sizes.rows; row += kRows) {
@@ -296,11 +314,18 @@ void layer_forward(const LayerSizes& sizes, const uint32_t* bits, const float* a
 void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
                     const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx, float* dw,
                     float* dbias) {
-  const Floats ddot = floats(sizes.rows * sizes.units), none = floats(sizes.units);
-  scale_bias_backward<float>(dy, dy, alpha, true, false, sizes.rows, sizes.units, ddot.get(), none.get(), dbias);
+  const Floats scaled = floats(sizes.rows * sizes.units), none = floats(sizes.units);
+  const float* ddot = scaled.get();
+  if (dbias != nullptr) {
+    scale_bias_backward<float>(dy, dy, alpha, true, false, sizes.rows, sizes.units, scaled.get(), none.get(), dbias);
+  } else if (scale != Scale::kNone) {
+    scale_bias<float>(dy, alpha, true, nullptr, sizes.rows, sizes.units, scaled.get());
+  } else {
+    ddot = dy;
+  }
   const std::vector<float> one(sizes.inputs, 1.0f), zero(sizes.inputs, -0.0f);
   const Affine plain = {one.data(), zero.data(), nullptr, nullptr, nullptr, nullptr};
-  binary_dense(ddot.get(), transposed(sizes, bits).data(), plain, sizes.rows, sizes.inputs, sizes.units, dx, nullptr);
+  binary_dense(ddot, transposed(sizes, bits).data(), plain, sizes.rows, sizes.inputs, sizes.units, dx, nullptr);
   const int64_t n = scale == Scale::kChannel ? sizes.inputs : sizes.units * sizes.inputs;
   std::vector<double> products(gradient == Gradient::kExact ? sizes.units : 0);
   const Rule rule = {gradient, clip, static_cast<float>(n), alpha, products.data()};
