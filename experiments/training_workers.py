@@ -23,7 +23,8 @@ from workers import serve
 BATCH, INPUTS, CLASSES, HIDDEN_LAYERS = 100, 784, 10, 3
 IMAGES = 60000
 LEARNING_RATE = 1e-3
-BURST = 0.25  # seconds of steps that are timed in a row, three steps at least
+WARM = 0.25  # seconds of steps before a burst: a processor that rested is slow at first
+BURST = 0.5  # seconds of steps that are timed in a row, three steps at least
 
 
 def sizes_of(width):
@@ -64,9 +65,11 @@ class Worker:
         self.begin = (self.begin + BATCH) % (IMAGES - BATCH)
 
     def time(self, name):
-        """The median seconds of a step in a burst; the first step finds cold caches and does not count."""
+        """The median seconds of a step in a burst."""
         seconds = []
-        self.step(name)
+        end = time.perf_counter() + WARM
+        while time.perf_counter() < end:
+            self.step(name)
         end = time.perf_counter() + BURST
         while len(seconds) < 3 or time.perf_counter() < end:
             began = time.perf_counter()

@@ -76,3 +76,10 @@ def test_a_wrong_library(tmp_path, damage, word):
                           env=environment)
     assert done.returncode == 0, done.stderr
     assert word in done.stdout
+
+
+def test_reached_from_the_package_alone():
+    """As the README has it, in a process that imported nothing else."""
+    code = "import gluon_bnn; print(gluon_bnn.native.library.available())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == str(library.available()), done.stderr
