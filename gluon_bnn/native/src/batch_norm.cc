@@ -18,7 +18,7 @@ constexpr int64_t kParallel = 32768;
 template <typename Body>
 void for_each_strip(int64_t rows, int64_t units, const Body& body) {
   const int64_t strips = (units + kStrip - 1) / kStrip;
-#pragma omp parallel for schedule(static) if (rows * units >= kParallel)
+#pragma omp parallel for schedule(dynamic) if (rows * units >= kParallel)
   for (int64_t strip = 0; strip < strips; ++strip) {
     body(strip * kStrip, std::min(kStrip, units - strip * kStrip));
   }

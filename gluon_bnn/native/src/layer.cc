@@ -26,7 +26,7 @@ int64_t size_of_bits(const LayerSizes& sizes) {
 template <typename Then>
 void pack_rows(const LayerSizes& sizes, const float* w, uint32_t* bits, const Then& then) {
   const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
-#pragma omp parallel for schedule(static) if (sizes.units * sizes.inputs >= kParallel)
+#pragma omp parallel for schedule(dynamic) if (sizes.units * sizes.inputs >= kParallel)
   for (int64_t block = 0; block < blocks; ++block) {
     std::vector<uint32_t> row(words);
     uint32_t* to = bits + block * words * kBlock;
@@ -60,7 +60,7 @@ std::vector<uint32_t> transposed(const LayerSizes& sizes, const uint32_t* bits) 
   const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
   const int64_t unit_words = ceil_div(sizes.units, kWord), input_blocks = ceil_div(sizes.inputs, kBlock);
   std::vector<uint32_t> to(input_blocks * unit_words * kBlock);
-#pragma omp parallel for schedule(static) if (sizes.units * sizes.inputs >= 4 * kParallel)
+#pragma omp parallel for schedule(dynamic) if (sizes.units * sizes.inputs >= 4 * kParallel)
   for (int64_t word = 0; word < words; ++word) {
     for (int64_t unit_word = 0; unit_word < unit_words; ++unit_word) {
       uint32_t square[2 * kBlock] = {};
@@ -208,7 +208,7 @@ void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const f
     const Floats columns = floats(kColumns * column), tables = floats(k.add_rows * table_stride);
     const Floats sums = floats(k.add_rows * kStrip);
     std::fill(columns.get(), columns.get() + kColumns * column, 0.0f);
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
     for (int64_t block = 0; block < ceil_div(sizes.units, kColumns); ++block) {
       const int64_t first = block * kColumns, end = std::min(first + kColumns, sizes.units);
       for (int64_t m = 0; m < sizes.rows; ++m) {
@@ -248,14 +248,14 @@ void weight_gradient_of_reals(const LayerSizes& sizes, const Rule& rule, const f
   const Floats panels = floats(input_tiles * sizes.rows * tile_inputs);
 #pragma omp parallel if (sizes.rows * sizes.units * sizes.inputs >= 16 * kParallel)
   {
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
     for (int64_t i = 0; i < input_tiles; ++i) {
       copy_panel(x + i * tile_inputs, sizes.inputs, sizes.rows,
                  std::min(tile_inputs, sizes.inputs - i * tile_inputs), tile_inputs,
                  &panels[i * sizes.rows * tile_inputs]);
     }
     const Floats unit_panels = floats(strip * sizes.rows), sums = floats(tile_units * tile_inputs);
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
     for (int64_t s = 0; s < ceil_div(sizes.units, strip); ++s) {
       const int64_t end = std::min((s + 1) * strip, sizes.units);
       for (int64_t unit = s * strip; unit < end; unit += tile_units) {

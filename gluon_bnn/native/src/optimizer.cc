@@ -16,7 +16,7 @@ constexpr int64_t kParallel = 32768;
 template <typename T, typename Loop>
 void in_parts(const Loop& loop, const AdamStep& step, const T* grad, int64_t size, T* weight, T* mean, T* var,
               T* curvature) {
-#pragma omp parallel for schedule(static) if (size >= kParallel)
+#pragma omp parallel for schedule(dynamic) if (size >= kParallel)
   for (int64_t begin = 0; begin < size; begin += kPart) {
     loop(step, grad + begin, std::min(kPart, size - begin), weight + begin, mean + begin, var + begin,
          curvature == nullptr ? nullptr : curvature + begin);

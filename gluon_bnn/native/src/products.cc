@@ -143,7 +143,9 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
   const int64_t parts = row_blocks >= 4 * threads ? 1 : threads;
   const int64_t chunks = parts * ceil_div(units, parts * kChunkUnits);
   const int64_t chunk = ceil_div(ceil_div(units, chunks), kWord) * kWord, stride = ceil_div(units, kWord);
-#pragma omp parallel for schedule(static) num_threads(threads)
+  // Pieces go to whichever thread is free, here and wherever they take long: while a net trains, Python has a core
+  // to itself for a part of every step.
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (int64_t i = 0; i < row_blocks * chunks; ++i) {
     alignas(64) float tables[kTables];
     alignas(64) float sums[kTileRows / 2 * kChunkUnits];
