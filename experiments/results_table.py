@@ -63,8 +63,8 @@ def table(records):
         ours = f"{sum(errors) / len(errors):.2f}"
         own = "test_error_real_weights_own_averages"
         if method == "binaryconnect":
-            ours += (f" (real weights: {percent(found, 'test_error_real_weights')}, {percent(found, own)} with averages "
-                     "of their own)")
+            ours += (f" (real weights: {percent(found, 'test_error_real_weights')}, "
+                     f"{percent(found, own)} with averages of their own)")
         elif method == STOCHASTIC:
             ours += (f" (with averages of their own: {percent(found, own)}; binary weights: "
                      f"{percent(found, 'test_error')})")
@@ -98,8 +98,8 @@ def update(directory=RESULTS, readme=README):
     else:
         if records:
             titles = {method: METHODS.get(method, (method,))[0] for method in records}
-            pictures.methods({titles[m]: dict(found[0], test_error=test_error(found[0])) for m, found in records.items()},
-                             os.path.join(directory, "curves.png"))
+            first = {titles[m]: {**found[0], "test_error": test_error(found[0])} for m, found in records.items()}
+            pictures.methods(first, os.path.join(directory, "curves.png"))
 
 
 def main():

@@ -115,10 +115,9 @@ def test_recorded_errors(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_stochastic_nets_count_with_their_real_weights(monkeypatch):
-    monkeypatch.syspath_prepend(EXPERIMENTS)
-    import results_table
+def test_stochastic_nets_count_with_their_real_weights(table):
     record = {"method": "binaryconnect_stochastic", "seed": 0, "epochs": 5, "best_epoch": 4, "test_error": 0.03,
               "test_error_real_weights": 0.01, "test_error_real_weights_own_averages": 0.02}
-    row = results_table.table({record["method"]: [record, {**record, "test_error_real_weights": 0.015}]}).splitlines()[2]
+    found = [record, {**record, "test_error_real_weights": 0.015}]
+    row = table.table({record["method"]: found}).splitlines()[2]
     assert "| 1.25 (with averages of their own: 2.00; binary weights: 3.00) | 0.50 | 2 |" in row
