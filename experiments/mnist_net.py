@@ -53,21 +53,23 @@ def real_weights_errors(net, images):
     """Test errors with the real weights behind the binary ones, by name for the record.
 
     With batch norm's averages as they are, and with averages of their own, which 100 training batches of 100 leave:
-    real weights are smaller than binary ones, so the sums that batch norm meets are other ones. net stays as it is.
+    real weights are smaller than binary ones, so the sums that batch norm meets are other ones. The net's parameters stay as they are.
     """
     real = gluon_bnn.nn.with_real_weights(net)
     found = {"test_error_real_weights": train.evaluate(real, images.test, images.test_labels)}
     averages = [p for name, p in net.collect_params().items() if name.endswith(("running_mean", "running_var"))]
     kept = [average.data().copy() for average in averages]
     mx.random.seed(0)  # of dropout: after a run that was resumed, the same
-    for i in range(100):
-        rows = np.arange(100 * i, 100 * (i + 1)) % len(images.train)
-        with mx.autograd.record():
-            outputs = real(mx.nd.array(images.train[rows]))
-        outputs.backward()  # where MXNet's own batch norm changes its averages
-    found["test_error_real_weights_own_averages"] = train.evaluate(real, images.test, images.test_labels)
-    for average, value in zip(averages, kept):
-        average.set_data(value)
+    try:
+        for i in range(100):
+            rows = np.arange(100 * i, 100 * (i + 1)) % len(images.train)
+            with mx.autograd.record():
+                outputs = real(mx.nd.array(images.train[rows]))
+            outputs.backward()  # where MXNet's own batch norm changes its averages
+        found["test_error_real_weights_own_averages"] = train.evaluate(real, images.test, images.test_labels)
+    finally:
+        for average, value in zip(averages, kept):
+            average.set_data(value)
     return found
 
 

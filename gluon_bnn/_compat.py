@@ -87,7 +87,7 @@ def _keep_freed_memory():
 
 
 @contextlib.contextmanager
-def _waiting_threads_spin():
+def waiting_threads_spin():
     """For an OpenMP library that is loaded meanwhile, unless the user says how its threads wait.
 
     Not for longer: in other libraries, and in processes started from here, ACTIVE may mean to spin for ever.
@@ -113,7 +113,7 @@ def _import_mxnet():
     os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
     _keep_freed_memory()
     try:
-        with _waiting_threads_spin():
+        with waiting_threads_spin():
             import mxnet
     except (ImportError, OSError) as error:
         raise type(error)(explain(error)) from error

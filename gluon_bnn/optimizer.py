@@ -11,6 +11,8 @@ from ._compat import mx
 
 __all__ = ["BinaryAdam"]
 
+AT_ONCE = 1000  # parameters that the Trainer hands over at a time
+
 
 def _text(values):
     return ",".join(map(str, values))
@@ -59,7 +61,7 @@ class BinaryAdam(mx.optimizer.Adam):
             raise ValueError(f"glorot must be True or False, got {glorot!r}")
         super().__init__(learning_rate, beta1, beta2, epsilon, **kwargs)
         self.glorot = glorot
-        self.aggregate_num = 1000  # parameters that the Trainer hands over at a time
+        self.aggregate_num = AT_ONCE
         self._implementation = ops.implementation()
 
     def update(self, index, weight, grad, state):
@@ -82,11 +84,13 @@ class BinaryAdam(mx.optimizer.Adam):
 
     def update_multi_precision(self, index, weight, grad, state):
         """As `update`, with a copy in float32 of weights of float16 where multi_precision is True."""
-        if self.multi_precision and isinstance(index, (list, tuple)):
+        if not isinstance(index, (list, tuple)):
+            super().update_multi_precision(index, weight, grad, state)
+        elif self.multi_precision and weight[0].dtype == np.float16:  # the Trainer's lists have one dtype
             for step in zip(index, weight, grad, state):
                 super().update_multi_precision(*step)
         else:
-            super().update_multi_precision(index, weight, grad, state)
+            self.update(index, weight, grad, state)
 
     def _is_native(self, weight, grad):
         return (self._implementation == "native" and weight.dtype in (np.float32, np.float64)
@@ -141,6 +145,7 @@ class BinaryAdam(mx.optimizer.Adam):
 
     def __setstate__(self, state):
         super().__setstate__(state)
+        self.aggregate_num = AT_ONCE  # of an earlier version it is 0, with which the Trainer would never end
         self._implementation = ops.implementation()
 
     def __reduce_ex__(self, protocol):

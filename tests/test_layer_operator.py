@@ -123,20 +123,22 @@ from gluon_bnn._compat import mx
 from gluon_bnn.native import library
 library.load_operators()
 rng = np.random.default_rng(7)
-for of_signs in (False, True):
-    x = rng.standard_normal((130, 300))
-    arrays = [mx.nd.array(a) for a in (np.sign(x) if of_signs else x, rng.standard_normal((500, 300)))]
-    for array in arrays:
-        array.attach_grad()
-    with mx.autograd.record():
-        y = mx.nd.gluon_bnn_binary_dense(*arrays, units=500, scale="layer", gradient="exact", no_bias=True)[0]
-    y.backward(mx.nd.array(rng.standard_normal(y.shape)))
-    for array in (y, arrays[0].grad, arrays[1].grad):
-        sys.stdout.buffer.write(array.asnumpy().tobytes())
+for scale, gradient, clip in (("layer", "exact", 1), ("channel", "xnor", 1), ("None", "ste", None)):
+    for of_signs in (False, True):
+        x = rng.standard_normal((130, 304))
+        arrays = [mx.nd.array(a) for a in (np.sign(x) if of_signs else x, rng.standard_normal((500, 304)))]
+        for array in arrays:
+            array.attach_grad()
+        with mx.autograd.record():
+            y = mx.nd.gluon_bnn_binary_dense(*arrays, units=500, scale=scale, gradient=gradient, clip=str(clip),
+                                             no_bias=True)[0]
+        y.backward(mx.nd.array(rng.standard_normal(y.shape)))
+        for array in (y, arrays[0].grad, arrays[1].grad):
+            sys.stdout.buffer.write(array.asnumpy().tobytes())
 """
 
 
 def test_number_of_threads_changes_nothing():
     outputs = {subprocess.run([sys.executable, "-c", THREADS], capture_output=True, check=True,
                               env={**os.environ, "OMP_NUM_THREADS": threads}).stdout for threads in ("1", "2", "5")}
-    assert len(outputs) == 1 and len(outputs.pop()) == 2 * 4 * (130 * 500 + 130 * 300 + 500 * 300)
+    assert len(outputs) == 1 and len(outputs.pop()) == 6 * 4 * (130 * 500 + 130 * 304 + 500 * 304)

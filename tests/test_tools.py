@@ -106,6 +106,16 @@ def test_threads_wait_as_the_user_says(set_by_user, expected):
     assert json.loads(done.stdout) == expected, done.stderr
 
 
+@pytest.mark.parametrize("first", ["from gluon_bnn._compat import mx",
+                                   "from gluon_bnn.native import library; library.available()"])
+def test_threads_spin_whichever_loads_openmp(first):
+    code = f"{first}; from gluon_bnn._compat import mx"
+    env = {**{k: v for k, v in os.environ.items() if k not in _compat.WAITING}, "OMP_DISPLAY_ENV": "VERBOSE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    for name, value in _compat.WAITING.items():
+        assert f"{name} = '{value}'" in done.stderr
+
+
 def copy_of_package(tmp_path):
     """The package without its library and data, to be used from tmp_path."""
     shutil.copytree(PACKAGE, tmp_path / "gluon_bnn",

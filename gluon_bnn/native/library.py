@@ -73,12 +73,13 @@ def _open():
     found = path()
     if found is None:
         return None, f"the native library was not built; {ADVICE}"
-    # Read when OpenMP is loaded, which may be now; a user's own setting wins.
+    # These are read when OpenMP is loaded, which may be now; a user's own settings win.
     os.environ.setdefault("OMP_NUM_THREADS", str(_compat.physical_cores()))
     try:
         if not _is_whole(found):
             raise OSError(f"{found} is cut off")
-        library = ctypes.CDLL(found)
+        with _compat.waiting_threads_spin():
+            library = ctypes.CDLL(found)
         abi = library.gluon_bnn_abi()
         if abi != ABI:
             return None, f"the native library has interface {abi}, this package needs {ABI}; {ADVICE}"

@@ -1,5 +1,5 @@
-// The parts of a kernel table that need no intrinsics: compilers vectorise these loops well. Included by each
-// instruction set's file, and so compiled with that file's flags; all of it is local to the file.
+// Loops that need no intrinsics: compilers vectorise them well. Each instruction set's file includes them, and so
+// compiles them with its flags, for its kernel table; others do for the baseline. All of it is local to the file.
 #ifndef GLUON_BNN_PLAIN_LOOPS_H_
 #define GLUON_BNN_PLAIN_LOOPS_H_
 

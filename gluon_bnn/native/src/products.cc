@@ -1,7 +1,7 @@
 // Tiles, blocks and threads around the kernels of one instruction set.
 //
 // A piece is a tile of units for a chunk of rows: its weights stay in the first-level cache while the rows pass by,
-// the rows in the second-level cache while all tiles pass by. Threads share the list of pieces evenly.
+// the rows in the second-level cache while all tiles pass by.
 #include "products.h"
 
 #include <omp.h>
