@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the kernels with test_kernels.cc, without Python and MXNet, and runs it.
+# Builds the library's sources with test_kernels.cc and with test_training.cc, without Python and MXNet, and runs both.
 #
 #   tests/native/run.sh            for this machine, optimised as the library is
 #   tests/native/run.sh sanitize   under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -21,8 +21,10 @@ case ${1:-native} in
   *) echo "run.sh: allowed are native, sanitize and arm64, got $1" >&2; exit 2 ;;
 esac
 
+jobs=()
 avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-maybe-uninitialized"
-for file in "$src"/kernels_*.cc "$src"/{dispatch,products,functions,net,c_api}.cc "$here/test_kernels.cc"; do
+for file in "$src"/kernels_*.cc "$src"/{dispatch,products,functions,net,c_api,layer,training,optimizer,batch_norm}.cc \
+            "$here"/test_*.cc; do
   name=$(basename "$file" .cc)
   set_flags=
   if [ "${1:-}" != arm64 ] && [ "$(uname -m)" = x86_64 ]; then
@@ -33,9 +35,16 @@ for file in "$src"/kernels_*.cc "$src"/{dispatch,products,functions,net,c_api}.c
     esac
   fi
   # shellcheck disable=SC2086
-  $compiler $flags $set_flags -c "$file" -o "$work/$name.o"
+  $compiler $flags $set_flags -c "$file" -o "$work/$name.o" &
+  jobs+=($!)
 done
-# shellcheck disable=SC2086
-$compiler $flags "$work"/*.o -o "$work/test_kernels"
-# Threads that wait, not spin: the test is many small calls.
-OMP_WAIT_POLICY=passive $runner "$work/test_kernels"
+for job in "${jobs[@]}"; do
+  wait "$job"
+done
+for test in test_kernels test_training; do
+  objects=$(find "$work" -name '*.o' ! -name 'test_*')
+  # shellcheck disable=SC2086
+  $compiler $flags $objects "$work/$test.o" -o "$work/$test"
+  # Threads that wait, not spin: the test is many small calls.
+  OMP_WAIT_POLICY=passive $runner "$work/$test"
+done
