@@ -1,8 +1,6 @@
 // The C interface alone, without Python and MXNet: every instruction set of the machine against loops that
 // are as plain as the formulas. Arrays have just the size they need, so that a sanitizer sees every step
 // beyond. Built and run by run.sh; prints "ok" and the instruction sets, or what differed.
-#include "gluon_bnn.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -13,11 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "common.h"
+
 namespace {
 
-std::mt19937 generator(20161);
-
-float real() { return std::normal_distribution<float>()(generator); }
 int whole(int low, int high) { return std::uniform_int_distribution<int>(low, high)(generator); }
 
 template <typename T, typename Make>
@@ -29,11 +26,6 @@ std::vector<T> filled(size_t size, const Make& make) {
 
 int words(int bits) { return (bits + 31) / 32; }
 int blocks(int units) { return (units + 15) / 16; }
-
-[[noreturn]] void fail(const std::string& what) {
-  std::printf("FAILED with %s: %s\n", gluon_bnn_instruction_set(), what.c_str());
-  std::exit(1);
-}
 
 template <typename T>
 void same(const std::vector<T>& found, const std::vector<T>& expected, const char* what, int m, int n, int k) {
@@ -283,12 +275,7 @@ void check_errors() {
 }  // namespace
 
 int main() {
-  const std::string names = gluon_bnn_instruction_sets();
-  std::istringstream list(names);
-  for (std::string name; list >> name;) {
-    generator.seed(20161);
-    good(gluon_bnn_use(name.c_str()), "use");
-    if (name != gluon_bnn_instruction_set()) fail("use() did not use " + name);
+  const std::string names = on_every_instruction_set([] {
     for (int k : {1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000}) {
       for (int n : {1, 2, 15, 16, 17, 31, 33, 65, 97, 130}) check(whole(1, 13), n, k);
     }
@@ -296,7 +283,7 @@ int main() {
     check_large_results();
     check(3, 2000, 130);    // more units than fit on a thread's stack
     check(2, 33, 8200);     // more inputs than a block
-  }
+  });
   check_errors();
   std::printf("ok: %s\n", names.c_str());
 }

@@ -4,15 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <limits>
-#include <random>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "batch_norm.h"
-#include "gluon_bnn.h"
+#include "common.h"
 #include "layer.h"
 #include "optimizer.h"
 
@@ -25,11 +23,8 @@ using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr double kBound = 8;  // in units of float's epsilon times the sum of the magnitudes, as in the Python tests
-
-std::mt19937 generator(20161);
-
-float real() { return std::normal_distribution<float>()(generator); }
+constexpr double kBound = 8;  // in units of float's epsilon times the sum of the magnitudes; 2.9 seen
+double most = 0;              // that was seen
 
 Floats reals(int64_t size) {
   Floats values(size);
@@ -39,11 +34,15 @@ Floats reals(int64_t size) {
 
 void within(const Floats& found, const Doubles& expected, const Doubles& magnitude, const std::string& what) {
   for (size_t i = 0; i < expected.size(); ++i) {
-    const double error = std::fabs(found[i] - expected[i]);
-    if (error <= kBound * std::numeric_limits<float>::epsilon() * magnitude[i]) continue;
-    std::printf("FAILED with %s: %s, number %zu is %.9g, not %.9g\n", gluon_bnn_instruction_set(), what.c_str(), i,
-                found[i], expected[i]);
-    std::exit(1);
+    const double error = std::fabs(found[i] - expected[i]), unit = std::numeric_limits<float>::epsilon() * magnitude[i];
+    if (error <= kBound * unit) {
+      if (error > 0) most = std::max(most, error / unit);
+      continue;
+    }
+    std::ostringstream text;
+    text.precision(9);
+    text << what << ", number " << i << " is " << found[i] << ", not " << expected[i];
+    fail(text.str());
   }
 }
 
@@ -55,6 +54,15 @@ struct Sum {
     size += std::fabs(term);
   }
 };
+
+void compare(const Floats& found, const std::vector<Sum>& sums, const std::string& what) {
+  Doubles expected, magnitude;
+  for (const Sum& sum : sums) {
+    expected.push_back(sum.value);
+    magnitude.push_back(sum.size);
+  }
+  within(found, expected, magnitude, what);
+}
 
 void check_layer(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, bool signs, bool has_bias) {
   const int64_t m = sizes.rows, n = sizes.units, k = sizes.inputs;
@@ -127,18 +135,10 @@ void check_layer(const LayerSizes& sizes, Scale scale, Gradient gradient, float 
   std::ostringstream text;
   text << " at " << m << " x " << n << " x " << k << ", scale " << static_cast<int>(scale) << ", gradient "
        << static_cast<int>(gradient) << ", clip " << clip << (signs ? ", of signs" : "") << (has_bias ? ", bias" : "");
-  const auto compare = [&](const Floats& found, const std::vector<Sum>& sums, const char* what) {
-    Doubles expected, magnitude;
-    for (const Sum& sum : sums) {
-      expected.push_back(sum.value);
-      magnitude.push_back(sum.size);
-    }
-    within(found, expected, magnitude, what + text.str());
-  };
-  compare(y, ys, "y");
-  compare(dx, dxs, "dx");
-  compare(dw, dws, "dw");
-  if (has_bias) compare(dbias, dbs, "dbias");
+  compare(y, ys, "y" + text.str());
+  compare(dx, dxs, "dx" + text.str());
+  compare(dw, dws, "dw" + text.str());
+  if (has_bias) compare(dbias, dbs, "dbias" + text.str());
 }
 
 void check_adam(int64_t size) {
@@ -152,21 +152,26 @@ void check_adam(int64_t size) {
     Floats weight = w, mean = m, var = v, curvature(size);
     gluon_bnn::update(step, g.data(), size, weight.data(), mean.data(), var.data(),
                       curved ? curvature.data() : nullptr);
-    Doubles weights(size), means(size), vars(size), curvatures(size), magnitude(size, 4.0);
+    Doubles weights(size), means(size), vars(size), curvatures(size), moved_by(size), sizes(size), squares(size);
     for (int64_t i = 0; i < size; ++i) {
-      const double most = step.clip_gradient;
-      const double d = std::min(most, std::max(-most, g[i] * 0.5 + w[i] * static_cast<double>(step.wd)));
-      means[i] = static_cast<double>(step.beta1) * m[i] + (1 - static_cast<double>(step.beta1)) * d;
-      vars[i] = static_cast<double>(step.beta2) * v[i] + (1 - static_cast<double>(step.beta2)) * d * d;
-      const double moved = w[i] - step.lr * means[i] / (std::sqrt(vars[i]) + step.epsilon);
-      weights[i] = std::min(1.0, std::max(-1.0, moved));
+      const double beta1 = step.beta1, beta2 = step.beta2, limit = step.clip_gradient;
+      const double rescaled = 0.5 * g[i], decay = static_cast<double>(step.wd) * w[i];
+      const double d = std::min(limit, std::max(-limit, rescaled + decay));
+      const double d_size = std::fabs(rescaled) + std::fabs(decay);
+      means[i] = beta1 * m[i] + (1 - beta1) * d;
+      vars[i] = beta2 * v[i] + (1 - beta2) * d * d;
       curvatures[i] = std::sqrt(vars[i]) + 1e-8;
-      magnitude[i] += std::fabs(w[i]) + std::fabs(step.lr * means[i] / std::sqrt(vars[i]));
+      weights[i] = std::min(1.0, std::max(-1.0, w[i] - step.lr * means[i] / (std::sqrt(vars[i]) + step.epsilon)));
+      sizes[i] = beta1 * std::fabs(m[i]) + (1 - beta1) * d_size;
+      squares[i] = beta2 * v[i] + (1 - beta2) * d_size * d_size;
+      moved_by[i] = std::fabs(w[i]) + step.lr * sizes[i] / std::sqrt(vars[i]) * squares[i] / vars[i];
     }
-    within(weight, weights, magnitude, "Adam's weight");
-    within(mean, means, magnitude, "Adam's mean");
-    within(var, vars, magnitude, "Adam's variance");
-    if (curved) within(curvature, curvatures, magnitude, "the curvature");
+    within(weight, weights, moved_by, "Adam's weight");
+    within(mean, means, sizes, "Adam's mean");
+    within(var, vars, squares, "Adam's variance");
+    Doubles curvature_sizes(size);
+    for (int64_t i = 0; i < size; ++i) curvature_sizes[i] = curvatures[i] * squares[i] / vars[i];
+    if (curved) within(curvature, curvatures, curvature_sizes, "the curvature");
   }
 }
 
@@ -179,30 +184,36 @@ void check_batch_norm(int64_t m, int64_t n) {
   Floats dx(m * n), dgamma(n), dbeta(n);
   gluon_bnn::batch_norm_train_backward(dy.data(), x.data(), gamma.data(), mean.data(), inverse.data(), m, n, dx.data(),
                                        dgamma.data(), dbeta.data());
-  Doubles ys(m * n), dxs(m * n), dgammas(n), dbetas(n), running(n), size(m * n), unit_size(n);
+  Doubles ys(m * n), dxs(m * n), running(n), y_size(m * n), dx_size(m * n), running_size(n);
+  std::vector<Sum> averages(n), dgammas(n), dbetas(n);
   for (int64_t u = 0; u < n; ++u) {
-    double average = 0, var = 0;
-    for (int64_t r = 0; r < m; ++r) average += x[r * n + u] / static_cast<double>(m);
+    for (int64_t r = 0; r < m; ++r) averages[u].add(x[r * n + u] / static_cast<double>(m));
+    const double average = averages[u].value;
+    double var = 0;
     for (int64_t r = 0; r < m; ++r) var += (x[r * n + u] - average) * (x[r * n + u] - average) / m;
-    const double scale = 1 / std::sqrt(var + 1e-3);
+    const double scale = 1 / std::sqrt(var + 1e-3), g = std::fabs(gamma[u]);
+    const auto normal = [&](int64_t r) { return (x[r * n + u] - average) * scale; };
+    const auto normal_size = [&](int64_t r) { return (std::fabs(x[r * n + u]) + averages[u].size) * scale; };
     for (int64_t r = 0; r < m; ++r) {
-      dbetas[u] += dy[r * n + u];
-      dgammas[u] += dy[r * n + u] * (x[r * n + u] - average) * scale;
+      dbetas[u].add(dy[r * n + u]);
+      dgammas[u].value += dy[r * n + u] * normal(r);
+      dgammas[u].size += std::fabs(dy[r * n + u]) * normal_size(r);
     }
     running[u] = 0.9 * old[u] + 0.1 * average;
-    unit_size[u] = 100.0 * m * (1 + scale);
+    running_size[u] = 0.9 * std::fabs(old[u]) + 0.1 * averages[u].size;
     for (int64_t r = 0; r < m; ++r) {
-      const double normal = (x[r * n + u] - average) * scale;
-      ys[r * n + u] = gamma[u] * normal + beta[u];
-      dxs[r * n + u] = gamma[u] * scale * (dy[r * n + u] - dbetas[u] / m - normal * dgammas[u] / m);
-      size[r * n + u] = 100 * (1 + scale) * (1 + scale);
+      const int64_t at = r * n + u;
+      ys[at] = gamma[u] * normal(r) + beta[u];
+      y_size[at] = g * normal_size(r) + std::fabs(beta[u]);
+      dxs[at] = gamma[u] * scale * (dy[at] - dbetas[u].value / m - normal(r) * dgammas[u].value / m);
+      dx_size[at] = g * scale * (std::fabs(dy[at]) + dbetas[u].size / m + normal_size(r) * dgammas[u].size / m);
     }
   }
-  within(y, ys, size, "batch norm");
-  within(dx, dxs, size, "batch norm's dx");
-  within(dgamma, dgammas, unit_size, "batch norm's dgamma");
-  within(dbeta, dbetas, unit_size, "batch norm's dbeta");
-  within(running_mean, running, unit_size, "batch norm's running mean");
+  compare(dgamma, dgammas, "batch norm's dgamma");
+  compare(dbeta, dbetas, "batch norm's dbeta");
+  within(y, ys, y_size, "batch norm");
+  within(dx, dxs, dx_size, "batch norm's dx");
+  within(running_mean, running, running_size, "batch norm's running mean");
 }
 
 void check_layers(const LayerSizes& sizes) {
@@ -221,20 +232,13 @@ void check_layers(const LayerSizes& sizes) {
 }  // namespace
 
 int main() {
-  const std::string names = gluon_bnn_instruction_sets();
-  std::istringstream list(names);
-  for (std::string name; list >> name;) {
-    generator.seed(20161);
-    if (gluon_bnn_use(name.c_str()) != GLUON_BNN_OK) {
-      std::printf("FAILED to use %s: %s\n", name.c_str(), gluon_bnn_error());
-      return 1;
-    }
+  const std::string names = on_every_instruction_set([] {
     for (const LayerSizes& sizes : {LayerSizes{1, 1, 1}, {2, 3, 5}, {5, 7, 33}, {3, 17, 64}, {9, 16, 48}, {13, 33, 31},
                                     {100, 13, 97}, {130, 37, 16}, {6, 40, 530}, {100, 70, 784}}) {
       check_layers(sizes);
     }
     for (int64_t size : {1, 7, 16, 33, 1000, 40000}) check_adam(size);
     for (int64_t units : {1, 5, 16, 33, 300}) check_batch_norm(70, units);
-  }
-  std::printf("ok: %s\n", names.c_str());
+  });
+  std::printf("ok: %s; %.1f of %.0f units at most\n", names.c_str(), most, kBound);
 }
