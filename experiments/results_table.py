@@ -97,7 +97,8 @@ def update(directory=RESULTS, readme=README):
         print("no chart: pip install 'gluon-bnn[experiments]' (or matplotlib) draws it")
     else:
         if records:
-            titles = {method: METHODS.get(method, (method,))[0] for method in records}
+            titles = {method: METHODS.get(method, (method,))[0] + (f", seed {found[0]['seed']}" if found[1:] else "")
+                      for method, found in records.items()}
             first = {titles[m]: {**found[0], "test_error": test_error(found[0])} for m, found in records.items()}
             pictures.methods(first, os.path.join(directory, "curves.png"))
 
