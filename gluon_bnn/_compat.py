@@ -9,8 +9,6 @@ MXNet 1.9.1 is the last release. What stands between it and a current machine is
 - it has more pools of OpenMP threads than cores, so that libgomp puts a waiting thread to sleep almost at once and
   wakes it again for every loop (a step of a binary net, 3 x 1024 units: 8.0 ms against 5.8), so libgomp is told to
   have it wait for some ten microseconds first;
-- above eight uses of one array it adds gradients up in place, which operators of extension libraries
-  cannot do (they overwrite), so that sum is told to stay out of place;
 - it returns every large array to the system at once and pays for fresh pages at the next operator
   (sign_scale of 1024 x 1024 weights: 7.3 ms against 1.0), so malloc is told to keep them.
 
@@ -108,8 +106,7 @@ def _import_mxnet():
                           "pip install 'numpy<2'")
     if "bool" not in numpy.__dict__:
         numpy.bool = bool
-    # Read when libmxnet is loaded or a gradient is built; a user's own setting wins.
-    os.environ.setdefault("MXNET_EXEC_INPLACE_GRAD_SUM_CAP", str(2**31 - 1))
+    # Read when libmxnet is loaded; a user's own setting wins.
     os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
     _keep_freed_memory()
     try:

@@ -3,36 +3,10 @@ import math
 
 import numpy as np
 
-from . import ops
+from . import _gluon, initializer, ops, optimizer  # initializer, optimizer: MXNet then finds theirs by name
 from ._compat import mx
 
 __all__ = ["BinaryDense", "BinaryActivation", "BinarySigmoid", "BatchNorm", "with_real_weights"]
-
-
-class _Weight(mx.gluon.Parameter):
-    """The real weights behind binary ones: what `gluon_bnn.optimizer` recognises and holds within [-1, 1].
-
-    `curvature` is the Parameter that it keeps up to date for scale="loss", else None.
-
-    It refuses grad_req="add" once a graph was traced without it. MXNet's extension operators overwrite
-    their gradient where "add" asks to add. So `BinaryDense` puts one of MXNet's own operators in between
-    when it sees "add"; a graph traced before cannot know.
-    """
-
-    binary = True
-    curvature = None
-    traced = False
-
-    @property
-    def grad_req(self):
-        return self._grad_req
-
-    @grad_req.setter
-    def grad_req(self, req):
-        if req == "add" and self.traced and getattr(self, "_grad_req", None) != "add":
-            raise ValueError(f"{self.name}: grad_req='add' must be set before the net is hybridized and "
-                             "called; call net.hybridize(False), set it, then net.hybridize()")
-        mx.gluon.Parameter.grad_req.fset(self, req)
 
 
 class BinaryDense(mx.gluon.nn.Dense):
@@ -95,12 +69,11 @@ class BinaryDense(mx.gluon.nn.Dense):
         self._implementation = ops.implementation()
         super().__init__(units, activation, use_bias, flatten, dtype, weight_initializer,
                          bias_initializer, in_units, prefix=prefix, params=params)
-        self.weight.__class__ = _Weight
         self.curvature = None
         if scale == "loss":
-            self.curvature = self.weight.curvature = self.params.get(
-                "curvature", shape=(units, in_units), dtype=dtype, init="ones", allow_deferred_init=True,
-                grad_req="null", differentiable=False)
+            self.curvature = self.params.get("curvature", shape=(units, in_units), dtype=dtype, init="ones",
+                                             allow_deferred_init=True, grad_req="null", differentiable=False)
+        _gluon.mark(self.weight, self.curvature)
 
     def infer_shape(self, x, *args):
         """The shape of the weight from that of the input, when the layer is called by itself."""
@@ -110,48 +83,28 @@ class BinaryDense(mx.gluon.nn.Dense):
             self.curvature.shape = self.weight.shape
 
     def hybrid_forward(self, F, x, weight, bias=None, curvature=None):
-        symbolic = F is mx.sym
-        self.weight.traced = self.weight.traced or symbolic
-        hint = x if symbolic and 0 in self.weight.shape else None
-        if self._implementation == "native" and self.weight.grad_req == "add":
-            weight = F.identity(weight)
-        if self._is_one_operator():
-            y = ops.binary_dense(F, x, weight, bias, curvature, self._scale, self._gradient, self._clip, self._units,
-                                 self._flatten)
-            return y if self.act is None else self.act(y)
-        signs, alpha = ops.sign_scale(F, weight, self._scale, self._gradient, self._clip, hint=hint,
-                                      implementation=self._implementation, flatten=self._flatten,
-                                      curvature=curvature, stochastic=self._stochastic)
-        # The product runs over +-1 and the scale multiplies its result: over binary inputs the product
-        # is then an exact integer, and the 1-bit form equal to it.
-        y = F.FullyConnected(x, signs, no_bias=True, num_hidden=self._units, flatten=self._flatten)
-        y = ops.scale_bias(F, y, None if self._scale is None else alpha, bias,
-                           alpha_gradient=self._gradient == "exact",
-                           implementation=self._implementation)
+        y = self.linear(F, x, weight, bias, curvature)
         return y if self.act is None else self.act(y)
 
-    def _is_one_operator(self):
-        """True where the library has the whole layer in one operator, a good deal faster than its parts."""
-        return self._implementation == "native" and _is_float32(self.weight.dtype) and not self._stochastic
+    def linear(self, F, x, weight, bias=None, curvature=None):
+        """The layer without its activation."""
+        symbolic = isinstance(x, mx.sym.Symbol)
+        return ops.binary_dense(F, x, weight, bias, curvature, scale=self._scale, gradient=self._gradient,
+                                clip=self._clip, stochastic=self._stochastic, units=self._units,
+                                flatten=self._flatten, dtype=self.weight.dtype, implementation=self._implementation,
+                                hint=symbolic and 0 in self.weight.shape,
+                                weight_adds=(self._implementation != "native"
+                                             or _gluon.gradient_adds(self.weight, symbolic)))
 
-    def hybridize(self, active=True, **kwargs):
-        """As Gluon's. Forgets earlier graphs, so grad_req may be set again."""
-        self.weight.traced = False
-        super().hybridize(active, **kwargs)
-
-    def cast(self, dtype):
-        """Cast the parameters to float32 or float64; ValueError for anything else."""
+    @staticmethod
+    def check_dtype(dtype):
+        """ValueError unless dtype is float32 or float64; asked before any block of a net is cast."""
         _check_dtype(dtype)
-        super().cast(dtype)
 
     def __repr__(self):
         return (f"{super().__repr__()[:-1]}, scale={self._scale!r}, gradient={self._gradient!r}"
                 + ("" if self._clip == 1.0 else f", clip={self._clip!r}")
                 + (", stochastic=True" if self._stochastic else "") + ")")
-
-
-def _is_float32(dtype):
-    return np.dtype(dtype) == np.float32
 
 
 def _check_dtype(dtype):
@@ -176,6 +129,11 @@ class BinaryActivation(mx.gluon.HybridBlock):
 
     def hybrid_forward(self, F, x):
         return ops.sign(F, x, self._clip, implementation=self._implementation)
+
+    def check_dtype(self, dtype):
+        """ValueError unless the layer computes in this dtype; asked before any block of a net is cast."""
+        if self._implementation == "native":
+            _check_dtype(dtype)
 
     def __repr__(self):
         return f"BinaryActivation(clip={self._clip!r})"
@@ -241,15 +199,27 @@ class BatchNorm(mx.gluon.nn.BatchNorm):
 
     def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
         if self._implementation == "composed":
-            return super().hybrid_forward(F, x, gamma, beta, running_mean, running_var)
+            y = super().hybrid_forward(F, _in_plain_order(F, ops.adding(F, x)), gamma, beta, running_mean, running_var)
+            return _in_plain_order(F, y)
         gamma = F.BlockGrad(F.ones_like(gamma)) if self._kwargs["fix_gamma"] else gamma
         return ops.batch_norm(F, x, gamma, beta, running_mean, running_var, self._kwargs["eps"],
                               self._kwargs["momentum"], self._kwargs["use_global_stats"])
 
+    @staticmethod
+    def check_dtype(dtype):
+        """ValueError unless dtype is float32 or float64; asked before any block of a net is cast."""
+        _check_dtype(dtype)
+
     def cast(self, dtype):
         """Cast the parameters to float32 or float64; ValueError for anything else."""
-        _check_dtype(dtype)
+        _check_dtype(dtype)  # Gluon's own makes float32 of float16
         super().cast(dtype)
+
+
+def _in_plain_order(F, x):
+    """`x`, copied: MXNet's convolutions pass on arrays and gradients in blocks of channels, with which its batch norm
+    over the last axis cannot train (its issue 20858)."""
+    return F.slice_axis(x, axis=0, begin=0, end=None)
 
 
 def with_real_weights(net):

@@ -1,16 +1,25 @@
 """sign_scale, scale_bias and sign as functions of F (mx.nd or mx.sym), each in two implementations; and
-binary_dense, all of a layer in one, and batch_norm, native only.
+binary_dense, a whole layer in one operator, and batch_norm, native only.
 
 - *native*: the operators of our library, one pass over memory each way;
 - *composed*: MXNet's own operators only, for any device and any machine, only slower.
 
 Both follow the formulas of `gluon_bnn.reference.binary`. `GLUON_BNN_OPS=auto|native|composed` chooses,
 or the context manager `use`; a layer asks when it is made. "auto" is native where the library loads.
+
+Gradients of native operators. MXNet does not tell an operator of an extension library when it has to add to a
+gradient (grad_req="add", the body of a loop, an array that is used eight times or more in one graph): the operator
+overwrites what is there. So every array goes to a native operator through `adding`, one of MXNet's own operators,
+which adds. Only `nn.BinaryDense` may leave it out, for the weight in a graph that is known to need no addition.
 """
 import contextlib
 import contextvars
+import itertools
 import os
+import sys
 import warnings
+
+import numpy as np
 
 from .native import library
 
@@ -18,6 +27,7 @@ CHOICES = ("auto", "native", "composed")
 SCALES = ("layer", "channel", "loss", None)
 GRADIENTS = ("ste", "xnor", "exact", "notebook")
 
+_use = itertools.count()
 _chosen = contextvars.ContextVar("gluon_bnn_ops", default=None)
 _warned = False
 
@@ -85,10 +95,33 @@ def check_sign_scale(scale, gradient, clip, stochastic=False):
 
 
 def check_clip(clip):
-    """ValueError unless clip is None or a number above 0."""
+    """ValueError unless clip is None or a number above 0, and not so small that MXNet cannot read it."""
     if clip is not None and not (isinstance(clip, (int, float)) and not isinstance(clip, bool)
-                                 and clip > 0):
-        raise ValueError(f"clip must be a number above 0 or None, got {clip!r}")
+                                 and clip >= sys.float_info.min):
+        raise ValueError(f"clip must be a number above 0 or None, got {clip!r}"
+                         + (f"; the smallest is {sys.float_info.min}" if isinstance(clip, float) and clip > 0 else ""))
+
+
+def adding(F, array):
+    """`array`, dense, through one of MXNet's own operators, which adds to gradients where that is asked for.
+
+    Between two operators it costs nothing, since MXNet lets both use the same memory; a variable is copied, and so is
+    its gradient.
+    """
+    return _reshaped(F, array, (-2,))
+
+
+def _row(F, array):
+    """`adding` for an array of one axis, as (1, size): mx.viz.print_summary fails on operators that give one axis."""
+    return _reshaped(F, array, (1, -1))
+
+
+def _reshaped(F, array, shape):
+    if not F.__name__.startswith("mxnet.symbol"):
+        return F.reshape(array, shape=shape)
+    # MXNet makes one operator of several that are equal. Its gradient would then be added up from those of several
+    # operators of ours. The number makes this one differ.
+    return F.reshape(array, shape=shape, attr={"__use__": str(next(_use))})
 
 
 def sign_scale(F, weight, scale="layer", gradient=None, clip=1.0, *, implementation, hint=None,
@@ -106,24 +139,28 @@ def sign_scale(F, weight, scale="layer", gradient=None, clip=1.0, *, implementat
         raise ValueError("a curvature must be given with scale='loss' and only then, got "
                          f"scale={scale!r} and the curvature {curvature!r}")
     if implementation == "native":
-        inputs = [weight]
-        if hint is not None:  # the batch does not matter: one row is enough, and no gradient goes there
-            inputs.append(F.BlockGrad(F.slice_axis(hint, axis=0, begin=0, end=1)))
-        if curvature is not None:
-            inputs.append(curvature)
-        if stochastic:
-            inputs.append(_while_training(F, F.random.uniform(shape=(2,))))
-        kind = "None" if hint is None else "flatten" if flatten else "last"
-        return F.gluon_bnn_sign_scale(*inputs, scale=str(scale), gradient=gradient, clip=str(clip), hint=kind,
-                                      stochastic=str(stochastic))
-    return _composed_sign_scale(F, weight, scale, gradient, clip, curvature, stochastic)
+        return _native_sign_scale(F, adding(F, weight), scale, gradient, clip, hint, flatten, curvature, stochastic)
+    signs, alpha = _composed_sign_scale(F, weight, scale, gradient, clip, curvature, stochastic)
+    return signs, F.reshape(alpha, shape=(-1,))
+
+
+def _native_sign_scale(F, weight, scale, gradient, clip, hint, flatten, curvature, stochastic):
+    inputs = [weight]
+    if hint is not None:  # the batch does not matter: one row is enough, and no gradient goes there
+        inputs.append(F.BlockGrad(F.slice_axis(hint, axis=0, begin=0, end=1)))
+    if curvature is not None:
+        inputs.append(curvature)
+    if stochastic:
+        inputs.append(_while_training(F, F.random.uniform(shape=(1, 2))))
+    kind = "None" if hint is None else "flatten" if flatten else "last"
+    return F.gluon_bnn_sign_scale(*inputs, scale=str(scale), gradient=gradient, clip=str(clip), hint=kind,
+                                  stochastic=str(stochastic))
 
 
 def _while_training(F, numbers):
-    """`numbers` while MXNet trains, zeros otherwise, by one and the same graph."""
-    flat = F.reshape(numbers, shape=(-1,))
-    training = _training(F, F.ones_like(F.slice_axis(flat, axis=0, begin=0, end=1)))
-    return F.BlockGrad(F.reshape_like(F.broadcast_mul(flat, training), numbers))
+    """`numbers`, of two axes, while MXNet trains, zeros otherwise, by one and the same graph."""
+    first = F.slice_axis(F.reshape(F.ones_like(numbers), shape=(1, -1)), axis=1, begin=0, end=1)
+    return F.BlockGrad(F.broadcast_mul(numbers, _training(F, first)))
 
 
 def _training(F, one):
@@ -132,21 +169,25 @@ def _training(F, one):
     return F.Dropout(one, p=0.5) != 1
 
 
+def _zero(F, x):
+    """Exactly 0.0 for every x, NaN and infinities included, with gradient 1 to x."""
+    zero = F.contrib.sign_ste(x)  # finite for every x, and straight-through
+    return zero - F.BlockGrad(zero)
+
+
 def _composed_sign_scale(F, w, scale, gradient, clip, curvature, stochastic):
-    # Exact signs with a gradient of our own: signs + factor * zero, where zero is exactly 0.0 and its
-    # gradient to w is 1. sign_ste gives it: finite for every w, NaN included, and straight-through.
+    """(signs, alpha), alpha (1, ..., 1), or (units, 1, ..., 1) with scale="channel"."""
+    # Exact signs with a gradient of our own: signs + factor * zero.
     fixed = F.BlockGrad(w)
     signs = _signs(F, fixed)
-    if stochastic:  # w + u, u uniform over [-1, 1), is below 0 with the probability that -1 shall have
+    if stochastic:  # w + u, u uniform over [-1, 1), is below 0 with the probability of -1
         signs = _signs(F, fixed + _while_training(F, F.random.uniform_like(fixed, -1, 1)))
-    zero = F.contrib.sign_ste(w)
-    zero = zero - F.BlockGrad(zero)
+    zero = _zero(F, w)
     mask = F.ones_like(fixed) if clip is None else F.abs(fixed) <= clip
-    if scale is None:
-        return signs + zero * mask, F.slice_axis(F.reshape(F.ones_like(fixed), shape=(-1,)),
-                                                 axis=0, begin=0, end=1)
     # mean over a group; keepdims keeps alpha broadcastable to w
     axes = {"axis": 0, "exclude": True} if scale == "channel" else {}
+    if scale is None:
+        return signs + zero * mask, F.mean(F.ones_like(fixed), keepdims=True)
     if scale == "loss":
         curvature = F.BlockGrad(curvature)
         alpha = F.sum(F.abs(fixed) * curvature, keepdims=True) / F.sum(curvature, keepdims=True)
@@ -168,24 +209,43 @@ def _composed_sign_scale(F, w, scale, gradient, clip, curvature, stochastic):
         inside = F.where(F.abs(fixed) <= 5, fixed, F.zeros_like(fixed))
         factor = F.broadcast_add(F.broadcast_div(inside, n), inverse / n)
     factor = F.broadcast_mul(factor, alive)
-    return signs + zero * F.BlockGrad(factor), F.reshape(alpha, shape=(-1,))
+    return signs + zero * F.BlockGrad(factor), alpha
 
 
 def _signs(F, x):
     return 1 - 2 * (x < 0)
 
 
-def binary_dense(F, x, weight, bias, curvature, scale, gradient, clip, units, flatten):
-    """The whole of `nn.BinaryDense` in one native operator, float32: alpha * (x @ signs.T) + bias.
+def binary_dense(F, x, weight, bias=None, curvature=None, *, scale, gradient, clip, stochastic, units, flatten,
+                 dtype, implementation, hint=False, weight_adds=True):
+    """alpha * (x @ signs.T) + bias: all of `nn.BinaryDense` but its activation.
 
-    For all scales, "loss" with its curvature, and all rules. Signs are packed to bits, so the products with them read
-    a 32nd of the memory, and the gradient to the weights is written once, by the rule "exact" twice.
+    x (rows, ...), weight (units, in_units), bias (units,) or None, curvature in the shape of weight with scale="loss",
+    all of `dtype`; the options are those of the layer and of `sign_scale`. Native and in float32 it is one operator:
+    signs are packed to bits, so the products with them read a 32nd of the memory, and the gradient to the weights is
+    written once, by the rule "exact" twice. In float64, and with stochastic signs, the product runs over +-1.
+
+    hint : True while the shape of the weight is not known: it is inferred from x
+    weight_adds : False where no gradient of the weight has to be added (see the top of this file)
     """
-    # identity: an extension operator cannot add to the gradient of a variable, MXNet's own can
-    inputs = [F.identity(x), weight] + ([] if bias is None else [F.identity(bias)])
-    inputs += [] if curvature is None else [curvature]
-    return F.gluon_bnn_binary_dense(*inputs, units=str(units), scale=str(scale), gradient=gradient, clip=str(clip),
-                                    no_bias=str(bias is None), flatten=str(flatten))[0]
+    native, x = implementation == "native", adding(F, x)
+    if native and weight_adds:
+        weight = adding(F, weight)
+    if native and np.dtype(dtype) == np.float32 and not stochastic:
+        inputs = [x, weight] + ([] if bias is None else [_row(F, bias)]) + ([] if curvature is None else [curvature])
+        return F.gluon_bnn_binary_dense(*inputs, units=str(units), scale=str(scale), gradient=gradient,
+                                        clip=str(clip), no_bias=str(bias is None), flatten=str(flatten))[0]
+    if native:
+        signs, alpha = _native_sign_scale(F, weight, scale, gradient, clip, x if hint else None, flatten, curvature,
+                                          stochastic)
+    else:
+        signs, alpha = _composed_sign_scale(F, weight, scale, gradient, clip, curvature, stochastic)
+        alpha = _row(F, alpha)
+    # The product runs over +-1 and the scale multiplies its result: over binary inputs the product
+    # is then an exact integer, and the 1-bit form equal to it.
+    dot = F.FullyConnected(x, signs, no_bias=True, num_hidden=units, flatten=flatten)
+    return scale_bias(F, dot, None if scale is None else alpha, bias, alpha_gradient=gradient == "exact",
+                      implementation=implementation)
 
 
 def scale_bias(F, dot, alpha, bias=None, *, alpha_gradient, implementation):
@@ -195,8 +255,7 @@ def scale_bias(F, dot, alpha, bias=None, *, alpha_gradient, implementation):
     gradient only with `alpha_gradient`: no rule but "exact" has one.
     """
     if implementation == "native" and alpha is not None:
-        # identity: an extension operator cannot add to the gradient of a parameter, MXNet's own can
-        inputs = (dot, alpha) if bias is None else (dot, alpha, F.identity(bias))
+        inputs = (adding(F, dot), _row(F, alpha)) + (() if bias is None else (_row(F, bias),))
         return F.gluon_bnn_scale_bias(*inputs, no_bias=str(bias is None),
                                       alpha_gradient=str(alpha_gradient))
     if alpha is not None:
@@ -209,24 +268,24 @@ def batch_norm(F, x, gamma, beta, running_mean, running_var, eps, momentum, use_
 
     While MXNet trains it changes running_mean and running_var, in the forward pass.
     """
-    training = F.zeros(shape=(1,)) if use_global_stats else _training(F, F.ones(shape=(1,)))
-    # identity: an extension operator cannot add to the gradient of a variable, MXNet's own can
-    return F.gluon_bnn_batch_norm(F.identity(x), F.identity(gamma), F.identity(beta), running_mean, running_var,
+    training = F.zeros(shape=(1, 1)) if use_global_stats else _training(F, F.ones(shape=(1, 1)))
+    return F.gluon_bnn_batch_norm(adding(F, x), _row(F, gamma), _row(F, beta), running_mean, running_var,
                                   F.BlockGrad(training), eps=repr(float(eps)), momentum=repr(float(momentum)))[0]
 
 
 def sign(F, x, clip=1.0, *, implementation):
     """-1 where x < 0, else +1; gradient d * 1[|x| <= clip], clip=None passes d on unchanged.
 
-    Hubara et al. 2016, Binarized Neural Networks, section 1.3.
+    Hubara et al. 2016, Binarized Neural Networks, section 1.3. At NaN the sign is +1, and with a clip the gradient 0.
     """
     check_clip(clip)
     if implementation == "native":
-        return F.gluon_bnn_sign(x, clip=str(clip))
-    # sign_ste is 0 at 0 and NaN and straight-through everywhere: applied again half a step higher it
-    # is exactly +-1. clip has the mask for a gradient.
-    inner = x if clip is None else F.clip(x, -clip, clip)
-    return F.contrib.sign_ste(F.contrib.sign_ste(inner) + 0.5)
+        return F.gluon_bnn_sign(adding(F, x), clip=str(clip))
+    fixed = F.BlockGrad(x)
+    zero = _zero(F, x)
+    if clip is not None:  # where, and no product: d may be infinite
+        zero = F.where(F.abs(fixed) <= clip, zero, F.zeros_like(fixed))
+    return _signs(F, fixed) + zero
 
 
 def binary_sigmoid(F, x):

@@ -38,6 +38,7 @@ def run(layer, x, d, training):
     with mx.autograd.record(train_mode=training):
         y = layer(array)
     y.backward(mx.nd.array(d, dtype=x.dtype), train_mode=training)
+    mx.nd.waitall()  # MXNet's static graphs do not make a reader wait for averages that change within them
     found = [y, layer.running_mean.data(), layer.running_var.data(), array.grad, layer.gamma.grad(), layer.beta.grad()]
     return [a.asnumpy() for a in found]
 

@@ -50,17 +50,18 @@ MXReturnValue infer_type(const Attributes&, std::vector<int>* in, std::vector<in
 MXReturnValue infer_shape(const Attributes&, std::vector<Shape>* in, std::vector<Shape>* out) {
   const Shape& data = (*in)[0];
   if (data.size() < 2) return fail("batch_norm takes at least two axes, got ", data.size());
-  const Shape units = {data.back()};
+  const unsigned int units = data.back();
   for (size_t i = 1; i < 5; ++i) {
     Shape& parameter = (*in)[i];
-    if (parameter.empty() || (parameter.size() == 1 && parameter[0] == kUnknown)) parameter = units;
-    if (parameter != units) {
-      return fail("batch_norm of ", parameter[0], " units takes rows of as many numbers, got ", units[0]);
+    const Shape wanted = one_a_unit(parameter, units);
+    if (parameter.empty() || parameter.back() == kUnknown) parameter = wanted;
+    if (parameter != wanted) {
+      return fail("batch_norm of ", parameter.back(), " units takes rows of as many numbers, got ", units);
     }
   }
-  (*in)[5] = {1};
+  (*in)[5] = one_a_unit((*in)[5], 1);
   (*out)[0] = data;
-  (*out)[1] = (*out)[2] = units;
+  (*out)[1] = (*out)[2] = {units};
   return MX_SUCCESS;
 }
 

@@ -82,10 +82,12 @@ MXReturnValue infer_shape(const Attributes& attributes, std::vector<Shape>* in, 
   }
   if (weight.size() != 2 || weight[1] == kUnknown) weight = {units, width};
   if (weight[0] != units) return fail("the weight of ", units, " units has as many rows, got ", weight[0]);
-  if (!op.no_bias) (*in)[2] = {units};
+  if (!op.no_bias) (*in)[2] = one_a_unit((*in)[2], units);
   if (op.has_curvature()) {
-    if (in->back().empty()) in->back() = weight;
-    if (in->back() != weight) return fail("the curvature must have the shape of the weights, got another");
+    Shape& curvature = in->back();
+    if (curvature.size() != 2) curvature = weight;
+    if (curvature[1] == kUnknown) curvature[1] = weight[1];
+    if (curvature != weight) return fail("the curvature must have the shape of the weights, got another");
   }
   (*out)[0] = with_width(data, op.flatten, op.units);
   const unsigned int words = weight[1] == kUnknown ? kUnknown : blocks_of(weight[1], gluon_bnn::kWord);

@@ -113,7 +113,7 @@ MXReturnValue sign_scale_shape(const Attributes& attributes, std::vector<Shape>*
   }
   if (op.has_curvature() || op.stochastic) {
     Shape& last = in->back();
-    const Shape wanted = op.stochastic ? Shape{2} : weight;
+    const Shape wanted = op.stochastic ? one_a_unit(last, 2) : weight;
     if (last.empty()) last = wanted;
     for (size_t axis = 0; axis < std::min(last.size(), wanted.size()); ++axis) {
       if (last[axis] == kUnknown) last[axis] = wanted[axis];
@@ -202,13 +202,13 @@ MXReturnValue scale_bias_shape(const Attributes&, std::vector<Shape>* in, std::v
   const Shape& dot = (*in)[0];
   const Shape& alpha = (*in)[1];
   if (dot.empty()) return fail("scale_bias takes products with at least one axis, got none");
-  if (alpha.size() != 1 || (alpha[0] != 1 && alpha[0] != dot.back())) {
-    return fail("alpha must hold 1 number or one of each of ", dot.back(), " units, got ",
-                alpha.empty() ? 0 : alpha[0]);
+  if (alpha != one_a_unit(alpha, 1) && alpha != one_a_unit(alpha, dot.back())) {
+    return fail("alpha must hold 1 number or one for each of ", dot.back(), " units, got ",
+                alpha.empty() ? 0 : alpha.back());
   }
-  if (in->size() == 3 && ((*in)[2].size() != 1 || (*in)[2][0] != dot.back())) {
-    return fail("bias must hold one number of each of ", dot.back(), " units, got ",
-                (*in)[2].empty() ? 0 : (*in)[2][0]);
+  if (in->size() == 3 && (*in)[2] != one_a_unit((*in)[2], dot.back())) {
+    return fail("bias must hold one number for each of ", dot.back(), " units, got ",
+                (*in)[2].empty() ? 0 : (*in)[2].back());
   }
   (*out)[0] = dot;
   return MX_SUCCESS;

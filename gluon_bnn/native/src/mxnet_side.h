@@ -131,6 +131,11 @@ inline Shape with_width(const Shape& data, bool flatten, int64_t width) {
   return shape;
 }
 
+// The shape of an array with a number for each of `units` units, as which it may come: (units,) or (1, units).
+inline Shape one_a_unit(const Shape& given, unsigned int units) {
+  return given.size() == 2 ? Shape{1, units} : Shape{units};
+}
+
 inline bool is_float(int dtype) {
   return dtype == mxnet::ext::kFloat32 || dtype == mxnet::ext::kFloat64;
 }

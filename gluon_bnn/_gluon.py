@@ -1,0 +1,132 @@
+"""What Gluon's own blocks must know of binary layers, added to MXNet's classes when `gluon_bnn.nn` is imported.
+
+MXNet 1.9.1 is the last release, so these methods no longer change. Nets without a layer of ours run them unchanged.
+
+- A hybridized net gets two graphs (`_build_cache`). An operator of an extension library cannot add to a gradient, so
+  weights go to it through an operator of MXNet's that can (ops.py). That copies the weight and its gradient: a third
+  to a half more time for a training step. The graph that the block itself runs does without, where that is right:
+  the weight has grad_req="write", is used once in the graph, and not in a loop. The graph that `export` writes is
+  traced separately and always adds, since it may be bound or loaded in any way.
+- A block is not cast by half (`cast`): binary layers are asked before the first parameter changes.
+- A loaded graph knows its binary weights (`SymbolBlock`): they are marked as attributes of its variables.
+"""
+import contextvars
+import functools
+import json
+
+from ._compat import mx
+
+BINARY, CURVATURE = "__binary__", "__curvature__"  # attributes of the variable of a binary weight
+_tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
+
+
+class BinaryWeight(mx.gluon.Parameter):
+    """The real weights behind binary ones: what `gluon_bnn.optimizer` recognises and holds within [-1, 1].
+
+    `curvature` is the Parameter that it keeps up to date for scale="loss", else None.
+    """
+
+    binary = True
+    curvature = None
+
+    def var(self):
+        """As Gluon's: the variable that stands for this parameter in a graph, marked as a binary weight."""
+        if self._var is None:
+            marks = {BINARY: "True"} if self.curvature is None else {BINARY: "True", CURVATURE: self.curvature.name}
+            super().var()._set_attr(**marks)
+        return self._var
+
+
+def mark(weight, curvature=None):
+    """Make a BinaryWeight of a Parameter, with the Parameter of its curvature or None."""
+    weight.__class__ = BinaryWeight
+    if curvature is not None:
+        weight.curvature = curvature
+        curvature._differentiable = False  # its grad_req stays "null" whatever it is set to
+        curvature.grad_req = "null"
+
+
+def gradient_adds(weight, symbolic):
+    """Whether the gradient of a Parameter may have to be added to what is there, where a layer uses it now."""
+    if weight.grad_req == "add":
+        return True
+    if not symbolic:
+        return False
+    weights = _tracing.get()
+    if weights is None or _in_loop():
+        return True
+    weights.append(weight)
+    return False
+
+
+def _replaces(cls, name):
+    """Put a function in the place of the method of that name; it gets that method as its first argument."""
+    def decorate(function):
+        original = getattr(cls, name)
+
+        @functools.wraps(original)
+        def method(*args, **kwargs):
+            return function(original, *args, **kwargs)
+        setattr(cls, name, method)
+        return function
+    return decorate
+
+
+def _in_loop():
+    """Whether the body of an F.contrib.foreach, while_loop or cond is traced now."""
+    scope = getattr(mx.AttrScope._current, "value", None)
+    return scope is not None and "__subgraph_name__" in scope._attr
+
+
+def _uses(graph, name):
+    """How often the operators of a graph (a Symbol) take the variable of this name."""
+    nodes = json.loads(graph.tojson())["nodes"]
+    return sum(nodes[source[0]]["name"] == name for node in nodes for source in node["inputs"])
+
+
+@_replaces(mx.gluon.HybridBlock, "_build_cache")
+def _build_cache(original, block, *args):
+    block._writes = ()
+    if block._backend:  # it rewrites the graph
+        return original(block, *args)
+    weights = []
+    token = _tracing.set(weights)
+    try:
+        original(block, *args)
+    finally:
+        _tracing.reset(token)
+    if not weights:
+        return None
+    graph, block._cached_graph = block._cached_graph[1], ()
+    if any(_uses(graph, weight.name) > 1 for weight in weights):
+        block._clear_cached_op()
+        return original(block, *args)
+    block._writes = tuple(weights)
+    block._get_graph(*args)
+    return None
+
+
+@_replaces(mx.gluon.HybridBlock, "_call_cached_op")
+def _call_cached_op(original, block, *args):
+    if any(weight.grad_req == "add" for weight in getattr(block, "_writes", ())):
+        block._clear_cached_op()
+    return original(block, *args)
+
+
+@_replaces(mx.gluon.Block, "cast")
+def _cast(original, block, dtype):
+    blocks = []
+    block.apply(blocks.append)
+    for each in blocks:
+        if hasattr(each, "check_dtype"):
+            each.check_dtype(dtype)
+    original(block, dtype)
+
+
+@_replaces(mx.gluon.SymbolBlock, "__init__")
+def _init_symbol_block(original, block, *args, **kwargs):
+    original(block, *args, **kwargs)
+    for name, attributes in block._cached_graph[1].attr_dict().items():
+        if attributes.get(BINARY) == "True" and name in block.params:
+            curvature = attributes.get(CURVATURE)
+            mark(block.params[name], block.params[curvature] if curvature in block.params else None)

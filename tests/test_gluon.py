@@ -1,0 +1,144 @@
+"""Our layers where Gluon and MXNet handle nets as a whole: casts, names, summaries, sparse inputs, exports that train."""
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gluon_bnn
+from gluon_bnn import nn, optimizer
+from gluon_bnn._compat import mx
+
+gluon = mx.gluon.nn
+
+
+def sequential(*layers):
+    net = mx.gluon.nn.HybridSequential()
+    net.add(*layers)
+    return net
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.BinaryDense(4, in_units=4), lambda: nn.BatchNorm(in_channels=4),
+                                   lambda: nn.BinaryActivation()])
+@pytest.mark.parametrize("dtype", ["float16", "int8", np.float16])
+def test_a_refused_cast_leaves_the_net_as_it_was(implementation, layer, dtype):
+    if implementation == "composed" and isinstance(layer(), nn.BinaryActivation):
+        pytest.skip("it takes any float")
+    net = sequential(gluon.Dense(4, in_units=4), sequential(layer()), gluon.Dense(2, in_units=4))
+    net.initialize()
+    net.hybridize()
+    before = net(mx.nd.ones((1, 4))).asnumpy()
+    with pytest.raises(ValueError, match="float32 or float64, got"):
+        net.cast(dtype)
+    assert all(np.dtype(p.dtype) == np.float32 for p in net.collect_params().values())
+    np.testing.assert_array_equal(net(mx.nd.ones((1, 4))).asnumpy(), before)
+    net.cast("float64")
+    assert net(mx.nd.ones((1, 4), dtype="float64")).dtype == np.float64
+
+
+def test_nets_without_our_layers_are_cast_as_ever():
+    net = sequential(gluon.Dense(4, in_units=4), gluon.BatchNorm(in_channels=4))
+    net.cast("float16")
+    assert [np.dtype(p.dtype).name for p in (net[0].weight, net[1].gamma)] == ["float16", "float32"]
+
+
+@pytest.mark.parametrize("use", ['net.initialize("labuniform")', 'net.initialize("binaryconnectuniform")',
+                                 'mx.gluon.Trainer(net.collect_params(), "binaryadam")'])
+def test_names_are_found_once_a_layer_was_made(use):
+    program = ("import gluon_bnn\nnet = gluon_bnn.nn.BinaryDense(3, in_units=2)\nfrom gluon_bnn._compat import mx\n"
+               f"net.initialize()\n{use}".replace("net.initialize()\nnet", "net"))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", ["layer", "channel", "loss", None])
+@pytest.mark.parametrize("nested", [False, True])
+def test_shapes_are_inferred_in_hybridized_containers(implementation, nested, scale, dtype):
+    def layer(units):
+        return nn.BinaryDense(units, scale=scale)
+    net = sequential(sequential(layer(7)), nn.BatchNorm(), layer(3)) if nested else sequential(layer(7), layer(3))
+    net.cast(dtype)
+    net.initialize()
+    net.hybridize()
+    assert net(mx.nd.ones((2, 3, 4), dtype=dtype)).shape == (2, 3)
+    assert net.collect_params(".*weight").values().__iter__().__next__().shape == (7, 12)
+
+
+@pytest.mark.parametrize("layer", [
+    lambda: nn.BinaryDense(3, in_units=4), lambda: nn.BinaryDense(3, in_units=4, scale="loss"),
+    lambda: nn.BinaryDense(3, in_units=4, scale="channel", gradient="exact", activation="relu"),
+    lambda: nn.BinaryDense(3, in_units=4, scale=None, stochastic=True), lambda: nn.BinaryActivation(),
+    lambda: nn.BinaryActivation(None), lambda: nn.BinarySigmoid(), lambda: nn.BatchNorm(in_channels=4)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_print_summary(implementation, layer, dtype, capsys):
+    net = sequential(gluon.Dense(4, in_units=4), layer(), gluon.Dense(2))
+    net.cast(dtype)
+    net.initialize()
+    mx.viz.print_summary(net(mx.sym.var("data", dtype=dtype)), {"data": (1, 4)})
+    assert "Total params" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("layer", [lambda: nn.BinaryDense(3), lambda: nn.BinaryActivation(), lambda: nn.BinarySigmoid(),
+                                   lambda: nn.BatchNorm()])
+def test_sparse_inputs(implementation, layer, hybridize, rng):
+    net = sequential(layer())
+    net.initialize()
+    net.hybridize(hybridize)
+    x = mx.nd.array(rng.standard_normal((5, 8)) * (rng.random((5, 8)) < 0.3))
+    np.testing.assert_array_equal(net(x.tostype("csr")).asnumpy(), net(x).asnumpy())
+
+
+@pytest.mark.parametrize("options", [None, {}, {"static_alloc": True, "static_shape": True}])
+@pytest.mark.parametrize("after", [lambda: [], lambda: [gluon.Conv2D(16, 3)]])
+def test_batch_norm_among_convolutions(implementation, after, options):
+    net = sequential(gluon.Conv2D(32, 3, in_channels=3), nn.BatchNorm(), *after(), nn.BinaryActivation(),
+                     nn.BinaryDense(4))
+    net.initialize()
+    if options is not None:
+        net.hybridize(**options)
+    x = mx.nd.random.normal(shape=(8, 3, 16, 16))
+    for _ in range(2):
+        with mx.autograd.record():
+            loss = net(x).sum()
+        loss.backward()
+        mx.nd.waitall()
+    assert np.isfinite(net[0].weight.grad().asnumpy()).all() and net[0].weight.grad().asnumpy().any()
+
+
+def train(net, x, labels, steps, **options):
+    trainer = mx.gluon.Trainer(net.collect_params(), "binaryadam", {"learning_rate": 0.1, **options}, kvstore=None)
+    loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+    for _ in range(steps):
+        with mx.autograd.record():
+            losses = loss(net(x), labels)
+        losses.backward()
+        trainer.step(len(x))
+    return {name: p.data().asnumpy() for name, p in net.collect_params().items()}
+
+
+@pytest.mark.parametrize("load", ["load_exported", "SymbolBlock"])
+@pytest.mark.parametrize("scale", ["layer", "loss"])
+def test_training_goes_on_from_an_export(implementation, rng, tmp_path, scale, load):
+    """To the bit: the optimiser holds the weights within [-1, 1] and keeps LAB's curvature, as for the net itself."""
+    x, labels = mx.nd.array(rng.standard_normal((64, 20))), mx.nd.array(rng.integers(0, 5, 64))
+    net, prefix = sequential(nn.BinaryDense(8, in_units=20, scale=scale), gluon.Dense(5)), str(tmp_path / "net")
+    net.initialize(mx.init.Uniform(1))
+    net.hybridize()
+    train(net, x, labels, 5)
+    net.export(prefix)
+    loaded = (gluon_bnn.load_exported(prefix) if load == "load_exported" else
+              mx.gluon.SymbolBlock.imports(f"{prefix}-symbol.json", ["data"], f"{prefix}-0000.params"))
+    found, expected = train(loaded, x, labels, 10, wd=0.01), train(net, x, labels, 10, wd=0.01)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    weight = expected[net[0].weight.name]
+    assert np.abs(weight).max() == 1 and (scale == "layer" or expected[net[0].curvature.name].min() > 0)
+    marked = [name for name, p in loaded.collect_params().items() if getattr(p, "binary", False)]
+    assert marked == [net[0].weight.name]
+
+
+def test_an_optimizer_loaded_with_the_net_is_ours():
+    assert mx.optimizer.Optimizer.opt_registry["binaryadam"] is optimizer.BinaryAdam
