@@ -27,11 +27,12 @@ def sign(x):
 
 
 def sign_backward(d, x, clip=1.0):
-    """Gradient of `sign` by the straight-through estimator: d * 1[|x| <= clip]; clip=None passes d on.
+    """Gradient of `sign` by the straight-through estimator: d where |x| <= clip, else 0; clip=None passes d on.
 
-    Hubara et al. 2016, Binarized Neural Networks, section 1.3.
+    NaN is not within a clip: its gradient is 0, whatever d is. Hubara et al. 2016, Binarized Neural Networks,
+    section 1.3.
     """
-    return d if clip is None else d * (np.abs(x) <= clip)
+    return d if clip is None else np.where(np.abs(x) <= clip, d, 0).astype(np.asarray(d).dtype)
 
 
 def stochastic_sign(x, uniform):
@@ -156,7 +157,7 @@ def binary_sigmoid(x):
 
 
 def binary_sigmoid_backward(d, x):
-    """d passed through the sigmoid's own gradient: d * sigmoid(x) * (1 - sigmoid(x))."""
+    """d passed through the sigmoid's own gradient: d * sigmoid(x) * (1 - sigmoid(x)); 0 where x is NaN."""
     from scipy.special import expit
     s = expit(x)
-    return d * s * (1 - s)
+    return np.where(np.isnan(x), 0, d * s * (1 - s)).astype(np.asarray(d).dtype)
