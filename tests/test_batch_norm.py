@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import gluon_bnn
-from gluon_bnn import check_batch_norm, nn
+from gluon_bnn import nn
 from gluon_bnn._compat import mx
+from gluon_bnn.check import batch_norm
 from gluon_bnn.deploy import load_exported
 from gluon_bnn.native import library
 
@@ -66,8 +67,8 @@ def test_forward_and_backward(rng, implementation, hybridized, dtype, training):
             x, d = (rng.standard_normal((rows, units)).astype(dtype) for _ in range(2))
             before = values(layer)
             found = run(layer, x, d, training)
-            within(found, check_batch_norm.expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75,
-                                                    training), dtype)
+            within(found, batch_norm.expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75,
+                                              training), dtype)
 
 
 @native

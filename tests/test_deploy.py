@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from gluon_bnn import check, check_frozen, fold, nn, ops, runtime
+from gluon_bnn import check, fold, nn, ops, runtime
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.native import fallback, library
@@ -789,7 +789,8 @@ def test_check_finds_a_wrong_threshold(rng, monkeypatch, tmp_path):
     monkeypatch.setattr(fold, "thresholds", wrong)
     table = check.Table()
     with ops.use("native"):
-        check_frozen.add_rows(table, "native", rng, str(tmp_path))
+        for errors, row in check.frozen.rows("native", rng, str(tmp_path)):
+            table.add(errors, **row)
     assert {row["mode"] for row in table} == set(check.MODES)
     for row in table:
         assert row["ok"] == (row["operator"] in ("net as trained", "frozen float")), row

@@ -46,8 +46,8 @@ def test_binary_dense(rng, implementation, scale, gradient, dtype, hybridize):
         if layer.curvature is not None:  # over the range that sqrt(v) + 1e-8 may have
             layer.curvature.set_data(mx.nd.array(10**rng.uniform(-8, 1, w.shape), dtype=dtype))
         y, dx = run(layer, x, d)
-        errors = check._dense_errors(layer, x.asnumpy(), d.asnumpy(), y, dx,
-                                     layer.weight.grad().asnumpy(), layer.bias.grad().asnumpy())
+        errors = check.dense.errors(layer, x.asnumpy(), d.asnumpy(), y, dx,
+                                    layer.weight.grad().asnumpy(), layer.bias.grad().asnumpy())
         assert max(errors) < check.BOUND
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import gluon_bnn
-from gluon_bnn import check, loss, nn, ops, optimizer, train
+from gluon_bnn import loss, nn, ops, optimizer, train
 from gluon_bnn._compat import mx
+from gluon_bnn.check.measure import units as units_of
+from gluon_bnn.check.optimizer import magnitudes, rule
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary
 from gluon_bnn.reference import optimizer as reference
@@ -44,20 +46,6 @@ def arrays_of(trainer, parameter):
     return [a.asnumpy().astype(np.float64) for a in (parameter.data(), *states)]
 
 
-def as_float32(options):
-    """Numbers as MXNet's and our operator hold them."""
-    return {k: float(np.float32(v)) if isinstance(v, float) else v for k, v in options.items()}
-
-
-def magnitudes(w, g, mean, var, t, lr, beta1, beta2, epsilon, wd=0.0, clip_gradient=None, rescale_grad=1.0):
-    """The sums of the terms behind the new w, mean and var, every one of them counted as positive."""
-    size = np.abs(g * rescale_grad) + np.abs(w * wd)
-    m, v = beta1 * np.abs(mean) + (1 - beta1) * size, beta2 * var + (1 - beta2) * size**2
-    exact = reference.adam(w, g, mean, var, t, lr, beta1, beta2, epsilon, wd, clip_gradient, rescale_grad)[2]
-    step = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (np.sqrt(exact) + epsilon)
-    return np.abs(w) + step * np.where(exact > 0, v / np.where(exact > 0, exact, 1), 1), m, v
-
-
 @pytest.mark.parametrize("options", [
     {}, {"wd": 0.01}, {"clip_gradient": 0.02}, {"glorot": True},
     {"beta1": 0.0, "beta2": 0.5, "epsilon": 1e-3, "wd": 0.1, "clip_gradient": 0.05}])
@@ -66,23 +54,18 @@ def test_steps(rng, implementation, dtype, options):
     for size in SIZES:
         layer = layer_of(size, dtype)
         trainer = trainer_of(layer, learning_rate=0.03, **options)
-        used = as_float32({"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, **options})
-        glorot = used.pop("glorot", False)
-        lr = 0.03 * (reference.learning_rate_scale(layer.weight.shape) if glorot else 1)
+        used = {name: value for name, value in options.items() if name != "glorot"}
+        lr = 0.03 * (reference.learning_rate_scale(layer.weight.shape) if "glorot" in options else 1)
         for t, batch in ((1, 1), (2, 50), (3, 7)):
             g = (rng.standard_normal(layer.weight.shape) * 0.1 * batch).astype(dtype)
             before = arrays_of(trainer, layer.weight)
             backward({layer.weight: g})
             trainer.step(batch)
-            rule = dict(used, rescale_grad=float(np.float32(1 / batch)))
-            # the corrected rate is rounded to float32 once: that of the test must be, too
-            correction = np.sqrt(1 - options.get("beta2", 0.999)**t) / (1 - options.get("beta1", 0.9)**t)
-            ours = np.sqrt(1 - rule["beta2"]**t) / (1 - rule["beta1"]**t)
-            rule["lr"] = float(np.float32(lr * correction)) / ours
-            expected = reference.binary_adam(before[0], g.astype(np.float64), *before[1:], t, **rule)
-            sums = magnitudes(before[0], g.astype(np.float64), *before[1:], t, **rule)
+            of_step = rule(t, lr, rescale_grad=1 / batch, **used)
+            expected = reference.binary_adam(before[0], g.astype(np.float64), *before[1:], t, **of_step)
+            sums = magnitudes(before[0], g.astype(np.float64), *before[1:], t, **of_step)
             for found, wanted, size_of in zip(arrays_of(trainer, layer.weight), expected, sums):
-                assert check._units(found, wanted, size_of, dtype) < BOUND
+                assert units_of(found, wanted, size_of, dtype) < BOUND
         if size >= 1000:
             assert (np.abs(before[0]) == 1).any() and np.abs(before[0]).max() == 1, "some are held back"
 

@@ -1,22 +1,23 @@
-"""The part of `check` that is about frozen nets: every form against the reference.
+"""Frozen nets: what `check` compares each of their forms with.
 
-Over binary inputs the reference is float32, operation for operation, and every form must equal it to the bit,
-the net as trained included. Over real inputs it is float64, and errors are counted as in `check`.
+The nets hold binary layers, batch norm and binary activations. Over binary inputs their reference is float32,
+operation for operation, and every form must equal it to the bit, the net as trained included. Over real inputs it
+is float64, and errors are counted in units of the sums of magnitudes.
 """
 import numpy as np
 
-from . import nn, ops, runtime
-from ._compat import mx
-from .check import MODES, _exact, _in_mode, _units
-from .deploy import freeze
-from .native import fallback, library
-from .reference import binary, bits, dense
+from .. import nn, ops, runtime
+from .._compat import mx
+from ..deploy import freeze
+from ..native import fallback, library
+from ..reference import binary, bits, dense
+from .measure import MODES, exact, in_mode, units
 
 WIDTHS = 37, 70, 33, 10
 
 
-def add_rows(table, choice, generator, directory):
-    """Add the rows of nets made with the operators `choice`: as trained, frozen, and on the runtime.
+def rows(choice, generator, directory):
+    """Yields (errors, row) of nets made with the operators `choice`: as trained, frozen, and on the runtime.
 
     For a scale each, the largest error of several nets: with and without batch norm and bias, with
     BinaryActivation and BinarySigmoid, and one layer over real inputs.
@@ -31,13 +32,12 @@ def add_rows(table, choice, generator, directory):
         for mode in MODES:
             for name, blocks in nets.items():
                 found = [_outputs(block, x, mode, directory) for block, (_, x, *_) in zip(blocks, cases)]
-                table.add((_error(cases, found), 0), operator=name, **row, mode=mode, ops=choice)
+                yield (_error(cases, found), 0), dict(operator=name, **row, mode=mode, ops=choice)
         if library.available() == (choice == "native"):  # once
             layers = [frozen.layers for frozen in nets["frozen float"]]
             for kernels in (*library.instruction_sets(), "NumPy"):
                 found = [_without_mxnet(net, x, kernels) for net, (_, x, *_) in zip(layers, cases)]
-                table.add((_error(cases, found), 0), operator="runtime", **row, mode="imperative",
-                          ops=kernels)
+                yield (_error(cases, found), 0), dict(operator="runtime", **row, mode="imperative", ops=kernels)
 
 
 def _binary_case(scale, normed, hidden, generator):
@@ -111,7 +111,7 @@ def _product(x, w):
 
 def _outputs(block, x, mode, directory):
     x = mx.nd.array(x)
-    return _in_mode(block, [x], mode, directory)(x).asnumpy()
+    return in_mode(block, [x], mode, directory)(x).asnumpy()
 
 
 def _without_mxnet(layers, x, kernels):
@@ -123,5 +123,5 @@ def _without_mxnet(layers, x, kernels):
 
 def _error(cases, found):
     """The largest error of the outputs found, one array a case."""
-    return max(_exact(y, expected) if magnitude is None else _units(y, expected, magnitude, np.float32)
+    return max(exact(y, expected) if magnitude is None else units(y, expected, magnitude, np.float32)
                for y, (_, _, expected, magnitude) in zip(found, cases))

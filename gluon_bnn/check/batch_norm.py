@@ -1,10 +1,17 @@
-"""`nn.BatchNorm` against the reference: what `python -m gluon_bnn check` and the tests compare with."""
+"""`nn.BatchNorm`: what `check` and the tests compare it with."""
 import numpy as np
 
-from . import nn
-from ._compat import mx
-from .check import _in_mode, _units
-from .reference import dense
+from .. import nn
+from .._compat import mx
+from ..reference import dense
+from .measure import in_mode, units
+
+
+def rows(dtype, mode, generator, directory):
+    """Yields (errors, row) for the layer in training and in inference."""
+    for training in (True, False):
+        yield (_errors(training, dtype, mode, generator, directory),
+               dict(operator=f"BatchNorm, {'training' if training else 'inference'}", gradient="-", scale="-"))
 
 
 def expected(x, d, gamma, beta, running_mean, running_var, eps, momentum, training):
@@ -27,7 +34,7 @@ def expected(x, d, gamma, beta, running_mean, running_var, eps, momentum, traini
     return list(zip((y, *kept, gradients["x"], gradients["gamma"], gradients["beta"]), magnitudes))
 
 
-def errors(training, dtype, mode, generator, directory):
+def _errors(training, dtype, mode, generator, directory):
     """(forward, backward) errors of a BatchNorm with random parameters, running averages among the forward ones."""
     layer = nn.BatchNorm(in_channels=33, momentum=0.75, epsilon=1e-3)
     layer.cast(dtype)
@@ -39,13 +46,13 @@ def errors(training, dtype, mode, generator, directory):
     x, d = (generator.standard_normal((5, 33)).astype(dtype) for _ in range(2))
     wide = [a.astype(np.float64) for a in (x, d, *(p.data().asnumpy() for p in parameters))]
     array = mx.nd.array(x, dtype=dtype)
-    run = _in_mode(layer, [array], mode, directory)
+    run = in_mode(layer, [array], mode, directory)
     array.attach_grad()
     with mx.autograd.record(train_mode=training):
         y = run(array)
     y.backward(mx.nd.array(d, dtype=dtype), train_mode=training)
     gamma, beta, *averages = (run.collect_params()[p.name] for p in parameters)
     found = [y, *(p.data() for p in averages), array.grad, gamma.grad(), beta.grad()]
-    units = [_units(f.asnumpy(), value, magnitude, dtype)
+    error = [units(f.asnumpy(), value, magnitude, dtype)
              for f, (value, magnitude) in zip(found, expected(*wide, 1e-3, 0.75, training))]
-    return max(units[:3]), max(units[3:])
+    return max(error[:3]), max(error[3:])

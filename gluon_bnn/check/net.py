@@ -1,0 +1,78 @@
+"""`check_net`: every binary layer of a user's own net against the reference, where it stands."""
+import numpy as np
+
+from .. import nn
+from .._compat import mx
+from . import activations, dense
+from .measure import Table, backward
+
+
+def check_net(net, x):
+    """Run every binary layer of a live net forward and backward against the reference.
+
+    net is any initialised Block, hybridized or not, x an NDArray it takes. Each layer is run on the
+    input it gets when the net is given x, with a random upstream gradient; an activation of its own
+    (activation="relu") is MXNet's and left aside. The net's parameters, gradients and hybridized
+    graphs stay as they were. Returns a `Table`, one row a layer.
+
+    Raises ValueError when the net has no binary layer, or none that x reaches.
+    """
+    blocks = []
+    net.apply(blocks.append)
+    layers = [b for b in dict.fromkeys(blocks)
+              if isinstance(b, (nn.BinaryDense, nn.BinaryActivation, nn.BinarySigmoid))]
+    if not layers:
+        raise ValueError("the net has no BinaryDense, BinaryActivation or BinarySigmoid to check; "
+                         "a net loaded by SymbolBlock.imports has lost its layers: check the "
+                         "original")
+    active = {b: b._active for b in blocks if isinstance(b, mx.gluon.HybridBlock)}
+    inputs = {}
+    hooks = [b.register_forward_pre_hook(lambda b, a: inputs.setdefault(b, a[0])) for b in layers]
+    try:
+        for block in active:  # a hybridized net would not call its children
+            block._active = False
+        with mx.autograd.pause():
+            net(x)
+        for hook in hooks:
+            hook.detach()
+        generator = np.random.default_rng(0)
+        table = Table()
+        for layer in layers:
+            if layer in inputs:
+                table.add(_layer_error(layer, inputs[layer], generator), layer=layer.name,
+                          type=type(layer).__name__, gradient=getattr(layer, "_gradient", "-"),
+                          scale=str(getattr(layer, "_scale", "-")))
+    finally:
+        for hook in hooks:
+            hook.detach()
+        for block, value in active.items():
+            block._active = value
+    if not table:
+        raise ValueError("x reached none of the net's binary layers")
+    return table
+
+
+def _layer_error(layer, x, generator):
+    """(forward, backward) errors of one live layer on the input x, its activation left aside."""
+    x = x.copy()
+    if not isinstance(layer, nn.BinaryDense):
+        d = generator.standard_normal(x.shape).astype(x.dtype)
+        y, = backward(layer, [x], [mx.nd.array(d, dtype=x.dtype)])
+        return activations.errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy())
+    parameters = [p.data().copy() for p in (layer.weight, layer.bias) if p is not None]
+    curvature = {} if layer.curvature is None else {"curvature": layer.curvature.data()}
+
+    def run(x, weight, bias=None):
+        activation = layer.act
+        object.__setattr__(layer, "act", None)  # Gluon's own refuses to set a block aside
+        try:
+            return layer.hybrid_forward(mx.nd, x, weight, bias, **curvature)
+        finally:
+            object.__setattr__(layer, "act", activation)
+    with mx.autograd.pause():
+        shape = run(x, *parameters).shape
+    d = generator.standard_normal(shape).astype(x.dtype)
+    y, = backward(run, [x] + parameters, [mx.nd.array(d, dtype=x.dtype)])
+    gradients = [p.grad.asnumpy() for p in parameters]
+    return dense.errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy(), gradients[0],
+                        gradients[1] if len(gradients) > 1 else None)

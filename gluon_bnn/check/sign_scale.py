@@ -1,0 +1,104 @@
+"""The two operators at the ends of a binary layer, sign_scale and scale_bias, by themselves."""
+import numpy as np
+
+from .. import ops
+from .._compat import mx
+from ..reference import binary
+from .measure import awkward, backward, exact, in_mode, units
+
+RULES = [(scale, gradient) for scale in ops.SCALES for gradient in ops.GRADIENTS
+         if scale in ("layer", "channel") or gradient == "ste"]
+
+
+def rows(dtype, mode, generator, directory):
+    """Yields (errors, row) for every scale with each of its rules, and for every form of scale_bias."""
+    common = dtype, mode, generator, directory
+    for scale, gradient in RULES:
+        yield _sign_scale_errors(scale, gradient, *common), dict(operator="sign_scale", gradient=gradient,
+                                                                 scale=str(scale))
+    for scale in ("layer", "channel"):
+        for gradient in ("exact", "xnor"):  # with a gradient to alpha, and without one
+            yield _scale_bias_errors(scale, gradient, *common), dict(operator="scale_bias", gradient=gradient,
+                                                                     scale=scale)
+
+
+def weight_magnitude(g, w, scale, gradient):
+    """The rule's own terms of dL/dW with |g| = g, every one of them counted as positive."""
+    axes = tuple(range(1, w.ndim)) if scale == "channel" else None
+    alpha = np.abs(w).mean(axis=axes, keepdims=True)
+    n = w[0].size if scale == "channel" else w.size
+    if gradient == "ste":
+        return g
+    if gradient == "xnor":
+        return g * (1 / n + alpha)
+    if gradient == "exact":
+        return g * alpha + g.sum(axis=axes, keepdims=True) / n
+    return g * (1 / n + np.abs(w) * alpha / n)
+
+
+class _SignScale(mx.gluon.HybridBlock):
+    """The operator as a block, which can be hybridized and exported."""
+
+    def __init__(self, scale, gradient):
+        super().__init__()
+        self._rule = scale, gradient
+        self._implementation = ops.implementation()
+
+    def hybrid_forward(self, F, x, curvature=None):
+        return ops.sign_scale(F, x, *self._rule, implementation=self._implementation, curvature=curvature)
+
+
+def _sign_scale_errors(scale, gradient, dtype, mode, generator, directory):
+    w = awkward(generator, (7, 33), dtype)
+    g = generator.standard_normal(w.shape)
+    inputs, curvature = [mx.nd.array(w, dtype=dtype)], {}
+    if scale == "loss":
+        values = (generator.random(w.shape) + 0.01).astype(dtype)
+        inputs.append(mx.nd.array(values, dtype=dtype))
+        curvature["curvature"] = values.astype(np.float64)
+    signs, alpha = binary.sign_scale(w.astype(np.float64), scale, **curvature)
+    column = alpha.reshape(-1, 1)
+    dsigns = (g * column).astype(dtype)
+    per_group = (g * signs).sum(1) if scale == "channel" else (g * signs).sum().reshape(1)
+    run = in_mode(_SignScale(scale, gradient), inputs, mode, directory)
+    upstream = [mx.nd.array(dsigns, dtype=dtype), mx.nd.array(per_group, dtype=dtype)]
+    found = backward(run, inputs, upstream)
+    expected = binary.sign_scale_backward(g, w.astype(np.float64), scale, gradient, **curvature)
+    magnitude = weight_magnitude(np.abs(g), w.astype(np.float64), scale, gradient)
+    return (max(exact(found[0].asnumpy(), signs), units(found[1].asnumpy(), alpha, alpha, dtype)),
+            max([units(inputs[0].grad.asnumpy(), expected, magnitude, dtype)]
+                + [exact(array.grad.asnumpy(), 0 * w) for array in inputs[1:]]))
+
+
+class _ScaleBias(mx.gluon.HybridBlock):
+    """The operator as a block, which can be hybridized and exported."""
+
+    def __init__(self, alpha_gradient):
+        super().__init__()
+        self._options = dict(alpha_gradient=alpha_gradient, implementation=ops.implementation())
+
+    def hybrid_forward(self, F, dot, alpha, bias=None):
+        return ops.scale_bias(F, dot, alpha, bias, **self._options)
+
+
+def _scale_bias_errors(scale, gradient, dtype, mode, generator, directory):
+    """The larger errors of y = alpha dot + bias with a bias and without one."""
+    found = []
+    for has_bias in (True, False):
+        scales = generator.random(33 if scale == "channel" else 1) + 0.1
+        scales[1:2] = 0  # a unit whose weights are all zero
+        arrays = [awkward(generator, (5, 33), dtype), scales.astype(dtype)]
+        arrays += [awkward(generator, (33,), dtype)] * has_bias
+        inputs = [mx.nd.array(a, dtype=dtype) for a in arrays]
+        d = generator.standard_normal((5, 33)).astype(dtype)
+        run = in_mode(_ScaleBias(gradient == "exact"), inputs, mode, directory)
+        y, = backward(run, inputs, [mx.nd.array(d, dtype=dtype)])
+        dot, alpha, *bias = (a.astype(np.float64) for a in arrays)
+        d = d.astype(np.float64)
+        axis = 0 if scale == "channel" else None  # over which alpha is shared
+        expected = [d * alpha, (d * dot).sum(axis).reshape(alpha.shape) if gradient == "exact" else 0 * alpha, d.sum(0)]
+        magnitudes = [np.abs(d * alpha), np.abs(d * dot).sum(axis), np.abs(d).sum(0)]
+        found.append((units(y.asnumpy(), alpha * dot + sum(bias), np.abs(alpha * dot) + sum(map(np.abs, bias)), dtype),
+                      max(units(array.grad.asnumpy(), value, magnitude, dtype)
+                          for array, value, magnitude in zip(inputs, expected, magnitudes))))
+    return map(max, zip(*found))
