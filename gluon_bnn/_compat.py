@@ -17,16 +17,20 @@ Use it as `from ._compat import mx`.
 import contextlib
 import ctypes
 import importlib.metadata
+import importlib.util
 import os
 import re
+import subprocess
+import sys
 
 MXNET_VERSION = "1.9.1"
 # Turns that a waiting OpenMP thread spins: 10,000, and where there are more threads than cores the 1,000 that ACTIVE
 # stands for in libgomp, in place of 300,000 and 100.
 WAITING = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "10000"}
-# The Debian packages of the system libraries that the wheel expects but does not carry.
-DEBIAN_PACKAGES = {"libgomp": "libgomp1", "libquadmath": "libquadmath0", "libgfortran": "libgfortran5",
-                   "libstdc++": "libstdc++6", "libgcc_s": "libgcc-s1"}
+REINSTALL = f"pip install mxnet=={MXNET_VERSION} --force-reinstall --no-deps"
+# The Debian packages of the system libraries that MXNet's wheel and our library expect but do not carry.
+DEBIAN_PACKAGES = {"libgomp.so.1": "libgomp1", "libquadmath.so.0": "libquadmath0", "libstdc++.so.6": "libstdc++6",
+                   "libgcc_s.so.1": "libgcc-s1"}
 
 
 def physical_cores():
@@ -55,20 +59,78 @@ def physical_cores():
     return max(1, min(len(cores), limit))
 
 
+def mxnet_library():
+    """The path of the installed libmxnet.so, found without importing MXNet, or None."""
+    try:
+        spec = importlib.util.find_spec("mxnet")
+    except (ImportError, ValueError):  # ValueError where sys.modules holds something else by that name
+        return None
+    path = spec and spec.origin and os.path.join(os.path.dirname(spec.origin), "libmxnet.so")
+    return path if path and os.path.isfile(path) else None
+
+
+def missing_libraries(path):
+    """The names of all system libraries that the shared library `path` needs, itself or for others, and that are not
+    here, sorted; found without loading it."""
+    if not sys.platform.startswith("linux"):
+        return []
+    try:
+        listed = subprocess.run(["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                errors="replace").stdout
+        candidates = re.findall(r"^\s*(\S+) => not found$", listed, re.MULTILINE)
+    except OSError:  # there is no ldd
+        candidates = DEBIAN_PACKAGES
+    return sorted(name for name in set(candidates) if not _can_be_loaded(name))
+
+
+def _can_be_loaded(name):
+    """Whether the loader finds a library: from this process it looks in more places than from ldd's (conda)."""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def how_to_get(libraries):
+    """What installs system libraries of these names, as one line."""
+    packages = sorted(DEBIAN_PACKAGES[name] for name in libraries if name in DEBIAN_PACKAGES)
+    others = sorted(set(libraries) - DEBIAN_PACKAGES.keys())
+    lines = [f"apt-get install {' '.join(packages)} (on Debian or Ubuntu)"] if packages else []
+    lines += [f"install what provides {', '.join(others)}"] if others else []
+    return "; ".join(lines)
+
+
+def name_missing(error):
+    """The system library whose absence an error of the loader reports, or None."""
+    found = re.search(r"(lib[^\s/:]+\.so[.\d]*): cannot open shared object file", str(error))
+    return found and found[1]
+
+
+def explain_missing(libraries):
+    """What to do about system libraries that MXNet needs and that are not here."""
+    return (f"MXNet needs system libraries that are not here, {', '.join(sorted(libraries))}: "
+            f"{how_to_get(libraries)}")
+
+
+# What to install for a module that MXNet imports and that is not there; others are named as they are imported.
+MODULES = {"mxnet": f"mxnet=={MXNET_VERSION} 'numpy<2'", "numpy": "'numpy<2'", "distutils": "setuptools"}
+
+
 def explain(error):
     """What to do about an error that `import mxnet` raised, as one string."""
-    text = str(error)
-    missing = re.search(r"(lib[\w+]+)\S*\.so[.\d]*: cannot open shared object file", text)
-    if missing:
-        package = DEBIAN_PACKAGES.get(missing[1])
-        advice = (f"apt-get install {package}" if package
-                  else f"install the system package that provides {missing[0].split(':')[0]}")
-        return f"MXNet needs a system library that is not here: {text}. On Debian or Ubuntu: {advice}"
-    if isinstance(error, ModuleNotFoundError) and error.name == "mxnet":
-        return f"Apache MXNet is not installed: pip install mxnet=={MXNET_VERSION} 'numpy<2'"
-    if isinstance(error, ModuleNotFoundError) and error.name == "distutils":
-        return "MXNet imports distutils, which this Python no longer has: pip install setuptools"
-    return f"importing MXNet failed: {type(error).__name__}: {text}"
+    if name_missing(error):
+        path = mxnet_library()
+        return explain_missing({name_missing(error), *(missing_libraries(path) if path else ())})
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("mxnet."):
+        install = f"pip install {MODULES.get(error.name, error.name)}"
+        if error.name == "mxnet":  # where pip has a record of it all the same, it would do nothing
+            return f"Apache MXNet is not installed: {REINSTALL if installed('mxnet') else install}"
+        if error.name == "distutils":
+            return f"MXNet imports distutils, which this Python no longer has: {install}"
+        return f"MXNet imports {error.name}, which is not installed: {install}"
+    return (f"importing MXNet failed: {type(error).__name__}: {error}; "
+            f"if the installed MXNet is damaged: {REINSTALL}")
 
 
 def _keep_freed_memory():
@@ -100,7 +162,10 @@ def waiting_threads_spin():
 
 
 def _import_mxnet():
-    import numpy
+    try:
+        import numpy
+    except ModuleNotFoundError as error:
+        raise ImportError(explain(error)) from error
     if int(numpy.__version__.split(".")[0]) >= 2:
         raise ImportError(f"MXNet {MXNET_VERSION} needs NumPy below 2, found {numpy.__version__}: "
                           "pip install 'numpy<2'")
@@ -115,8 +180,7 @@ def _import_mxnet():
     except (ImportError, OSError) as error:
         raise type(error)(explain(error)) from error
     if mxnet.__version__ != MXNET_VERSION:
-        raise ImportError(f"gluon_bnn needs MXNet {MXNET_VERSION}, found {mxnet.__version__}: "
-                          f"pip install mxnet=={MXNET_VERSION}")
+        raise ImportError(f"gluon_bnn needs MXNet {MXNET_VERSION}, found {mxnet.__version__}: {REINSTALL}")
     return mxnet
 
 

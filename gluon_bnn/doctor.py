@@ -1,56 +1,222 @@
-"""Says what this installation is made of, what is missing, and what to do about it."""
+"""Says what this installation is made of, what is missing, and what to do about it.
+
+Nothing that is broken keeps the report from coming out. What raises an error becomes a line of it; what ends the process
+instead, as a library that is cut off does, is tried in another process first.
+"""
+import importlib
+import importlib.util
 import os
 import platform
+import signal
+import subprocess
+import sys
+import warnings
 
-from . import __version__, _compat
+from . import __version__, _compat, _installation, ops
 from .native import library
 
+PACKAGES = "mxnet", "numpy", "scipy", "safetensors", "tqdm", "matplotlib", "setuptools"
+# What has to be there beside MXNet, each with the module of it that is imported.
+MODULES = {"numpy": "numpy", "safetensors": "safetensors.numpy", "scipy": "scipy.special", "tqdm": "tqdm"}
+FOR_TRAINING = "scipy", "tqdm"  # of these, what the runtime does without
+LIBRARY, OPERATORS = "the native library", "the native library into MXNet"
+TIMEOUT = 180  # seconds without the end of an import, in the other process
 
-def examine():
-    """The installation's state as a dict: "problems" stop it from working, "advice" does not."""
-    report = {"versions": {"python": platform.python_version(), "gluon_bnn": __version__},
+
+def examine() -> dict:
+    """The state of the installation: "problems" stop it from working, "advice" does not. Raises no error.
+
+    "runtime_only" is True where MXNet is not installed: `gluon_bnn.runtime` does without it, so then nothing that
+    only training needs is a problem.
+    """
+    report = {"package": {"path": None, "installed": None, "hides": None}, "versions": {},
+              "runtime_only": False, "imports": {}, "crashes": {},
+              "missing_libraries": {"mxnet": [], "gluon_bnn": []}, "threads": {"cores": None, "OMP_NUM_THREADS": None},
+              "native": {"library": None, "instruction_set": None, "instruction_sets": []}, "data": {},
               "problems": [], "advice": []}
-    for package in ("mxnet", "numpy", "scipy", "safetensors", "tqdm", "matplotlib", "setuptools"):
-        report["versions"][package] = _compat.installed(package)
-    for package in ("scipy", "safetensors", "tqdm"):  # of numpy and mxnet, their import below tells
-        if report["versions"][package] is None:
-            report["problems"].append(f"{package} is not installed: pip install {package}")
-    try:
-        _compat.mx
-        importable = True
-    except (ImportError, OSError) as error:  # _compat has said in it what to do
-        report["problems"].append(str(error))
-        importable = False
-    except Exception as error:  # a report must come out, however MXNet's import failed
-        report["problems"].append(_compat.explain(error))
-        importable = False
-    report["threads"] = {"cores": _compat.physical_cores(),
-                         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
-    report["native"] = {"library": library.path(), "instruction_set": library.instruction_set(),
-                        "instruction_sets": list(library.instruction_sets())}
-    if not library.available():
-        report["advice"].append(library.problem())
-    elif importable:
+    for examine_part in _examine_package, _examine_imports, _examine_native, _examine_choices, _examine_data:
         try:
-            library.load_operators()
-        except Exception as error:  # MXNet's own error types cannot be named before it is imported
-            report["problems"].append(f"MXNet refuses the native library: {error}; "
-                                      f"{library.ADVICE}")
-    _examine_data(report)
-    if report["versions"]["matplotlib"] is None:
-        report["advice"].append("no matplotlib, so experiments draw no pictures: "
-                                "pip install matplotlib")
+            examine_part(report)
+        except (Exception, SystemExit) as error:
+            part = examine_part.__name__.rsplit("_", 1)[1]
+            report["problems"].append(f"the doctor could not examine this part: {part} ({_line(error)})")
+    for key in ("problems", "advice"):  # errors of others may have many lines
+        report[key] = [" ".join(text.split()) for text in report[key]]
     report["ok"] = not report["problems"]
     return report
 
 
+def _line(error):
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+
+
+def _examine_package(report):
+    """Which copy is running, the versions of all packages, and how many threads there will be."""
+    for package in PACKAGES:
+        report["versions"][package] = _version(package)
+    report["versions"] = {"python": platform.python_version(), "gluon_bnn": __version__, **report["versions"]}
+    report["runtime_only"] = report["versions"]["mxnet"] is None
+    report["threads"] = {"cores": _compat.physical_cores(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
+    installation = _installation.find()
+    report["package"].update(path=str(installation.package), installed=str(installation),
+                             hides=installation.hidden and str(installation.hidden))
+    if installation.hidden is not None:
+        report["advice"].append(f"{installation.why_hidden}; to install this copy: {installation.command}")
+    if report["runtime_only"]:
+        missing = " ".join(_compat.MODULES.get(package, package) for package in ("mxnet", "scipy", "tqdm", "setuptools")
+                           if report["versions"][package] is None)
+        report["advice"].append("runtime only: nets that were saved run, and MXNet, which trains and freezes them, is "
+                                f"not installed; for that: pip install {missing}")
+    elif report["versions"]["matplotlib"] is None:
+        report["advice"].append("no matplotlib, so experiments draw no pictures: pip install matplotlib")
+
+
+def _version(package):
+    """The version of a package, "unknown" where it has no metadata, None where it is not there."""
+    try:
+        return _compat.installed(package) or ("unknown" if importlib.util.find_spec(package) else None)
+    except Exception:  # metadata that cannot be read, or None in sys.modules
+        return None
+
+
+def _examine_imports(report):
+    """Imports what has to be there, unless doing so ended another process."""
+    needed = [package for package in MODULES if not (report["runtime_only"] and package in FOR_TRAINING)]
+    role = os.environ.get("DMLC_ROLE")
+    with_mxnet = not report["runtime_only"] and role not in ("server", "scheduler")
+    for name, path in (("mxnet", _compat.mxnet_library()), ("gluon_bnn", library.path())):
+        report["missing_libraries"][name] = _compat.missing_libraries(path) if path else []
+    stages = {package: f"import {MODULES[package]}" for package in needed if package not in sys.modules}
+    stages[LIBRARY] = "from gluon_bnn.native import library; library.available()"
+    if with_mxnet and "mxnet" not in sys.modules:
+        stages.update({"mxnet": "from gluon_bnn._compat import mx", OPERATORS: "library.load_operators()"})
+    report["crashes"] = _crashes(stages)
+    for name, end in report["crashes"].items():
+        if name in (LIBRARY, OPERATORS):
+            cure = library.advice()
+        else:
+            sys.modules[name] = None  # whoever imports it now gets an ImportError
+            cure = _reinstall(name)
+        report["problems"].append(f"loading {name} {end}: {cure}")
+    for package in needed:
+        report["imports"][package] = package not in report["crashes"] and _can_import(package, report)
+        if not report["imports"]["numpy"]:
+            return  # whatever imports NumPy would only say the same again
+    if with_mxnet:
+        report["imports"]["mxnet"] = "mxnet" not in report["crashes"] and _can_import_mxnet(report)
+    elif not report["runtime_only"]:
+        report["problems"].append(f"DMLC_ROLE={role} makes the import of MXNet the {role} of a distributed job, until "
+                                  "that job ends: unset DMLC_ROLE")
+
+
+def _crashes(stages):
+    """{name: what it does} of those stages, {name: statement}, that end a process of Python, or do not end at all."""
+    crashes = {}
+    while True:
+        code = f"import sys\nsys.path[:] = {sys.path!r}\n"
+        code += "".join(f"sys.modules[{name!r}] = None\n" for name in crashes)
+        code += "".join(f"print({name!r}, flush=True)\ntry:\n    {statement}\nexcept BaseException:\n    pass\n"
+                        for name, statement in stages.items() if name not in crashes)
+        try:
+            done = subprocess.run([sys.executable, "-c", code + "print('all', flush=True)"], timeout=TIMEOUT,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            output, end = done.stdout, f"ends Python, {_ending(done.returncode)}"
+        except subprocess.TimeoutExpired as expired:
+            output, end = expired.stdout or b"", f"does not end within {TIMEOUT} seconds"
+        begun = [line for line in output.decode(errors="replace").splitlines() if line in (*stages, "all")]
+        if not begun or begun[-1] == "all":
+            return crashes
+        crashes[begun[-1]] = end
+
+
+def _ending(code):
+    return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+
+
+def _can_import(package, report):
+    if report["versions"][package] is None:
+        report["problems"].append(f"{package} is not installed: pip install {_compat.MODULES.get(package, package)}")
+        return False
+    try:
+        importlib.import_module(MODULES[package])
+    except (Exception, SystemExit) as error:
+        report["problems"].append(f"{package} is installed but cannot be imported ({_line(error)}): "
+                                  f"{_reinstall(package)}")
+        return False
+    return True
+
+
+def _can_import_mxnet(report):
+    if report["missing_libraries"]["mxnet"]:
+        report["problems"].append(_compat.explain_missing(set().union(*report["missing_libraries"].values())))
+        return False
+    try:
+        _compat.mx
+    except (ImportError, OSError) as error:  # _compat has said in it what to do
+        report["problems"].append(str(error))
+    except (Exception, SystemExit) as error:
+        report["problems"].append(_compat.explain(error))
+    else:
+        return True
+    return False
+
+
+def _reinstall(package):
+    """The command that replaces an installed package by a whole one."""
+    return (_compat.REINSTALL if package == "mxnet" else
+            f"pip install --force-reinstall --no-deps {_compat.MODULES.get(package, package)}")
+
+
+def _examine_native(report):
+    """Where the library is, whether it loads, by itself and into MXNet, and what it runs on."""
+    report["native"]["library"] = library.path()
+    if LIBRARY in report["crashes"]:
+        return
+    try:
+        available = library.available()
+    except ValueError as error:  # GLUON_BNN_ISA
+        report["problems"].append(str(error))
+        return
+    if not available:
+        if not all(report["missing_libraries"].values()):  # or else one line has named them all
+            report["advice"].append(library.problem())
+        return
+    report["native"].update(instruction_set=library.instruction_set(), instruction_sets=list(library.instruction_sets()))
+    if report["imports"].get("mxnet") and OPERATORS not in report["crashes"]:
+        try:
+            library.load_operators()
+        except Exception as error:  # MXNet's own error types cannot be named before it is imported
+            report["problems"].append(f"MXNet refuses the native library ({_line(error)}): {library.advice()}")
+
+
+def _examine_choices(report):
+    """Whether layers can be made with the operators that GLUON_BNN_OPS chooses."""
+    if LIBRARY in report["crashes"] or OPERATORS in report["crashes"]:
+        return  # it would end this process too
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of "auto" without the library, which has been reported
+            ops.implementation()
+    except (Exception, SystemExit) as error:  # others come from GLUON_BNN_ISA or MXNet, and have been reported
+        if "GLUON_BNN_OPS" in str(error):
+            report["problems"].append(f"{error}; unset GLUON_BNN_OPS for auto")
+        elif isinstance(error, OSError) and not report["native"]["instruction_set"]:
+            report["problems"].append(f"GLUON_BNN_OPS=native asks for the native library, but {error}; or unset "
+                                      "GLUON_BNN_OPS")
+
+
 def _examine_data(report):
     """Where each data set is, and whether its files are whole."""
-    report["data"] = {}
+    given = os.environ.get("GLUON_BNN_DATA")
+    if given and not os.path.isdir(given):
+        report["advice"].append(f"GLUON_BNN_DATA={given} is no directory that can be read: unset it, or give one that "
+                                "holds mnist/ or digits/")
+    if report["runtime_only"]:
+        return
     try:
         from . import data
-    except ImportError as error:
-        report["problems"].append(f"gluon_bnn.data cannot be imported: {error}")
+    except Exception as error:
+        report["problems"].append(f"gluon_bnn.data cannot be imported ({_line(error)})")
         return
     for name in data.SETS:
         try:
@@ -61,27 +227,31 @@ def _examine_data(report):
         if found is not None:
             try:
                 data.check(found, name)
-            except (OSError, ValueError) as error:
-                report["problems" if name == "digits" else "advice"].append(str(error))
+            except Exception as error:
+                report["problems" if name == "digits" else "advice"].append(
+                    str(error) if isinstance(error, ValueError) else _line(error))
     if report["data"]["digits"] is None:
-        report["problems"].append("the embedded digits are missing: install gluon_bnn again")
+        report["problems"].append(f"the embedded digits are missing: {_installation.find().command}")
     if report["data"]["mnist"] is None:
         report["advice"].append('MNIST is not here: gluon_bnn.data.load("mnist") downloads it, or '
                                 "set GLUON_BNN_DATA to a directory whose mnist/ holds the files")
 
 
-def describe(report):
+def describe(report: dict) -> str:
     """The report as text."""
-    lines = ["versions"]
-    lines += [f"  {name:16s}{value or 'not installed'}"
-              for name, value in report["versions"].items()]
-    lines += ["threads", f"  cores to use    {report['threads']['cores']}",
-              f"  OMP_NUM_THREADS {report['threads']['OMP_NUM_THREADS'] or 'not set'}",
-              "native library", f"  path            {report['native']['library'] or 'not built'}",
-              f"  instruction set {report['native']['instruction_set'] or '-'}"
-              f" (of {', '.join(report['native']['instruction_sets']) or '-'})", "data"]
-    lines += [f"  {name:16s}{value or 'not found'}" for name, value in report["data"].items()]
+    package, threads, native = report["package"], report["threads"], report["native"]
+    parts = {
+        "package": {"imported from": package["path"], "installed": package["installed"]},
+        "versions": {name: value or "not installed" for name, value in report["versions"].items()},
+        "threads": {"cores to use": threads["cores"], "OMP_NUM_THREADS": threads["OMP_NUM_THREADS"] or "not set"},
+        "native library": {"path": native["library"] or "not built", "instruction set":
+                           f"{native['instruction_set'] or '-'} (of {', '.join(native['instruction_sets']) or '-'})"},
+        "data": {name: value or "not found" for name, value in report["data"].items()}}
+    lines = []
+    for part, values in parts.items():
+        lines += [part] + [f"  {name:16s}{value}" for name, value in values.items()]
     lines += [f"PROBLEM: {text}" for text in report["problems"]]
     lines += [f"advice: {text}" for text in report["advice"]]
-    lines += ["all is well" if report["ok"] else "something has to be done, see PROBLEM above"]
+    lines += ["something has to be done, see PROBLEM above" if not report["ok"] else
+              "all is well, runtime only" if report["runtime_only"] else "all is well"]
     return "\n".join(lines)

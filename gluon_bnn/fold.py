@@ -1,6 +1,7 @@
 """The numbers of a frozen layer, in NumPy: packed signs, folded batch norm, thresholds, uint8 inputs.
 
-All in float32, operation for operation as the trained net computes, so that results agree to the bit.
+All in float32, operation for operation as the trained net computes: for the same inputs a folded layer gives the
+same bits as the layers that it stands for.
 """
 import dataclasses
 

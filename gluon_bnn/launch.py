@@ -60,13 +60,22 @@ def kill(processes):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m gluon_bnn.launch", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m gluon_bnn.launch", usage="%(prog)s [-h] -n WORKERS [-s SERVERS] COMMAND ...",
+        description="Starts a scheduler, servers and workers on this machine, all with the same command, and leaves none "
+                    "behind: when one fails, or on Ctrl-C, the others are ended. The exit code is that of one that "
+                    "failed, 130 after Ctrl-C, else 0.",
+        epilog="Example: python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync")
     parser.add_argument("-n", "--workers", type=int, required=True, help="processes that train")
     parser.add_argument("-s", "--servers", type=int, default=1, help="processes that add up gradients (default: 1)")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="what all of them run")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND",
+                        help="what each of them runs, with its options; it comes last")
     args = parser.parse_args(argv)
+    if args.command[:1] == ["--"]:
+        del args.command[0]
     if args.workers < 1 or args.servers < 1 or not args.command:
-        parser.error("needs at least one worker, one server and a command")
+        parser.error(f"needs at least one worker, one server and a command, got {args.workers} workers, "
+                     f"{args.servers} servers and the command {' '.join(args.command)!r}")
     signals, processes = [], []
     for number in (signal.SIGINT, signal.SIGTERM):  # noted: an exception could lose a process that just began
         signal.signal(number, lambda number, _: signals.append(number))
@@ -74,7 +83,7 @@ def main(argv=None):
         processes.extend(start(args.command, args.workers, args.servers))
         code = wait(processes, signals)
     except OSError as error:
-        sys.exit(f"gluon_bnn.launch: {error}")
+        sys.exit(f"gluon_bnn.launch: cannot start {args.command[0]!r}: {error.strerror}")
     finally:
         kill(processes)
     sys.exit(code if code >= 0 else 128 - code)

@@ -1,7 +1,8 @@
 """1-bit inference without MXNet: `save` writes a frozen net to one safetensors file, `load` makes a `Model`.
 
 Needs NumPy and safetensors. A model runs in one call of the compiled library, or, where there is none, in
-NumPy with the same results.
+NumPy with the same results. They are those of the packed form in MXNet, to the bit up to the first sigmoid, tanh or
+softrelu: of these MXNet and this package have approximations of their own, which differ in the last bits.
 
 The file, format 1: tensors "<layer>.<array>", and "input.scale" (1,) and "input.shift" (inputs,) where uint8
 inputs are taken; in the metadata, under "gluon_bnn", one line that a C program can read with sscanf:

@@ -125,9 +125,12 @@ def test_the_optimiser_rows_hold_its_options(monkeypatch, tmp_path, change):
 
 
 def test_the_optimiser_rows_hold_the_weights_within_1(monkeypatch, tmp_path):
-    monkeypatch.setattr(check.optimizer, "BinaryAdam", lambda glorot, **options: mx.optimizer.Adam(**options))
+    class Plain(optimizer.BinaryAdam):
+        def _binary(self, index):
+            return None
+    monkeypatch.setattr(check.optimizer, "BinaryAdam", Plain)
     monkeypatch.setattr(check.optimizer, "OPTIONS", ({},))
-    assert failed(rows(tmp_path, check.optimizer, choice="composed")) == {"BinaryAdam"}
+    assert not any(row["ok"] for row in rows(tmp_path, check.optimizer, choice="composed"))
 
 
 def test_ctrl_c_is_not_lost(tmp_path):

@@ -795,3 +795,18 @@ def test_check_finds_a_wrong_threshold(rng, monkeypatch, tmp_path):
     for row in table:
         assert row["ok"] == (row["operator"] in ("net as trained", "frozen float")), row
     assert {"NumPy", *library.instruction_sets()} == {r["ops"] for r in table if r["operator"] == "runtime"}
+
+
+@needs_library
+@pytest.mark.parametrize("function", ["relu", "softsign", "sigmoid", "tanh", "softrelu"])
+def test_the_runtime_and_mxnet_beyond_an_activation(rng, function):
+    """To the bit, but after the functions that both approximate: 1.4 units seen over 20 seeds."""
+    net = randomise(sequential(nn.BinaryActivation(), nn.BinaryDense(33, in_units=70, activation=function),
+                               nn.BinaryDense(10, in_units=33)), rng)
+    frozen = freeze(net, "packed", verbose=False)
+    x = rng.standard_normal((50, 70)).astype(np.float32)
+    in_mxnet, model = frozen(mx.nd.array(x)).asnumpy(), runtime.Model(frozen.layers, frozen.input_shape)
+    hidden, weight, bias = (a.asnumpy() for a in (net[:2](mx.nd.array(x)), net[2].weight.data(), net[2].bias.data()))
+    magnitude = np.abs(hidden).sum(axis=1, keepdims=True) * np.abs(weight).mean() + np.abs(bias)
+    bound = 0 if function in ("relu", "softsign") else 6 * np.finfo(np.float32).eps * magnitude
+    assert (np.abs(model(x) - in_mxnet) <= bound).all()

@@ -1,4 +1,4 @@
-"""The command line, the compat layer and the native library's absence, each as a user meets it."""
+"""The compat layer, the command lines and the native library's absence, each as a user meets it."""
 import json
 import os
 import shutil
@@ -7,60 +7,16 @@ import sys
 
 import pytest
 
-from gluon_bnn import _compat, check, doctor
+import gluon_bnn
+from gluon_bnn import _compat
 from gluon_bnn.native import library
 
-PACKAGE = os.path.dirname(os.path.abspath(check.__file__))
+PACKAGE = os.path.dirname(os.path.abspath(gluon_bnn.__file__))
 
 
 def python(*arguments, cwd=None, **environment):
     env = {**os.environ, **environment}
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=env)
-
-
-def test_check_command():
-    done = python("-m", "gluon_bnn", "check", "--json")
-    report = json.loads(done.stdout)
-    assert done.returncode == 0 and report["ok"] and len(report["rows"]) >= 126
-    assert {row["mode"] for row in report["rows"]} == {"imperative", "hybridized", "exported"}
-
-
-def test_check_can_fail(monkeypatch):
-    """Break the reference's rule; every row of that rule has to fail, and no other."""
-    real = check.binary.sign_scale_backward
-
-    def wrong(g, w, scale="layer", gradient="xnor", *options, **more):
-        return real(g, w, scale, gradient, *options, **more) * (1.0001 if gradient == "exact" else 1)
-    monkeypatch.setattr(check.binary, "sign_scale_backward", wrong)
-    table = check.check()
-    assert not table.ok
-    assert {row["gradient"] for row in table if not row["ok"]} == {"exact"}
-    assert all(not row["ok"] for row in table if row["gradient"] == "exact")
-
-
-def test_doctor_command():
-    done = python("-m", "gluon_bnn", "doctor", "--json")
-    report = json.loads(done.stdout)
-    assert done.returncode == 0 and report["ok"] and not report["problems"]
-    assert report["versions"]["mxnet"] == "1.9.1" and report["data"]["digits"]
-    text = python("-m", "gluon_bnn", "doctor")
-    assert text.returncode == 0 and "all is well" in text.stdout
-
-
-def test_doctor_without_mxnet():
-    code = ("import sys; sys.modules['mxnet'] = None; from gluon_bnn.__main__ import main; "
-            "sys.exit(main(['doctor']))")
-    done = python("-c", code)
-    assert done.returncode == 1 and "PROBLEM: Apache MXNet is not installed" in done.stdout
-    assert "numpy" in done.stdout and "Traceback" not in done.stderr
-
-
-def test_doctor_without_mnist(monkeypatch, tmp_path):
-    monkeypatch.setenv("MXNET_HOME", str(tmp_path))
-    monkeypatch.setenv("GLUON_BNN_DATA", str(tmp_path))
-    report = doctor.examine()
-    if report["data"]["mnist"] is None:  # a checkout's data/mnist may be there
-        assert report["ok"] and any("MNIST" in text for text in report["advice"])
 
 
 @pytest.mark.parametrize("error, advice", [
@@ -70,6 +26,8 @@ def test_doctor_without_mnist(monkeypatch, tmp_path):
     (OSError("libfoo.so.3: cannot open shared object file"), "provides libfoo.so.3"),
     (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "pip install mxnet==1.9.1"),
     (ModuleNotFoundError("No module named 'distutils'", name="distutils"), "pip install setuptools"),
+    (ModuleNotFoundError("No module named 'requests'", name="requests"), "pip install requests"),
+    (ModuleNotFoundError("No module named 'mxnet.base'", name="mxnet.base"), "--force-reinstall --no-deps"),
     (ImportError("something else"), "something else")])
 def test_explanations(error, advice):
     assert advice in _compat.explain(error)
@@ -161,3 +119,10 @@ def test_without_a_usable_library(tmp_path, kind, word):
     code = USE.format(path=str(tmp_path)).split("with warnings")[0] + "gluon_bnn.nn.BinaryDense(3)"
     done = python("-c", code, cwd=str(tmp_path), GLUON_BNN_OPS="native")
     assert "OSError" in done.stderr and word in done.stderr
+
+
+def test_the_launcher_takes_a_dash_and_names_what_it_cannot_start():
+    assert python("-m", "gluon_bnn.launch", "-n", "1", "--", "true").returncode == 0
+    done = python("-m", "gluon_bnn.launch", "-n", "1", "no-such-program")
+    assert done.returncode == 1
+    assert done.stderr == "gluon_bnn.launch: cannot start 'no-such-program': No such file or directory\n"

@@ -9,11 +9,10 @@ import os
 import struct
 import threading
 
-from .. import _compat
+from .. import _compat, _installation
 
 ABI = 8  # the number that gluon_bnn_abi() must return
-ADVICE = ("install a C++ compiler (Debian: apt-get install g++) and install gluon_bnn again "
-          "(pip install --force-reinstall --no-deps .)")
+ADVICE = "install a C++ compiler (Debian: apt-get install g++) and install gluon_bnn again"
 
 _lock = threading.Lock()
 _operators_loaded = False
@@ -68,11 +67,18 @@ def _is_whole(name):
     return offset + entry_size * entries <= os.path.getsize(name)
 
 
+def advice():
+    """What to do where there is no usable library, as one string: how this copy of the package is built again."""
+    installation = _installation.find()
+    text = f"{ADVICE}: {installation.command}"
+    return text if installation.hidden is None else f"{text}. {installation.why_hidden}"
+
+
 def _open():
     """(ctypes library, None), or (None, why not)."""
     found = path()
     if found is None:
-        return None, f"the native library was not built; {ADVICE}"
+        return None, f"the native library was not built; {advice()}"
     # These are read when OpenMP is loaded, which may be now; a user's own settings win.
     os.environ.setdefault("OMP_NUM_THREADS", str(_compat.physical_cores()))
     try:
@@ -82,13 +88,15 @@ def _open():
             library = ctypes.CDLL(found)
         abi = library.gluon_bnn_abi()
         if abi != ABI:
-            return None, f"the native library has interface {abi}, this package needs {ABI}; {ADVICE}"
+            return None, f"the native library has interface {abi}, this package needs {ABI}; {advice()}"
         for name in ("instruction_set", "instruction_sets", "error"):
             getattr(library, f"gluon_bnn_{name}").restype = ctypes.c_char_p
         for name, arguments in _FUNCTIONS.items():
             getattr(library, f"gluon_bnn_{name}").argtypes = arguments
     except (OSError, AttributeError) as error:
-        return None, f"the native library cannot be loaded ({error}); {ADVICE}"
+        missing = _compat.missing_libraries(found) if _compat.name_missing(error) else ()
+        cure = _compat.how_to_get(missing) if missing else advice()
+        return None, f"the native library cannot be loaded ({error}); {cure}"
     return library, None
 
 
@@ -102,7 +110,7 @@ def _library():
             opened = _open()
             wanted = os.environ.get("GLUON_BNN_ISA")
             if wanted and opened[0]:
-                _check(opened[0], wanted, "GLUON_BNN_ISA")
+                _check(opened[0], wanted, "GLUON_BNN_ISA", "; unset GLUON_BNN_ISA for the fastest of them")
             _opened = opened
         return _opened
 
@@ -149,9 +157,9 @@ def _names(library):
     return tuple(library.gluon_bnn_instruction_sets().decode().split())
 
 
-def _check(library, name, source):
+def _check(library, name, source, cure=""):
     if name not in _names(library):
-        raise ValueError(f"{source} must be one of {', '.join(_names(library))} on this machine, got {name!r}")
+        raise ValueError(f"{source} must be one of {', '.join(_names(library))} on this machine, got {name!r}{cure}")
 
 
 @contextlib.contextmanager
