@@ -55,9 +55,9 @@ def _check(as_json):
     from . import ops
     try:
         ops.implementation()
+        from . import check
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"{error}\n`python -m gluon_bnn doctor` says more")
-    from . import check
     try:
         table = check.check()
     except OSError as error:  # of the directory for exported nets

@@ -129,7 +129,7 @@ def explain(error):
         if error.name == "distutils":
             return f"MXNet imports distutils, which this Python no longer has: {install}"
         return f"MXNet imports {error.name}, which is not installed: {install}"
-    return (f"importing MXNet failed: {type(error).__name__}: {error}; "
+    return (f"importing MXNet failed: {type(error).__name__}: {' '.join(str(error).split())}; "
             f"if the installed MXNet is damaged: {REINSTALL}")
 
 
@@ -177,8 +177,9 @@ def _import_mxnet():
     try:
         with waiting_threads_spin():
             import mxnet
-    except (ImportError, OSError) as error:
-        raise type(error)(explain(error)) from error
+    except Exception as error:
+        kind = type(error) if isinstance(error, (ImportError, OSError)) else ImportError
+        raise kind(explain(error)) from error
     if mxnet.__version__ != MXNET_VERSION:
         raise ImportError(f"gluon_bnn needs MXNet {MXNET_VERSION}, found {mxnet.__version__}: {REINSTALL}")
     return mxnet

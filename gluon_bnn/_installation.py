@@ -42,7 +42,8 @@ class Installation(NamedTuple):
             reason, cure = "PYTHONPATH names its directory", "unset PYTHONPATH"
         else:
             reason, cure = "its directory comes first in sys.path", f"take {directory} out of sys.path"
-        return f"{self.package} runs in place of the installed copy {self.hidden}, because {reason}: to run that, {cure}"
+        return (f"{self.package} runs in place of the installed copy {self.hidden}, because {reason}: to run that, "
+                f"{cure}")
 
     def __str__(self):
         return {"editable": f"editable, from {self.source}",

@@ -1,7 +1,7 @@
 """Says what this installation is made of, what is missing, and what to do about it.
 
-Nothing that is broken keeps the report from coming out. What raises an error becomes a line of it; what ends the process
-instead, as a library that is cut off does, is tried in another process first.
+Nothing that is broken keeps the report from coming out. What raises an error becomes a line of it; what ends the
+process instead, as a library that is cut off does, is tried in another process first.
 """
 import importlib
 import importlib.util
@@ -105,6 +105,7 @@ def _examine_imports(report):
     if with_mxnet:
         report["imports"]["mxnet"] = "mxnet" not in report["crashes"] and _can_import_mxnet(report)
     elif not report["runtime_only"]:
+        sys.modules.setdefault("mxnet", None)
         report["problems"].append(f"DMLC_ROLE={role} makes the import of MXNet the {role} of a distributed job, until "
                                   "that job ends: unset DMLC_ROLE")
 
@@ -152,9 +153,9 @@ def _can_import_mxnet(report):
         return False
     try:
         _compat.mx
-    except (ImportError, OSError) as error:  # _compat has said in it what to do
+    except Exception as error:  # _compat has said in it what to do
         report["problems"].append(str(error))
-    except (Exception, SystemExit) as error:
+    except SystemExit as error:
         report["problems"].append(_compat.explain(error))
     else:
         return True
@@ -181,7 +182,8 @@ def _examine_native(report):
         if not all(report["missing_libraries"].values()):  # or else one line has named them all
             report["advice"].append(library.problem())
         return
-    report["native"].update(instruction_set=library.instruction_set(), instruction_sets=list(library.instruction_sets()))
+    report["native"].update(instruction_set=library.instruction_set(),
+                            instruction_sets=list(library.instruction_sets()))
     if report["imports"].get("mxnet") and OPERATORS not in report["crashes"]:
         try:
             library.load_operators()

@@ -62,9 +62,9 @@ def kill(processes):
 def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m gluon_bnn.launch", usage="%(prog)s [-h] -n WORKERS [-s SERVERS] COMMAND ...",
-        description="Starts a scheduler, servers and workers on this machine, all with the same command, and leaves none "
-                    "behind: when one fails, or on Ctrl-C, the others are ended. The exit code is that of one that "
-                    "failed, 130 after Ctrl-C, else 0.",
+        description="Starts a scheduler, servers and workers on this machine, all with the same command, and leaves "
+                    "none behind: when one fails, or on Ctrl-C, the others are ended. The exit code is that of one "
+                    "that failed, 130 after Ctrl-C, else 0.",
         epilog="Example: python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync")
     parser.add_argument("-n", "--workers", type=int, required=True, help="processes that train")
     parser.add_argument("-s", "--servers", type=int, default=1, help="processes that add up gradients (default: 1)")

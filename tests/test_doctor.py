@@ -91,11 +91,16 @@ class TestWell:
         for name in ("scipy is not", "tqdm is not", "matplotlib, so", "MNIST"):
             assert name not in done.stdout
 
-    def test_runtime_only_runs_a_net(self, bare):
-        """What the report calls well is."""
-        code = "import gluon_bnn; print(gluon_bnn.runtime.Model.__name__, gluon_bnn.native.library.problem())"
+    def test_what_a_runtime_only_install_runs(self, bare):
+        code = """if True:
+            import sys
+            import numpy as np
+            from gluon_bnn import runtime
+            from gluon_bnn.layers import Layer
+            model = runtime.Model([Layer("activation", 3, 3, "float", "float", "relu")], (3,))
+            print(model(np.array([[-1, 0, 2]], np.float32)).tolist(), {"mxnet", "scipy"} & set(sys.modules))"""
         done = run("-S", "-c", code, cwd=bare[0], PYTHONPATH=str(bare[0]))
-        assert done.stdout == f"Model {library.problem() and done.stdout.split(' ', 1)[1].strip()}\n", done.stderr
+        assert done.stdout == "[[0.0, 0.0, 2.0]] set()\n", done.stderr
 
 
 class TestBroken:
@@ -135,7 +140,7 @@ class TestBroken:
     @pytest.mark.parametrize("source, says", [
         ("raise OSError('libfoo.so.3: cannot open shared object file: No such file or directory')",
          "MXNet needs system libraries that are not here, libfoo.so.3: install what provides libfoo.so.3"),
-        ("raise RuntimeError('Cannot find the MXNet library.')", "if the installed MXNet is damaged: pip install mxnet"),
+        ("raise RuntimeError('Cannot find the MXNet library.')", "MXNet is damaged: pip install mxnet==1.9.1 --force"),
         ("import distutils_gone", "MXNet imports distutils_gone, which is not installed: pip install distutils_gone"),
         ("import os; os.abort()", "loading mxnet ends Python, by SIGABRT: pip install mxnet==1.9.1 --force-reinstall"),
         ("__version__ = '2.0'", "needs MXNet 1.9.1, found 2.0: pip install mxnet==1.9.1 --force-reinstall")])
@@ -158,11 +163,11 @@ class TestBroken:
             "b": "does not end within 1 seconds"}
 
     @pytest.mark.parametrize("role", ["server", "scheduler"])
-    def test_a_role_of_a_distributed_job(self, examine, monkeypatch, role):
-        """MXNet would never come back from its import."""
+    def test_a_role_of_a_distributed_job(self, bare, monkeypatch, role):
+        """MXNet would not come back from its import, so nothing may import it."""
         monkeypatch.setenv("DMLC_ROLE", role)
-        found, = examine()["problems"]
-        assert f"DMLC_ROLE={role}" in found and "unset DMLC_ROLE" in found
+        found = problems(bare[1](mxnet="import os; os._exit(3)", scipy="", tqdm="tqdm = 0"))
+        assert any(f"DMLC_ROLE={role}" in line and "unset DMLC_ROLE" in line for line in found)
 
     @pytest.mark.parametrize("damage, says", [(lambda content: content[:3000], "is cut off"),
                                               (lambda content: b"", "cannot be loaded"),
@@ -173,7 +178,7 @@ class TestBroken:
         path.write_bytes(damage(path.read_bytes()))
         done = bare[1]()
         assert (done.returncode, done.stderr) == (0, ""), "the runtime runs on NumPy"
-        assert f"advice: the native library cannot be loaded" in done.stdout and says in done.stdout
+        assert "advice: the native library cannot be loaded" in done.stdout and says in done.stdout
 
 
 class TestVariables:
@@ -181,8 +186,9 @@ class TestVariables:
     def test_instruction_set(self, bare, monkeypatch):
         """A bogus one is a problem of the report, not its end."""
         monkeypatch.setenv("GLUON_BNN_ISA", "avx3")
-        assert problems(bare[1]()) == [f"PROBLEM: GLUON_BNN_ISA must be one of {', '.join(library.instruction_sets())} on this "
-                                  "machine, got 'avx3'; unset GLUON_BNN_ISA for the fastest of them"]
+        allowed = ", ".join(library.instruction_sets())
+        assert problems(bare[1]()) == [f"PROBLEM: GLUON_BNN_ISA must be one of {allowed} on this machine, got 'avx3'; "
+                                       "unset GLUON_BNN_ISA for the fastest of them"]
 
     def test_operators(self, examine, monkeypatch):
         monkeypatch.setenv("GLUON_BNN_OPS", "nativ")
@@ -351,7 +357,7 @@ class TestWhichCopy:
         checkout, _, find = place
         monkeypatch.setattr(sys, "path", [str(checkout), *sys.path])
         (checkout / "gluon_bnn.egg-info").mkdir()
-        (checkout / "gluon_bnn.egg-info" / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: gluon-bnn\nVersion: 0\n")
+        (checkout / "gluon_bnn.egg-info" / "PKG-INFO").write_text("Name: gluon-bnn\nVersion: 0\n")
         assert find(checkout, metadata=None).how == "checkout"
 
     def test_a_copy(self, place, tmp_path):
@@ -373,7 +379,8 @@ class TestWhichCopy:
         assert f"  imported from   {root}/gluon_bnn\n  installed       no, it is the checkout {root}\n" in done.stdout
         hides = (f"{root}/gluon_bnn runs in place of the installed copy {root}/site/gluon_bnn, because it lies in the "
                  "current directory: to run that, start Python in another directory")
-        assert f"advice: {hides}; to install this copy: pip install --force-reinstall --no-deps -e {root}\n" in done.stdout
+        command = f"pip install --force-reinstall --no-deps -e {root}"
+        assert f"advice: {hides}; to install this copy: {command}\n" in done.stdout
         assert "advice: the native library was not built; install a C++ compiler" in done.stdout
 
 
@@ -391,7 +398,8 @@ class TestCommandLine:
         sys.exit(__main__.main({arguments!r}))"""
 
     def run(self, *arguments, interrupted=False, **options):
-        return run("-c", self.CODE.format(arguments=arguments, interrupted=interrupted), PYTHONUNBUFFERED=None, **options)
+        code = self.CODE.format(arguments=arguments, interrupted=interrupted)
+        return run("-c", code, PYTHONUNBUFFERED=None, **options)
 
     @pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"], ["--help"], ["check", "--help"]])
     def test_a_reader_that_leaves(self, arguments):
@@ -417,6 +425,15 @@ class TestCommandLine:
     def test_interrupted(self):
         done = self.run("doctor", interrupted=True)
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+    @pytest.mark.parametrize("choice", ["auto", "composed"])
+    @pytest.mark.parametrize("source", ["raise RuntimeError('Cannot find\\nthe MXNet library.')", "import gone"])
+    def test_check_without_mxnet(self, bare, source, choice):
+        bare[1](mxnet=source)
+        done = run("-S", "-m", "gluon_bnn", "check", cwd=bare[0], PYTHONPATH=str(bare[0]), GLUON_BNN_OPS=choice)
+        assert done.returncode == 1 and not done.stdout
+        first, second = done.stderr.splitlines()
+        assert "MXNet" in first and "pip install" in first and "doctor" in second
 
     @pytest.mark.parametrize("name", ["GLUON_BNN_OPS", "GLUON_BNN_ISA"])
     def test_check_names_a_wrong_variable(self, name):

@@ -40,7 +40,7 @@ def magnitudes(w, g, mean, var, t, lr, beta1, beta2, epsilon, wd=0.0, clip_gradi
 
 
 def _error(scale, dtype, generator, glorot=False, **options):
-    """The largest error over three steps: of a layer's weight, of its bias, which is not clipped, and of their state."""
+    """The largest error over three steps, of a layer's weight, its bias, which is not clipped, and their state."""
     layer = nn.BinaryDense(7, in_units=33, dtype=dtype, scale=scale, bias_initializer=mx.init.Normal(2))
     layer.initialize(mx.init.Uniform(1))
     parameters = dict(enumerate((layer.weight, layer.bias)))
