@@ -83,18 +83,14 @@ class BinaryDense(mx.gluon.nn.Dense):
             self.curvature.shape = self.weight.shape
 
     def hybrid_forward(self, F, x, weight, bias=None, curvature=None):
-        y = self.linear(F, x, weight, bias, curvature)
-        return y if self.act is None else self.act(y)
-
-    def linear(self, F, x, weight, bias=None, curvature=None):
-        """The layer without its activation."""
         symbolic = isinstance(x, mx.sym.Symbol)
-        return ops.binary_dense(F, x, weight, bias, curvature, scale=self._scale, gradient=self._gradient,
-                                clip=self._clip, stochastic=self._stochastic, units=self._units,
-                                flatten=self._flatten, dtype=self.weight.dtype, implementation=self._implementation,
-                                hint=symbolic and 0 in self.weight.shape,
-                                weight_adds=(self._implementation != "native"
-                                             or _gluon.gradient_adds(self.weight, symbolic)))
+        adds = self._implementation != "native" or _gluon.gradient_adds(self.weight, symbolic)
+        y = ops.binary_dense(F, x, weight, bias, curvature, scale=self._scale, gradient=self._gradient,
+                             clip=self._clip, stochastic=self._stochastic, units=self._units,
+                             flatten=self._flatten, dtype=np.dtype(self.weight.dtype).name,
+                             implementation=self._implementation, hint=symbolic and 0 in self.weight.shape,
+                             weight_adds=adds)
+        return y if self.act is None else self.act(y)
 
     @staticmethod
     def check_dtype(dtype):

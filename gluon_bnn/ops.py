@@ -19,8 +19,6 @@ import os
 import sys
 import warnings
 
-import numpy as np
-
 from .native import library
 
 CHOICES = ("auto", "native", "composed")
@@ -221,7 +219,7 @@ def binary_dense(F, x, weight, bias=None, curvature=None, *, scale, gradient, cl
     """alpha * (x @ signs.T) + bias: all of `nn.BinaryDense` but its activation.
 
     x (rows, ...), weight (units, in_units), bias (units,) or None, curvature in the shape of weight with scale="loss",
-    all of `dtype`; the options are those of the layer and of `sign_scale`. Native and in float32 it is one operator:
+    all of `dtype`, "float32" or "float64"; the options are those of the layer and of `sign_scale`. Native and in float32 it is one operator:
     signs are packed to bits, so the products with them read a 32nd of the memory, and the gradient to the weights is
     written once, by the rule "exact" twice. In float64, and with stochastic signs, the product runs over +-1.
 
@@ -231,7 +229,7 @@ def binary_dense(F, x, weight, bias=None, curvature=None, *, scale, gradient, cl
     native, x = implementation == "native", adding(F, x)
     if native and weight_adds:
         weight = adding(F, weight)
-    if native and np.dtype(dtype) == np.float32 and not stochastic:
+    if native and dtype == "float32" and not stochastic:
         inputs = [x, weight] + ([] if bias is None else [_row(F, bias)]) + ([] if curvature is None else [curvature])
         return F.gluon_bnn_binary_dense(*inputs, units=str(units), scale=str(scale), gradient=gradient,
                                         clip=str(clip), no_bias=str(bias is None), flatten=str(flatten))[0]
