@@ -2,7 +2,7 @@
 
 MXNet 1.9.1 is the last release. What stands between it and a current machine is little:
 
-- it uses `numpy.bool`, which NumPy 1.24 removed (NumPy 2 removed more, so NumPy stays below 2);
+- it uses names that NumPy 1.24 and 2 removed, and misreads how NumPy 2 writes tuples (_shims.py mends both);
 - it imports `distutils`, which Python 3.12 removed and setuptools still provides;
 - `libmxnet.so` needs `libgomp.so.1` and `libquadmath.so.0`, which slim systems lack;
 - it takes half of the processors it sees for OpenMP, taking them for hyper-threads;
@@ -12,7 +12,7 @@ MXNet 1.9.1 is the last release. What stands between it and a current machine is
 - it returns every large array to the system at once and pays for fresh pages at the next operator
   (sign_scale of 1024 x 1024 weights: 7.3 ms against 1.0), so malloc is told to keep them.
 
-Use it as `from ._compat import mx`.
+Use it as `from ._compat import mx`, outside of this package as `from gluon_bnn import mx`.
 """
 import contextlib
 import ctypes
@@ -23,10 +23,13 @@ import re
 import subprocess
 import sys
 
+from . import _shims
+
 MXNET_VERSION = "1.9.1"
 # Turns that a waiting OpenMP thread spins: 10,000, and where there are more threads than cores the 1,000 that ACTIVE
 # stands for in libgomp, in place of 300,000 and 100.
 WAITING = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "10000"}
+BESIDE_NUMPY = "'graphviz<0.9'", "requests"  # what MXNet's metadata asks for
 REINSTALL = f"pip install mxnet=={MXNET_VERSION} --force-reinstall --no-deps"
 # The Debian packages of the system libraries that MXNet's wheel and our library expect but do not carry.
 DEBIAN_PACKAGES = {"libgomp.so.1": "libgomp1", "libquadmath.so.0": "libquadmath0", "libstdc++.so.6": "libstdc++6",
@@ -113,8 +116,20 @@ def explain_missing(libraries):
             f"{how_to_get(libraries)}")
 
 
-# What to install for a module that MXNet imports and that is not there; others are named as they are imported.
-MODULES = {"mxnet": f"mxnet=={MXNET_VERSION} 'numpy<2'", "numpy": "'numpy<2'", "distutils": "setuptools"}
+def install(*modules: str) -> str:
+    """The command that installs what provides these modules, the same on every Python.
+
+    MXNet's metadata asks for NumPy 1, which has no wheel for Python 3.13 and later; with --no-deps pip does not read
+    it, and installs what MXNet needs beside NumPy by name.
+
+    >>> install("distutils")
+    'pip install setuptools'
+    """
+    others = ["setuptools" if name == "distutils" else name for name in modules if name != "mxnet"]
+    if "mxnet" not in modules:
+        return f"pip install {' '.join(others)}"
+    return (f"pip install {' '.join([*others, *BESIDE_NUMPY])} && "
+            f"pip install --no-deps mxnet=={MXNET_VERSION}")
 
 
 def explain(error):
@@ -123,12 +138,11 @@ def explain(error):
         path = mxnet_library()
         return explain_missing({name_missing(error), *(missing_libraries(path) if path else ())})
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("mxnet."):
-        install = f"pip install {MODULES.get(error.name, error.name)}"
         if error.name == "mxnet":  # where pip has a record of it all the same, it would do nothing
-            return f"Apache MXNet is not installed: {REINSTALL if installed('mxnet') else install}"
+            return f"Apache MXNet is not installed: {REINSTALL if installed('mxnet') else install('mxnet')}"
         if error.name == "distutils":
-            return f"MXNet imports distutils, which this Python no longer has: {install}"
-        return f"MXNet imports {error.name}, which is not installed: {install}"
+            return f"MXNet imports distutils, which this Python no longer has: {install('distutils')}"
+        return f"MXNet imports {error.name}, which is not installed: {install(error.name)}"
     return (f"importing MXNet failed: {type(error).__name__}: {' '.join(str(error).split())}; "
             f"if the installed MXNet is damaged: {REINSTALL}")
 
@@ -161,25 +175,31 @@ def waiting_threads_spin():
             del os.environ[name]
 
 
-def _import_mxnet():
-    try:
-        import numpy
-    except ModuleNotFoundError as error:
-        raise ImportError(explain(error)) from error
-    if int(numpy.__version__.split(".")[0]) >= 2:
-        raise ImportError(f"MXNet {MXNET_VERSION} needs NumPy below 2, found {numpy.__version__}: "
-                          "pip install 'numpy<2'")
-    if "bool" not in numpy.__dict__:
-        numpy.bool = bool
+@contextlib.contextmanager
+def importing_mxnet():
+    """Around the import of MXNet: what it needs before, what is mended after, and errors that say what to do."""
+    import numpy
+    _shims.add_missing_names(numpy)
     # Read when libmxnet is loaded; a user's own setting wins.
     os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
     _keep_freed_memory()
     try:
         with waiting_threads_spin():
-            import mxnet
+            yield
     except Exception as error:
         kind = type(error) if isinstance(error, (ImportError, OSError)) else ImportError
         raise kind(explain(error)) from error
+    _shims.write_plain_numbers(numpy)
+
+
+def _import_mxnet():
+    try:
+        import numpy  # noqa: F401 (first, so that its absence is named and not that of MXNet)
+        import mxnet
+    except ModuleNotFoundError as error:
+        if error.name not in ("numpy", "mxnet"):
+            raise  # explained by importing_mxnet
+        raise ImportError(explain(error)) from error
     if mxnet.__version__ != MXNET_VERSION:
         raise ImportError(f"gluon_bnn needs MXNet {MXNET_VERSION}, found {mxnet.__version__}: {REINSTALL}")
     return mxnet

@@ -63,10 +63,10 @@ def _examine_package(report):
     if installation.hidden is not None:
         report["advice"].append(f"{installation.why_hidden}; to install this copy: {installation.command}")
     if report["runtime_only"]:
-        missing = " ".join(_compat.MODULES.get(package, package) for package in ("mxnet", "scipy", "tqdm", "setuptools")
-                           if report["versions"][package] is None)
+        missing = [package for package in ("mxnet", "scipy", "tqdm", "setuptools")
+                   if report["versions"][package] is None]
         report["advice"].append("runtime only: nets that were saved run, and MXNet, which trains and freezes them, is "
-                                f"not installed; for that: pip install {missing}")
+                                f"not installed; for that: {_compat.install(*missing)}")
     elif report["versions"]["matplotlib"] is None:
         report["advice"].append("no matplotlib, so experiments draw no pictures: pip install matplotlib")
 
@@ -136,7 +136,7 @@ def _ending(code):
 
 def _can_import(package, report):
     if report["versions"][package] is None:
-        report["problems"].append(f"{package} is not installed: pip install {_compat.MODULES.get(package, package)}")
+        report["problems"].append(f"{package} is not installed: {_compat.install(package)}")
         return False
     try:
         importlib.import_module(MODULES[package])
@@ -165,7 +165,7 @@ def _can_import_mxnet(report):
 def _reinstall(package):
     """The command that replaces an installed package by a whole one."""
     return (_compat.REINSTALL if package == "mxnet" else
-            f"pip install --force-reinstall --no-deps {_compat.MODULES.get(package, package)}")
+            f"pip install --force-reinstall --no-deps {package}")
 
 
 def _examine_native(report):

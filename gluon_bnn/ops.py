@@ -219,9 +219,10 @@ def binary_dense(F, x, weight, bias=None, curvature=None, *, scale, gradient, cl
     """alpha * (x @ signs.T) + bias: all of `nn.BinaryDense` but its activation.
 
     x (rows, ...), weight (units, in_units), bias (units,) or None, curvature in the shape of weight with scale="loss",
-    all of `dtype`, "float32" or "float64"; the options are those of the layer and of `sign_scale`. Native and in float32 it is one operator:
-    signs are packed to bits, so the products with them read a 32nd of the memory, and the gradient to the weights is
-    written once, by the rule "exact" twice. In float64, and with stochastic signs, the product runs over +-1.
+    all of `dtype`, "float32" or "float64"; the options are those of the layer and of `sign_scale`. Native and in
+    float32 it is one operator: signs are packed to bits, so the products with them read a 32nd of the memory, and the
+    gradient to the weights is written once, by the rule "exact" twice. In float64, and with stochastic signs, the
+    product runs over +-1.
 
     hint : True while the shape of the weight is not known: it is inferred from x
     weight_adds : False where no gradient of the weight has to be added (see the top of this file)

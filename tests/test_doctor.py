@@ -87,7 +87,7 @@ class TestWell:
         done = bare[1]()
         assert (done.returncode, done.stderr) == (0, ""), done
         assert "all is well, runtime only" in done.stdout and "PROBLEM" not in done.stdout
-        assert "pip install mxnet==1.9.1 'numpy<2' scipy tqdm setuptools" in done.stdout
+        assert "pip install scipy tqdm setuptools 'graphviz<0.9' requests && pip install --no-deps mxnet==1.9.1" in done.stdout
         for name in ("scipy is not", "tqdm is not", "matplotlib, so", "MNIST"):
             assert name not in done.stdout
 
@@ -123,8 +123,7 @@ class TestBroken:
     def test_packages_that_do_not_import(self, bare, package, source, says):
         found, = problems(bare[1](**{package: source}))
         assert says.format(package) in found and f"PROBLEM: {'loading ' * ('loading' in says)}{package} " in found
-        requirement = {"numpy": "'numpy<2'"}.get(package, package)
-        assert found.endswith(f"pip install --force-reinstall --no-deps {requirement}")
+        assert found.endswith(f"pip install --force-reinstall --no-deps {package}")
 
     def test_both_end_the_process(self, bare):
         found = problems(bare[1](numpy="import os; os._exit(3)", safetensors="import os; os.abort()"))

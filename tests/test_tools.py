@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import gluon_bnn
@@ -53,7 +54,7 @@ def test_threads_wait_as_the_user_says(set_by_user, expected):
             found.extend(map(os.environ.get, ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")))
         class Finder:
             def find_spec(self, name, path=None, target=None):
-                if name == "mxnet":
+                if name == "mxnet.libinfo":
                     look()
         sys.meta_path.insert(0, Finder())
         from gluon_bnn._compat import mx
@@ -126,3 +127,30 @@ def test_the_launcher_takes_a_dash_and_names_what_it_cannot_start():
     done = python("-m", "gluon_bnn.launch", "-n", "1", "no-such-program")
     assert done.returncode == 1
     assert done.stderr == "gluon_bnn.launch: cannot start 'no-such-program': No such file or directory\n"
+
+
+@pytest.mark.parametrize("statement", ["import gluon_bnn, mxnet", "from gluon_bnn import mx as mxnet",
+                                       "import gluon_bnn\nimport mxnet.gluon\nimport mxnet"])
+def test_mxnet_is_importable_once_this_package_is(statement):
+    """Whoever imports it, on any NumPy: it is the same module, and NumPy's own numbers pass as shapes."""
+    code = f"""
+import numpy as np
+before = repr((np.int64(2),)), np.bool_(1)
+{statement}
+import gluon_bnn, numpy.ma, scipy.sparse
+assert gluon_bnn.mx is mxnet
+assert mxnet.nd.reshape(mxnet.nd.ones((2, 3)), shape=tuple(np.array([3, 2]))).shape == (3, 2)
+assert mxnet.sym.sum(mxnet.sym.var("x"), axis=(np.int64(1),)).infer_shape(x=(2, 3))[1] == [(2,)]
+assert repr((np.int64(2),)) == before[0], "the user's printing changed"
+assert isinstance("text", mxnet.symbol.symbol.str if hasattr(mxnet.symbol.symbol, "str") else str)
+"""
+    done = python("-W", "ignore", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_numpy_has_is_not_overwritten():
+    from gluon_bnn import _shims
+    before = {name: vars(np)[name] for name in vars(np)}
+    _shims.add_missing_names(np)
+    assert all(vars(np)[name] is value for name, value in before.items())
+    assert np.alltrue([1, 1]) and not np.alltrue([1, 0]) and np.NINF == -np.inf and np.round_(1.5) == 2

@@ -1,0 +1,100 @@
+"""What MXNet 1.9.1, of 2022, looks for in NumPy and no longer finds there; tried with NumPy 1.21 to 2.5.
+
+Only names that are missing are set; nothing of NumPy's is overwritten (`numpy.bool` of NumPy 2 is its own type, which
+numpy.ma and SciPy rely on), and how NumPy prints stays as the user has it. `Finder` sees to it whoever imports MXNet:
+after `import gluon_bnn`, `import mxnet` works too.
+"""
+import builtins
+import importlib.machinery
+import sys
+import types
+import warnings
+
+
+class Finder:
+    """Finds MXNet where Python would; what is done before, while and after it is imported is in _compat.py."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        """As `importlib.abc.MetaPathFinder.find_spec`; only for MXNet."""
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name == "mxnet" else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader:
+    def __init__(self, loader):
+        self._loader = loader
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        from . import _compat
+        with _compat.importing_mxnet():
+            self._loader.exec_module(module)
+
+
+def add_missing_names(numpy):
+    """Give the module `numpy` the names that MXNet uses and that later versions removed.
+
+    >>> import numpy
+    >>> add_missing_names(numpy)
+    >>> numpy.product([2, 3]) == 6 and numpy.sometrue([0, 1]) and numpy.PINF == numpy.inf
+    True
+    """
+    def msort(a):
+        return numpy.sort(a, axis=0)
+
+    def in1d(ar1, ar2, assume_unique=False, invert=False):
+        return numpy.isin(numpy.ravel(ar1), ar2, assume_unique=assume_unique, invert=invert)
+    names = {"bool": bool, "int": int, "PZERO": 0.0, "NZERO": -0.0, "NINF": -numpy.inf, "PINF": numpy.inf,
+             "NAN": numpy.nan, "NaN": numpy.nan, "Inf": numpy.inf, "alltrue": numpy.all, "sometrue": numpy.any,
+             "product": numpy.prod, "round_": numpy.round, "msort": msort, "in1d": in1d,
+             "trapz": getattr(numpy, "trapezoid", None), "compat": types.SimpleNamespace(basestring=str)}
+    # MXNet hands these on under its own names; NumPy moved them to a package of their own.
+    names.update(dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate")))
+    for name, value in names.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a version that still has a name may call it deprecated
+            if not hasattr(numpy, name):
+                setattr(numpy, name, value)
+
+
+class _TextType(type):
+    def __instancecheck__(cls, value):
+        return isinstance(value, builtins.str)
+
+    def __call__(cls, *args):
+        if len(args) == 1 and type(args[0]) in (tuple, list):
+            return builtins.str(_plain(args[0]))
+        return builtins.str(*args)
+
+
+class _Text(metaclass=_TextType):
+    """`str` for MXNet's modules: NumPy's numbers within tuples and lists are written as Python's."""
+
+
+def _plain(value):
+    if type(value) in (tuple, list):
+        return type(value)(map(_plain, value))
+    numpy = sys.modules["numpy"]
+    if isinstance(value, numpy.floating):
+        return float(builtins.str(value))  # the digits that NumPy 1 wrote
+    return value.item() if isinstance(value, numpy.generic) else value
+
+
+def write_plain_numbers(numpy):
+    """Let MXNet write shapes, axes and kernels in which NumPy's integers are as it reads them.
+
+    It writes attributes of operators with `str`, and NumPy 2 writes a tuple of its integers as
+    (np.int64(2), np.int64(3)). Called after MXNet was imported; does nothing for NumPy 1.
+    """
+    if int(numpy.__version__.split(".")[0]) < 2:
+        return
+    for name in ("mxnet._ctypes.ndarray", "mxnet._ctypes.symbol", "mxnet.symbol.symbol"):
+        sys.modules[name].str = _Text
