@@ -1,26 +1,22 @@
 """Build gluon_bnn: pure Python plus one shared library that knows MXNet but not Python.
 
-The library is compiled from gluon_bnn/native/src/*.cc against the headers inside the installed MXNet
-wheel. Because it does not touch Python's ABI, the wheel is tagged py3-none-<platform>. Where no C++
-compiler works, the install goes on without it and the wheel is py3-none-any: every layer then runs on
-MXNet's own operators, only slower.
+The library is compiled from gluon_bnn/native/src/*.cc; a C++ compiler and setuptools are all that it takes.
+Because it does not touch Python's ABI, the wheel is tagged py3-none-<platform>. Where no C++ compiler works,
+the install goes on without it and the wheel is py3-none-any: every layer then runs on MXNet's own operators,
+only slower.
 """
 import glob
-import importlib.util
 import os
 import platform
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import Extension, find_packages, setup
-from setuptools.errors import CompileError
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
-
-try:
-    from setuptools.command.bdist_wheel import bdist_wheel
-except ImportError:  # setuptools < 70.1
-    from wheel.bdist_wheel import bdist_wheel
+from setuptools.errors import CompileError
 
 # One file an instruction set, compiled for it; all others for the baseline of the platform. Which of them
 # runs is decided when the library is loaded.
@@ -31,15 +27,6 @@ FLAGS = {"kernels_avx2.cc": ["-mavx2", "-mfma"], "kernels_avx512.cc": AVX512,
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY = "gluon_bnn.native.libgluon_bnn"
-
-
-def mxnet_directory():
-    """Where the MXNet wheel is installed, found without importing it."""
-    spec = importlib.util.find_spec("mxnet")
-    if spec is None:
-        sys.exit("setup.py: mxnet is not installed in the build environment; run `pip install .`, which "
-                 "fetches the build requirements itself, or `pip install mxnet==1.9.1 'numpy<2'` first.")
-    return os.path.dirname(spec.origin)
 
 
 class BuildLibrary(build_ext):
@@ -60,26 +47,27 @@ class BuildLibrary(build_ext):
         return ext.export_symbols  # there is no PyInit_ to export
 
     def build_extension(self, ext):
-        mxnet = mxnet_directory()
-        ext.include_dirs = [os.path.join(mxnet, "include")]
-        ext.sources = ext.sources + [os.path.join(mxnet, "src", "lib_api.cc")]
-        if platform.machine().lower() in ("x86_64", "amd64") and os.name != "nt":
-            self.compile_for_instruction_sets(ext)
-        super().build_extension(ext)
+        """Compile every file by itself, as many at once as there are processors, and link them."""
+        def object_of(source, flags):
+            return self.compiler.compile([source], output_dir=self.build_temp,
+                                         extra_postargs=ext.extra_compile_args + flags)
 
-    def compile_for_instruction_sets(self, ext):
-        """Compile the files of FLAGS; one whose flags the compiler does not know is left to the baseline,
-        where it is empty."""
-        for source in [s for s in ext.sources if os.path.basename(s) in FLAGS]:
+        def object_for_its_instruction_set(source):
+            own = flags.get(os.path.basename(source), [])
             try:
-                ext.extra_objects += self.compiler.compile(
-                    [source], output_dir=self.build_temp, include_dirs=ext.include_dirs,
-                    extra_postargs=ext.extra_compile_args + FLAGS[os.path.basename(source)],
-                    depends=ext.depends)
+                return object_of(source, own)
             except CompileError as error:
+                if not own:
+                    raise
                 self.warn(f"{source} is built without its instruction set: {error}")
-                continue
-            ext.sources.remove(source)
+                return object_of(source, [])  # which is empty
+
+        flags = FLAGS if platform.machine().lower() in ("x86_64", "amd64") and os.name != "nt" else {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for objects in pool.map(object_for_its_instruction_set, ext.sources):
+                ext.extra_objects += objects
+        ext.sources = []
+        super().build_extension(ext)
 
 
 class Wheel(bdist_wheel):
@@ -127,8 +115,10 @@ def library():
                         "-fno-math-errno",
                         "-fvisibility-inlines-hidden", "-Wall", "-Wno-unknown-pragmas"]
         link_args = ["-fopenmp"]
+        if sys.platform.startswith("linux"):
+            link_args.append("-Wl,--version-script=gluon_bnn/native/src/exports.map")
     return Extension(LIBRARY, sources=sorted(glob.glob("gluon_bnn/native/src/*.cc")),
-                     depends=sorted(glob.glob("gluon_bnn/native/src/*.h")), language="c++",
+                     depends=sorted(glob.glob("gluon_bnn/native/src/*.[hm]*")), language="c++",
                      extra_compile_args=compile_args, extra_link_args=link_args, optional=True)
 
 
@@ -145,7 +135,7 @@ def version():
 
 
 EXPERIMENTS = ["matplotlib"]
-TESTS = ["pytest", "setuptools>=68", "wheel"]  # the last two build the wheel that is tested
+TESTS = ["pytest", "setuptools>=70.1"]  # the second builds the wheel that is tested
 
 setup(
     name="gluon-bnn",
@@ -155,12 +145,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["gluon_bnn", "gluon_bnn.*"]),
-    package_data={"gluon_bnn.native": ["src/*.h", "src/*.cc"]},
+    package_data={"gluon_bnn.native": ["src/*.h", "src/*.cc", "src/*.map"]},
     ext_modules=[library()],
     cmdclass={"build_ext": BuildLibrary, "build_py": BuildPackage, "bdist_wheel": Wheel},
     python_requires=">=3.9,<3.13",
     install_requires=[
-        "mxnet==1.9.1",  # the headers the library was built against
+        "mxnet==1.9.1",  # the library speaks version 11 of MXNet's extension interface
         "numpy<2",
         "scipy",
         "safetensors",

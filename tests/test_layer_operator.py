@@ -98,9 +98,11 @@ def test_the_layer_uses_it_where_it_can():
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"units": 0}, "units must be a number above 0"), ({"units": 3, "scale": "row"}, "scale must be"),
+    ({"units": 0}, "units must be a whole number from 1 to 1073741824, got 0"),
+    ({"units": 3, "scale": "row"}, "scale must be layer, channel, loss or None, got row"),
     ({"units": 3, "gradient": "hebb"}, "gradient must be"), ({"units": 3, "clip": "-1"}, "clip must be"),
-    ({"units": 3, "scale": "None"}, "gradient=ste only"), ({"units": 4}, "as many rows, got 3")])
+    ({"units": 3, "scale": "None"}, "gradient=ste only"),
+    ({"units": 4}, r"weight must have the shape \(4, 5\), got \(3, 5\)")])
 def test_wrong_attributes(options, message):
     library.load_operators()
     with pytest.raises(mx.base.MXNetError, match=message):
@@ -112,7 +114,7 @@ def test_wrong_shapes():
     library.load_operators()
     with pytest.raises(mx.base.MXNetError, match="5 inputs takes rows of as many numbers, got 4"):
         mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 4)), mx.nd.ones((3, 5)), no_bias=True, units=3)
-    with pytest.raises(mx.base.MXNetError, match="curvature must have the shape of the weights"):
+    with pytest.raises(mx.base.MXNetError, match=r"curvature, as the weights, must have the shape \(3, 5\), got \(3, 4\)"):
         mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 5)), mx.nd.ones((3, 5)), mx.nd.ones((3, 4)), no_bias=True, units=3,
                                      scale="loss", gradient="ste")
 

@@ -206,7 +206,7 @@ def test_wrong_arguments(wrong):
     (dict(curvature="0"), "curvature must be True or False, got 0"),
     (dict(wd="1,2,3", lr="1,2"), "wd must have a value for each of 2 parameters or one, got 3"),
     (dict(lr="1,2"), "expects 8 inputs, but got 4"),
-    (dict(clip_weights="0"), "clip_weights must be a finite number above 0 or None, got 0")])
+    (dict(clip_weights="0"), "clip_weights must be a number above 0 or None, got 0")])
 def test_wrong_arguments_of_the_operator(wrong, message):
     library.load_operators()
     arrays = [mx.nd.ones(3) for _ in range(4)]
@@ -214,7 +214,7 @@ def test_wrong_arguments_of_the_operator(wrong, message):
     with pytest.raises(mx.base.MXNetError, match=message):
         mx.nd.gluon_bnn_adam(*arrays, **{**right, **wrong}).wait_to_read()
     for arrays[2], message in ((mx.nd.ones(4), "input 2 .* shape"),
-                               (mx.nd.ones(3, dtype="float64"), "all alike")):
+                               (mx.nd.ones(3, dtype="float64"), "one type, .* got float32 and float64")):
         with pytest.raises(mx.base.MXNetError, match=message):
             mx.nd.gluon_bnn_adam(*arrays, **right).wait_to_read()
 

@@ -1,157 +1,234 @@
-// What the files that register operators with MXNet share.
+// What the operators share: the texts of attributes to numbers, types by name, shapes.
 #ifndef GLUON_BNN_MXNET_SIDE_H_
 #define GLUON_BNN_MXNET_SIDE_H_
 
+#include <locale.h>
+#ifdef __APPLE__
+#include <xlocale.h>
+#endif
+
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <initializer_list>
 #include <limits>
-#include <mutex>
-#include <sstream>
-#include <string>
-#include <unordered_map>
-#include <vector>
+#include <utility>
 
-#include "mxnet/lib_api.h"
+#include "gluon_bnn.h"
+#include "mxnet_extension.h"
 #include "training.h"
 
 namespace gluon_bnn {
 namespace mxnet_side {
 
-using mxnet::ext::MX_FAIL;
-using mxnet::ext::MX_SUCCESS;
-using mxnet::ext::MXReturnValue;
-using mxnet::ext::MXTensor;
-using mxnet::ext::OpResource;
-using Attributes = std::unordered_map<std::string, std::string>;
-using Shape = std::vector<unsigned int>;
+// ---- Attributes. `missing` stands for an attribute that is not given; one that must be given is "nothing". ----
 
-// How MXNet shows a dimension that is not known yet.
-constexpr unsigned int kUnknown = std::numeric_limits<unsigned int>::max();
-
-inline std::string get(const Attributes& attributes, const char* key, const char* missing) {
-  const auto found = attributes.find(key);
-  return found == attributes.end() ? missing : found->second;
+// strtod obeys the host program's decimal comma; this one does not.
+inline double to_double(const char* text, char** end) {
+#ifdef _WIN32
+  static const _locale_t c_locale = _create_locale(LC_ALL, "C");
+  return _strtod_l(text, end, c_locale);
+#else
+  static const locale_t c_locale = newlocale(LC_ALL_MASK, "C", static_cast<locale_t>(nullptr));
+  return strtod_l(text, end, c_locale);
+#endif
 }
 
-// MXNet prints every message that was ever added, so there is one, which is written anew.
-inline std::mutex& message_mutex() {
-  static std::mutex mutex;
-  return mutex;
-}
-
-inline std::stringstream& only_message() {
-  static std::stringstream& message = MX_ERROR_MSG;
-  return message;
-}
-
-template <typename... Parts>
-MXReturnValue fail(const Parts&... parts) {
-  const std::lock_guard<std::mutex> lock(message_mutex());
-  only_message().str("");
-  (only_message() << ... << parts);
-  return MX_FAIL;
-}
-
-inline MXReturnValue flag_of(const char* key, const std::string& text, bool* flag) {
-  *flag = text == "True";
-  return *flag || text == "False" ? MX_SUCCESS : fail(key, " must be True or False, got ", text);
-}
-
-inline MXReturnValue parse_flag(const Attributes& attributes, const char* key, const char* missing, bool* flag) {
-  return flag_of(key, get(attributes, key, missing), flag);
-}
-
-// A number; where None is allowed it is +infinity, which clips nothing.
-template <typename T>
-MXReturnValue number_of(const char* key, const std::string& text, bool or_none, T* number) {
-  *number = std::numeric_limits<T>::infinity();
-  if (or_none && text == "None") return MX_SUCCESS;
+// NaN for a text that is not a number.
+inline double number_in(std::string_view text) {
   char* end = nullptr;
-  *number = static_cast<T>(std::strtod(text.c_str(), &end));
-  if (text.empty() || *end != '\0' || !std::isfinite(*number) || (or_none && !(*number > 0))) {
-    return fail(key, " must be a finite number", or_none ? " above 0 or None" : "", ", got ", text);
-  }
-  return MX_SUCCESS;
+  const double number = to_double(text.data(), &end);
+  return !text.empty() && end == text.data() + text.size() ? number : std::numeric_limits<double>::quiet_NaN();
 }
 
 template <typename T>
-MXReturnValue parse_number(const Attributes& attributes, const char* key, bool or_none, T* number) {
-  return number_of(key, get(attributes, key, or_none ? "None" : "nothing"), or_none, number);
+T number_of(const char* name, std::string_view text) {
+  const T number = static_cast<T>(number_in(text));
+  if (!std::isfinite(number)) refuse(name, " must be a finite number, got ", text);
+  return number;
 }
 
-inline MXReturnValue parse_scale(const std::string& text, Scale* scale) {
-  if (text == "layer") {
-    *scale = Scale::kLayer;
-  } else if (text == "channel") {
-    *scale = Scale::kChannel;
-  } else if (text == "loss") {
-    *scale = Scale::kLoss;
-  } else if (text == "None") {
-    *scale = Scale::kNone;
-  } else {
-    return fail("scale must be layer, channel, loss or None, got ", text);
+template <typename T>
+T number_of(const Attributes& attributes, const char* name) {
+  return number_of<T>(name, attributes.get(name, "nothing"));
+}
+
+// A bound: a number above 0, or None or infinity, which is no bound. It is judged before it is rounded to T: one that
+// is smaller than every float becomes the bound 0, which only zeros keep to.
+template <typename T>
+T clip_of(const char* name, std::string_view text) {
+  const double clip = text == "None" ? std::numeric_limits<double>::infinity() : number_in(text);
+  if (!(clip > 0)) refuse(name, " must be a number above 0 or None, got ", text);
+  return static_cast<T>(clip);
+}
+
+template <typename T>
+T clip_of(const Attributes& attributes, const char* name) {
+  return clip_of<T>(name, attributes.get(name, "None"));
+}
+
+inline int64_t size_of(const Attributes& attributes, const char* name) {
+  const std::string_view text = attributes.get(name, "nothing");
+  int64_t size = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
+  if (error != std::errc() || end != text.data() + text.size() || size < 1 || size > GLUON_BNN_MOST_INPUTS) {
+    refuse(name, " must be a whole number from 1 to ", GLUON_BNN_MOST_INPUTS, ", got ", text);
   }
-  return MX_SUCCESS;
+  return size;
 }
 
-inline MXReturnValue parse_gradient(const std::string& text, Gradient* gradient) {
-  if (text == "ste") {
-    *gradient = Gradient::kSte;
-  } else if (text == "xnor") {
-    *gradient = Gradient::kXnor;
-  } else if (text == "exact") {
-    *gradient = Gradient::kExact;
-  } else if (text == "notebook") {
-    *gradient = Gradient::kNotebook;
-  } else {
-    return fail("gradient must be ste, xnor, exact or notebook, got ", text);
+// The value that the text names.
+template <typename T>
+T choice_of(const char* name, std::string_view text, std::initializer_list<std::pair<const char*, T>> choices) {
+  for (const auto& [choice, value] : choices) {
+    if (text == choice) return value;
   }
-  return MX_SUCCESS;
-}
-
-// The size of the axes that make a row, kUnknown where one of them is not known.
-inline unsigned int width_of(const Shape& data, bool flatten) {
-  if (!flatten) return data.back();
-  uint64_t width = 1;
-  for (size_t axis = 1; axis < data.size(); ++axis) {
-    if (data[axis] == kUnknown) return kUnknown;
-    width *= data[axis];
+  std::string allowed;
+  for (const auto& each : choices) {
+    allowed += allowed.empty() ? "" : &each == choices.end() - 1 ? " or " : ", ";
+    allowed += each.first;
   }
-  return static_cast<unsigned int>(width);
+  refuse(name, " must be ", allowed, ", got ", text);
 }
 
-// A batch without rows has no result that a net could go on with.
-inline MXReturnValue check_not_empty(const MXTensor& data) {
-  return data.size() > 0 ? MX_SUCCESS : fail("a binary layer takes at least one row, got an empty batch");
+template <typename T>
+T choice_of(const Attributes& attributes, const char* name, std::string_view missing,
+            std::initializer_list<std::pair<const char*, T>> choices) {
+  return choice_of(name, attributes.get(name, missing), choices);
 }
 
-inline Shape with_width(const Shape& data, bool flatten, int64_t width) {
-  Shape shape = flatten ? Shape{data[0], 0} : data;
-  shape.back() = static_cast<unsigned int>(width);
-  return shape;
+inline bool flag_of(const char* name, std::string_view text) {
+  return choice_of<bool>(name, text, {{"True", true}, {"False", false}});
 }
 
-// The shape of an array with a number for each of `units` units, as which it may come: (units,) or (1, units).
-inline Shape one_a_unit(const Shape& given, unsigned int units) {
-  return given.size() == 2 ? Shape{1, units} : Shape{units};
+inline bool flag_of(const Attributes& attributes, const char* name, std::string_view missing) {
+  return flag_of(name, attributes.get(name, missing));
 }
 
-inline bool is_float(int dtype) {
-  return dtype == mxnet::ext::kFloat32 || dtype == mxnet::ext::kFloat64;
+// The scale and the gradient rule of a binary layer, which have to go together.
+struct Rule {
+  Scale scale;
+  Gradient gradient;
+
+  explicit Rule(const Attributes& attributes)
+      : scale(choice_of<Scale>(attributes, "scale", "layer",
+                               {{"layer", Scale::kLayer}, {"channel", Scale::kChannel}, {"loss", Scale::kLoss},
+                                {"None", Scale::kNone}})),
+        gradient(choice_of<Gradient>(attributes, "gradient", "xnor",
+                                     {{"ste", Gradient::kSte}, {"xnor", Gradient::kXnor}, {"exact", Gradient::kExact},
+                                      {"notebook", Gradient::kNotebook}})) {
+    if ((scale == Scale::kNone || scale == Scale::kLoss) && gradient != Gradient::kSte) {
+      refuse("scale=", attributes.get("scale", ""), " allows gradient=ste only, got ",
+             attributes.get("gradient", "xnor"));
+    }
+  }
+
+  bool has_curvature() const { return scale == Scale::kLoss; }
+};
+
+// ---- Types ----
+
+inline const char* name_of(int type) {
+  switch (type) {
+    case kAnyType: return "an unknown type";
+    case kFloat32: return "float32";
+    case kFloat64: return "float64";
+    case kFloat16: return "float16";
+    case kUint8: return "uint8";
+    case kInt32: return "int32";
+    case kInt8: return "int8";
+    case kInt64: return "int64";
+    case 7: return "bool";
+    case 12: return "bfloat16";
+    default: return "a type that it does not know";
+  }
+}
+
+// Input i must have the type `wanted`. No advice where it is int32: bits that were cast to another type are lost.
+inline void expect_type(const char* op, Types in, int i, Type wanted) {
+  if (in[i] == kAnyType) in[i] = wanted;
+  if (in[i] == wanted) return;
+  refuse(op, " takes ", name_of(wanted), " as its input ", i, ", got ", name_of(in[i]),
+         wanted == kFloat32 ? ": use .astype(\"float32\")" : "");
+}
+
+// These inputs must have one type, float32 or float64. It is returned, or kAnyType where none of them has one yet.
+inline int one_float_type(const char* op, Types in) {
+  int type = kAnyType;
+  for (int i = 0; i < in.size(); ++i) {
+    if (in[i] == kAnyType) continue;
+    if (in[i] != kFloat32 && in[i] != kFloat64) {
+      refuse(op, " takes float32 or float64, got ", name_of(in[i]), " as its input ", i, ": use .astype(\"float32\")");
+    }
+    if (type == kAnyType) type = in[i];
+    if (in[i] != type) {
+      refuse("the inputs of ", op, " must have one type, float32 or float64, got ", name_of(type), " and ",
+             name_of(in[i]), ": use .astype(\"float32\")");
+    }
+  }
+  for (int& each : in) each = type;
+  return type;
 }
 
 // Runs float or double code on tensors of that type; other types were refused when types were inferred.
 template <typename Run>
-MXReturnValue by_type(const MXTensor& tensor, const Run& run) {
-  if (tensor.dtype == mxnet::ext::kFloat32) {
+void by_type(const Tensor& tensor, const Run& run) {
+  if (tensor.type == kFloat32) {
     run(0.0f);
-  } else if (tensor.dtype == mxnet::ext::kFloat64) {
+  } else if (tensor.type == kFloat64) {
     run(0.0);
   } else {
-    return fail("the binary operators take float32 or float64, got MXNet type number ",
-                static_cast<int>(tensor.dtype));
+    refuse("the binary operators take float32 or float64, got ", name_of(tensor.type));
   }
-  return MX_SUCCESS;
+}
+
+// ---- Shapes ----
+
+// `what` must have the shape `wanted`: what is not known of it is set.
+inline void expect_shape(const char* what, const Shape& wanted, Shape* shape) {
+  if (shape->empty()) *shape = wanted;
+  bool equal = shape->size() == wanted.size();
+  for (size_t axis = 0; equal && axis < wanted.size(); ++axis) {
+    int64_t& size = (*shape)[axis];
+    if (size == kUnknown) size = wanted[axis];
+    equal = wanted[axis] == kUnknown || size == wanted[axis];
+  }
+  if (!equal) refuse(what, " must have the shape ", wanted, ", got ", *shape);
+}
+
+// `what` must hold `size` numbers, along its only axis or as one row.
+inline void expect_numbers(const char* what, int64_t size, Shape* shape) {
+  expect_shape(what, shape->size() == 2 ? Shape{1, size} : Shape{size}, shape);
+}
+
+// A batch axis and at least one more.
+inline void expect_rows(const char* op, const Shape& data) {
+  if (data.size() < 2) refuse(op, " takes a batch axis and at least one more, got an array of shape ", data);
+}
+
+// The size of the axes that make a row, kUnknown where one of them is not known.
+inline int64_t width_of(const Shape& data, bool flatten) {
+  if (!flatten) return data.back();
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // numbers in an array of MXNet
+  int64_t width = 1;
+  for (size_t axis = 1; axis < data.size(); ++axis) {
+    if (data[axis] == kUnknown) return kUnknown;
+    width *= data[axis];
+    if (width > kMost) refuse("a row must have at most ", kMost, " numbers, got an array of shape ", data);
+  }
+  return width;
+}
+
+inline Shape with_width(const Shape& data, bool flatten, int64_t width) {
+  Shape shape = flatten ? Shape{data[0], 0} : data;
+  shape.back() = width;
+  return shape;
+}
+
+// The number of rows of `width` numbers. A batch without rows has no result that a net could go on with.
+inline int64_t rows_of(const Tensor& data, int64_t width) {
+  if (data.size() == 0) refuse("a binary layer takes at least one row, got an empty batch");
+  return data.size() / width;
 }
 
 }  // namespace mxnet_side
