@@ -148,10 +148,15 @@ setup(
     package_data={"gluon_bnn.native": ["src/*.h", "src/*.cc", "src/*.map"]},
     ext_modules=[library()],
     cmdclass={"build_ext": BuildLibrary, "build_py": BuildPackage, "bdist_wheel": Wheel},
-    python_requires=">=3.9,<3.13",
+    python_requires=">=3.9",
     install_requires=[
-        "mxnet==1.9.1",  # the library speaks version 11 of MXNet's extension interface
-        "numpy<2",
+        # The library speaks version 11 of MXNet's extension interface. MXNet's metadata asks for NumPy 1, which has no
+        # wheel for Python 3.13: there `pip install --no-deps mxnet==1.9.1` installs it, after what it needs beside
+        # NumPy, and gluon_bnn makes it run.
+        "mxnet==1.9.1; python_version < '3.13'",
+        "graphviz<0.9; python_version >= '3.13'",
+        "requests; python_version >= '3.13'",
+        "numpy",
         "scipy",
         "safetensors",
         "tqdm",
