@@ -13,10 +13,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import Extension, find_packages, setup
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:
+    sys.exit("setup.py needs setuptools 70.1 or newer, which builds wheels by itself: pip install -U setuptools")
 
 # One file an instruction set, compiled for it; all others for the baseline of the platform. Which of them
 # runs is decided when the library is loaded.
