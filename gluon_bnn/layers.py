@@ -51,9 +51,9 @@ class Layer:
 
 
 def arrays_of(layer, uint8=False):
-    """Two dicts {name: (dtype, shape)}: the arrays that a layer must have, and those it may have besides.
+    """Two dicts {name: (dtype, shape)}: the arrays that a layer must have, and those it may have in addition.
 
-    With K inputs and N units; `uint8` for the first layer of a net that takes uint8 inputs:
+    With K inputs and N units; `uint8` for the first layer of a net that takes uint8 inputs as they are (`keeps_uint8`):
 
     - binary_dense: weight_bits int32 (ceil(N/16), ceil(K/32), 16); from bits to bits threshold int32 (N,);
       else alpha and bias float32 (N,), possibly mean, factor and beta float32 (N,), and from bits01 sums
@@ -98,11 +98,21 @@ def sign_sums(weight_bits, units, inputs):
     return (inputs - 2 * ones.sum(axis=1, dtype=np.int64)).reshape(-1)[:units].astype(np.int32)
 
 
+def keeps_uint8(scale):
+    """True where uint8 inputs go into the first layer as they are: one number above 0 scales them all.
+
+    Its integer product, or its thresholds of pixels, then stand for x = scale * p + shift. With a negative
+    scale or several scales the first layer gets the float32 numbers x.
+    """
+    return scale is not None and np.ndim(scale) == 0 and scale > 0
+
+
 def check(layers, input_shape=None, input_scale=None, input_shift=None):
     """Raise unless this is a net that the kernels can run without looking.
 
     `input_shape` is the shape of one input, a tuple, by default (inputs of the first layer,). Where uint8
-    inputs are taken, `input_scale` is a float above 0 and `input_shift` float32 (inputs,).
+    inputs p are taken as x = scale * p + shift, `input_scale` is a float or float32 (inputs,), finite and
+    nowhere 0, and `input_shift` float32 (inputs,).
 
     Raises TypeError for a thing of the wrong type, ValueError for one with a wrong value, naming the layer.
     """
@@ -168,7 +178,7 @@ def _check_chain(layers):
 
 
 def _check_input(first, shape, scale, shift):
-    """The shape of one input, scale and shift; True where uint8 inputs are taken."""
+    """The shape of one input, scale and shift; True where the first layer takes uint8 inputs as they are."""
     if shape is not None:
         if not isinstance(shape, tuple) or any(type(size) is not int for size in shape):
             raise TypeError(f"input_shape must be a tuple of int, got {shape!r}")
@@ -180,13 +190,19 @@ def _check_input(first, shape, scale, shift):
                          + ("input_shift" if scale is None else "input_scale"))
     if scale is None:
         return False
-    if not isinstance(scale, (int, float, np.floating)) or isinstance(scale, bool):
-        raise TypeError(f"input_scale must be a float, got {scale!r}")
-    with np.errstate(over="ignore"):
-        rounded = np.float32(scale)
-    if not 0 < rounded < np.inf:
-        raise ValueError(f"input_scale must be a finite float32 above 0, got {scale!r}")
+    if isinstance(scale, np.ndarray):
+        _check_array("input_scale", scale, np.float32, (first.inputs,))
+        rounded = scale
+    elif isinstance(scale, (int, float, np.floating)) and not isinstance(scale, bool):
+        with np.errstate(over="ignore"):
+            rounded = np.float32(scale if abs(scale) < 1e39 else np.inf)  # an int may be too large for a float
+    else:
+        raise TypeError(f"input_scale must be a float, or a NumPy array of one for each input, got {scale!r}")
+    if not (np.isfinite(rounded) & (rounded != 0)).all():
+        raise ValueError(f"input_scale must be finite in float32 and not 0, got {scale!r}")
     _check_array("input_shift", shift, np.float32, (first.inputs,))
+    if not keeps_uint8(scale):
+        return False
     if first.kind == "binary_dense" and first.inputs > MOST_INPUTS_U8:
         raise ValueError(f"layer 0, {first}: at most {MOST_INPUTS_U8} uint8 inputs are allowed, "
                          f"got {first.inputs}")

@@ -61,14 +61,23 @@ def random_layer(rng, kind, inputs, units=None, source="float", target="float", 
     return layer
 
 
-def random_net(rng, *rows, input_shape=None, uint8=True):
-    """What `save` takes, from a row (kind, inputs, units, from, to, function, ...) for each layer."""
-    made = [random_layer(rng, *row, uint8=uint8 and i == 0 and row[0] in ("binary_dense", "pack"))
+def random_net(rng, *rows, input_shape=None, uint8=True, scale=0.0078125):
+    """What `save` takes, from a row (kind, inputs, units, from, to, function, ...) for each layer.
+
+    `scale` is the input scale of a net that takes uint8.
+    """
+    keeps = uint8 and layers.keeps_uint8(scale)
+    made = [random_layer(rng, *row, uint8=keeps and i == 0 and row[0] in ("binary_dense", "pack"))
             for i, row in enumerate(rows)]
     inputs = made[0].inputs
     return types.SimpleNamespace(
-        layers=made, input_shape=input_shape or (inputs,), input_scale=0.0078125 if uint8 else None,
-        input_shift=rng.uniform(-2, 0, inputs).astype(np.float32) if uint8 else None)
+        layers=made, input_shape=input_shape or (inputs,), input_scale=scale if uint8 else None,
+        input_shift=(rng.uniform(-2, 0, inputs) * np.sign(scale)).astype(np.float32) if uint8 else None)
+
+
+def scales(rng, inputs):
+    """One input scale for each of `inputs`, of both signs."""
+    return (rng.choice([-1, 1], inputs) * rng.uniform(0.001, 0.02, inputs)).astype(np.float32)
 
 
 def model_of(net):
@@ -76,17 +85,18 @@ def model_of(net):
 
 
 def awkward_nets(rng):
-    """Nets over awkward sizes that have every kind, form and function between them."""
-    for _ in range(6):
+    """Nets over awkward sizes that have every kind, form and function between them, and each kind of input scale."""
+    for turn in range(6):
         a, b, c, d = (int(size) for size in rng.choice(SIZES, 4))
+        scale = {"scale": (0.0078125, -0.0078125, scales(rng, a))[turn % 3]}
         functions = [("activation", d, d, "float", "float", name) for name in layers.FUNCTIONS]
         yield random_net(rng, ("binary_dense", a, b, "float", "bits", None, True),
                          ("binary_dense", b, c, "bits", "bits"), ("binary_dense", c, b, "bits01", "bits"),
-                         ("binary_dense", b, d, "bits", "float", None, True), functions[rng.integers(7)])
+                         ("binary_dense", b, d, "bits", "float", None, True), functions[rng.integers(7)], **scale)
         yield random_net(rng, ("pack", a, a, "float", "bits"), ("binary_dense", a, d, "bits01", "float"),
-                         *functions)
+                         *functions, **scale)
         yield random_net(rng, ("dense", a, b), ("batch_norm", b), ("binary_dense", b, c),
-                         ("binary_dense", c, d), functions[rng.integers(7)])
+                         ("binary_dense", c, d), functions[rng.integers(7)], **scale)
         yield random_net(rng, ("batch_norm", a), ("pack", a, a, "float", "bits"),
                          ("binary_dense", a, b, "bits01", "bits"),
-                         ("binary_dense", b, d, "bits01", "float", None, True))
+                         ("binary_dense", b, d, "bits01", "float", None, True), **scale)

@@ -31,9 +31,16 @@ def test_lists_that_are_refused(made, error, words):
     ((6.0,), None, None, TypeError, "tuple of int"),
     ((), None, None, ValueError, "6 elements"),
     ((-2, -3), None, None, ValueError, r"got \(-2, -3\)"),
-    ((6,), "1", np.zeros(6, np.float32), TypeError, "input_scale must be a float, got '1'"),
-    ((6,), 1e39, np.zeros(6, np.float32), ValueError, r"above 0, got 1e\+39"),
-    ((6,), 1e-50, np.zeros(6, np.float32), ValueError, "above 0, got 1e-50"),
+    ((6,), "1", np.zeros(6, np.float32), TypeError, "input_scale must be a float, .* got '1'"),
+    ((6,), True, np.zeros(6, np.float32), TypeError, "input_scale must be a float, .* got True"),
+    ((6,), 1e39, np.zeros(6, np.float32), ValueError, r"finite in float32 and not 0, got 1e\+39"),
+    ((6,), 10**400, np.zeros(6, np.float32), ValueError, "finite in float32"),
+    ((6,), 1e-50, np.zeros(6, np.float32), ValueError, "not 0, got 1e-50"),
+    ((6,), -0.0, np.zeros(6, np.float32), ValueError, "not 0, got -0.0"),
+    ((6,), np.ones(5, np.float32), np.zeros(6, np.float32), ValueError, r"scale must be float32 \(6,\), got .* \(5,"),
+    ((6,), np.ones(6), np.zeros(6, np.float32), ValueError, "input_scale must be float32 .* got float64"),
+    ((6,), np.float32([1, 1, 1, 0, 1, 1]), np.zeros(6, np.float32), ValueError, "and not 0, got array"),
+    ((6,), np.float32([1, 1, 1, np.nan, 1, 1]), np.zeros(6, np.float32), ValueError, "input_scale must be finite"),
     ((6,), 1.0, [0.0] * 6, TypeError, "input_shift must be a NumPy array"),
     ((6,), 1.0, np.zeros(5, np.float32), ValueError, r"shift must be float32 \(6,\), got float32 \(5,\)")])
 def test_input_descriptions_that_are_refused(rng, shape, scale, shift, error, words):
@@ -47,6 +54,8 @@ def test_too_many_uint8_inputs():
     layers._check_input(first, (inputs,), None, None)
     with pytest.raises(ValueError, match="at most 8421504 uint8 inputs are allowed, got 8421505"):
         layers._check_input(first, (inputs,), 1.0, np.zeros(inputs, np.float32))
+    # Of these the first layer gets the float32 numbers.
+    layers._check_input(first, (inputs,), -1.0, np.zeros(inputs, np.float32))
 
 
 def test_sign_sums(rng):

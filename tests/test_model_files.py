@@ -1,5 +1,7 @@
 """Model files: saved without a risk, and refused with a clear error wherever one is damaged."""
 import errno
+import gzip
+import io
 import json
 import os
 import shutil
@@ -7,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -74,6 +77,97 @@ def test_save_lets_the_nets_own_error_through(tmp_path):
     with pytest.raises(ValueError, match="Conv2D"):
         runtime.save(Other(), tmp_path / "model")
     assert not os.listdir(tmp_path)
+
+
+def test_paths_and_open_files(rng, tmp_path):
+    """str, bytes, PathLike, and files that are open for bytes: the same file, the same model, no other file."""
+    net = random_net(rng, ("binary_dense", 24, 33, "float", "bits"), ("binary_dense", 33, 5, "bits", "float"))
+    x, path = rng.standard_normal((3, 24)).astype(np.float32), tmp_path / "model"
+    runtime.save(net, path)
+    content, y = path.read_bytes(), runtime.load(path)(x)
+    for name in (str(path), os.fsencode(path), path):
+        path.unlink()
+        runtime.save(net, name)
+        assert path.read_bytes() == content and os.listdir(tmp_path) == ["model"]
+        assert (runtime.load(name)(x) == y).all()
+    buffer = io.BytesIO(b"before")
+    buffer.seek(0, io.SEEK_END)
+    runtime.save(net, buffer)
+    assert buffer.getvalue() == b"before" + content
+    buffer.seek(len(b"before"))  # it is read from where it stands
+    assert (runtime.load(buffer)(x) == y).all() and not buffer.closed
+    for open_it in (lambda mode: open(path, mode), lambda mode: open(path, mode, buffering=0),
+                    lambda mode: gzip.open(tmp_path / "model.gz", mode)):
+        with open_it("wb") as file:
+            runtime.save(net, file)
+        with open_it("rb") as file:
+            assert (runtime.load(file)(x) == y).all() and file.read() == b""
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive, archive.open("model", "w") as file:
+        runtime.save(net, file)
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive, archive.open("model") as file:
+        assert (runtime.load(file)(x) == y).all()
+
+    class Path(os.PathLike):
+        """A path that reads and writes as well, as those of py.path do."""
+        def __fspath__(self):
+            return str(path)
+
+        def read(self):
+            raise AssertionError("it is a path")
+        write = read
+    runtime.save(net, Path())
+    assert path.read_bytes() == content and (runtime.load(Path())(x) == y).all()
+
+    class Slow:
+        """Gives a byte at a time, as a socket may."""
+        def __init__(self):
+            self.read = lambda size, file=io.BytesIO(content): file.read(min(size, 1))
+    assert (runtime.load(Slow())(x) == y).all()
+
+
+def test_open_files_that_are_refused(rng, tmp_path):
+    net = random_net(rng, ("dense", 6, 2))
+    runtime.save(net, tmp_path / "model")
+    content = (tmp_path / "model").read_bytes()
+    for wrong in (7, None, True, ["model"], net):
+        for call in (runtime.load, lambda path: runtime.save(net, path)):
+            with pytest.raises(TypeError, match=f"os.PathLike, or a file .* got {type(wrong).__name__}"):
+                call(wrong)
+    for damaged in (content[:-1], content + b"\0", content[:100], content[:7], b"", bytes(100), b"x" * 100,
+                    (1 << 60).to_bytes(8, "little") + content[8:], content[:-1] + bytes([content[-1] ^ 1])):
+        with pytest.raises(ValueError, match="the BytesIO is not a model that can be loaded: "):
+            runtime.load(io.BytesIO(damaged))
+    # A header that claims a terabyte: no more is read, or taken of memory, than there is.
+    huge = with_header(golden(), lambda h: h.replace(b'"data_offsets":[0,', b'"data_offsets":[0,1099511627776,'))
+    with pytest.raises(ValueError, match="it must have 1099511"):
+        runtime.load(io.BytesIO(huge))
+    with open(tmp_path / "cut", "wb") as file:
+        file.write(content[:-1])
+    with open(tmp_path / "cut", "rb") as file, pytest.raises(ValueError, match="cut is not a model"):
+        runtime.load(file)
+    with open(tmp_path / "text", "w+") as file:
+        with pytest.raises(TypeError, match='open to write bytes, mode "wb"; got text'):
+            runtime.save(net, file)
+        with pytest.raises(TypeError, match='open to read bytes, mode "rb"'):
+            runtime.load(file)
+        assert file.read() == ""
+    with pytest.raises(TypeError, match="open to write bytes"):
+        runtime.save(net, io.StringIO())
+    with open(tmp_path / "model", "rb") as file, pytest.raises(OSError):
+        runtime.save(net, file)
+
+    class Short:
+        name = "short"
+
+        def write(self, data):
+            return len(data) - 1
+    with pytest.raises(OSError, match=f"short took {len(content) - 1} of {len(content)} bytes"):
+        runtime.save(net, Short())
+    buffer = io.BytesIO()
+    net.layers[0].arrays["weight"][0, 0] = np.nan
+    with pytest.raises(ValueError, match="weight must be finite"):
+        runtime.save(net, buffer)
+    assert not buffer.getvalue()
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -149,8 +243,8 @@ def edit(old, new):
 
 ONE = np.ones(1, np.float32)
 DAMAGES = {
-    "later format": (edit("format 1", "format 2"),
-                     "format 2, this version .* reads format 1: install a later"),
+    "later format": (edit("format 1", "format 3"),
+                     "format 3, this version .* reads formats 1 and 2: install a later"),
     "format 0": (edit("format 1", "format 0"), 'must start with "format 1;", got \'format 0'),
     "no format": (edit("format 1; ", ""), 'must start with "format 1;"'),
     "no input": (edit("input 1x4x10; ", ""), 'shape of an input in second place, .* got \'binary_dense'),
@@ -203,14 +297,18 @@ DAMAGES = {
     "shape of bits": (replace("1.weight_bits", lambda a: a.reshape(-1)), "weight_bits must be int32"),
     "scalar": (replace("0.alpha", lambda a: a[0].reshape(())), "alpha must be float32"),
     "dtype of the scale": (replace("input.scale", lambda a: a.astype(np.float64)),
-                           "input.scale must be float32"),
+                           r"input.scale must be float32 \(1,\) .* got float64"),
     "shape of the scale": (replace("input.scale", lambda a: a[:0]),
-                           r"input.scale must be float32 \(1,\), got"),
+                           r"input.scale must be float32 \(1,\) .* got"),
     "shape of the shift": (replace("input.shift", lambda a: a[:1]), r"input_shift must be float32 \(40,\)"),
-    "scale 0": (change("input.scale", 0, 0), "finite float32 above 0, got 0.0"),
-    "scale below 0": (change("input.scale", 0, -1), "finite float32 above 0"),
-    "scale NaN": (change("input.scale", 0, np.nan), "finite float32 above 0"),
-    "scale inf": (change("input.scale", 0, np.inf), "finite float32 above 0"),
+    "scale 0": (change("input.scale", 0, 0), r"format 1 input.scale must be float32 \(1,\) and above 0, got 0.0"),
+    "scale below 0": (change("input.scale", 0, -1), "in format 1 input.scale must be .* above 0, got -1.0"),
+    "scale NaN": (change("input.scale", 0, np.nan), "above 0, got nan"),
+    "scale inf": (change("input.scale", 0, np.inf), "finite in float32 and not 0, got inf"),
+    "several scales": (replace("input.scale", lambda a: np.repeat(a, 40)), r"format 1 .* got float32 \(40,\)"),
+    "scale below 0 with an array for uint8": (
+        lambda tensors, line: change("input.scale", 0, -1)(tensors, line.replace("format 1", "format 2")),
+        "layer 0, .* 'alpha_u8' is not allowed"),
     "shift inf": (change("input.shift", 3, -np.inf), "input_shift must be finite, got -inf at 3"),
     "NaN": (change("0.alpha", 2, np.nan),
             "layer 0, binary_dense 40 -> 33: alpha must be finite, got nan at 2, 1"),

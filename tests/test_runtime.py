@@ -1,9 +1,14 @@
 """The runtime without MXNet: models as callables, on the library and on NumPy; what it takes to run them."""
+import copy
+import io
+import multiprocessing
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,14 +16,14 @@ from safetensors.numpy import load_file
 
 from gluon_bnn import layers, runtime
 from gluon_bnn.layers import Layer
-from gluon_bnn.native import library
+from gluon_bnn.native import fallback, kernels, library
 
-from random_nets import awkward_nets, dense_over, model_of, odd_floats, random_net, same
+from random_nets import awkward_nets, dense_over, model_of, odd_floats, random_net, same, scales
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 GOLDEN = os.path.join(HERE, "golden")
-NETS = ("format1_binary_dense", "format1_dense", "format1_pack")
+NETS = ("format1_binary_dense", "format1_dense", "format1_pack", "format2_binary_dense", "format2_pack")
 
 
 @pytest.fixture(params=["library", "numpy"])
@@ -69,10 +74,10 @@ def test_the_first_maximum(engine):
 
 @pytest.mark.parametrize("x, error, words", [
     ([[1.0] * 24], TypeError, "NumPy array of float32 or uint8, got list"),
-    (np.zeros((1, 24)), TypeError, r"got float64: x.astype\(np.float32\)"),
-    (np.zeros((1, 24), np.int8), TypeError, "float32 or uint8, got int8"),
-    (np.zeros((1, 24), ">f4"), TypeError, "got >f4"),
-    (np.zeros((0, 24), np.float32), ValueError, r"rows above 0 .* got \(0, 24\)"),
+    (np.zeros((1, 24), "U3"), TypeError, "float32 or uint8, got <U3$"),
+    (np.zeros((1, 24), np.complex64), TypeError, "float32 or uint8, got complex64$"),
+    (np.zeros((0, 23), np.float32), ValueError, r"got \(0, 23\)"), (np.zeros(0, np.float32), ValueError, r"got \(0,\)"),
+    (np.zeros((2, 0), np.float32), ValueError, r"got \(2, 0\)"), (np.zeros((0, 0), np.uint8), ValueError, r"\(0, 0\)"),
     (np.zeros((1, 23), np.float32), ValueError, r"\(2, 3, 4\) or \(24,\) .* got \(1, 23\)"),
     (np.zeros((3, 4), np.float32), ValueError, r"got \(3, 4\)"),
     (np.zeros((1, 1, 24), np.float32), ValueError, r"got \(1, 1, 24\)"),
@@ -83,6 +88,47 @@ def test_inputs_that_are_refused(model, x, error, words):
         model(x)
     with pytest.raises(error, match=words):
         model.predict(x)
+
+
+INTEGERS = ("int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", ">u2", ">i8")
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "bool", "float16", "float64", ">f4", "object"])
+def test_advice_for_other_types(rng, model, dtype):
+    """What a message says makes the array that was meant: pixels stay pixels where the net has an input scale."""
+    pixels = rng.integers(0, 2 if dtype == "bool" else 128, (3, 24), np.uint8)
+    with pytest.raises(TypeError, match=f"must be float32 or uint8, got {np.dtype(dtype)}: (.*)") as found:
+        model(pixels.astype(dtype))
+    for_pixels, for_numbers = "x.astype(np.uint8)", "x.astype(np.float32) is for the numbers that pixels stand for"
+    message = str(found.value)
+    assert message.index(for_pixels) < message.index(for_numbers)
+    assert same(model(pixels.astype(dtype).astype(np.uint8)), model(pixels))
+    plain = model_of(random_net(rng, ("dense", 24, 2), uint8=False))
+    with pytest.raises(TypeError, match=r"x.astype\(np.float32\) makes it so$"):
+        plain.predict(pixels.astype(dtype))
+
+
+@pytest.mark.parametrize("dtype, low, high", [
+    ("int64", -3, 7), ("int64", 0, 256), ("uint16", 5, 65535), ("int8", -128, 127), ("uint64", 0, 2**64 - 1)])
+def test_integers_that_are_no_pixels(model, dtype, low, high):
+    x = np.zeros((2, 24), dtype)
+    x[0, 0], x[1, 1] = low, high
+    with pytest.raises(TypeError, match=f"got {dtype} from {x.min()} to {high}, and pixels are whole numbers from 0 to "
+                                        r"255; x.astype\(np.float32\) is for") as found:
+        model(x)
+    assert "np.uint8" not in str(found.value)
+
+
+def test_no_rows(rng, engine, model):
+    """An empty batch has the outputs of no rows, of the same types as any other."""
+    scaled = random_net(rng, ("pack", 24, 24, "float", "bits"), ("binary_dense", 24, 5, "bits", "float"),
+                        scale=scales(rng, 24), input_shape=(2, 3, 4))
+    for net in (model, model_of(scaled)):
+        for dtype in (np.float32, np.uint8):
+            for shape in ((0, 24), (0, 2, 3, 4)):
+                y, classes = net(np.empty(shape, dtype)), net.predict(np.empty(shape, dtype), check_finite=True)
+                assert y.shape == (0, 5) and y.dtype == np.float32
+                assert classes.shape == (0,) and classes.dtype == np.int64
 
 
 def test_uint8_needs_a_scale(rng):
@@ -118,6 +164,116 @@ def test_uint8_stands_for_floats(rng, engine):
                   [Layer("dense", inputs, 18, arrays={"weight": np.ascontiguousarray(w.T)})]):
         model = runtime.Model(first, (inputs,), scale, shift)
         assert same(model(pixels), model(x))
+
+
+@pytest.mark.parametrize("kind", ["binary_dense", "dense", "pack", "batch_norm"])
+def test_any_scale_in_blocks_of_rows(rng, engine, kind, monkeypatch):
+    """A negative scale, or one for each input: the net gets the same float32 numbers, whatever the rows at a time."""
+    inputs = 33
+    last = ("binary_dense", inputs, 7, "bits" if kind == "pack" else "float", "float", None, True)
+    first = ((kind, inputs, inputs, "float", "bits" if kind == "pack" else "float"), last)
+    pixels = rng.integers(0, 256, (20, inputs), np.uint8)
+    for scale in (-0.015, scales(rng, inputs)):
+        model = model_of(random_net(rng, *first, scale=scale))
+        shift = model.input_shift
+        expected = model(np.asarray(scale, np.float32) * pixels.astype(np.float32) + shift)
+        assert len(np.unique(expected)) > 10
+        for elements in (1, 100, 1 << 20):
+            for module in (fallback, kernels):
+                monkeypatch.setattr(module, "ELEMENTS", elements)
+            assert same(model(pixels), expected) and same(model(pixels[4]), expected[4])
+
+
+def test_memory_of_any_scale_does_not_grow_with_rows(rng, engine, monkeypatch):
+    model = model_of(random_net(rng, ("binary_dense", 100, 2), scale=scales(rng, 100)))
+    for module in (fallback, kernels):
+        monkeypatch.setattr(module, "ELEMENTS", 20000)
+    pixels = np.zeros((20000, 100), np.uint8)  # 8 MB as float32
+    tracemalloc.start()
+    try:
+        model(pixels)
+        assert tracemalloc.get_traced_memory()[1] < 2e6
+    finally:
+        tracemalloc.stop()
+
+
+def copies(model):
+    """(how, copy) of a model."""
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        yield f"pickle {protocol}", pickle.loads(pickle.dumps(model, protocol))
+    yield "copy", copy.copy(model)
+    yield "deepcopy", copy.deepcopy(model)
+    yield "deepcopy of what holds it", copy.deepcopy({"a": [model]})["a"][0]
+
+
+class Labelled(runtime.Model):
+    """A model that knows the names of its classes."""
+
+
+def test_copies(rng, engine, tmp_path):
+    """Of models made from layers and loaded ones, with each kind of input scale; what the user added goes with them."""
+    for index, net in enumerate(awkward_nets(rng)):
+        if index % 4 == 0:
+            runtime.save(net, tmp_path / "model")
+            before = Labelled(net.layers, net.input_shape, net.input_scale, net.input_shift)
+            before.labels = ["a", "b"]
+            for model in (before, runtime.load(tmp_path / "model")):
+                x = odd_floats(rng, 3, model._inputs)
+                pixels = rng.integers(0, 256, x.shape, np.uint8)
+                for how, other in copies(model):
+                    assert type(other) is type(model) and other.input_shape == model.input_shape, how
+                    assert np.array_equal(other.input_scale, model.input_scale)
+                    assert getattr(other, "labels", None) == getattr(model, "labels", None)
+                    assert same(other(x), model(x)) and same(other(pixels), model(pixels)), how
+                    assert (other.predict(x) == model.predict(x)).all()
+                    arrays = zip(model.layers[0].arrays.values(), other.layers[0].arrays.values())
+                    assert all((a is b) == (how == "copy") for a, b in arrays), how
+
+
+def test_what_arrives_is_checked(rng):
+    """A pickle whose arrays were changed on the way is refused as a list of layers is."""
+    model = model_of(random_net(rng, ("dense", 6, 2)))
+    weight = model.layers[0].arrays["weight"]
+    state = model.__getstate__()
+    for damaged, words in (({"input_shape": (7,)}, "input_shape must have"), ({"input_scale": 0.0}, "not 0"),
+                           ({"layers": [Layer("dense", 6, 2, arrays={"weight": weight[:3]})]}, "weight must be"),
+                           ({"layers": [Layer("dense", 6, 2, arrays={"weight": weight * np.nan})]}, "finite"),
+                           ({"layers": []}, "at least one layer")):
+        with pytest.raises(ValueError, match=words):
+            runtime.Model.__new__(runtime.Model).__setstate__({**state, **damaged})
+    content = pickle.dumps(model)
+    assert content.count(weight.tobytes()) == 1
+    with pytest.raises(ValueError, match="layer 0, dense 6 -> 2: weight must be finite"):
+        pickle.loads(content.replace(weight.tobytes(), np.full_like(weight, np.nan).tobytes()))
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_in_another_process(rng, method):
+    """As an argument, and as the object whose method is called."""
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    model = model_of(random_net(rng, ("binary_dense", 24, 33), ("pack", 33, 33, "float", "bits"),
+                                ("binary_dense", 33, 5, "bits", "float")))
+    x = odd_floats(rng, 7, 24)
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert same(pool.apply(model, (x,)), model(x))
+        assert (pool.apply(model.predict, (x,)) == model.predict(x)).all()
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_call_does_not_copy_the_model(rng, scaled):
+    """Its memory is taken when it is made; a call takes what one row needs."""
+    if not library.available():
+        pytest.skip("NumPy unpacks the weights for every call")
+    model = model_of(random_net(rng, ("dense", 1000, 1000), scale=scales(rng, 1000) if scaled else 0.01))
+    x = rng.integers(0, 256, (1, 1000), np.uint8)
+    model(x)
+    tracemalloc.start()
+    try:
+        model(x), model(x.astype(np.float32)), model.predict(x)
+        assert tracemalloc.get_traced_memory()[1] < 1e5  # of 4 MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_summary(rng, model, capsys):
@@ -180,9 +336,15 @@ def test_round_trip(rng, tmp_path, engine):
         path = tmp_path / f"{index}.safetensors"
         runtime.save(net, path)
         before, after = model_of(net), runtime.load(path)
-        assert after.input_shape == net.input_shape and after.input_scale == net.input_scale
+        assert after.input_shape == net.input_shape
+        assert np.array_equal(after.input_scale, np.float32(net.input_scale))
         x = odd_floats(rng, 3, before._inputs)
         pixels = rng.integers(0, 256, x.shape, np.uint8)
+        buffer = io.BytesIO()
+        runtime.save(net, buffer)
+        assert buffer.getvalue() == path.read_bytes()
+        plain = np.ndim(net.input_scale) == 0 and net.input_scale > 0
+        assert f"format {1 if plain else 2};".encode() in buffer.getvalue()
         path.write_bytes(b"")  # what was loaded does not need the file
         assert same(after(x), before(x)) and same(after(pixels), before(pixels))
     assert len(os.listdir(tmp_path)) == index + 1

@@ -19,14 +19,15 @@ def run(layers, x):
 
 
 def run_u8(layers, x, scale, shift):
-    """The same from uint8 pixels that stand for scale * x + shift; scale float32, shift float32 (inputs,)."""
+    """The same from uint8 pixels that stand for scale * x + shift; scale a float or float32 (inputs,), shift float32
+    (inputs,). A first layer that has no array for pixels gets the float32 numbers."""
     first, arrays = layers[0], layers[0].arrays
 
     def forward(x):
-        if first.kind == "binary_dense":
+        if "alpha_u8" in arrays:
             x = _epilogue(first, _integer_dot(x, arrays["weight_bits"], first.units),
                           arrays["alpha_u8"], arrays["bias_u8"])
-        elif first.kind == "pack":
+        elif "threshold_u8" in arrays:
             x = pack(x < arrays["threshold_u8"])
         else:
             return _forward(layers, np.float32(scale) * x.astype(np.float32) + shift)

@@ -13,6 +13,7 @@ from . import library
 
 WORD = 32   # inputs a word
 LANES = 16  # units a block of weights
+ELEMENTS = 1 << 20  # at most so many pixels are converted to float32 at a time, where one row does not need more
 
 KINDS = {"binary_dense": 1, "dense": 2, "batch_norm": 3, "activation": 4, "pack": 5}
 FORMS = {"float": 0, "bits": 1, "bits01": 2}
@@ -170,8 +171,18 @@ class Net:
         return y
 
     def run_u8(self, x, scale, shift):
-        """float32 (rows, units) from x, contiguous uint8 (rows, inputs); shift float32 (inputs,)."""
+        """float32 (rows, units) from x, contiguous uint8 (rows, inputs), which stands for scale * x + shift.
+
+        scale is a float or float32 (inputs,), shift float32 (inputs,).
+        """
         y = self._empty(len(x))
+        if np.ndim(scale):  # the library takes one scale for all inputs
+            rows = max(1, ELEMENTS // x.shape[1])
+            for i in range(0, len(x), rows):
+                with np.errstate(over="ignore"):
+                    numbers = scale * x[i:i + rows].astype(np.float32) + shift
+                y[i:i + rows] = self.run(numbers)
+            return y
         self._check(self._handle.gluon_bnn_run_u8(
             self.address, self.count, x.ctypes.data, scale, shift.ctypes.data, len(x), y.ctypes.data))
         return y

@@ -1,11 +1,12 @@
-"""Writes the golden files: models of format 1 with what they answered when they were made.
+"""Writes the golden files: models of each format with what they answered when they were made.
 
     python tests/golden/make_golden.py
 
 A model that was saved once loads for ever, so the files of a format are made once and never again; a new
 format gets new ones beside them. For each net, <name>.safetensors is the model and <name>.answers.safetensors
 holds x (float32), y, pixels (uint8) and y_uint8. Between them the nets have every kind of layer, every form
-and function, more than 256 float inputs, and the three ways in which uint8 inputs enter.
+and function, more than 256 float inputs, and the three ways in which uint8 inputs enter; those of format 2 have one
+negative input scale, and a scale for each input.
 """
 import os
 import sys
@@ -17,7 +18,7 @@ from gluon_bnn import layers, runtime
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.dirname(HERE))
-from random_nets import random_net
+from random_nets import random_net, scales
 
 
 def nets():
@@ -43,6 +44,12 @@ def nets():
             function("binary_sigmoid", 65), ("dense", 65, 33), function("softrelu", 33), ("batch_norm", 33),
             function("sigmoid", 33), ("dense", 33, 33), ("binary_dense", 33, 65, "float", "bits"),
             ("binary_dense", 65, 6, "bits01", "float"), input_shape=(3, 4)),
+        "format2_binary_dense": random_net(
+            rng, ("binary_dense", 40, 33, "float", "bits", None, True), ("binary_dense", 33, 5, "bits", "float"),
+            input_shape=(1, 5, 8), scale=-0.0078125),
+        "format2_pack": random_net(
+            rng, ("pack", 33, 33, "float", "bits"), ("binary_dense", 33, 5, "bits", "float", None, True),
+            scale=scales(rng, 33)),
     }
 
 
@@ -50,7 +57,7 @@ def main():
     for name, net in nets().items():
         path = os.path.join(HERE, f"{name}.safetensors")
         if os.path.exists(path):
-            raise SystemExit(f"make_golden.py: {path} exists, and golden files are not made again")
+            continue
         runtime.save(net, path)
         rng = np.random.default_rng(2)
         x = rng.standard_normal((30, *net.input_shape)).astype(np.float32)
