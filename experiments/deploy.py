@@ -35,7 +35,7 @@ BATCH, ONE_BY_ONE = 1000, 500  # images
 # What each form imports, and its files.
 FORMS = {"net": ("mnist_net", ["net.params"]),
          "float": ("gluon_bnn.train", ["float-symbol.json", "float-0000.params"]),
-         "packed": ("gluon_bnn.deploy", ["packed-symbol.json", "packed-0000.params"]),
+         "packed": ("gluon_bnn.exported", ["packed-symbol.json", "packed-0000.params"]),
          "runtime": ("gluon_bnn.runtime", ["model.safetensors"])}
 
 
@@ -63,8 +63,8 @@ def load(form, directory, net_arguments, numpy_only):
             warnings.simplefilter("ignore")  # MXNet says that the type of the input is open
             net = mx.gluon.SymbolBlock.imports(files[0], ["data"], files[1])
     else:
-        from gluon_bnn import deploy
-        net = deploy.load_exported(os.path.join(directory, form))
+        from gluon_bnn import exported
+        net = exported.load_exported(os.path.join(directory, form))
     return lambda x: net(mx.nd.array(x)).asnumpy()
 
 

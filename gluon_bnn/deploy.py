@@ -1,8 +1,5 @@
-"""From the trained net to the one that is deployed: `freeze`, and `load_exported` for what it exported."""
-import json
+"""From the trained net to the one that is deployed: `freeze`."""
 import numbers
-import os
-import warnings
 
 import numpy as np
 
@@ -232,45 +229,3 @@ def _input(inputs, scale, shift):
         raise ValueError("input_scale must be a finite float32 above 0 and input_shift finite, "
                          f"got {scale} and {shift if shift.ndim == 0 else shift[~np.isfinite(shift)]}")
     return float(scale), np.broadcast_to(shift, (inputs,)).copy()
-
-
-def load_exported(prefix, epoch=0):
-    """The SymbolBlock of a net's `export(prefix, epoch)`, frozen or not, with our operators registered.
-
-    Reads prefix-symbol.json and prefix-0000.params (the epoch in four digits). Raises OSError where a
-    file is missing, or where the graph has operators of our library and it is not there; ValueError
-    where a file is not what it should be, or the two are not of one net.
-    """
-    graph_file, values_file = f"{prefix}-symbol.json", f"{prefix}-{epoch:04d}.params"
-    with open(graph_file, encoding="utf-8") as file:
-        try:
-            operators = {node["op"] for node in json.load(file)["nodes"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{graph_file} must be a graph that MXNet exported: {error!r}") from None
-    ours = sorted(name for name in operators if str(name).startswith("gluon_bnn_"))
-    if ours:
-        if not library.available():
-            raise OSError(f"{graph_file} holds operators of the native library ({', '.join(ours)}), and "
-                          f"{library.problem()}. A net frozen with form='float' loads without it")
-        library.load_operators()
-    if not os.path.isfile(values_file):
-        raise FileNotFoundError(f"{values_file} is not there; an export has it next to {graph_file}")
-    graph = _read(mx.sym.load, graph_file, "a graph that MXNet exported")
-    values = _read(mx.nd.load, values_file, "parameters that MXNet exported")
-    # "arg:name" and "aux:name"; no arrays at all are an empty list, and a list of arrays has no names.
-    names = [name.partition(":")[2] for name in values] if isinstance(values, dict) else [""] * len(values)
-    inputs = [name for name in graph.list_inputs() if name not in names]
-    strangers = sorted(set(names) - set(graph.list_inputs()))
-    if strangers or not inputs:
-        raise ValueError(f"{values_file} must hold the parameters of {graph_file}, got arrays that are not "
-                         f"in it: {', '.join(strangers[:3])}")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Cannot decide type")  # that of the input is open, as it should be
-        return mx.gluon.SymbolBlock.imports(graph_file, inputs, values_file if names else None, ctx=mx.cpu())
-
-
-def _read(load, path, what):
-    try:
-        return load(path)
-    except (mx.base.MXNetError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must hold {what}: {str(error).strip().splitlines()[-1]}") from None

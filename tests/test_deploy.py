@@ -1,14 +1,11 @@
 """Frozen nets in every form against the net as trained and the reference, as "What equal means" has it."""
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from gluon_bnn import check, fold, nn, ops, runtime
 from gluon_bnn._compat import mx
-from gluon_bnn.deploy import freeze, load_exported
+from gluon_bnn.deploy import freeze
+from gluon_bnn.exported import load_exported
 from gluon_bnn.native import fallback, library
 from gluon_bnn.reference import binary, bits, dense
 
@@ -662,120 +659,6 @@ class TestRefused:
         with pytest.raises(OSError, match="the native library was not built; do this; form='float' runs"):
             freeze(net)
         freeze(net, "float", verbose=False)
-
-
-class TestLoadExported:
-    @pytest.fixture
-    def exported(self, rng, tmp_path):
-        """(prefix of the files, input, output) of a net in the last of FORMS."""
-        frozen = freeze(mlp(rng, [12, 20, 10]), FORMS[-1], verbose=False)
-        frozen.hybridize()
-        x = rng.standard_normal((5, 12)).astype(np.float32)
-        y = frozen(mx.nd.array(x)).asnumpy()
-        frozen.export(str(tmp_path / "net"), epoch=3)
-        return str(tmp_path / "net"), x, y
-
-    @pytest.mark.parametrize("form", FORMS)
-    def test_in_a_process_of_its_own(self, rng, tmp_path, form):
-        """The float form needs MXNet alone, the packed form load_exported."""
-        frozen = freeze(mlp(rng, [12, 20, 10]), form, verbose=False)
-        frozen.hybridize(static_alloc=True, static_shape=True)
-        x = rng.standard_normal((5, 12)).astype(np.float32)
-        y = frozen(mx.nd.array(x)).asnumpy()
-        frozen.export(str(tmp_path / "net"))
-        np.save(tmp_path / "x.npy", x)
-        code = """
-import sys, numpy as np
-if sys.argv[1] == "float":
-    np.bool = bool
-    import mxnet as mx
-    net = mx.gluon.SymbolBlock.imports("net-symbol.json", ["data"], "net-0000.params")
-    assert "gluon_bnn" not in sys.modules
-else:
-    from gluon_bnn.deploy import load_exported, mx
-    net = load_exported("net")
-np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
-"""
-        done = subprocess.run([sys.executable, "-c", code, form], capture_output=True, text=True,
-                              cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), y)
-
-    def test_epoch_and_no_warning(self, exported, recwarn):
-        prefix, x, y = exported
-        net = load_exported(prefix, 3)
-        np.testing.assert_array_equal(net(mx.nd.array(x)).asnumpy(), y)
-        net.hybridize()
-        np.testing.assert_array_equal(net(mx.nd.array(x)).asnumpy(), y)
-        assert not [w for w in recwarn if "Cannot decide type" in str(w.message)]
-
-    def test_input_of_another_name(self, rng, tmp_path):
-        x = mx.sym.var("pixels")
-        symbol = mx.sym.FullyConnected(x, mx.sym.var("w"), no_bias=True, num_hidden=2)
-        mx.model.save_checkpoint(str(tmp_path / "net"), 0, symbol, {"w": mx.nd.ones((2, 3))}, {})
-        assert load_exported(str(tmp_path / "net"))(mx.nd.ones((1, 3))).asnumpy().tolist() == [[3, 3]]
-
-    @needs_library
-    def test_without_the_library(self, exported, monkeypatch):
-        monkeypatch.setattr(library, "available", lambda: False)
-        monkeypatch.setattr(library, "problem", lambda: "the native library was not built; do this")
-        with pytest.raises(OSError, match="net-symbol.json holds operators .*gluon_bnn_packed_dense.* was "
-                                          "not built; do this. A net frozen with form='float'"):
-            load_exported(exported[0], 3)
-
-    def test_missing_files(self, exported, tmp_path):
-        with pytest.raises(FileNotFoundError, match="other-symbol.json"):
-            load_exported(str(tmp_path / "other"))
-        with pytest.raises(FileNotFoundError, match="net-0000.params is not there"):
-            load_exported(exported[0])
-
-    @pytest.mark.parametrize("content", [
-        b"", b"no json", b"[1, 2]", b"{}", b'{"nodes": 3}', b'{"nodes": [{}]}', b"\xff", b'{"nodes": []}',
-        b'{"nodes": [{"op": "null"}]}', "half"])
-    def test_damaged_graph(self, exported, content):
-        prefix = exported[0]
-        with open(f"{prefix}-symbol.json", "rb+") as file:
-            whole = file.read()
-            file.seek(0)
-            file.truncate()
-            file.write(whole[:len(whole) // 2] if content == "half" else content)
-        with pytest.raises(ValueError, match="net-symbol.json must (be|hold) a graph that MXNet exported: "):
-            load_exported(prefix, 3)
-
-    def test_graph_with_an_unknown_operator(self, exported):
-        prefix = exported[0]
-        with open(f"{prefix}-symbol.json", encoding="utf-8") as file:
-            graph = json.load(file)
-        graph["nodes"][-1]["op"] = "gluon_bnn_of_the_future"
-        with open(f"{prefix}-symbol.json", "w", encoding="utf-8") as file:
-            json.dump(graph, file)
-        with pytest.raises((ValueError, OSError), match="gluon_bnn_of_the_future"):
-            load_exported(prefix, 3)
-
-    @pytest.mark.parametrize("length", [0, 7, 30, 200, -1])
-    def test_damaged_parameters(self, exported, length):
-        prefix = exported[0]
-        with open(f"{prefix}-0003.params", "rb+") as file:
-            whole = file.read()
-            file.truncate(length if length >= 0 else len(whole) - 1)
-        with pytest.raises(ValueError, match="net-0003.params must hold parameters that MXNet exported: "):
-            load_exported(prefix, 3)
-
-    def test_parameters_of_another_net(self, exported):
-        prefix = exported[0]
-        for wrong in ({"arg:other": mx.nd.ones(3)}, [mx.nd.ones(3)]):
-            mx.nd.save(f"{prefix}-0003.params", wrong)
-            with pytest.raises(ValueError, match="parameters of .* got arrays that are not in it"):
-                load_exported(prefix, 3)
-
-    def test_net_without_parameters(self, tmp_path):
-        frozen = freeze(sequential(nn.BinaryActivation()), FORMS[-1], verbose=False)
-        frozen.hybridize()
-        frozen(mx.nd.ones((1, 2)))
-        frozen.export(str(tmp_path / "net"))
-        assert load_exported(str(tmp_path / "net"))(mx.nd.array([[-2, 3]])).asnumpy().tolist() == [[-1, 1]]
-        with pytest.raises(ValueError, match=r"one dense layer or BatchNorm, got FloatSign\(-1, 1\)"):
-            frozen.layers
 
 
 @needs_library
