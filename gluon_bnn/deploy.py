@@ -1,11 +1,15 @@
 """From the trained net to the one that is deployed: `freeze`."""
-import numbers
+import json
+import math
+import operator
 
 import numpy as np
 
 from . import nn as binary, ops
 from ._compat import mx
-from .frozen import FloatDense, FloatSign, Frozen, Row, fuse, inputs_of, norm_of, set_parameter, value
+from .exported import library_operators
+from .frozen import (Activation, FloatDense, FloatSign, Frozen, Pack, PackedDense, Row, bytes_of, fuse, inputs_of,
+                     norm_of, set_parameter, value)
 from .native import library
 
 nn = mx.gluon.nn
@@ -13,25 +17,33 @@ FORMS = ("packed", "float")
 CONTAINERS = (nn.HybridSequential, nn.Sequential)
 
 
-def freeze(net, form="packed", *, input_scale=None, input_shift=None, verbose=True):
+def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shift=None, verbose=True):
     """The net for inference: binary layers with 1-bit weights, batch norm folded, dropout gone.
 
     net : an initialised HybridSequential or Sequential, nested or not. Taken apart are BinaryDense,
         BinaryActivation, BinarySigmoid, Dense, BatchNorm, Dropout, Flatten and Activation. Their parameters
         are copied: the frozen net stays as it is when `net` trains on. A layer of any other type, or
         with a forward of its own, stays as it is: the very same block, with the same parameters.
-    form : "packed" (our library's operators on bits) or "float" (MXNet's own operators, +-1 as float32)
-    input_scale, input_shift : for the runtime, which then takes uint8 inputs p as x = scale * p + shift.
-        scale is a number above 0, shift a number (by default 0) or one for each input.
+    form : "packed" (our library's operators on bits) or "float" (MXNet's own operators, +-1 as float32). The float
+        form takes no layer that stays as it is and has operators of our library in it.
+    input_shape : for the runtime, the shape of one input, like (1, 28, 28); by default (inputs of the first layer,)
+    input_scale, input_shift : for the runtime, which then takes uint8 inputs p as x = scale * p + shift, in
+        float32. Each is a number, an array that broadcasts to input_shape, or one with a number for each
+        input or for each channel (the first axis of input_shape). No scale is 0, the shift is 0 by default. With one
+        scale above 0 for all inputs the first layer works on the uint8 themselves, which is faster.
     verbose : print `summary`, what became of each layer
+
+    ReLU keeps NaN in every form, and in the runtime. Gluon's own Activation("relu"), in the net as trained, makes 0
+    of it.
 
     Batch norm always uses its running averages. A BatchNorm right after a BinaryDense is folded into it if
     it normalises the layer's units; a binary activation between such layers then costs nothing: the first
     passes bits to the second, each by comparing its integer product with a threshold.
 
-    Returns a `Frozen`. Raises TypeError for another kind of net; ValueError for another form, wrong scale or
-    shift, a net in which nothing is binary, layers that do not fit together, and parameters that are
-    not initialised, not float32 or not finite; OSError for form="packed" without the library.
+    Returns a `Frozen`. Raises TypeError for another kind of net, and a shape, scale or shift of another type;
+    ValueError for another form, a wrong shape, scale or shift, a net that is frozen already, a net in which nothing
+    is binary, layers that do not fit together or into the form, and parameters that are not initialised, not float32
+    or not finite; OSError for form="packed" without the library.
 
     >>> from gluon_bnn import nn
     >>> net = mx.gluon.nn.HybridSequential()
@@ -52,28 +64,34 @@ def freeze(net, form="packed", *, input_scale=None, input_shift=None, verbose=Tr
             raise OSError(f"the packed form runs on the native library, and {library.problem()}; "
                           "form='float' runs without it")
         library.load_operators()
-    frozen, leaves, steps = Frozen(form), list(_leaves(net)), []  # steps: blocks, each with its row
+    frozen = Frozen(form, _shape(input_shape))
+    leaves, steps = list(_leaves(net)), []  # steps: blocks, each with its row
     with frozen.name_scope():
         for leaf in leaves:
-            frozen.rows.append(Row(leaf.name, _bytes(leaf)))
+            frozen.rows.append(Row(leaf.name, bytes_of(leaf)))
             for block in _float_form(leaf):
-                if block.prefix.startswith(frozen.prefix):  # made here: errors shall name the layer it is of
+                if block.prefix.startswith(frozen.prefix):  # made here: errors name the layer that it stands for
                     block._name = leaf.name
                 steps.append((block, frozen.rows[-1]))
         steps = _without_flatten(steps)
         blocks = [block for block, _ in steps]
         _check_binary(blocks, leaves)
         _check_widths(blocks)
+        if form == "float":
+            for block in blocks:
+                if not block.prefix.startswith(frozen.prefix):
+                    _check_operators(block)
         fused = fuse(blocks) if form == "packed" else [(block, 1) for block in blocks]
     for block, count in fused:
         (_, row), *folded = steps[:count]
         del steps[:count]
         frozen.add(block)
-        _describe(row, block)
+        row.blocks.append(block)
         for _, other in folded:
-            other.form = f"folded into {row.layer}"
-    if input_scale is not None or input_shift is not None:
-        frozen.input_scale, frozen.input_shift = _input(frozen.input_shape[0], input_scale, input_shift)
+            other.folded = row.layer
+    if any(given is not None for given in (input_shape, input_scale, input_shift)):
+        list(frozen.layers)  # raises where the runtime does not take the layers, or the shape
+        frozen.input_scale, frozen.input_shift = _input(frozen.input_shape, input_scale, input_shift)
         list(frozen.layers)  # raises now where they cannot be made
     if verbose:
         frozen.summary()
@@ -89,16 +107,15 @@ def _is(block, *kinds):
 
 def _leaves(net):
     """The layers of nested containers, in the order in which they run."""
+    if isinstance(net, (Frozen, FloatDense, FloatSign, PackedDense, Pack)):
+        what = f"is frozen already (form={net.form!r})" if isinstance(net, Frozen) else "is a layer of a frozen net"
+        raise ValueError(f"freeze takes a net as it was trained, but {net.name} {what}: freeze the net that it was "
+                         "made from, with the form and the input scale that are wanted")
     if _is(net, *CONTAINERS):
         for child in net._children.values():
             yield from _leaves(child)
     else:
         yield net
-
-
-def _bytes(block):
-    return sum(p.data(p.list_ctx()[0]).size * np.dtype(p.dtype).itemsize
-               for p in block.collect_params().values() if p._data is not None)
 
 
 def _float_form(leaf):
@@ -132,8 +149,8 @@ def _float_form(leaf):
         return [_with_values(norm, arrays)]
     if _is(leaf, binary.BinaryActivation, binary.BinarySigmoid):
         return [FloatSign("bits01" if isinstance(leaf, binary.BinarySigmoid) else "bits")]
-    if _is(leaf, nn.Activation):
-        return [nn.Activation(leaf._act_type)]
+    if _is(leaf, nn.Activation, Activation):
+        return [Activation(leaf._act_type)]
     if _is(leaf, nn.Flatten):
         return [nn.Flatten()]
     if not isinstance(leaf, mx.gluon.HybridBlock):
@@ -192,7 +209,7 @@ def _check_widths(blocks):
                 flat, last = flattens, block
         elif type(block) is nn.Flatten:
             width, flat = (width if flat else None), True
-        elif type(block) not in (FloatSign, nn.Activation):
+        elif type(block) not in (FloatSign, Activation):
             width, flat = None, False
 
 
@@ -204,28 +221,70 @@ def _check_binary(blocks, leaves):
                          + (", ".join(kinds) or "an empty net"))
 
 
-def _describe(row, block):
-    """Add a block to what became of a layer."""
-    text = repr(block) if type(block).__module__.startswith("gluon_bnn") else type(block).__name__
-    if type(block) is nn.Activation:
-        text = block._act_type
-    row.form = text if row.form == "dropped" else f"{row.form}, {text}"
-    row.after += _bytes(block)
+def _check_operators(block):
+    """ValueError where a block that freeze leaves as it is has operators of our library."""
+    parameters = [(p, vars(p).copy()) for p in block.collect_params().values()]
+    try:
+        graph = block(mx.sym.var("data"))
+        graph = mx.sym.Group(list(graph)) if isinstance(graph, (list, tuple)) else graph
+        found = library_operators(json.loads(graph.tojson()))
+    except Exception:  # a forward of the user's own, which takes no symbol: then by what its layers were made for
+        found = []
+        block.apply(lambda b: found.append(b.name) if getattr(b, "_implementation", None) == "native" else None)
+    finally:
+        for parameter, state in parameters:  # as they were: tracing leaves marks on them
+            parameter.__dict__ = state
+    if found:
+        raise ValueError(f"form='float' is for MXNet's own operators only, but {block.name}, a {type(block).__name__}, "
+                         f"which freeze does not take apart, runs on our library ({', '.join(found)}): use "
+                         "form='packed', put its layers into the Sequential itself, or make them inside of "
+                         "gluon_bnn.ops.use('composed')")
 
 
-def _input(inputs, scale, shift):
-    """input_scale as a float and input_shift as float32 (inputs,), both as float32 has them."""
+def _shape(shape):
+    """input_shape as a tuple of int, or None."""
+    try:
+        return shape if shape is None else tuple(map(operator.index, shape))
+    except TypeError:
+        raise TypeError(f"input_shape must be a tuple of whole numbers, got {shape!r}") from None
+
+
+def _input(shape, scale, shift):
+    """(input_scale, input_shift) as the runtime takes them, for one input of this shape; (None, None) without both."""
+    if scale is None and shift is None:
+        return None, None
     if scale is None:
         raise ValueError("input_shift needs input_scale, got None")
-    if isinstance(scale, bool) or not isinstance(scale, numbers.Real):
-        raise TypeError(f"input_scale must be a number, got {scale!r}")
-    shift = np.asarray(0 if shift is None else shift)
-    if shift.dtype.kind not in "iuf" or shift.shape not in ((), (inputs,)):
-        raise ValueError(f"input_shift must be a number or one for each of {inputs} inputs, "
-                         f"got {shift.dtype} {shift.shape}")
+    scale = _each_input("input_scale", scale, shape)
+    shift = _each_input("input_shift", 0 if shift is None else shift, shape)
+    wrong = scale[~np.isfinite(scale) | (scale == 0)]
+    if wrong.size:
+        raise ValueError(f"input_scale must be finite in float32 and not 0, got {wrong[0]}")
+    wrong = shift[~np.isfinite(shift)]
+    if wrong.size:
+        raise ValueError(f"input_shift must be finite in float32, got {wrong[0]}")
+    return float(scale[0]) if (scale == scale[0]).all() else scale, shift
+
+
+def _each_input(name, given, shape):
+    """A number, or an array of numbers that fits an input of this shape, as float32 (inputs,)."""
+    array = given.asnumpy() if isinstance(given, mx.nd.NDArray) else np.asarray(given)
+    try:
+        array = array.astype(np.float64) if array.dtype.kind == "O" else array  # a Fraction, say
+    except (TypeError, ValueError, OverflowError):
+        pass
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number or an array of numbers, got {given!r}")
+    inputs = math.prod(shape)
+    fitted = array
+    if array.size == 1:
+        fitted = array.reshape(())
+    elif array.shape == (inputs,):
+        fitted = array.reshape(shape)
+    elif array.shape == shape[:1]:
+        fitted = array.reshape(-1, *(1 for _ in shape[1:]))
+    if fitted.ndim not in (0, len(shape)) or any(size not in (1, most) for size, most in zip(fitted.shape, shape)):
+        raise ValueError(f"{name} must be a number, an array that broadcasts to one input, {shape}, or one for each of "
+                         f"{inputs} inputs or {shape[0]} channels; got {array.dtype} {array.shape}")
     with np.errstate(over="ignore"):
-        scale, shift = np.float32(scale), shift.astype(np.float32)
-    if not (0 < scale < np.inf and np.isfinite(shift).all()):
-        raise ValueError("input_scale must be a finite float32 above 0 and input_shift finite, "
-                         f"got {scale} and {shift if shift.ndim == 0 else shift[~np.isfinite(shift)]}")
-    return float(scale), np.broadcast_to(shift, (inputs,)).copy()
+        return np.broadcast_to(fitted, shape).astype(np.float32).reshape(-1)

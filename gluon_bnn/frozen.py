@@ -57,6 +57,13 @@ class FloatDense(mx.gluon.HybridBlock):
         return f"FloatDense({self.in_units} -> {self.units})"
 
 
+class Activation(nn.Activation):
+    """Gluon's, except that "relu" keeps NaN, as the runtime and `mx.nd.relu` do; Gluon's own makes 0 of it."""
+
+    def hybrid_forward(self, F, x):
+        return F.relu(x) if self._act_type == "relu" else super().hybrid_forward(F, x)
+
+
 class FloatSign(mx.gluon.HybridBlock):
     """-1 where x < 0, else 1; with form="bits01" 0 where x < 0, else 1."""
 
@@ -173,8 +180,14 @@ def inputs_of(block):
     return getattr(block, parameter).shape[-1] if parameter else None
 
 
-def _layer(block, width):
-    """The Layer of a block that gets `width` inputs; None for one that the runtime does not know."""
+def _flattens(block):
+    """Whether a block makes (rows, units) of any input; None for one that keeps whatever shape it gets."""
+    return True if type(block) is nn.Flatten else getattr(block, "_flatten", None)
+
+
+def _layer(block, width, flat):
+    """The Layer of a block that gets `width` inputs, `flat` where certainly as (rows, width); None for one that
+    the runtime does not know."""
     if type(block) in (PackedDense, Pack):
         return block.layer
     if type(block) is nn.Dense:
@@ -183,38 +196,86 @@ def _layer(block, width):
         if block.bias is not None:
             arrays["bias"] = value(block.bias)
         return Layer("dense", *arrays["weight"].shape, arrays=arrays)
-    if type(block) is nn.BatchNorm and block._kwargs["axis"] in (1, -1):
+    if type(block) is nn.BatchNorm and (block._kwargs["axis"] == -1 or block._kwargs["axis"] == 1 and flat):
         channels = block.gamma.shape[0]
         return Layer("batch_norm", channels, channels, arrays=norm_of(block))
     function = None
     if type(block) is FloatSign:
         function = "sign" if block.form == "bits" else "binary_sigmoid"
-    elif type(block) is nn.Activation:
+    elif type(block) is Activation:
         function = block._act_type
     return Layer("activation", width, width, function=function) if function in layers.FUNCTIONS else None
 
 
+def bytes_of(block):
+    """The bytes of all parameters of a block that have values."""
+    return sum(p.data(p.list_ctx()[0]).size * np.dtype(p.dtype).itemsize
+               for p in block.collect_params().values() if p._data is not None)
+
+
 @dataclasses.dataclass
 class Row:
-    """What became of one layer of the net that was frozen: a line of `Frozen.summary`."""
+    """What became of one layer of the net that was frozen: a line of `Frozen.summary`.
+
+    blocks are those of the frozen net that stand for it; `folded` names the layer that took it in.
+    """
     layer: str
     before: int
-    form: str = "dropped"
-    after: int = 0
+    blocks: list = dataclasses.field(default_factory=list)
+    folded: str = None
+
+    @property
+    def form(self):
+        """What it became, as text."""
+        return ", ".join(map(_text, self.blocks)) or (f"folded into {self.folded}" if self.folded else "dropped")
+
+    @property
+    def after(self):
+        """The bytes that it takes now."""
+        return sum(map(bytes_of, self.blocks))
+
+
+def _text(block):
+    if type(block) is Activation:
+        return block._act_type
+    return repr(block) if type(block).__module__.startswith("gluon_bnn") else type(block).__name__
 
 
 class Frozen(nn.HybridSequential):
     """A net for inference, made by `freeze`: hybridize, export, save_parameters as with any HybridBlock.
 
     form : "packed" or "float"
-    input_scale, input_shift : what `freeze` was given, a float and float32 (inputs,), else None
+    input_shape : for the runtime, the shape of one input; None stands for (inputs of the first layer,)
+    input_scale, input_shift : for the runtime, which takes uint8 inputs p as scale * p + shift: a float or float32
+        (inputs,), and float32 (inputs,); or both None
+
+    A slice, `frozen[:k]`, is a Frozen as well. One that starts with the first block has the same inputs, and so the
+    same input shape, scale and shift; any other takes the values between two layers and has none of these.
     """
 
-    def __init__(self, form="packed", prefix=None, params=None):
+    def __init__(self, form="packed", input_shape=None, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
-        self.form = form
+        self.form, self._input_shape = form, input_shape
         self.input_scale = self.input_shift = None
         self.rows = []
+
+    def __getitem__(self, key):
+        part = super().__getitem__(key)
+        if not isinstance(key, slice):
+            return part
+        places = range(len(self))[key]
+        part.form = self.form
+        if places and places[0] == 0:
+            part._input_shape, part.input_scale, part.input_shift = (self._input_shape, self.input_scale,
+                                                                     self.input_shift)
+        place, kept = 0, 0 in places
+        for row in self.rows:
+            blocks = [block for i, block in enumerate(row.blocks, place) if i in places]
+            place += len(row.blocks)
+            kept = bool(blocks) if row.blocks else kept  # a layer that left no block goes with the one before it
+            if kept:
+                part.rows.append(dataclasses.replace(row, blocks=blocks))
+        return part
 
     @property
     def layers(self):
@@ -223,32 +284,39 @@ class Frozen(nn.HybridSequential):
         The runtime works on rows, (rows, inputs), so flattening is not in the list. Raises ValueError where
         the net has layers that the runtime does not know, or layers that do not fit together on rows.
         """
-        blocks = [block for block, _ in fuse(self._children.values()) if type(block) is not nn.Flatten]
+        blocks = [block for block, _ in fuse(self._children.values())]
         width = next((inputs_of(block) for block in blocks if inputs_of(block)), None)
         if width is None:
             raise ValueError("the runtime takes nets with at least one dense layer or BatchNorm, got "
                              + ", ".join(map(repr, blocks)))
         found, unknown = [], []
-        for block in blocks:
-            layer = _layer(block, width)
+        flat, flattens = len(self._input_shape or ()) == 1, list(map(_flattens, blocks))
+        for place, block in enumerate(blocks):
+            if type(block) is nn.Flatten:
+                continue
+            # Axis 1 of a value is its last one where an earlier layer has flattened it, and also where the next layer
+            # to care flattens: that one has as many inputs as there are channels, so all axes behind have size 1.
+            rows = flat or any(flattens[:place]) or next((f for f in flattens[place:] if f is not None), False)
+            layer = _layer(block, width, rows)
             if layer is None:
                 unknown.append(f"{block.name} ({block!r})")
             else:
                 found.append(layer)
                 width = layer.units
         if unknown:
-            raise ValueError("the runtime takes binary and other dense layers, BatchNorm over the units, "
-                             f"Flatten, and the activations {', '.join(layers.FUNCTIONS)}; "
-                             f"got {', '.join(unknown)}")
-        if self.input_scale is not None:
+            raise ValueError("the runtime takes binary and other dense layers, BatchNorm over the units (with axis=1 "
+                             "only where that is certain: next to a layer that flattens, or with "
+                             "input_shape=(inputs,) in freeze; else axis=-1), Flatten, and the activations "
+                             f"{', '.join(layers.FUNCTIONS)}; got {', '.join(unknown)}")
+        if layers.keeps_uint8(self.input_scale):
             found[0] = fold.with_uint8(found[0], self.input_scale, self.input_shift)
-        layers.check(found, None, self.input_scale, self.input_shift)
+        layers.check(found, self._input_shape, self.input_scale, self.input_shift)
         return found
 
     @property
     def input_shape(self):
-        """(inputs of the first layer,); raises ValueError as `layers`."""
-        return (self.layers[0].inputs,)
+        """The shape of one input that `freeze` was given, else (inputs of the first layer,); raises as `layers`."""
+        return self._input_shape or (self.layers[0].inputs,)
 
     def cast(self, dtype):
         """Refused for all but float32: the signs are exact there, and packed words are not numbers."""
@@ -260,9 +328,10 @@ class Frozen(nn.HybridSequential):
         if inputs:
             super().summary(*inputs)
             return
-        total = Row("total", sum(r.before for r in self.rows), "", sum(r.after for r in self.rows))
         cells = [("layer", "became", "bytes before", "bytes after")]
-        cells += [(r.layer, r.form, f"{r.before:,}", f"{r.after:,}") for r in [*self.rows, total]]
+        cells += [(r.layer, r.form, f"{r.before:,}", f"{r.after:,}") for r in self.rows]
+        cells.append(("total", "", *(f"{sum(sizes):,}" for sizes in ([r.before for r in self.rows],
+                                                                     [r.after for r in self.rows]))))
         widths = [max(map(len, column)) for column in zip(*cells)]
         for name, form, before, after in cells:
             print(f"{name:<{widths[0]}}  {form:<{widths[1]}}  {before:>{widths[2]}}  {after:>{widths[3]}}")

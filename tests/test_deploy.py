@@ -1,4 +1,7 @@
 """Frozen nets in every form against the net as trained and the reference, as "What equal means" has it."""
+import fractions
+import json
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,8 @@ from gluon_bnn.deploy import freeze
 from gluon_bnn.exported import load_exported
 from gluon_bnn.native import fallback, library
 from gluon_bnn.reference import binary, bits, dense
+
+from random_nets import scales
 
 gluon = mx.gluon.nn
 needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
@@ -277,18 +282,108 @@ class TestUint8:
         np.testing.assert_allclose(found[0], net(mx.nd.array(x)).asnumpy(), rtol=1e-5, atol=1e-4)
         assert all(np.array_equal(y, found[0]) for y in found)
 
+    @pytest.mark.parametrize("first", [False, True])
+    @pytest.mark.parametrize("scale, shift", [
+        (-1 / 255, 1), (-1 / 255, "each"), ("each", "each"), (fractions.Fraction(-1, 255), 0)])
+    def test_any_scale(self, rng, tmp_path, first, scale, shift):
+        """Negative scales and one for each input: the same, to the bit, as the float32 numbers scale * p + shift."""
+        net = mlp(rng, [45, 33, 10], first=first)
+        scale = scales(rng, 45) if scale == "each" else scale
+        shift = rng.standard_normal(45) if shift == "each" else shift
+        frozen = freeze(net, FORMS[-1], input_scale=scale, input_shift=shift, verbose=False)
+        p = rng.integers(0, 256, (50, 45), np.uint8)
+        x = np.asarray(scale, np.float32) * p.astype(np.float32) + np.asarray(shift, np.float32)
+        runtime.save(frozen, tmp_path / "model")
+        model = runtime.load(tmp_path / "model")
+        assert np.array_equal(model.input_scale, frozen.input_scale)
+        expected = model(x)
+        np.testing.assert_array_equal(model(p), expected)
+        for other in self.models(frozen):
+            np.testing.assert_array_equal(other(p), expected)
+        if first:  # signs are exact in MXNet too
+            np.testing.assert_array_equal(net(mx.nd.array(x)).asnumpy(), expected)
+
+    @pytest.mark.parametrize("shape, scale", [
+        ((3, 5, 3), (3,)), ((3, 5, 3), (3, 1, 1)), ((3, 5, 3), (1, 5, 1)), ((3, 5, 3), (3, 5, 3)), ((3, 5, 3), (45,)),
+        ((3, 5, 3), (1,)), ((5, 9), (5,)), ((5, 9), (1, 9)), ((45,), (45,)), (None, (45,)), (None, (1,))])
+    def test_images_and_scales_of_channels(self, rng, tmp_path, shape, scale):
+        """input_shape is what the model takes, and a scale or shift is spread over it like channels."""
+        net = mlp(rng, [45, 33, 10])
+        given = rng.choice([-1, 1], scale) * rng.uniform(0.01, 0.02, scale)
+        shift = rng.standard_normal(scale)
+        frozen = freeze(net, FORMS[-1], input_shape=shape, input_scale=given, input_shift=mx.nd.array(shift),
+                        verbose=False)
+        runtime.save(frozen, tmp_path / "model")
+        model = runtime.load(tmp_path / "model")
+        images = shape or (45,)
+        assert model.input_shape == frozen.input_shape == images
+        p = rng.integers(0, 256, (20, *images), np.uint8)
+
+        def spread(a):
+            a = a.astype(np.float32)
+            return a.reshape(images) if a.shape == (45,) else a.reshape(scale + (1,) * (len(images) - len(scale)))
+        x = spread(given) * p.astype(np.float32) + spread(shift)
+        expected = net(mx.nd.array(x)).asnumpy()
+        for taken in (p, x, p.reshape(20, 45), x.reshape(20, 45)):
+            np.testing.assert_array_equal(model(taken), expected)
+        np.testing.assert_array_equal(model(p[3]), expected[3])
+        np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), expected)
+
+    def test_equal_scales_are_one(self, rng, tmp_path):
+        """The first layer then works on the pixels themselves, and the file is one that earlier versions read."""
+        frozen = freeze(mlp(rng, [45, 10]), "float", input_scale=np.full(45, 0.5), verbose=False)
+        assert frozen.input_scale == 0.5 and "threshold_u8" in frozen.layers[0].arrays
+        runtime.save(frozen, tmp_path / "model")
+        assert b"format 1;" in (tmp_path / "model").read_bytes()
+
     @pytest.mark.parametrize("wrong, kind, message", [
         (dict(input_shift=1), ValueError, "input_shift needs input_scale"),
-        (dict(input_scale="1"), TypeError, "input_scale must be a number, got '1'"),
-        (dict(input_scale=0), ValueError, "above 0 and input_shift finite, got 0.0"),
-        (dict(input_scale=-1), ValueError, "got -1.0"), (dict(input_scale=1e39), ValueError, "got inf"),
+        (dict(input_scale="1"), TypeError, "input_scale must be a number or an array of numbers, got '1'"),
+        (dict(input_scale=True), TypeError, "got True"), (dict(input_scale=1j), TypeError, "got 1j"),
+        (dict(input_scale=[None]), ValueError, "input_scale must be finite"),
+        (dict(input_scale=["1"]), TypeError, r"got \['1'\]"), (dict(input_scale=object()), TypeError, "got <object"),
+        (dict(input_scale=0), ValueError, "input_scale must be finite in float32 and not 0, got 0.0"),
+        (dict(input_scale=-0.0), ValueError, "not 0, got -0.0"), (dict(input_scale=1e-50), ValueError, "got 0.0"),
+        (dict(input_scale=1e39), ValueError, "got inf"), (dict(input_scale=10**400), TypeError, "a number"),
         (dict(input_scale=float("nan")), ValueError, "got nan"),
-        (dict(input_scale=1, input_shift=[1, 2]), ValueError, r"one for each of 45 inputs, got int64 \(2,\)"),
-        (dict(input_scale=1, input_shift="x"), ValueError, "got <U1"),
-        (dict(input_scale=1, input_shift=[np.inf] + [0] * 44), ValueError, r"got 1.0 and \[inf\]")])
+        (dict(input_scale=[1] * 44 + [0]), ValueError, "not 0, got 0.0"),
+        (dict(input_scale=[1] * 44 + [np.inf]), ValueError, "got inf"),
+        (dict(input_scale=[1] * 44), ValueError, r"one for each of 45 inputs .* got int64 \(44,\)"),
+        (dict(input_scale=np.ones((1, 45))), ValueError, r"got float64 \(1, 45\)"),
+        (dict(input_scale=1, input_shift=[1, 2]), ValueError, r"one for each of 45 inputs .* got int64 \(2,\)"),
+        (dict(input_scale=1, input_shift="x"), TypeError, "input_shift must be a number .* got 'x'"),
+        (dict(input_scale=1, input_shift=[np.inf] + [0] * 44), ValueError, "input_shift must be finite .* got inf"),
+        (dict(input_shape=45), TypeError, "input_shape must be a tuple of whole numbers, got 45"),
+        (dict(input_shape=(9.0, 5)), TypeError, r"got \(9.0, 5\)"), (dict(input_shape="45"), TypeError, "got '45'"),
+        (dict(input_shape=(9, 6)), ValueError, r"45 elements, the inputs of layer 0, .* got \(9, 6\)"),
+        (dict(input_shape=(-9, -5)), ValueError, "45 elements"), (dict(input_shape=()), ValueError, "45 elements"),
+        (dict(input_shape=(3, 15), input_scale=[1, 2]), ValueError, r"\(3, 15\), or .* 3 channels; got int64 \(2,\)"),
+        (dict(input_shape=(3, 15), input_scale=[1] * 15), ValueError, "3 channels")])
     def test_wrong_scale_or_shift(self, rng, wrong, kind, message):
         with pytest.raises(kind, match=message):
             freeze(mlp(rng, [45, 10]), "float", verbose=False, **wrong)
+
+
+@pytest.mark.parametrize("function", ["relu", "sigmoid", "tanh", "softrelu", "softsign"])
+def test_nan_stays_nan(rng, implementation, tmp_path, function):
+    """In every activation of every form, as in the reference; Gluon's own Activation("relu") makes 0 of it."""
+    net = randomise(sequential(
+        nn.BinaryDense(6, in_units=8, scale=None, use_bias=False, activation=function), gluon.Dropout(0.5),
+        gluon.Activation("relu"), gluon.Dense(5, in_units=6, activation=function),
+        nn.BinaryDense(3, function, in_units=5)), rng)
+    x = plus_minus(rng, 9, 8)
+    x[2, 3], x[4, 1], x[6, 0] = np.nan, -np.nan, np.inf
+    first = sequential(nn.BinaryDense(6, in_units=8, scale=None, use_bias=False), gluon.Activation("relu"))
+    first[0].initialize()
+    first[0].weight.set_data(net[0].weight.data())
+    x[7] = 0.0  # whose products are 0.0 or -0.0
+    expected = dense.relu(x.astype(np.float64) @ binary.sign(net[0].weight.data().asnumpy()).T)
+    assert np.isnan(expected).any(axis=1).tolist() == [row in (2, 4) for row in range(9)]
+    for name, run in runs(first, tmp_path):
+        np.testing.assert_array_equal(run(x), expected, err_msg=name)
+    for name, run in runs(net, tmp_path):
+        found = np.isnan(run(x))
+        assert found[[2, 4]].all() and not found[[0, 1, 3, 5, 7, 8]].any(), name
 
 
 def agree(net, x, tmp_path, exact=True):
@@ -355,11 +450,39 @@ class TestStructure:
         for form in FORMS:
             frozen = freeze(net, form, verbose=False)
             np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), net(mx.nd.array(x)).asnumpy())
-        if axis == 1:
-            assert [layer.kind for layer in frozen.layers][:3] == ["binary_dense", "batch_norm", "pack"]
-        else:
-            with pytest.raises(ValueError, match=r"runtime takes .* got batchnorm\d+ \(BatchNorm\(axis=2"):
-                frozen.layers
+        with pytest.raises(ValueError, match=rf"over the units .* got batchnorm\d+ \(BatchNorm\(axis={axis}"):
+            frozen.layers
+
+    def test_axis_1_that_is_certainly_the_units(self, rng, implementation, tmp_path):
+        """Gluon's default axis is 1. It is that of the units after or before a layer that flattens."""
+        for blocks in ([gluon.Flatten(), gluon.BatchNorm(in_channels=6), nn.BinaryActivation(),
+                        nn.BinaryDense(3, flatten=False, in_units=6)],
+                       [gluon.BatchNorm(in_channels=6), gluon.Activation("tanh"), nn.BinaryActivation(),
+                        nn.BinaryDense(3, in_units=6)],
+                       [gluon.BatchNorm(in_channels=6), gluon.Activation("tanh"), gluon.Flatten(),
+                        nn.BinaryActivation(), nn.BinaryDense(3, flatten=False, in_units=6)],
+                       [nn.BinaryActivation(), nn.BinaryDense(6, in_units=6), nn.BinaryActivation(),
+                        nn.BinaryDense(6, flatten=False, in_units=6), gluon.BatchNorm(in_channels=6)]):
+            agree(randomise(sequential(*blocks), rng), rng.standard_normal((9, 6)).astype(np.float32), tmp_path,
+                  exact=False)
+
+    @pytest.mark.parametrize("before", [0, 1, 2])
+    def test_axis_1_that_may_be_steps(self, rng, tmp_path, before):
+        """(rows, 6 steps, 6 features) and (rows, 6 features) look the same: input_shape says which it is."""
+        dense = [nn.BinaryDense(6, flatten=False, in_units=6) for _ in range(3)]
+        net = randomise(sequential(*dense[:before], gluon.BatchNorm(in_channels=6), *dense[before:]), rng)
+        for form in FORMS:
+            frozen = freeze(net, form, verbose=False)
+            with pytest.raises(ValueError, match=r"axis=1 only where .* got batchnorm\d+ \(BatchNorm\(axis=1"):
+                runtime.save(frozen, tmp_path / "model")
+            with pytest.raises(ValueError, match="axis=1 only where"):
+                freeze(net, form, input_scale=1, verbose=False)
+        assert not (tmp_path / "model").exists()
+        frozen = freeze(net, FORMS[-1], input_shape=(6,), verbose=False)
+        x = plus_minus(rng, 9, 6)
+        close(fallback.run(frozen.layers, x), net(mx.nd.array(x)).asnumpy())
+        with pytest.raises(ValueError, match="axis=1 only where"):
+            freeze(net, FORMS[-1], input_shape=(6, 6), verbose=False)
 
     def test_flattening_after_the_last_axis(self, rng, implementation, tmp_path):
         """(rows, T, units) flattened to T * units cannot pass as bits of units."""
@@ -409,7 +532,8 @@ class TestStructure:
         class Twice(nn.BinaryDense):
             def hybrid_forward(self, F, x, weight, bias=None):
                 return 2 * super().hybrid_forward(F, x, weight, bias)
-        leaky, twice = gluon.LeakyReLU(0.1), Twice(8, in_units=8)
+        with ops.use("composed"):
+            leaky, twice = gluon.LeakyReLU(0.1), Twice(8, in_units=8)
         net = randomise(sequential(nn.BinaryDense(8, in_units=7), leaky, twice, leaky, nn.BinaryActivation(),
                                    nn.BinaryDense(3, in_units=8)), rng)
         x = mx.nd.array(plus_minus(rng, 5, 7))
@@ -452,11 +576,154 @@ class TestStructure:
 
     @pytest.mark.parametrize("form", FORMS)
     def test_slices(self, rng, form):
-        net = mlp(rng, [12, 20, 10])
-        frozen = freeze(net, form, verbose=False)
+        """A slice from the start has the inputs of the whole net; another one has inputs of its own."""
+        net = sequential(gluon.Dropout(0.1), *mlp(rng, [12, 20, 10], first=False), gluon.Dropout(0.2),
+                         gluon.Dense(4, in_units=10, activation="relu"))
+        net[-1].initialize()
+        frozen = freeze(net, form, input_shape=(3, 4), input_scale=-0.5, input_shift=2, verbose=False)
         x = mx.nd.array(rng.standard_normal((5, 12)))
-        np.testing.assert_array_equal(frozen[len(frozen) // 2:](frozen[:len(frozen) // 2](x)).asnumpy(),
-                                      frozen(x).asnumpy())
+        for k in range(len(frozen) + 1):
+            head, tail = frozen[:k], frozen[k:]
+            np.testing.assert_array_equal(tail(head(x)).asnumpy(), frozen(x).asnumpy())
+            assert head.form == tail.form == form
+            inputs = [(part.input_scale, part.input_shift is not None, part._input_shape) for part in (head, tail)]
+            given, none = (-0.5, True, (3, 4)), (None, False, None)
+            assert inputs == [given if k else none, none if k else given]
+            assert [row.layer for row in head.rows + tail.rows if row.blocks] == [
+                row.layer for row in frozen.rows if row.blocks] or k == len(frozen) - 1  # a layer and its relu
+            assert sum(row.after for row in head.rows + tail.rows) == sum(row.after for row in frozen.rows)
+        assert list(map(vars, frozen[:].rows)) == list(map(vars, frozen.rows))
+        last = frozen[:-1].rows[-1]
+        assert (last.layer, last.form) == (net[-1].name, "Dense")
+        part = frozen[:-2]  # up to the binary layer of 10 units
+        assert part.input_shape == (3, 4) and [row.form for row in part.rows[:1]] == ["dropped"]
+        model = runtime.Model(part.layers, part.input_shape, part.input_scale, part.input_shift)
+        whole = runtime.Model(frozen.layers, frozen.input_shape, frozen.input_scale, frozen.input_shift)
+        p = rng.integers(0, 256, (5, 3, 4), np.uint8)
+        rest = runtime.Model(frozen[-2:].layers, frozen[-2:].input_shape)
+        assert part.layers[-1].units == 10
+        np.testing.assert_array_equal(rest(model(p)), whole(p))
+        assert frozen[0] is list(frozen._children.values())[0] and frozen[-1] is frozen[len(frozen) - 1]
+
+    def test_slice_of_a_packed_net_that_ends_in_bits(self, rng):
+        if "packed" not in FORMS:
+            pytest.skip("there is no packed form")
+        frozen = freeze(mlp(rng, [12, 20, 10], first=False), verbose=False)
+        with pytest.raises(ValueError, match="12 -> 20, must be to float: it is the last, got bits"):
+            frozen[:1].layers
+
+
+class Residual(gluon.HybridBlock):
+    """x + body(x): a block that freeze does not look into."""
+
+    def __init__(self, *body):
+        super().__init__()
+        self.body = sequential(*body)
+
+    def hybrid_forward(self, F, x):
+        return x + self.body(x)
+
+
+class Untraceable(gluon.HybridBlock):
+    """A block with a forward for arrays alone."""
+
+    def __init__(self, *body):
+        super().__init__()
+        self.body = sequential(*body)
+
+    def forward(self, x):
+        return self.body(x) * float(x.shape[0])
+
+
+class Twice(nn.BinaryDense):
+    """One of our layers with a forward of its own."""
+
+    def hybrid_forward(self, F, x, weight, bias=None):
+        return 2 * super().hybrid_forward(F, x, weight, bias)
+
+
+def concurrent(*blocks):
+    block = mx.gluon.contrib.nn.HybridConcurrent(axis=-1)
+    block.add(*blocks)
+    return block
+
+
+class OwnOperator(gluon.HybridBlock):
+    """A layer of the user's own on our function, which has no `_implementation`."""
+
+    def hybrid_forward(self, F, x):
+        return ops.sign(F, x, 1.0, implementation=ops.implementation())
+
+
+class TestBlocksThatStay:
+    BLOCKS = {"residual": lambda: Residual(nn.BinaryActivation(), nn.BinaryDense(8, in_units=8)),
+              "batch norm": lambda: Residual(nn.BatchNorm(in_channels=8)),
+              "nested": lambda: Residual(Residual(gluon.Dense(8, in_units=8), nn.BinaryActivation())),
+              "concurrent": lambda: concurrent(nn.BinaryDense(5, in_units=8), gluon.Dense(3, in_units=8)),
+              "subclass": lambda: Twice(8, in_units=8), "own operator": OwnOperator,
+              "untraceable": lambda: Untraceable(nn.BinaryDense(8, in_units=8))}
+
+    @needs_library
+    @pytest.mark.parametrize("kind", BLOCKS)
+    def test_float_form_has_no_operator_of_ours(self, rng, tmp_path, kind):
+        """Native layers inside of them are refused by name; the packed form keeps them; composed layers are fine."""
+        x = mx.nd.array(plus_minus(rng, 5, 7))
+        for choice in ("native", "composed"):
+            with ops.use(choice):
+                block = self.BLOCKS[kind]()
+            with ops.use(choice):
+                net = randomise(sequential(nn.BinaryDense(8, in_units=7), block, nn.BinaryDense(3, in_units=8)), rng)
+                expected = net(x).asnumpy()
+                packed = freeze(net, verbose=False)
+                assert packed[1] is block
+                close(packed(x).asnumpy(), expected)
+                if choice == "native":
+                    with pytest.raises(ValueError, match=f"form='float' is for MXNet's own operators only, but "
+                                                         f"{block.name}, a {type(block).__name__}, which .* runs on"
+                                                         " our library .* use form='packed'"):
+                        freeze(net, "float", verbose=False)
+                    continue
+                frozen = freeze(net, "float", verbose=False)
+                close(frozen(x).asnumpy(), expected)
+                if kind == "untraceable":
+                    continue
+                frozen.hybridize()
+                close(frozen(x).asnumpy(), expected)
+                frozen.export(str(tmp_path / "net"))
+                assert "gluon_bnn_" not in (tmp_path / "net-symbol.json").read_text()
+
+    @needs_library
+    def test_a_loaded_export_stays_as_well(self, rng, tmp_path):
+        packed = freeze(mlp(rng, [8, 8]), verbose=False)
+        packed.hybridize()
+        packed(mx.nd.ones((1, 8)))
+        packed.export(str(tmp_path / "net"))
+        net = sequential(nn.BinaryActivation(), load_exported(str(tmp_path / "net")))
+        with pytest.raises(ValueError, match="a SymbolBlock, .* runs on our library .*gluon_bnn_packed_dense"):
+            freeze(net, "float", verbose=False)
+
+    def test_looking_changes_nothing(self, rng):
+        """grad_req may still be set on the layers of a block that was traced, and its parameters are what they were."""
+        with ops.use("composed"):
+            block = Residual(nn.BinaryDense(8, in_units=8))
+            net = randomise(sequential(nn.BinaryDense(8, in_units=7), block), rng)
+        before = {name: vars(p).copy() for name, p in block.collect_params().items()}
+        freeze(net, "float", verbose=False)
+        assert {name: vars(p) for name, p in block.collect_params().items()} == before
+        block.collect_params().setattr("grad_req", "add")
+
+
+class TestFrozenAgain:
+    @pytest.mark.parametrize("form", FORMS)
+    def test_a_frozen_net_is_refused(self, rng, form):
+        """By itself, in a container, as a slice and block by block: else its input scale would be lost."""
+        frozen = freeze(mlp(rng, [12, 20, 10]), form, input_scale=0.5, verbose=False)
+        for net in (frozen, sequential(frozen), sequential(gluon.Flatten(), sequential(frozen)), frozen[:2]):
+            for again in ("float", FORMS[-1]):
+                with pytest.raises(ValueError, match=rf"but frozen\d+_? is frozen already \(form='{form}'\): freeze"):
+                    freeze(net, again, verbose=False)
+        with pytest.raises(ValueError, match="is a layer of a frozen net: freeze the net that it was made from"):
+            freeze(sequential(*frozen), form, verbose=False)
 
 
 class TestFrozen:
