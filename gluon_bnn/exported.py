@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 
-from . import _files
+from . import _files, _gluon  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
 from ._compat import mx
 from .native import library
 

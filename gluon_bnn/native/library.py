@@ -9,7 +9,7 @@ import os
 import struct
 import threading
 
-from .. import _compat, _installation
+from .. import _compat
 
 ABI = 8  # the number that gluon_bnn_abi() must return
 ADVICE = "install a C++ compiler (Debian: apt-get install g++) and install gluon_bnn again"
@@ -69,6 +69,7 @@ def _is_whole(name):
 
 def advice():
     """What to do where there is no usable library, as one string: how this copy of the package is built again."""
+    from .. import _installation  # rarely needed, and it imports a good deal
     installation = _installation.find()
     text = f"{ADVICE}: {installation.command}"
     return text if installation.hidden is None else f"{text}. {installation.why_hidden}"
