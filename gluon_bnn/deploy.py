@@ -8,8 +8,8 @@ import numpy as np
 from . import nn as binary, ops
 from ._compat import mx
 from .exported import library_operators
-from .frozen import (Activation, FloatDense, FloatSign, Frozen, Pack, PackedDense, Row, bytes_of, fuse, inputs_of,
-                     norm_of, set_parameter, value)
+from .frozen import (FloatDense, FloatSign, Frozen, Pack, PackedDense, Row, bytes_of, fuse, inputs_of, norm_of,
+                     set_parameter, value)
 from .native import library
 
 nn = mx.gluon.nn
@@ -149,8 +149,8 @@ def _float_form(leaf):
         return [_with_values(norm, arrays)]
     if _is(leaf, binary.BinaryActivation, binary.BinarySigmoid):
         return [FloatSign("bits01" if isinstance(leaf, binary.BinarySigmoid) else "bits")]
-    if _is(leaf, nn.Activation, Activation):
-        return [Activation(leaf._act_type)]
+    if _is(leaf, nn.Activation, binary.Activation):
+        return [binary.Activation(leaf._act_type)]
     if _is(leaf, nn.Flatten):
         return [nn.Flatten()]
     if not isinstance(leaf, mx.gluon.HybridBlock):
@@ -209,7 +209,7 @@ def _check_widths(blocks):
                 flat, last = flattens, block
         elif type(block) is nn.Flatten:
             width, flat = (width if flat else None), True
-        elif type(block) not in (FloatSign, Activation):
+        elif type(block) not in (FloatSign, binary.Activation):
             width, flat = None, False
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from . import fold, layers
 from ._compat import mx
 from .layers import Layer
+from .nn import Activation
 
 nn = mx.gluon.nn
 
@@ -55,13 +56,6 @@ class FloatDense(mx.gluon.HybridBlock):
 
     def __repr__(self):
         return f"FloatDense({self.in_units} -> {self.units})"
-
-
-class Activation(nn.Activation):
-    """Gluon's, except that "relu" keeps NaN, as the runtime and `mx.nd.relu` do; Gluon's own makes 0 of it."""
-
-    def hybrid_forward(self, F, x):
-        return F.relu(x) if self._act_type == "relu" else super().hybrid_forward(F, x)
 
 
 class FloatSign(mx.gluon.HybridBlock):

@@ -6,7 +6,7 @@ import numpy as np
 from . import _gluon, initializer, ops, optimizer  # initializer, optimizer: MXNet then finds theirs by name
 from ._compat import mx
 
-__all__ = ["BinaryDense", "BinaryActivation", "BinarySigmoid", "BatchNorm", "with_real_weights"]
+__all__ = ["BinaryDense", "Activation", "BinaryActivation", "BinarySigmoid", "BatchNorm", "with_real_weights"]
 
 
 class BinaryDense(mx.gluon.nn.Dense):
@@ -69,6 +69,9 @@ class BinaryDense(mx.gluon.nn.Dense):
         self._implementation = ops.implementation()
         super().__init__(units, activation, use_bias, flatten, dtype, weight_initializer,
                          bias_initializer, in_units, prefix=prefix, params=params)
+        if activation is not None:
+            with self.name_scope():
+                self.act = Activation(activation, prefix=f"{activation}_")
         self.curvature = None
         if scale == "loss":
             self.curvature = self.params.get("curvature", shape=(units, in_units), dtype=dtype, init="ones",
@@ -106,6 +109,17 @@ class BinaryDense(mx.gluon.nn.Dense):
 def _check_dtype(dtype):
     if np.dtype(dtype).name not in ("float32", "float64"):
         raise ValueError(f"binary layers compute in float32 or float64, got {dtype!r}")
+
+
+class Activation(mx.gluon.nn.Activation):
+    """Gluon's activations, except that "relu" keeps NaN, as `mx.nd.relu` and the runtime do; Gluon's makes 0 of it.
+
+    >>> Activation("relu")(mx.nd.array([-1, float("nan"), 2])).asnumpy()
+    array([ 0., nan,  2.], dtype=float32)
+    """
+
+    def hybrid_forward(self, F, x):
+        return F.relu(x) if self._act_type == "relu" else super().hybrid_forward(F, x)
 
 
 class BinaryActivation(mx.gluon.HybridBlock):

@@ -142,3 +142,13 @@ def test_training_goes_on_from_an_export(implementation, rng, tmp_path, scale, l
 
 def test_an_optimizer_loaded_with_the_net_is_ours():
     assert mx.optimizer.Optimizer.opt_registry["binaryadam"] is optimizer.BinaryAdam
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_relu_keeps_nan(implementation, hybridize):
+    """In the net as trained as in every deployed form and in the reference; Gluon's own Activation makes 0 of it."""
+    net = nn.BinaryDense(3, "relu", in_units=4)
+    net.initialize()
+    net.hybridize(hybridize)
+    y = net(mx.nd.array([[1, 2, np.nan, 4], [1, 2, 3, 4]])).asnumpy()
+    assert np.isnan(y[0]).all() and (y[1] >= 0).all()

@@ -1,4 +1,4 @@
-"""`nn.BinaryActivation` and `nn.BinarySigmoid`: what `check` and `check_net` compare them with."""
+"""`nn.BinaryActivation`, `nn.BinarySigmoid` and the ReLU: what `check` and `check_net` compare them with."""
 import numpy as np
 
 from .. import nn
@@ -9,13 +9,15 @@ from .measure import awkward, backward, exact, in_mode, units
 
 def rows(dtype, mode, generator, directory):
     """Yields (errors, row) for each activation."""
-    for layer in nn.BinaryActivation(), nn.BinaryActivation(clip=None), nn.BinarySigmoid():
+    for layer in nn.BinaryActivation(), nn.BinaryActivation(clip=None), nn.BinarySigmoid(), nn.Activation("relu"):
         yield (_new_layer_errors(layer, dtype, mode, generator, directory),
                dict(operator=repr(layer), gradient="-", scale="-"))
 
 
 def errors(layer, x, d, y, dx):
-    """(forward, backward) errors of a BinaryActivation or BinarySigmoid; what is exact must be."""
+    """(forward, backward) errors of a BinaryActivation, BinarySigmoid or ReLU; what is exact must be."""
+    if isinstance(layer, nn.Activation):
+        return exact(y, dense.relu(x)), exact(dx, dense.relu_backward(d, x))
     if isinstance(layer, nn.BinarySigmoid):
         wide = x.astype(np.float64)
         return (exact(y, binary.binary_sigmoid(x)),

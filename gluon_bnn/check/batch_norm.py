@@ -51,6 +51,7 @@ def _errors(training, dtype, mode, generator, directory):
     with mx.autograd.record(train_mode=training):
         y = run(array)
     y.backward(mx.nd.array(d, dtype=dtype), train_mode=training)
+    mx.nd.waitall()  # MXNet's static graphs do not make a reader wait for averages that change within them
     gamma, beta, *averages = (run.collect_params()[p.name] for p in parameters)
     found = [y, *(p.data() for p in averages), array.grad, gamma.grad(), beta.grad()]
     error = [units(f.asnumpy(), value, magnitude, dtype)
