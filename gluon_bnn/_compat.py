@@ -57,6 +57,13 @@ def physical_cores():
     return max(1, min(len(cores), limit))
 
 
+def threads_wanted():
+    """The number of threads that OMP_NUM_THREADS asks for, as OpenMP reads it: the first of a list, and where it is not
+    set, or is no whole number above 0, one a core."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if re.fullmatch("[0-9]{1,9}", first) and int(first) else physical_cores()
+
+
 def explain(error):
     """What to do about an error that `import mxnet` raised, as one string."""
     text = str(error)
@@ -110,7 +117,7 @@ def _import_mxnet():
         numpy.bool = bool
     # Read when libmxnet is loaded or a gradient is built; a user's own setting wins.
     os.environ.setdefault("MXNET_EXEC_INPLACE_GRAD_SUM_CAP", str(2**31 - 1))
-    os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
+    os.environ["OMP_NUM_THREADS"] = str(threads_wanted())  # MXNet aborts the process at a list, or no number
     _keep_freed_memory()
     try:
         with waiting_threads_spin():
