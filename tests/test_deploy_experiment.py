@@ -39,7 +39,7 @@ def forms():
 
 @pytest.mark.parametrize("inputs, options", [
     ("centered", ["--activation", "binary", "--gradient", "ste"]),
-    ("signed", ["--activation", "relu", "--weights", "stochastic", "--scale", "none"])])
+    ("signed", ["--activation", "sigmoid", "--weights", "stochastic", "--scale", "none"])])
 def test_trains_and_deploys(tmp_path, inputs, options):
     done = run("deploy.py", "--epochs", "2", "--batch-size", "300", "--hidden", "60", "50", "--dropout", "0.1", "0.2",
                "--inputs", inputs, *options, cwd=tmp_path)
