@@ -68,6 +68,7 @@ def writable(directory, *names, what="--save-dir"):
         missing.append(path)
         path = os.path.dirname(path)
     try:
+        os.path.abspath(directory).encode()
         for path in reversed(missing):
             with contextlib.suppress(FileExistsError):  # another process may make it too
                 os.mkdir(path)
@@ -79,6 +80,8 @@ def writable(directory, *names, what="--save-dir"):
                         if os.path.isdir(os.path.join(directory, name))), None)
     except OSError as error:
         problem = error.strerror
+    except UnicodeEncodeError:
+        problem = "MXNet takes names in UTF-8 only"
     if problem:
         for path in reversed(made):
             with contextlib.suppress(OSError):  # others may have put something there

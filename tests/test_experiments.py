@@ -165,7 +165,7 @@ WORK = [("notebook_bnn.py", "notebook", "run", "--save-dir", []),
 
 @pytest.mark.parametrize("directory, why", [("file/below/it", "Not a directory"), ("file", "Not a directory"),
                                             ("/proc/nothing", "No such file"), ("new/" + "x" * 300, "too long"),
-                                            ("taken", "is a directory there")])
+                                            ("taken", "is a directory there"), ("\udcff", "names in UTF-8 only")])
 @pytest.mark.parametrize("script, module, work, option, others", WORK)
 def test_an_unwritable_directory_is_noticed_before_the_work(tmp_path, monkeypatch, capsys, script, module, work, option,
                                                             others, directory, why):
