@@ -1,6 +1,10 @@
 """What the scripts' command lines share."""
 import argparse
+import os
+import pathlib
 import shlex
+
+LARGEST_SEED = 2**31 - 1  # MXNet's generators take 32 bits with a sign, NumPy's without
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -10,15 +14,30 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
-def positive(kind):
-    """An argparse type: a finite number of this kind above zero."""
+def number(kind, above=None, least=None, below=float("inf"), most=None):
+    """An argparse type: a number of this kind, int or float, within these limits; NaN is within none."""
     def parse(text):
         value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        if not ((above is None or value > above) and (least is None or value >= least) and value < below
+                and (most is None or value <= most)):
+            raise argparse.ArgumentTypeError(f"must be {_limits(above, least, below, most)}, got {text}")
         return value
-    parse.__name__ = f"positive {kind.__name__}"
+    parse.__name__ = "whole number" if kind is int else "number"  # argparse: "invalid whole number value: 'x'"
     return parse
+
+
+def _limits(above, least, below, most):
+    limits = [f"{word} {limit}" for word, limit in (("above", above), ("at least", least), ("at most", most),
+                                                    ("below", below)) if limit not in (None, float("inf"))]
+    return " and ".join(limits)
+
+
+def positive(kind, most=None):
+    """An argparse type: a finite number of this kind above zero."""
+    return number(kind, above=0, most=most)
+
+
+SEED = number(int, least=0, most=LARGEST_SEED)
 
 
 def none_or(kind):
@@ -29,22 +48,39 @@ def none_or(kind):
     return parse
 
 
-def not_negative(text):
-    """An argparse type: a finite number of at least 0."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
-    return value
-
-
-def fraction(text):
-    """An argparse type: a number of at least 0 and below 1."""
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, got {text}")
-    return value
-
-
 def read_arguments(line):
     """The arguments on a line of a file of them, as a shell would split it; # begins a comment."""
     return shlex.split(line, comments=True)
+
+
+def add_dataset(parser, default="digits"):
+    """Add --dataset and --data-dir, whose values are for `load_dataset`."""
+    parser.add_argument("--dataset", default=default,
+                        help="digits (embedded in the package), mnist, or a directory with IDX files")
+    parser.add_argument("--data-dir", help="the directory that holds digits/ or mnist/; default: GLUON_BNN_DATA, "
+                        "data/, ...; MNIST that is in none of them is downloaded")
+
+
+def find_dataset(dataset, data_dir=None):
+    """Where the set of --dataset is, or will be downloaded to (None). ValueError where an option is wrong."""
+    from gluon_bnn import data
+    if dataset not in data.SETS:
+        if not os.path.isdir(dataset):
+            raise ValueError("--dataset must be digits, mnist or an existing directory with IDX files, got "
+                             f"{dataset!r}")
+        if data_dir is not None:
+            raise ValueError(f"--data-dir says where digits and mnist are; --dataset {dataset!r} is a directory "
+                             "itself: leave --data-dir out")
+        return data.find(dataset)
+    found = data.find(dataset, data_dir)
+    if data_dir is not None and found != pathlib.Path(data_dir).absolute() / dataset:
+        raise ValueError(f"--data-dir must be a directory that holds {dataset}/ with {data.FILES[0]} and so on, got "
+                         f"{data_dir!r}; a directory that holds these files itself goes to --dataset")
+    return found
+
+
+def load_dataset(dataset, data_dir=None):
+    """gluon_bnn.data.load for --dataset and --data-dir; ValueError or OSError in the words of these options."""
+    from gluon_bnn import data
+    find_dataset(dataset, data_dir)
+    return data.load(dataset, root=data_dir)

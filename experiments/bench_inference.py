@@ -12,7 +12,13 @@ PyTorch and ONNX Runtime (`pip install torch onnx onnxruntime 'ml_dtypes<0.6'`) 
 and Larq Compute Engine (`pip install larq-compute-engine larq tensorflow-cpu==2.14.1 tf-keras==2.14.1`, in an
 environment of its own), as a 1x1 convolution of signs.
 """
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.says("no record is written")
+
 import argparse
+import contextlib
 import importlib.util
 import math
 import os
@@ -21,13 +27,15 @@ import statistics
 import sys
 import tempfile
 
-from gluon_bnn._compat import physical_cores
+from gluon_bnn._compat import threads_wanted
 
 from arguments import HelpFormatter, positive
-from record import write_record
+from record import writable, write_record
 from workers import Worker
 
 WORKERS = "inference_workers.py"
+RECORD, CHART = "bench_inference.json", "bench_inference.png"
+MOST = 2**20  # rows, units or inputs
 SHAPES = ("1x1024x1024", "1x4096x4096", "64x1024x1024", "256x4096x4096", "1024x4096x4096", "60000x100x784")
 FLOAT32 = ("MXNet float32", "PyTorch float32", "ONNX Runtime float32")
 INT8 = ("PyTorch int8", "ONNX Runtime int8")
@@ -41,8 +49,8 @@ def fail(message):
     sys.exit(f"bench_inference.py: {message}")
 
 
-def start_workers(peers, lce_python, threads, directory):
-    """Ours and MXNet's, then those of the libraries that are there."""
+def start_workers(stack, peers, lce_python, threads, directory):
+    """Ours and MXNet's, then those of the libraries that are there; contexts on the stack."""
     def there(*modules):
         return all(map(importlib.util.find_spec, modules))
     pythons = {"ours": sys.executable, "mxnet": sys.executable}
@@ -52,7 +60,8 @@ def start_workers(peers, lce_python, threads, directory):
         pythons["torch"] = sys.executable
     if peers and there("onnx", "onnxruntime"):
         pythons["onnx"] = sys.executable
-    return {name: Worker(WORKERS, name, threads, directory, python) for name, python in pythons.items()}
+    return {name: stack.enter_context(Worker(WORKERS, name, threads, directory, python))
+            for name, python in pythons.items()}
 
 
 def measure(workers, rounds, case, *arguments):
@@ -172,8 +181,8 @@ def targets(layers, net, size, growth):
 
 def shape(text):
     """An argparse type: ROWSxUNITSxINPUTS."""
-    if not re.fullmatch("[1-9][0-9]*x[1-9][0-9]*x[1-9][0-9]*", text):
-        raise argparse.ArgumentTypeError(f"must be ROWSxUNITSxINPUTS, got {text}")
+    if not re.fullmatch("[1-9][0-9]{0,6}x[1-9][0-9]{0,6}x[1-9][0-9]{0,6}", text) or max(sizes_of(text)) > MOST:
+        raise argparse.ArgumentTypeError(f"must be ROWSxUNITSxINPUTS, each at most {MOST}, got {text}")
     return text
 
 
@@ -185,27 +194,34 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("--shapes", type=shape, nargs="+", default=SHAPES, metavar="ROWSxUNITSxINPUTS",
                         help="dense layers to time")
-    parser.add_argument("--width", type=positive(int), default=2048, help="hidden units of the whole net")
+    parser.add_argument("--width", type=positive(int, MOST), default=2048, help="hidden units of the whole net")
     parser.add_argument("--model", metavar="FILE",
                         help="a file of runtime.save, in place of a net of random weights")
-    parser.add_argument("--largest", type=positive(int), default=4096, help="size up to which each axis doubles")
+    parser.add_argument("--largest", type=positive(int, MOST), default=4096,
+                        help="size up to which each axis doubles")
     parser.add_argument("--rounds", type=positive(int), default=15, help="timed rounds; medians are reported")
     parser.add_argument("--no-peers", action="store_true", help="MXNet and gluon_bnn alone")
     parser.add_argument("--lce-python", metavar="PATH", help="the Python that has Larq Compute Engine")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_inference"),
                         help="for the record and the chart")
     args = parser.parse_args()
-    threads = int(os.environ.get("OMP_NUM_THREADS") or physical_cores())
+    threads = threads_wanted()
+    writable(args.save_dir, RECORD, CHART)
 
-    with tempfile.TemporaryDirectory() as directory:
-        workers = start_workers(not args.no_peers, args.lce_python, threads, directory)
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        workers = start_workers(stack, not args.no_peers, args.lce_python, threads, directory)
         about = {name: worker.ask("about") for name, worker in workers.items()}
         ours, mxnet, *_ = workers.values()
+        sizes = [784] + [args.width] * HIDDEN_LAYERS + [10]
+        if args.model:
+            found = ours.ask("sizes", args.model)
+            if "problem" in found:
+                fail(f"--model must be a file of runtime.save: {found['problem']}")
+            sizes = found["sizes"]
         layers = {}
         for name in args.shapes:
             layers[name] = measure(workers.values(), args.rounds, "layer", *sizes_of(name))
             show(f"{name} (rows x units x inputs)", layers[name], 2 * math.prod(sizes_of(name)))
-        sizes = ours.ask("sizes", args.model) if args.model else [784] + [args.width] * HIDDEN_LAYERS + [10]
         made, outputs = (os.path.join(directory, name) for name in ("net.safetensors", "outputs.npy"))
         mxnet.ask("freeze", sizes, made, outputs)
         model = (args.model, None) if args.model else (made, outputs)
@@ -216,14 +232,12 @@ def main():
              f"{size['float32']:,}", net)
         growth = growth_record(measure([ours], args.rounds, "growth", args.largest))
         show_growth(growth)
-        for worker in workers.values():
-            worker.close()
     wanted = targets(layers, net, size, growth)
     print("\nwanted and found")
     for row in wanted:
         mark = {True: "reached", False: "MISSED", None: "not measured"}[row["reached"]]
         print(f"  {row['name']:62s} {row['wanted']:>8s} {row['found'] or 0:9.2f}  {mark}")
-    path = os.path.join(args.save_dir, "bench_inference.json")
+    path = os.path.join(args.save_dir, RECORD)
     record = write_record(
         path, threads=threads, rounds=args.rounds, **about.pop("ours"),
         peers={package: version for found in about.values() for package, version in found.items()},
@@ -231,9 +245,14 @@ def main():
         net={"sizes": sizes, "us": microseconds(net), "bytes": size,
              "times_mxnet_float32": {name: ratio(net, "MXNet float32", name) for name in net}},
         growth=growth, targets=wanted)
-    from pictures import inference
-    inference(record, path.replace(".json", ".png"))
-    print(f"\nwritten to {path}, and as a chart beside it")
+    print(f"\nwritten to {path}")
+    try:
+        import pictures
+    except ImportError:
+        print("no chart: pip install 'gluon-bnn[experiments]' (or matplotlib) draws it")
+    else:
+        pictures.inference(record, os.path.join(args.save_dir, CHART))
+        print(f"and as a chart to {os.path.join(args.save_dir, CHART)}")
 
 
 if __name__ == "__main__":

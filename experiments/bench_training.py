@@ -12,21 +12,29 @@ and PyTorch's plain nets, of equal weights, against each other. Every round time
 that drift of the machine meets all alike; a burst starts when the threads of the one before sleep. Medians of the
 rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
 """
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.says("no record is written")
+
 import argparse
+import contextlib
 import importlib.util
 import os
 import statistics
 import sys
 import tempfile
 
-from gluon_bnn._compat import physical_cores
+from gluon_bnn._compat import threads_wanted
 
 from arguments import HelpFormatter, positive
-from record import write_record
+from record import writable, write_record
 from training_workers import BATCH, sizes_of
 from workers import Worker
 
 WORKERS = "training_workers.py"
+MOST_UNITS = 2**16
+RECORD = "bench_training.json"
 PROFILED = ("plain Dense", "BWN", "BNN")
 PEERS = ("PyTorch eager", "torch.compile", "plain Dense")
 LOSS_BOUND = 2e-6  # between MXNet and PyTorch, relative: ten times the most that was seen at widths from 1 to 2048
@@ -84,18 +92,19 @@ def show(found, batch=BATCH, rows=12):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("--widths", type=positive(int), nargs="+", default=[1024, 2048],
+    parser.add_argument("--widths", type=positive(int, MOST_UNITS), nargs="+", default=[1024, 2048],
                         help="units of each hidden layer")
     parser.add_argument("--rounds", type=positive(int), default=20, help="timed rounds; medians are reported")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_training"), help="for the record")
     args = parser.parse_args()
-    threads = int(os.environ.get("OMP_NUM_THREADS") or physical_cores())
+    threads = threads_wanted()
+    writable(args.save_dir, RECORD)
     names = ["mxnet"] + (["torch"] if importlib.util.find_spec("torch") and not args.no_torch else [])
 
     nets = {}
-    with tempfile.TemporaryDirectory() as directory:
-        workers = {name: Worker(WORKERS, name, threads, directory) for name in names}
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(WORKERS, name, threads, directory)) for name in names}
         about = {key: value for worker in workers.values() for key, value in worker.ask("about").items()}
         found = {}
         for width in args.widths:
@@ -103,13 +112,12 @@ def main():
             found[width] = losses, measure(workers, args.rounds, width, width == min(args.widths))
         for worker in workers.values():
             worker.close()
-        profiled = Worker(WORKERS, "mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0")
+        profiled = stack.enter_context(Worker(WORKERS, "mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0"))
         for width, (losses, times) in found.items():
             profiled.ask("prepare", width, False)
             nets[width] = net_record(width, times, losses, profiled.ask("profile", PROFILED, 10))
             show(nets[width])
-        profiled.close()
-    path = os.path.join(args.save_dir, "bench_training.json")
+    path = os.path.join(args.save_dir, RECORD)
     write_record(path, batch=BATCH, rounds=args.rounds, unit="ms, median", threads=threads, **about, nets=nets)
     print(f"\nwritten to {path}")
 

@@ -8,11 +8,17 @@ it are reached. A worker process loads each one and, where that works, runs a ro
 library with NumPy. A file that kills the worker, keeps it busy for too long, or ends in anything but
 ValueError or OSError with the file's name is kept in --save-dir, and the exit status is 1.
 """
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.says("no record is written")
+
 import argparse
 import collections
+import contextlib
 import glob
 import json
-import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import sys
 import time
@@ -25,9 +31,10 @@ from tqdm import tqdm
 from gluon_bnn import layers, runtime
 from gluon_bnn.native import fallback
 
-from arguments import HelpFormatter, positive
-from record import write_record
+from arguments import SEED, HelpFormatter, positive
+from record import writable, write_record
 
+RECORD = "fuzz_runtime.json"
 PACKAGE = os.path.dirname(os.path.abspath(runtime.__file__))
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden")
 TIMEOUT = 30       # seconds for one file; they take about a millisecond
@@ -270,6 +277,16 @@ def _work(pipe, seed, indices, path):
     pipe.close()
 
 
+@contextlib.contextmanager
+def _removed(path):
+    """The file, where there is one, is gone afterwards."""
+    try:
+        yield
+    finally:
+        if os.path.exists(path):
+            os.unlink(path)
+
+
 def fuzz(count, seed, save_dir, progress=True):
     """Load `count` mutated files; {"outcomes", "refused_by", "mutations": counts, "bad": list}.
 
@@ -277,6 +294,7 @@ def fuzz(count, seed, save_dir, progress=True):
     """
     os.makedirs(save_dir, exist_ok=True)
     context = multiprocessing.get_context("spawn")
+    multiprocessing.resource_tracker.ensure_running()  # its start would let the first worker hear Ctrl-C
     outcomes, refused_by, mutations = (collections.Counter() for _ in range(3))
     bad, index = [], 0
 
@@ -292,12 +310,13 @@ def fuzz(count, seed, save_dir, progress=True):
             bad.append({"index": index, "mutation": name, "outcome": found})
 
     path = os.path.join(save_dir, f"mutated-{os.getpid()}.safetensors")
-    with tqdm(total=count, disable=not progress, unit="file", dynamic_ncols=True) as bar:
+    with _removed(path), tqdm(total=count, disable=not progress, unit="file", dynamic_ncols=True) as bar:
         while index < count:
             ours, theirs = context.Pipe(duplex=False)
             worker = context.Process(target=_work, args=(theirs, seed, range(index, count), path),
                                      daemon=True)
-            worker.start()
+            with interrupt.kept_from_others():
+                worker.start()
             theirs.close()
             try:
                 while index < count:
@@ -318,8 +337,6 @@ def fuzz(count, seed, save_dir, progress=True):
                 note(index, mutated(seeds(), seed, index)[0], found, "")
                 index += 1
                 bar.update()
-    if os.path.exists(path):
-        os.unlink(path)
     return {"outcomes": dict(outcomes.most_common()), "refused_by": dict(refused_by.most_common()),
             "mutations": dict(mutations.most_common()), "bad": bad}
 
@@ -327,19 +344,20 @@ def fuzz(count, seed, save_dir, progress=True):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("--count", type=positive(int), default=100000, help="mutated files")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files")
+    parser.add_argument("--seed", type=SEED, default=0, help="the same seed gives the same files")
     parser.add_argument("--save-dir", default=os.path.join("runs", "fuzz_runtime"),
                         help="for the record, and for files that broke something")
     args = parser.parse_args()
-    if args.seed < 0:
-        parser.error(f"--seed must be 0 or above, got {args.seed}")
+    if not seeds():
+        sys.exit(f"fuzz_runtime.py: there are no golden files to damage in {GOLDEN}; they are part of the checkout")
+    writable(args.save_dir, RECORD)
     began = time.perf_counter()
     found = fuzz(args.count, args.seed, args.save_dir)
     for title in ("outcomes", "refused_by"):
         print(title.replace("_", " "))
         for name, times in found[title].items():
             print(f"  {times:8d}  {name}")
-    path = os.path.join(args.save_dir, "fuzz_runtime.json")
+    path = os.path.join(args.save_dir, RECORD)
     write_record(path, count=args.count, seed=args.seed, seconds=round(time.perf_counter() - began, 1),
                  instruction_set=runtime.library.instruction_set(), **found)
     print(f"written to {path}")

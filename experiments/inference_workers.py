@@ -13,6 +13,11 @@ Each library runs at its best: where it has several ways to do the same, the fas
 Engine has a Python of its own (its converter needs TensorFlow 2.14, which wants ml_dtypes 0.2, and ONNX Runtime's
 int8 a later one), so on top this file imports nothing but NumPy and workers.py.
 """
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.says("nothing is kept")
+
 import ctypes
 import functools
 import importlib.metadata
@@ -232,10 +237,15 @@ class Ours(Worker):
                 **on_bits, **on_pixels, **on_floats}
 
     def sizes(self, model):
-        """[inputs, units, ...] of the dense layers in a file of runtime.save."""
+        """{"sizes": [inputs, units, ...] of the dense layers in a file of runtime.save}, or {"problem": with it}."""
         from gluon_bnn import runtime
-        dense = [layer for layer in runtime.load(model).layers if layer.kind in ("binary_dense", "dense")]
-        return [dense[0].inputs] + [layer.units for layer in dense]
+        try:
+            layers = runtime.load(model).layers
+        except (OSError, ValueError) as error:
+            return {"problem": str(error)}
+        dense = [layer for layer in layers if layer.kind in ("binary_dense", "dense")]
+        return {"sizes": [dense[0].inputs] + [layer.units for layer in dense]} if dense else {
+            "problem": f"{model} has no dense layer"}
 
     def net(self, sizes, model, outputs):
         from gluon_bnn import runtime
@@ -485,4 +495,4 @@ class Larq(Worker):
 
 
 if __name__ == "__main__":
-    serve({"ours": Ours, "mxnet": MXNet, "torch": Torch, "onnx": OnnxRuntime, "lce": Larq}, *sys.argv[1:])
+    serve({"ours": Ours, "mxnet": MXNet, "torch": Torch, "onnx": OnnxRuntime, "lce": Larq}, __doc__)

@@ -1,8 +1,9 @@
 """MNIST as a net takes it: split, prepared, augmented, and in batches from the device."""
 import numpy as np
 
-import gluon_bnn
 from gluon_bnn._compat import mx
+
+from arguments import load_dataset
 
 SIZE = 28
 INPUTS = ("unit", "signed", "centered")
@@ -14,11 +15,12 @@ class Images:
 
     The last sixth of the training images is held out for validation: 50,000 and 10,000 of MNIST's 60,000.
     x = scale * pixel + shift, pixel 0 .. 255: "unit" within [0, 1], "signed" within [-1, 1] (BNN's code),
-    "centered" less the mean of each pixel over the training part (BinaryConnect's and LAB's code).
+    "centered" less the mean of each pixel over the training part (BinaryConnect's and LAB's code). The pixels of the
+    test images, uint8, are kept as well.
     """
 
     def __init__(self, dataset, data_dir=None, inputs="unit"):
-        data = gluon_bnn.data.load(dataset, root=data_dir)
+        data = load_dataset(dataset, data_dir)
         images, labels = data["train_data"].reshape(-1, SIZE * SIZE), data["train_label"].astype(int)
         held_out = len(images) // 6
         if held_out < 1:
@@ -33,7 +35,8 @@ class Images:
         self.scale = self._gain / 255
         self.train, self.train_labels = self._prepared(images[:-held_out]), labels[:-held_out]
         self.validation, self.validation_labels = self._prepared(images[-held_out:]), labels[-held_out:]
-        self.test = self._prepared(data["test_data"].reshape(-1, SIZE * SIZE))
+        test = data["test_data"].reshape(-1, SIZE * SIZE)
+        self.test, self.test_pixels = self._prepared(test), np.rint(255 * test).astype(np.uint8)
         self.test_labels = data["test_label"].astype(int)
 
     def _prepared(self, unit):

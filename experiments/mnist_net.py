@@ -1,4 +1,6 @@
 """The nets that train_mnist.py trains, made from its options; the same in the NumPy reference."""
+import inspect
+
 import numpy as np
 
 import gluon_bnn
@@ -18,7 +20,7 @@ def make_net(hidden=(100,), weights="binary", scale="channel", gradient=None, cl
              dropout=(0.0, 0.0), initializer="xavier"):
     """784-hidden-10 with batch norm after every product, the last one too; no biases.
 
-    weights : "binary", "stochastic" (signs drawn anew for every batch) or "real" (plain Dense)
+    weights : "binary", "stochastic" (signs drawn for every batch) or "real" (plain Dense)
     scale, gradient, clip : as in nn.BinaryDense, for binary weights; dropout : of inputs and of hidden values
     """
     nn, blocks = mx.gluon.nn, mx.gluon.nn.HybridSequential()
@@ -39,6 +41,9 @@ def make_net(hidden=(100,), weights="binary", scale="channel", gradient=None, cl
     return blocks
 
 
+NET_OPTIONS = tuple(inspect.signature(make_net).parameters)  # of train_mnist.py, under the same names
+
+
 def _activation(name):
     binary = {"binary": gluon_bnn.nn.BinaryActivation, "binary_sigmoid": gluon_bnn.nn.BinarySigmoid}
     return binary[name]() if name in binary else mx.gluon.nn.Activation(name)
@@ -52,8 +57,9 @@ def binary_weights(net):
 def real_weights_errors(net, images):
     """Test errors with the real weights behind the binary ones, by name for the record.
 
-    With batch norm's averages as they are, and with averages of their own, which 100 training batches of 100 leave:
-    real weights are smaller than binary ones, so the sums that batch norm meets are other ones. The net's parameters stay as they are.
+    Once with the batch norm statistics of the binary net, and once with statistics re-estimated on 100 training batches
+    of 100: real weights are smaller than binary ones, so pre-activations are distributed differently. The net's
+    parameters stay as they are.
     """
     real = gluon_bnn.nn.with_real_weights(net)
     found = {"test_error_real_weights": train.evaluate(real, images.test, images.test_labels)}
@@ -112,7 +118,7 @@ def _reference(block, x):
     return x  # dropout does nothing at test
 
 
-def _hidden_values(net, x):
+def hidden_values(net, x):
     """What `reference_outputs` returns for hidden values, by the net itself."""
     found, blocks = [], mx.gluon.nn.HybridSequential()
     for block in net:
@@ -136,7 +142,7 @@ def cross_check(net, x, outputs):
         rows = slice(begin, begin + SECTION)
         hidden, expected = reference_outputs(net, x[rows])
         alike = np.ones(len(expected), bool)
-        for found, value in zip(_hidden_values(net, x[rows]), hidden):
+        for found, value in zip(hidden_values(net, x[rows]), hidden):
             hidden_error = max(hidden_error, np.abs(found - value)[alike].max(initial=0))
             if binary:
                 alike &= ((found < 0) == (value < 0)).all(axis=1)

@@ -10,8 +10,8 @@ import numpy as np
 import gluon_bnn
 from gluon_bnn.reference import binary, notebook
 
-from arguments import HelpFormatter, positive
-from record import save_figure, write_record
+from arguments import SEED, HelpFormatter, add_dataset, load_dataset, positive
+from record import save_figure, writable, write_record
 
 # The losses that the notebook's own output shows; its seed was not recorded.
 RECORDED = [
@@ -22,6 +22,7 @@ RECORDED = [
     5.834342843988371, 5.673409952134881, 5.647192175945023, 5.5132415178341585, 5.5093894779666535,
     5.5209349851354235, 5.447772656561441, 5.381147785981573, 5.401137316252896, 5.3817608989869266,
     5.2210104776675195, 5.205435073451499]
+MOST_SEEDS = 10**6
 MOST_DRAWS = 20000  # tried for --near-start; within 0.5 of the notebook's lie 3 in 100
 
 
@@ -110,24 +111,21 @@ def parse_args(description, is_binary, lr):
             help="rule for the gradient through the sign")
     add("--lr", type=positive(float), default=lr, help="step: W -= lr * dW")
     add("--iterations", type=positive(int), default=100, help="full-batch steps")
-    add("--seed", type=int, default=0, help="of the weights, W ~ N(0, 1)")
-    add("--seeds", type=positive(int), default=1, help="runs, with --seed, --seed + 1, ...")
+    add("--seed", type=SEED, default=0, help="of the weights, W ~ N(0, 1)")
+    add("--seeds", type=positive(int, MOST_SEEDS), default=1, help="runs, with --seed, --seed + 1, ...")
     if is_binary:
         add("--near-start", type=positive(float), metavar="D",
             help=f"run only draws of W that start within D of the notebook's loss, {RECORDED[0]:g}")
         add("--beside", metavar="RECORD",
             help="draw the median losses of this record of another run (JSON) into the picture too")
-    add("--dataset", default="digits", help="digits (embedded), mnist, or a directory of IDX files")
-    add("--data-dir", help="where data sets are looked for first")
+    add_dataset(parser)
     add("--images", type=positive(int), help="use the first so many images; default: all")
     add("--save-dir", help="for the record and the picture; default: runs/notebook_(b)nn")
     args = parser.parse_args()
-    if args.seed < 0:
-        parser.error(f"--seed must be 0 or above, got {args.seed}")
     if not is_binary:
         args.gradient = args.near_start = args.beside = None
-    name = "notebook_bnn" if is_binary else "notebook_nn"
-    args.save_dir = args.save_dir or os.path.join("runs", name)
+    args.name = "notebook_bnn" if is_binary else "notebook_nn"
+    args.save_dir = args.save_dir or os.path.join("runs", args.name)
     return args
 
 
@@ -217,9 +215,7 @@ def picture(runs, path, title, compare=False, beside=None):
     if compare:
         axes.plot(RECORDED[:len(steps)], color="tab:red", label="recorded in the notebook")
     if beside:
-        losses = np.median([r["losses"] for r in beside["runs"]], axis=0)
-        axes.plot(losses, color="tab:green", label=f"{beside['gradient']}, step {beside['lr']:g}: "
-                  f"median of {len(beside['runs'])}")
+        axes.plot(beside[0], color="tab:green", label=beside[1])
     axes.set(xlabel="full-batch step", ylabel="loss", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
@@ -227,13 +223,15 @@ def picture(runs, path, title, compare=False, beside=None):
 
 
 def read_record(path):
-    """A record that one of these scripts wrote; ValueError for any other file."""
+    """(median losses, label) of a record that notebook_bnn.py wrote; ValueError for any other file."""
     with open(path, encoding="utf-8") as file:
         try:
             record = json.load(file)
-            if record["runs"][0]["losses"] and {"gradient", "lr"} <= set(record):
-                return record
-        except (ValueError, KeyError, IndexError, TypeError):
+            losses = np.array([run["losses"] for run in record["runs"]], float)
+            if losses.ndim == 2 and losses.size:
+                return (np.median(losses, axis=0), f"{record['gradient']}, step {float(record['lr']):g}: median of "
+                                                   f"{len(losses)}")
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
             pass
     raise ValueError(f"--beside needs a record that notebook_bnn.py wrote, got {path}")
 
@@ -243,16 +241,19 @@ def main(description, is_binary, lr):
     began = time.perf_counter()
     try:
         beside = read_record(args.beside) if args.beside else None
-        data = gluon_bnn.data.load(args.dataset, root=args.data_dir)
+        data = load_dataset(args.dataset, args.data_dir)
+        if args.images and args.images > len(data["train_data"]):
+            raise ValueError(f"--images must be at most the {len(data['train_data'])} training images, got "
+                             f"{args.images}")
     except (OSError, ValueError) as error:
         sys.exit(f"{os.path.basename(sys.argv[0])}: {error}")
+    writable(args.save_dir, args.name + ".json", args.name + ".png")
     x = data["train_data"][:args.images].reshape(-1, 784).astype(np.float64)
     y = data["train_label"][:args.images].astype(int)
     runs = []
-    for seed in seeds(x, y, args):
+    for seed in list(seeds(x, y, args)):  # all of them first: there may be too few
         print(f"seed {seed}, {len(x)} images of {args.dataset}")
         runs.append(run(x, y, seed, args, is_binary))
-    name = "notebook_bnn" if is_binary else "notebook_nn"
     content = {"dataset": args.dataset, "images": len(x), "engine": args.engine,
                "gradient": args.gradient, "lr": args.lr, "iterations": args.iterations}
     if args.near_start:
@@ -262,9 +263,13 @@ def main(description, is_binary, lr):
         content["recorded_losses_in_our_band"] = band(runs)
         inside = content["recorded_losses_in_our_band"]["inside"]
         print(f"recorded losses inside our band at {sum(inside)} of {len(inside)} steps")
-    write_record(os.path.join(args.save_dir, name + ".json"), **content, runs=runs,
+    write_record(os.path.join(args.save_dir, args.name + ".json"), **content, runs=runs,
                  seconds=round(time.perf_counter() - began, 1))
     rule = f", {args.gradient}" if is_binary else ""
-    title = f"{name.replace('_', ' ')}: {args.dataset}{rule}, step {args.lr:g}"
-    picture(runs, os.path.join(args.save_dir, name + ".png"), title, compare, beside)
+    title = f"{args.name.replace('_', ' ')}: {args.dataset}{rule}, step {args.lr:g}"
+    picture(runs, os.path.join(args.save_dir, args.name + ".png"), title, compare, beside)
     print(f"written to {args.save_dir}")
+
+
+if __name__ == "__main__":
+    print(__doc__)

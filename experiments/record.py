@@ -1,4 +1,5 @@
 """Records of experiments: what was run, on what, with what result, as JSON; and their pictures."""
+import contextlib
 import datetime
 import io
 import json
@@ -6,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 
 from gluon_bnn import _files
 
@@ -53,6 +55,38 @@ def replace(path, content):
     """Put bytes into a file, whole or not at all, in a directory that is made where it is missing."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     _files.replace(path, content)
+
+
+def writable(directory, *names, what="--save-dir"):
+    """Make a directory and see that files of these names can be written there: before the work, not after it.
+
+    Exits with one line that begins with `what`, the option that named the directory, where they cannot, and then
+    removes what it has made.
+    """
+    path, missing, made = os.path.abspath(directory), [], []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    try:
+        os.path.abspath(directory).encode()
+        for path in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # another process may make it too
+                os.mkdir(path)
+                made.append(path)
+        with tempfile.NamedTemporaryFile(dir=directory) as file:
+            file.write(b"x")
+            file.flush()
+        problem = next((f"{name} is a directory there" for name in names
+                        if os.path.isdir(os.path.join(directory, name))), None)
+    except OSError as error:
+        problem = error.strerror
+    except UnicodeEncodeError:
+        problem = "MXNet takes names in UTF-8 only"
+    if problem:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):  # others may have put something there
+                os.rmdir(path)
+        sys.exit(f"{os.path.basename(sys.argv[0])}: {what} {directory} cannot be written: {problem}")
 
 
 def write_record(path, argv=None, **content):

@@ -8,19 +8,25 @@ A run is a recipe (a file of options for train_mnist.py, in recipes/) and a seed
 skipped; what was cut off goes on from its checkpoint in --save-dir. Records are NAME-SEED.json with the nets of bits,
 as NAME-SEED.safetensors, beside them; the README's table and the chart are made from them (results_table.py).
 """
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.says("the same command goes on")
+
 import argparse
 import os
-import subprocess
 import sys
 
 import results_table
-from record import replace
+from arguments import SEED
+from record import replace, writable
 
 ROOT = results_table.ROOT
 # One seed of each method, in this order, then what tells how much seeds differ.
 PLAN = [(name, 0) for name in ("full_precision", "bwn", "bnn", "xnor", "binaryconnect", "lab", "lab2", "bwn_unit",
                                "bnn_best")]
-PLAN += [("bwn", 1), ("bnn", 1), ("bwn", 2), ("bnn", 2), ("binaryconnect_stochastic", 0)]
+PLAN += [("bwn", 1), ("bnn", 1), ("bwn", 2), ("bnn", 2), ("binaryconnect_stochastic", 0), ("bnn_best", 1),
+         ("bnn_best", 2), ("xnor", 1)]
 
 
 def recipe(name):
@@ -33,8 +39,8 @@ def parse_args(argv=None):
                                             "then --results is needed too, to keep such records apart.")
     add = parser.add_argument
     add("--only", nargs="+", metavar="NAME", help="recipes to run or to verify; default: all")
-    add("--seed", type=int, nargs="+", dest="seeds", help="seeds to run; default: those of the plan")
-    add("--data-dir", help="where MNIST is looked for first; default: GLUON_BNN_DATA, data/, ...")
+    add("--seed", type=SEED, nargs="+", dest="seeds", help="seeds to run; default: those of the plan")
+    add("--data-dir", help="the directory that holds mnist/; default: GLUON_BNN_DATA, data/, ...")
     add("--save-dir", default=os.path.join("runs", "reproduce"), help="for checkpoints; default: %(default)s")
     add("--results", help="where the records are; default: experiments/results/papers")
     add("--verify", action="store_true", help="classify the test images with every frozen net, compare with its record")
@@ -43,12 +49,12 @@ def parse_args(argv=None):
     if options and not args.results:
         parser.error(f"{options[0]} makes other records than the recipes: say where to keep them, --results DIR")
     args.results = args.results or results_table.RESULTS
+    if args.data_dir is not None and not os.path.isdir(args.data_dir):
+        parser.error(f"--data-dir must be an existing directory that holds mnist/, got {args.data_dir!r}")
     known = sorted({name for name, _ in PLAN})
     for name in args.only or ():
         if name not in known and not os.path.exists(os.path.join(ROOT, recipe(name))):
             parser.error(f"--only takes recipes, {', '.join(known)}; got {name}")
-    if args.seeds and min(args.seeds) < 0:
-        parser.error(f"--seed must be 0 or above, got {min(args.seeds)}")
     return args, options
 
 
@@ -63,10 +69,16 @@ def planned(args):
 def run(name, seed, args, options):
     """Train, then keep what the run left; True where it ended well."""
     directory = os.path.abspath(os.path.join(args.save_dir, f"{name}-{seed}"))
+    resume = ["--resume"] if os.path.exists(os.path.join(directory, "checkpoint.safetensors")) else []
     data = ["--data-dir", os.path.abspath(args.data_dir)] if args.data_dir else []
     # From the root, so that the record's command line is the same everywhere.
-    done = subprocess.run([sys.executable, os.path.join("experiments", "train_mnist.py"), f"@{recipe(name)}",
-                           "--seed", str(seed), *options, *data, "--save-dir", directory, "--resume"], cwd=ROOT)
+    command = [sys.executable, os.path.join("experiments", "train_mnist.py"), f"@{recipe(name)}", "--seed", str(seed),
+               *options, *data, "--save-dir", directory, *resume]
+    try:
+        done = interrupt.run(command, cwd=ROOT)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # the bar of the run that was killed ended in the middle of a line
+        raise
     if done.returncode:
         return False
     target = os.path.join(args.results, f"{name}-{seed}")
@@ -76,9 +88,13 @@ def run(name, seed, args, options):
         if os.path.exists(source):
             with open(source, "rb") as file:
                 replace(target + end, file.read())
-    own = os.path.samefile(args.results, results_table.RESULTS) if os.path.isdir(results_table.RESULTS) else False
-    results_table.update(args.results, results_table.README if own else None)
+    results_table.update(args.results, results_table.README if is_own(args.results) else None)
     return True
+
+
+def is_own(results):
+    """Whether this is the checkout's directory of records, of which the README tells."""
+    return os.path.realpath(results) == os.path.realpath(results_table.RESULTS)
 
 
 def verify(args):
@@ -119,19 +135,23 @@ def main(argv=None):
             sys.exit(1 if verify(args) else 0)
         except (OSError, ValueError) as error:
             sys.exit(f"reproduce.py: {error}")
+    def recorded(name, seed):
+        return os.path.exists(os.path.join(args.results, f"{name}-{seed}.json"))
+    if not args.list and not all(recorded(*run) for run in planned(args)):
+        writable(args.save_dir)
+        writable(args.results, "curves.png", what="--results")
+        if is_own(args.results):
+            results_table.check_writable()
     failed = []
     for name, seed in planned(args):
-        if os.path.exists(os.path.join(args.results, f"{name}-{seed}.json")):
+        if recorded(name, seed):
             print(f"{name}, seed {seed}: recorded")
         elif args.list:
             print(f"{name}, seed {seed}: to do")
         else:
             print(f"{name}, seed {seed}:", flush=True)
-            try:
-                if not run(name, seed, args, options):
-                    failed.append(f"{name}-{seed}")
-            except KeyboardInterrupt:
-                sys.exit("\nreproduce.py: interrupted; the same command goes on")
+            if not run(name, seed, args, options):
+                failed.append(f"{name}-{seed}")
     if failed:
         sys.exit(f"reproduce.py: these runs failed, see above: {', '.join(failed)}")
 

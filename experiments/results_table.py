@@ -5,11 +5,18 @@
 
 reproduce.py does it too, after every run.
 """
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.says("README and chart are whole, old or new")
+
 import argparse
 import glob
 import json
 import os
 import sys
+
+from record import replace, writable
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join(ROOT, "experiments", "results", "papers")
@@ -83,9 +90,13 @@ def readme_with(text, records):
     return f"{before}{BEGIN}\n{table(records)}\n{END}{after}"
 
 
+def check_writable():
+    writable(ROOT, "README.md", what="the checkout")
+    writable(RESULTS, "curves.png", what="the directory of the records,")
+
+
 def update(directory=RESULTS, readme=README):
-    """Rewrite the table in the README and the chart beside the records."""
-    from record import replace
+    """Rewrite the table in the README, and the chart in the directory of the records."""
     records = load_records(directory)
     if readme and records:
         with open(readme, encoding="utf-8") as file:
@@ -108,6 +119,7 @@ def main():
     parser.add_argument("--check", action="store_true", help="write nothing; fail where the README's table is old")
     args = parser.parse_args()
     if not args.check:
+        check_writable()
         update()
         return
     with open(README, encoding="utf-8") as file:

@@ -13,6 +13,11 @@ compared, and frozen: the test error is that of the frozen net. Results go to --
 curves.png, confusion.png, filters.png, the exported net (net-symbol.json, net-0000.params), the frozen
 one (model.safetensors) and checkpoint.safetensors.
 """
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.says("nothing was written yet")
+
 import argparse
 import os
 import sys
@@ -22,18 +27,19 @@ import warnings
 import numpy as np
 
 import gluon_bnn
-from gluon_bnn import distributed, optimizer, reference, train  # optimizer: by name, in Trainer
+from gluon_bnn import distributed, ops, optimizer, reference, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
-from arguments import HelpFormatter, fraction, none_or, not_negative, positive, read_arguments
-from mnist_batches import INPUTS, Images, batches_of
-from mnist_net import (ACTIVATIONS, INITIALIZERS, WEIGHTS, binary_weights, cross_check, make_net,
+from arguments import SEED, HelpFormatter, add_dataset, none_or, number, positive, read_arguments
+from mnist_batches import INPUTS, SIZE, Images, batches_of
+from mnist_net import (ACTIVATIONS, INITIALIZERS, NET_OPTIONS, WEIGHTS, binary_weights, cross_check, make_net,
                        real_weights_errors)
-from record import write_record
+from record import writable, write_record
 
 LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_bnn.loss.SquaredHingeLoss}
-# The options that make_net takes, under the same names.
-NET = ("hidden", "weights", "scale", "gradient", "clip", "activation", "dropout", "initializer")
+FILES = ("checkpoint.safetensors", "record.json", "model.safetensors", "net-symbol.json", "net-0000.params",
+         "curves.png", "confusion.png", "filters.png")  # all that goes to --save-dir
+MOST_EPOCHS, MOST_UNITS = 10**6, 2**16
 
 
 def parse_args(argv=None):
@@ -42,25 +48,25 @@ def parse_args(argv=None):
                                      epilog="@FILE stands for the options in a file; # begins a comment there.")
     parser.convert_arg_line_to_args = read_arguments
     add = parser.add_argument
-    add("--dataset", default="digits", help="digits (embedded), mnist, or a directory with IDX files")
-    add("--data-dir", help="where data sets are looked for first; default: GLUON_BNN_DATA, data/, ...")
-    add("--epochs", type=positive(int), default=60, help="passes over the training images")
+    add_dataset(parser)
+    add("--epochs", type=positive(int, MOST_EPOCHS), default=60, help="passes over the training images")
     add("--batch-size", type=positive(int), default=100, help="images a step, for each worker")
     add("--lr", type=positive(float), default=0.01, help="learning rate of the first epoch, for Adam")
     add("--lr-end", type=positive(float), help="that of the last, reached by a constant factor an epoch; "
         "default: a thousandth of --lr")
     add("--lr-steps", type=positive(int), nargs="+", metavar="EPOCHS",
         help="instead of that, a tenth of the rate after so many epochs, and again after so many")
-    add("--seed", type=int, default=0, help="of initial weights and of everything drawn in training")
+    add("--seed", type=SEED, default=0, help="of initial weights and of everything drawn in training")
     add("--save-dir", help="for results and the checkpoint; default: runs/DATASET-ACTIVATION")
     add("--resume", action="store_true", help="go on from the checkpoint in --save-dir")
     add("--kvstore", choices=("dist_sync",),
         help="train in several processes, as python -m gluon_bnn.launch starts them")
     add("--method", help="the name under which the record goes, for instance a recipe's")
-    add("--hidden", type=positive(int), nargs="+", default=[100], metavar="UNITS", help="units of each hidden layer")
+    add("--hidden", type=positive(int, MOST_UNITS), nargs="+", default=[100], metavar="UNITS",
+        help="units of each hidden layer")
     add("--weights", choices=WEIGHTS, default="binary",
-        help="stochastic: signs drawn anew for every batch, the epoch chosen with the real weights; real: a plain "
-             "net to compare with")
+        help="stochastic: signs drawn for every batch, the epoch chosen with the real weights, with --scale none; "
+             "real: a plain net to compare with")
     add("--scale", choices=("layer", "channel", "loss", "none"), default="channel",
         help="weights that share a scale; loss is LAB's, with --optimizer binaryadam")
     add("--gradient", choices=("ste", "xnor", "exact", "notebook"),
@@ -68,7 +74,7 @@ def parse_args(argv=None):
     add("--clip", type=none_or(positive(float)), default=1.0,
         help="weights beyond it get no gradient through the sign, or none for no limit")
     add("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers")
-    add("--dropout", type=fraction, nargs=2, default=[0.0, 0.0], metavar=("INPUTS", "HIDDEN"),
+    add("--dropout", type=number(float, least=0, below=1), nargs=2, default=[0.0, 0.0], metavar=("INPUTS", "HIDDEN"),
         help="shares of values that are dropped")
     add("--initializer", choices=INITIALIZERS, default="xavier", help="of the real weights")
     add("--optimizer", choices=("adam", "binaryadam"), default="adam",
@@ -79,23 +85,39 @@ def parse_args(argv=None):
         help="pixels within [0, 1], within [-1, 1], or less the mean of each")
     add("--shift", type=int, choices=range(4), default=0,
         help="augmentation: move each training image by up to so many pixels")
-    add("--warp", type=fraction, default=0.0,
+    add("--warp", type=number(float, least=0, below=1), default=0.0,
         help="augmentation: turn, scale and shear each training image, by the unit matrix plus numbers up to this")
-    add("--bend", type=not_negative, default=0.0,
+    add("--bend", type=number(float, least=0, most=SIZE), default=0.0,
         help="augmentation: bend each training image, by smooth displacements of this standard deviation in pixels")
-    args = parser.parse_args(argv)
-    if args.seed < 0:
-        parser.error(f"--seed must be 0 or above, got {args.seed}")
+    try:
+        args = parser.parse_args(argv)
+    except (ValueError, RecursionError) as error:
+        parser.error(f"a file of options, given as @FILE, cannot be read: {error}")
     if args.lr_steps and args.lr_end:
         parser.error("--lr-end and --lr-steps are two schedules: give one of them")
     if args.glorot and args.optimizer != "binaryadam":
         parser.error("--glorot needs --optimizer binaryadam")
     if args.scale == "loss" and args.weights != "real" and args.optimizer != "binaryadam":
         parser.error("--scale loss needs --optimizer binaryadam, which keeps the curvature of the loss")
+    if args.weights == "stochastic" and args.scale != "none":
+        parser.error("--weights stochastic needs --scale none: what is drawn is +1 or -1, without a scale")
+    rules = gradients(None if args.scale == "none" else args.scale)
+    if args.gradient not in (None, *rules):
+        parser.error(f"--scale {args.scale} goes with --gradient {' or '.join(rules)}, got {args.gradient}")
     args.scale = None if args.scale == "none" else args.scale
     name = os.path.basename(os.path.normpath(args.dataset))
     args.save_dir = args.save_dir or os.path.join("runs", f"{name}-{args.activation}")
     return args
+
+
+def gradients(scale):
+    """The gradient rules that the library has for a scale."""
+    def fits(gradient):
+        try:
+            return ops.check_sign_scale(scale, gradient, None) == gradient
+        except ValueError:
+            return False
+    return list(filter(fits, ops.GRADIENTS))
 
 
 def learning_rates(args):
@@ -181,7 +203,7 @@ def main(argv=None):
     mx.random.seed(args.seed)
     try:
         images = Images(args.dataset, args.data_dir, args.inputs)
-        net = make_net(**{name: getattr(args, name) for name in NET})
+        net = make_net(**{name: getattr(args, name) for name in NET_OPTIONS})
         kvstore = distributed.connect() if args.kvstore else None
     except (OSError, ValueError) as error:
         sys.exit(f"train_mnist.py: {error}")
@@ -190,6 +212,8 @@ def main(argv=None):
     if len(images.train) < batch_size:
         sys.exit(f"train_mnist.py: --batch-size times {workers} worker(s) must be at most the {len(images.train)} "
                  f"training images, got {args.batch_size}")
+    if rank == 0:
+        writable(args.save_dir, *FILES)
     net.hybridize(static_alloc=True, static_shape=True)
     # Stochastic signs are for training: what is tested then are the real weights (BinaryConnect, section 2.6).
     validated = gluon_bnn.nn.with_real_weights(net) if args.weights == "stochastic" else net
@@ -204,6 +228,7 @@ def main(argv=None):
     settings = {k: v for k, v in vars(args).items() if k not in ("save_dir", "resume", "data_dir", "kvstore")}
     if kvstore:
         settings["workers"] = workers
+    interrupt.says("the last whole epoch is kept, add --resume to go on")
     try:
         history = train.fit(
             net, trainer, loss,
@@ -213,8 +238,6 @@ def main(argv=None):
             lambda net: train.evaluate(validated, images.validation, images.validation_labels), args.seed,
             checkpoint=os.path.join(args.save_dir, "checkpoint.safetensors"), resume=args.resume,
             settings=settings)
-    except KeyboardInterrupt:
-        sys.exit("\ninterrupted; the last whole epoch is kept, add --resume to go on")
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"train_mnist.py: {error}")
     if rank > 0:

@@ -7,6 +7,11 @@ plain nets.
 
 Every step's batch is a view of data that lies on the device, as in training, which shuffles once an epoch.
 """
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.says("nothing is kept")
+
 import functools
 import importlib.metadata
 import json
@@ -233,4 +238,4 @@ class Torch(Worker):
 
 
 if __name__ == "__main__":
-    serve({"mxnet": MXNet, "torch": Torch}, *sys.argv[1:])
+    serve({"mxnet": MXNet, "torch": Torch}, __doc__)

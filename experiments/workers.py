@@ -3,18 +3,24 @@ other. A worker reads requests, a line of JSON each, and answers in JSON when it
 
 Needs nothing but Python: a worker may run on another one.
 """
+import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 
+import interrupt
+from arguments import positive
+
 
 class Worker:
-    """A process of `script`, which calls `serve`.
+    """A process of `script`, which calls `serve`; a context that kills it, and what it has started, when it is left by
+    an exception.
 
-    name, threads : the script's arguments, and threads OMP_NUM_THREADS; environment : variables besides
-    directory : for what the process prints, in NAME.log; python : the interpreter
+    name, threads : the script's arguments, and threads OMP_NUM_THREADS; environment : further variables
+    directory : for its temporary files, and for what the process prints, in NAME.log; python : the interpreter
     """
 
     def __init__(self, script, name, threads, directory, python=sys.executable, **environment):
@@ -25,9 +31,10 @@ class Worker:
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), script)
         try:
             with open(self.log, "w", encoding="utf-8") as log:
-                self.process = subprocess.Popen(
+                self.process = interrupt.start(
                     [python, script, name, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                    text=True, env={**kept, "OMP_NUM_THREADS": str(threads), **environment})
+                    text=True, start_new_session=True,
+                    env={**kept, "OMP_NUM_THREADS": str(threads), "TMPDIR": directory, **environment})
         except OSError as error:
             sys.exit(f"the worker {name} does not start: {error}")
 
@@ -39,7 +46,7 @@ class Worker:
         except (BrokenPipeError, json.JSONDecodeError):
             self.close()
             with open(self.log, encoding="utf-8", errors="replace") as log:
-                sys.exit(f"the worker {self.name} ended: {log.read()[-2000:].strip()}")
+                sys.exit(f"the worker {self.name} ended: {log.read()[-2000:].strip() or self.process.returncode}")
 
     def close(self):
         try:
@@ -47,15 +54,32 @@ class Worker:
         except BrokenPipeError:
             pass
 
+    def __enter__(self):
+        return self
 
-def serve(kinds, name, threads):
-    """In the worker: answer requests for methods of kinds[name](threads) until there are no more."""
+    def __exit__(self, kind, *_):
+        if kind and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.close()
+
+
+def serve(kinds, description):
+    """In the worker: answer requests for methods of one of `kinds`, {name: class}, until there are no more."""
+    parser = argparse.ArgumentParser(description=description.split("\n\n")[0],
+                                     epilog="Requests are lines of JSON on standard input, [METHOD, ARGUMENT, ...]; "
+                                            "the benchmark starts this by itself.")
+    parser.add_argument("name", choices=kinds, help="the library")
+    parser.add_argument("threads", type=positive(int), help="what its pools of threads may use")
+    args = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    worker = kinds[name](int(threads))
+    worker = kinds[args.name](args.threads)
     for line in sys.stdin:
         method, *arguments = json.loads(line)
-        answer = getattr(worker, method)(*arguments)
+        try:
+            answer = getattr(worker, method)(*arguments)
+        except MemoryError as error:
+            sys.exit(f"{method} {arguments} takes more memory than there is: {error}")
         rest()
         print(json.dumps(answer), file=answers, flush=True)
 
@@ -70,3 +94,7 @@ def rest(longest=1.0):
         if time.process_time() - before < 0.001:
             return
     sys.exit("threads keep spinning between calls")
+
+
+if __name__ == "__main__":
+    print(__doc__)

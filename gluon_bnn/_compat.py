@@ -62,6 +62,13 @@ def physical_cores():
     return max(1, min(len(cores), limit))
 
 
+def threads_wanted():
+    """The number of threads that OMP_NUM_THREADS asks for, as OpenMP reads it: the first of a list, and where it is not
+    set, or is no whole number above 0, one a core."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if re.fullmatch("[0-9]{1,9}", first) and int(first) else physical_cores()
+
+
 def mxnet_library():
     """The path of the installed libmxnet.so, found without importing MXNet, or None."""
     try:
@@ -180,8 +187,8 @@ def importing_mxnet():
     """Around the import of MXNet: what it needs before, what is mended after, and errors that say what to do."""
     import numpy
     _shims.add_missing_names(numpy)
-    # Read when libmxnet is loaded; a user's own setting wins.
-    os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
+    # Read when libmxnet is loaded, which aborts the process at a list or at no number; a user's own setting wins.
+    os.environ["OMP_NUM_THREADS"] = str(threads_wanted())
     _keep_freed_memory()
     try:
         with waiting_threads_spin():

@@ -58,6 +58,15 @@ def test_a_model_from_a_file(tmp_path):
     assert "one image through 20-30-10" in done.stdout and "uint8 " not in done.stdout.split("one image")[1]
 
 
+@pytest.mark.parametrize("content", [None, b"x"])
+def test_a_model_that_is_none_is_refused_before_anything_is_timed(tmp_path, content):
+    if content is not None:
+        (tmp_path / "net").write_bytes(content)
+    done = run("--model", "net", "--no-peers", cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("bench_inference.py: --model must be a file of runtime.save")
+    assert len(done.stderr.splitlines()) == 1 and not done.stdout
+
+
 def test_ours_and_the_parent_do_without_the_other_libraries():
     """MXNet's threads alone make our kernels slower."""
     for lines in ("import bench_inference",
@@ -72,13 +81,14 @@ def test_ours_and_the_parent_do_without_the_other_libraries():
 def test_a_worker_that_ends_is_heard_of(tmp_path):
     import bench_inference
     worker = bench_inference.Worker(bench_inference.WORKERS, "ours", 1, str(tmp_path))
-    with pytest.raises(SystemExit, match="the worker ours ended: (?s:.*)no-such-file"):
-        worker.ask("sizes", "no-such-file")
+    with pytest.raises(SystemExit, match="the worker ours ended: (?s:.*)no_such_method"):
+        worker.ask("no_such_method")
     with pytest.raises(SystemExit, match="the worker ours does not start"):
         bench_inference.Worker(bench_inference.WORKERS, "ours", 1, str(tmp_path), str(tmp_path / "no-such-python"))
 
 
-@pytest.mark.parametrize("shape", ["64x1024", "0x1x1", "1x1x1x1", "ax1x1", "-1x1x1", ""])
+@pytest.mark.parametrize("shape", ["64x1024", "0x1x1", "1x1x1x1", "ax1x1", "-1x1x1", "", "1x1x1048577",
+                                   "99999999999999999999x1x1"])
 def test_shapes_are_checked(shape):
     import bench_inference
     with pytest.raises(argparse.ArgumentTypeError, match="ROWSxUNITSxINPUTS"):

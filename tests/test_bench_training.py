@@ -20,11 +20,13 @@ MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXN
 @pytest.mark.skipif(not library.available(), reason="needs the native library")
 def test_all_of_it(tmp_path):
     done = subprocess.run([sys.executable, os.path.join(EXPERIMENTS, "bench_training.py"), "--widths", "16", "8",
-                           "--rounds", "1", "--no-torch"], cwd=tmp_path, capture_output=True, text=True)
+                           "--rounds", "1", "--no-torch"], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "2,1"})
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "runs" / "bench_training" / "bench_training.json", encoding="utf-8") as file:
         found = json.load(file)
-    assert found["rounds"] == 1 and found["instruction_set"] in library.instruction_sets()
+    assert found["rounds"] == 1 and found["threads"] == 2  # the first of OpenMP's list
+    assert found["instruction_set"] in library.instruction_sets()
     assert list(found["nets"]) == ["16", "8"] and found["nets"]["16"]["net"] == "784-16-16-16-10"
     for width, net in found["nets"].items():
         assert set(net["step"]) == (COMMON if width == "16" else COMMON | MORE)
@@ -60,6 +62,25 @@ def test_rounds_are_interleaved_and_the_first_does_not_count():
     assert times == {"a": [1.0, 1.0, 2.0], "b": [4.0, 3.0, 2.0], "c": [2.0, 1.0, 2.0]}
     assert bench_training.ratios(times, "c") == {"a": 1.0, "b": 2.0, "c": 1.0}
     assert bench_training.ratios(times, "d") is None
+
+
+@pytest.mark.parametrize("text, threads", [("3", 3), ("4,2", 4), (" 4 , 2", 4), ("1,", 1), ("", None), ("abc", None),
+                                           ("0", None), ("-2", None), ("2.5", None), ("99999999999999999999", None)])
+def test_threads_wanted(monkeypatch, text, threads):
+    from gluon_bnn import _compat
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert _compat.threads_wanted() == (threads or _compat.physical_cores())
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert _compat.threads_wanted() == _compat.physical_cores()
+
+
+@pytest.mark.parametrize("text", ["2,1", "abc"])
+def test_mxnet_survives_what_openmp_takes(text):
+    """MXNet alone aborts the process, from within its import."""
+    code = "from gluon_bnn._compat import mx; print(mx.nd.ones(3).sum().asscalar())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": text})
+    assert (done.returncode, done.stdout) == (0, "3.0\n"), done.stderr
 
 
 def test_a_worker_that_ends_is_heard_of(tmp_path):

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+import gluon_bnn
 from gluon_bnn import data, runtime
 from gluon_bnn.native import library
 
@@ -36,9 +37,12 @@ def forms():
             *(f"runtime, {like}, {isa}" for like in ("float32", "uint8") for isa in isas)}
 
 
-def test_trains_and_deploys(tmp_path):
-    done = run("deploy.py", "--epochs", "2", "--batch-size", "300", "--activation", "binary", "--gradient", "ste",
-               cwd=tmp_path)
+@pytest.mark.parametrize("inputs, options", [
+    ("centered", ["--activation", "binary", "--gradient", "ste"]),
+    ("signed", ["--activation", "sigmoid", "--weights", "stochastic", "--scale", "none"])])
+def test_trains_and_deploys(tmp_path, inputs, options):
+    done = run("deploy.py", "--epochs", "2", "--batch-size", "300", "--hidden", "60", "50", "--dropout", "0.1", "0.2",
+               "--inputs", inputs, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     directory = tmp_path / "runs" / "deploy-digits"
     assert sorted(os.listdir(directory)) == sorted(
@@ -46,7 +50,8 @@ def test_trains_and_deploys(tmp_path):
          *(["packed-0000.params", "packed-symbol.json"] if library.available() else [])])
     found = json.loads((directory / "record.json").read_text())
     assert set(found["forms"]) - {"classify.c, uint8"} == forms() and found["images"] == 360
-    assert found["settings"]["activation"] == "binary" and not found["complaints"]
+    assert found["settings"]["inputs"] == inputs and found["settings"]["activation"] == options[1]
+    assert not found["complaints"]
     assert 0 < found["near_tie_bound"] < 1e-4
     for name, form in found["forms"].items():
         assert name in done.stdout
@@ -68,10 +73,90 @@ def test_from_an_earlier_run(tmp_path):
 @pytest.mark.parametrize("arguments, message", [
     (["--from", "nowhere"], "--save-dir of an earlier train_mnist.py"),
     (["--from", "x", "--epochs", "3"], "--epochs 3"), (["--from", "x", "--dataset", "digits"], "--dataset"),
-    (["--images", "3"], "unrecognized arguments: --images 3"), (["--lr", "nan"], "above 0")])
-def test_refuses(tmp_path, arguments, message):
-    done = run("deploy.py", *arguments, cwd=tmp_path)
-    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
+    (["--from", "", "--dataset", "digits"], "--dataset"),
+    (["--from", "real"], "real/checkpoint.safetensors is of --weights real"), (["--from", "other"], "best/0.weight"),
+    (["--from", "names"], "activation must be one of"),
+    (["--from", "damaged"], "--save-dir of an earlier train_mnist.py"),
+    (["--images", "3"], "unrecognized arguments: --images 3"), (["--lr", "nan"], "above 0"),
+    (["--weights", "real"], "only nets with binary or stochastic weights have bits to deploy, got --weights real"),
+    (["--weights", "stochastic"], "needs --scale none"), (["--dataset", "cifar"], "--dataset must be digits, mnist"),
+    (["--data-dir", "nowhere"], "--data-dir must be")])
+def test_refuses_before_it_trains(tmp_path, monkeypatch, capsys, arguments, message):
+    import train_mnist
+    from safetensors.numpy import save_file
+    settings = {name: value for name, value in vars(train_mnist.parse_args([])).items() if name != "save_dir"}
+    for directory, changed in (("real", {"weights": "real"}), ("other", {}), ("names", {"activation": ["relu"]})):
+        (tmp_path / directory).mkdir()
+        net = deploy_net(**{"weights": changed.get("weights", "binary")}) if directory == "real" else {}
+        save_file({"x": np.zeros(1), **net}, tmp_path / directory / "checkpoint.safetensors",
+                  {"gluon_bnn": json.dumps({"settings": {**settings, **changed}})})
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "checkpoint.safetensors").write_bytes(b"x" * 100)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["deploy.py", *arguments])
+    monkeypatch.setattr(train_mnist, "main", None)  # calling it raises TypeError
+    with pytest.raises(SystemExit) as left:
+        deploy.main()
+    assert message in capsys.readouterr().err + str(left.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def deploy_net(**options):
+    """The parameters of a net, as a checkpoint holds those of the best epoch."""
+    from mnist_net import make_net
+    return {f"best/{name}": parameter.data().asnumpy()
+            for name, parameter in make_net(**options)._collect_params_with_prefix().items()}
+
+
+def test_a_net_that_was_just_trained_is_not_what_from_names(tmp_path, monkeypatch):
+    """Where the training leaves something else than a checkpoint, --from is not to blame: nobody gave it."""
+    import train_mnist
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["deploy.py"])
+    monkeypatch.setattr(train_mnist, "main", lambda argv: None)
+    with pytest.raises(SystemExit) as left:
+        deploy.main()
+    assert "checkpoint.safetensors cannot be used" in left.value.code and "--from" not in left.value.code
+
+
+@pytest.mark.parametrize("dropout", [(0.0, 0.0), (0.5, 0.5), (0.0, 0.5)])
+@pytest.mark.parametrize("hidden", [(20,), (20, 15)])
+def test_hidden_values_are_those_of_the_first_layer(dropout, hidden):
+    from gluon_bnn._compat import mx
+    from mnist_batches import Images
+    from mnist_net import make_net, reference_outputs
+    images = Images("digits", inputs="centered")
+    mx.random.seed(3)
+    net = make_net(hidden=hidden, activation="binary", dropout=dropout)
+    frozen = gluon_bnn.freeze(net, "float", input_scale=float(images.scale), input_shift=images.shift, verbose=False)
+    expected = reference_outputs(net, images.test)[0][0]
+    for name, values in deploy.hidden_values(net, frozen, images).items():
+        np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=name)
+
+
+def test_in_a_path_with_spaces(tmp_path, rng):
+    """deploy.py, the library and the model in such places: every form runs, the C program too."""
+    if not library.available() or not shutil.which(os.environ.get("CC", "cc")) or not shutil.which("make"):
+        pytest.skip("needs the native library, make and a C compiler")
+    checkout = tmp_path / "a check (out)"
+    native = checkout / "gluon_bnn" / "native"
+    shutil.copytree(os.path.dirname(os.path.dirname(library.path())), checkout / "gluon_bnn",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(os.path.join(EXPERIMENTS, "deploy_c"), checkout / "deploy_c",
+                    ignore=shutil.ignore_patterns("classify"))
+    built = subprocess.run(["make", "-C", "deploy_c", f"LIB={native / os.path.basename(library.path())}",
+                            f"OUT={checkout / 'the program'}"], cwd=checkout, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    runtime.save(random_net(rng, ("binary_dense", 784, 10)), checkout / "the model")
+    digits = [gzip.decompress((data.find("digits") / name).read_bytes()) for name in data.FILES[2:]]
+    for name, content in zip(("images", "labels"), digits):
+        (checkout / name).write_bytes(content)
+    done = subprocess.run([checkout / "the program", "the model", "images", "labels"], cwd=checkout,
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and " of 360 right" in done.stdout, done.stderr
+    installed = subprocess.run(["make", "-C", "deploy_c", f"PYTHON={sys.executable}"], cwd=checkout,
+                               capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(checkout)})
+    assert installed.returncode == 0 and (checkout / "deploy_c" / "classify").exists(), installed.stderr
 
 
 class TestCompare:

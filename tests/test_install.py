@@ -76,7 +76,11 @@ def test_wheel_without_a_compiler(copy, why):
 
 
 def test_sdist(copy):
-    """It holds all that a build and the tests need."""
+    """It holds all that a build and the tests need, and of the results no frozen nets."""
+    results = os.path.join("experiments", "results")
+    shutil.copytree(os.path.join(ROOT, results), copy / results, ignore=shutil.ignore_patterns("*.safetensors"))
+    net = os.path.join(results, "papers", "bnn-0.safetensors")
+    (copy / net).write_bytes(b"as large as all the rest")
     run("setup.py", "--quiet", "sdist", cwd=copy)
     name, = os.listdir(copy / "dist")
     with tarfile.open(copy / "dist" / name) as archive:
@@ -85,4 +89,6 @@ def test_sdist(copy):
               "experiments/train_mnist.py", *(f"data/digits/{file}" for file in FILES),
               *(f"gluon_bnn/native/src/{file}" for file in os.listdir(copy / "gluon_bnn/native/src"))}
     assert needed <= names, needed - names
-    assert not [name for name in names if name.endswith((".so", ".pyc"))]
+    kept = ("notebook_bnn.json", os.path.join("papers", "bnn-0.json"), os.path.join("papers", "curves.png"))
+    assert {os.path.join(results, name) for name in kept} <= names
+    assert net not in names and not [name for name in names if name.endswith((".so", ".pyc"))]

@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 compiler=${CXX:-c++}
-flags="-std=c++17 -O3 -fopenmp -ffp-contract=off -fno-trapping-math -fno-math-errno -Wall -Wno-unknown-pragmas -I$src"
+flags="-std=c++17 -O3 -fopenmp -ffp-contract=off -fno-trapping-math -fno-math-errno -Wall -Wno-unknown-pragmas"
 runner=
 case ${1:-native} in
   native) ;;
@@ -35,16 +35,19 @@ for file in "$src"/kernels_*.cc "$src"/{dispatch,products,functions,net,c_api,la
     esac
   fi
   # shellcheck disable=SC2086
-  $compiler $flags $set_flags -c "$file" -o "$work/$name.o" &
+  $compiler $flags $set_flags -I"$src" -c "$file" -o "$work/$name.o" &
   jobs+=($!)
 done
 for job in "${jobs[@]}"; do
   wait "$job"
 done
+objects=()
+for object in "$work"/*.o; do
+  case $object in */test_*.o) ;; *) objects+=("$object") ;; esac
+done
 for test in test_kernels test_training; do
-  objects=$(find "$work" -name '*.o' ! -name 'test_*')
   # shellcheck disable=SC2086
-  $compiler $flags $objects "$work/$test.o" -o "$work/$test"
+  $compiler $flags "${objects[@]}" "$work/$test.o" -o "$work/$test"
   # Threads that wait, not spin: the test is many small calls.
   OMP_WAIT_POLICY=passive $runner "$work/$test"
 done

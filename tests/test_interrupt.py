@@ -1,0 +1,127 @@
+"""Ctrl-C in the experiment scripts: one line, exit status 130, and no process left, whatever they are doing."""
+import glob
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gluon_bnn.native import library
+
+EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
+SCRIPTS = ["bench_inference.py", "bench_training.py", "deploy.py", "fuzz_runtime.py", "notebook_bnn.py",
+           "notebook_nn.py", "reproduce.py", "results_table.py", "train_mnist.py"]
+WORKERS = ["inference_workers.py", "training_workers.py"]
+NATIVE = pytest.mark.skipif(not library.available(), reason="needs the native library")
+PATIENCE = 300
+
+
+def start(script, *arguments, cwd, **environment):
+    """The script as the first process of a session, as in a terminal of its own."""
+    # A shell's background jobs ignore Ctrl-C, and so would these.
+    return subprocess.Popen([sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd, text=True,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+                            env={**os.environ, **environment},
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+
+def wait_for(process, pattern):
+    """Until there is such a file."""
+    deadline = time.monotonic() + PATIENCE
+    while not glob.glob(str(pattern)):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def interrupted(process, whole_group):
+    """What it says after Ctrl-C, which a terminal sends to the whole group, and `kill -INT` to one process."""
+    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 130, said
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        assert time.monotonic() < deadline, "a process is left"
+        time.sleep(0.02)
+    assert "Traceback" not in said and said.count("interrupted; ") == 1, said
+    return said.splitlines()[-1]
+
+
+@pytest.mark.parametrize("script", SCRIPTS + WORKERS)
+def test_while_it_imports(tmp_path, script):
+    for name in ("numpy", "gluon_bnn"):  # an import that takes long; the scripts begin with one of these
+        (tmp_path / f"{name}.py").write_text("import time\nopen('importing', 'w').close()\ntime.sleep(600)\n")
+    process = start(script, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    wait_for(process, tmp_path / "importing")
+    assert interrupted(process, whole_group=True).startswith(f"{script}: interrupted; ")
+
+
+CASES = [("fuzz_runtime.py", [], "runs/fuzz_runtime/mutated-*", "no record is written"),
+         pytest.param("bench_training.py", ["--no-torch"], "*/mxnet.log", "no record is written", marks=NATIVE),
+         ("deploy.py", ["--epochs", "100000"], "runs/deploy-digits/train/checkpoint.safetensors", "add --resume"),
+         ("reproduce.py", ["--results", "r", "--only", "bwn", "--dataset", "digits", "--hidden", "9"],
+          "runs/reproduce/bwn-0/checkpoint.safetensors", "the same command goes on")]
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+@pytest.mark.parametrize("script, arguments, begun, what", CASES)
+def test_while_it_works(tmp_path, script, arguments, begun, what, whole_group):
+    process = start(script, *arguments, cwd=tmp_path, TMPDIR=str(tmp_path))
+    wait_for(process, tmp_path / begun)
+    last = interrupted(process, whole_group)
+    assert last.startswith(f"{script}: interrupted; ") and what in last
+    assert not glob.glob(str(tmp_path / "runs/fuzz_runtime/mutated-*"))
+    assert not glob.glob(str(tmp_path / "*/mxnet.log")), "temporary files are left"
+
+
+def code(lines, cwd):
+    """Run lines with the module at hand; what goes wrong in them is seen by their exit status and stderr."""
+    head = f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {EXPERIMENTS!r})\nimport interrupt\n" \
+           "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupt.says('nothing is kept')\n"
+    return subprocess.run([sys.executable, "-c", head + lines], cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+def test_one_that_comes_while_an_object_is_freed_is_not_lost(tmp_path):
+    done = code("class Dying:\n"
+                "    def __del__(self):\n"
+                "        os.kill(os.getpid(), signal.SIGINT)\n"
+                "        for _ in range(1000): pass\n"
+                "Dying()\n"
+                "time.sleep(30)\n", tmp_path)
+    assert (done.returncode, done.stderr) == (130, "-c: interrupted; nothing is kept\n")
+
+
+def test_what_cleaning_up_raises_is_not_shown(tmp_path):
+    done = code("try:\n    raise KeyboardInterrupt\nfinally:\n    os.rmdir('nowhere')\n", tmp_path)
+    assert (done.returncode, done.stderr) == (130, "-c: interrupted; nothing is kept\n")
+
+
+def test_other_errors_are_shown_as_ever(tmp_path):
+    done = code("try:\n    1 / 0\nfinally:\n    {}['x']\n", tmp_path)
+    assert done.returncode == 1 and done.stderr.count("Traceback") == 2 and "interrupted" not in done.stderr
+
+
+def test_one_that_comes_while_a_process_starts_is_not_lost(tmp_path):
+    done = code("with interrupt.kept_from_others():\n"
+                "    os.kill(os.getpid(), signal.SIGINT)\n"
+                "    process = subprocess.Popen(['sleep', '60'])\n"
+                "try:\n    time.sleep(30)\n"
+                "finally:\n    process.kill()\n    print('known')\n", tmp_path)
+    assert done.returncode == 130 and done.stdout == "known\n"
+
+
+def test_processes_that_were_started_do_not_hear_it_and_are_killed(tmp_path):
+    child = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print(True)"
+    done = code(f"print(interrupt.run([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE).stdout)\n"
+                "import threading\n"
+                "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+                "interrupt.run(['sh', '-c', 'echo $$ > child; exec sleep 60'])\n", tmp_path)
+    assert done.returncode == 130 and "True" in done.stdout
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "child").read_text()), 0)
