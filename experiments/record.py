@@ -53,7 +53,7 @@ def versions():
 
 def replace(path, content):
     """Put bytes into a file, whole or not at all, in a directory that is made where it is missing."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    _files.make_directory(path)
     _files.replace(path, content)
 
 

@@ -19,6 +19,9 @@ if __name__ == "__main__":
     interrupt.says("nothing was written yet")
 
 import argparse
+import contextlib
+import errno
+import json
 import os
 import sys
 import time
@@ -27,7 +30,7 @@ import warnings
 import numpy as np
 
 import gluon_bnn
-from gluon_bnn import distributed, ops, optimizer, reference, train  # optimizer: by name, in Trainer
+from gluon_bnn import _files, distributed, ops, optimizer, reference, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
 from arguments import SEED, HelpFormatter, add_dataset, none_or, number, positive, read_arguments
@@ -40,6 +43,8 @@ LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_
 FILES = ("checkpoint.safetensors", "record.json", "model.safetensors", "net-symbol.json", "net-0000.params",
          "curves.png", "confusion.png", "filters.png")  # all that goes to --save-dir
 MOST_EPOCHS, MOST_UNITS = 10**6, 2**16
+# The options that do not change what a run computes; the number of workers is a setting of its own.
+NO_SETTINGS = ("save_dir", "resume", "overwrite", "data_dir", "kvstore")
 
 
 def parse_args(argv=None):
@@ -57,8 +62,10 @@ def parse_args(argv=None):
     add("--lr-steps", type=positive(int), nargs="+", metavar="EPOCHS",
         help="instead of that, a tenth of the rate after so many epochs, and again after so many")
     add("--seed", type=SEED, default=0, help="of initial weights and of everything drawn in training")
-    add("--save-dir", help="for results and the checkpoint; default: runs/DATASET-ACTIVATION")
+    add("--save-dir", help="for results and the checkpoint; default: runs/DATASET-ACTIVATION, and a digest of the "
+        "other options where they are not the defaults")
     add("--resume", action="store_true", help="go on from the checkpoint in --save-dir")
+    add("--overwrite", action="store_true", help="begin again where --save-dir has a run that is not finished")
     add("--kvstore", choices=("dist_sync",),
         help="train in several processes, as python -m gluon_bnn.launch starts them")
     add("--method", help="the name under which the record goes, for instance a recipe's")
@@ -104,9 +111,10 @@ def parse_args(argv=None):
     rules = gradients(None if args.scale == "none" else args.scale)
     if args.gradient not in (None, *rules):
         parser.error(f"--scale {args.scale} goes with --gradient {' or '.join(rules)}, got {args.gradient}")
+    if args.resume and args.overwrite:
+        parser.error("--resume goes on with a run and --overwrite begins again: give one of them")
     args.scale = None if args.scale == "none" else args.scale
-    name = os.path.basename(os.path.normpath(args.dataset))
-    args.save_dir = args.save_dir or os.path.join("runs", f"{name}-{args.activation}")
+    args.save_dir = args.save_dir or default_directory(args, parser)
     return args
 
 
@@ -118,6 +126,49 @@ def gradients(scale):
         except ValueError:
             return False
     return list(filter(fits, ops.GRADIENTS))
+
+
+def settings_of(args):
+    return {name: value for name, value in vars(args).items() if name not in NO_SETTINGS}
+
+
+def default_directory(args, parser):
+    """One for every set of options."""
+    name = os.path.basename(os.path.normpath(args.dataset))
+    known = {"dataset": name, "activation": args.activation}
+    others = {key: value for key, value in {**settings_of(args), "kvstore": args.kvstore}.items()
+              if value != known.get(key, parser.get_default(key))}
+    end = f"-{distributed.digest(json.dumps(others, sort_keys=True).encode())[:8]}" if others else ""
+    return os.path.join("runs", f"{name}-{args.activation}{end}")
+
+
+def checkpoint_in(directory):
+    return os.path.join(directory, "checkpoint.safetensors")
+
+
+@contextlib.contextmanager
+def claimed(args, workers):
+    """--save-dir, locked for this run; OSError where another process has it, or where a run in it is not finished."""
+    record, checkpoint = os.path.join(args.save_dir, "record.json"), checkpoint_in(args.save_dir)
+    with contextlib.ExitStack() as stack:
+        with workers.together():
+            if workers.rank == 0:
+                _files.make_directory(record)
+                stack.enter_context(_files.lock(record))
+                # The record is written last.
+                if (not args.resume and not args.overwrite and os.path.exists(checkpoint)
+                        and not (os.path.exists(record) and os.path.getmtime(record) >= os.path.getmtime(checkpoint))):
+                    raise FileExistsError(errno.EEXIST, "has a run that is not finished", args.save_dir)
+        yield
+
+
+def advice(error):
+    """What to do about an error of training, by the options of this script."""
+    kinds = {FloatingPointError: "try a smaller --lr", BlockingIOError: "wait for it, or use another --save-dir",
+             FileExistsError: "go on with it by --resume, or begin again by --overwrite", ConnectionError: "",
+             OSError: "use another --save-dir, or add --resume once this is mended", Exception: ""}
+    text = next(text for kind, text in kinds.items() if isinstance(error, kind))
+    return f"train_mnist.py: {error}" + (f"; {text}" if text else "")
 
 
 def learning_rates(args):
@@ -197,7 +248,16 @@ def draw(net, history, outputs, labels, args):
 
 
 def main(argv=None):
+    with contextlib.ExitStack() as held:
+        run(argv, held)
+
+
+def run(argv, held):
+    """Train and write the results; `held` holds the lock of --save-dir until then."""
     args = parse_args(argv)
+    if args.resume and not os.path.exists(checkpoint_in(args.save_dir)):
+        sys.exit(f"train_mnist.py: --resume finds no checkpoint in {args.save_dir}; check --save-dir and the other "
+                 "options, or leave --resume out")
     began = time.perf_counter()
     np.random.seed(args.seed)
     mx.random.seed(args.seed)
@@ -225,21 +285,21 @@ def main(argv=None):
     if rank == 0:
         print(f"{args.dataset}: {len(images.train)} training, {len(images.validation)} validation, "
               f"{len(images.test)} test images; seed {args.seed}; results go to {args.save_dir}")
-    settings = {k: v for k, v in vars(args).items() if k not in ("save_dir", "resume", "data_dir", "kvstore")}
+    settings = settings_of(args)
     if kvstore:
         settings["workers"] = workers
     interrupt.says("the last whole epoch is kept, add --resume to go on")
     try:
+        held.enter_context(claimed(args, distributed.Workers(trainer)))
         history = train.fit(
             net, trainer, loss,
             batches_of(images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp,
                        args.bend),
             len(images.train) // batch_size, learning_rates(args),
             lambda net: train.evaluate(validated, images.validation, images.validation_labels), args.seed,
-            checkpoint=os.path.join(args.save_dir, "checkpoint.safetensors"), resume=args.resume,
-            settings=settings)
+            checkpoint=checkpoint_in(args.save_dir), resume=args.resume, settings=settings, overwrite=args.overwrite)
     except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"train_mnist.py: {error}")
+        sys.exit(advice(error))
     if rank > 0:
         return  # the results are those of worker 0; this one's net is the same
 

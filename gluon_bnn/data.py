@@ -37,6 +37,8 @@ TIMEOUT = 20  # seconds without a byte from a mirror
 LARGEST_DOWNLOAD = 64 << 20  # bytes; MNIST's largest file holds 47 million even uncompressed
 LARGEST_COUNT = 1_000_000  # items a file, 3 GB as float32; EMNIST has 814,255
 _CHUNK = 1 << 18
+_SLACK = 1 << 19  # bytes of a gzip file that its content need not explain: headers, padding, what gzip reads ahead
+_SINGLE = 1 << 16  # bytes that gzip may ask for one by one: padding, a name
 _PACKAGE = Path(__file__).resolve().parent
 _lock = threading.Lock()  # held while mx.test_utils.download is replaced
 
@@ -144,14 +146,17 @@ def _read(path, file, expected=None):
     """Read the IDX file at `path` and return its count; ValueError says what is wrong.
 
     `file` is the name it has or will have, `expected` is (count, sha256) or None. No more is
-    decompressed than the header announces, so a small file that unpacks to a huge one is harmless.
+    decompressed than the header announces, so a small file that unpacks to a huge one is harmless;
+    no more is read than its content explains, so a huge file of padding is harmless too.
     """
     if not path.is_file():
         raise ValueError("is not a regular file")
     magic, kind, item, fields = ((2051, "images", 784, ">IIII") if "images" in file else
                                  (2049, "labels", 1, ">II"))
     try:
-        with gzip.open(path) as stream:
+        with open(path, "rb") as source:
+            source = _Bounded(source)
+            stream = gzip.open(source)
             header = stream.read(struct.calcsize(fields))
             if len(header) < struct.calcsize(fields):
                 raise ValueError(f"ends inside its header, after {len(header)} bytes")
@@ -168,6 +173,7 @@ def _read(path, file, expected=None):
             digest = hashlib.sha256(header)
             left = count * item
             while left:
+                source.allowed += min(left, _CHUNK)  # compressed it is no larger, or by much less than the slack
                 chunk = stream.read(min(left, _CHUNK))
                 if not chunk:
                     raise ValueError(f"announces {count} {kind} but holds only "
@@ -176,6 +182,7 @@ def _read(path, file, expected=None):
                     raise ValueError(f"has a label {max(chunk)}; allowed are 0 to 9")
                 digest.update(chunk)
                 left -= len(chunk)
+            source.allowed = _SLACK
             if stream.read(1):  # this also makes gzip compare its checksum
                 raise ValueError(f"holds more than the {count} {kind} it announces")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -184,6 +191,25 @@ def _read(path, file, expected=None):
         raise ValueError(f"is well formed but not MNIST: its content has the SHA-256 "
                          f"{digest.hexdigest()}, MNIST's {expected[1]}")
     return count
+
+
+class _Bounded:
+    """A binary file of which no more than `allowed` bytes can be read, or it is a ValueError.
+
+    gzip reads padding and a name in its header byte by byte, and members without content one by one: gigabytes of
+    these would take minutes.
+    """
+
+    def __init__(self, file):
+        self._file, self._single, self.allowed = file, _SINGLE, _SLACK
+
+    def read(self, size):
+        found = self._file.read(size)
+        self.allowed -= len(found)
+        self._single -= size == 1
+        if self.allowed < 0 or self._single < 0:
+            raise ValueError("holds far more than its content needs, for instance padding")
+        return found
 
 
 def _download(directory, file):

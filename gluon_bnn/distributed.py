@@ -89,7 +89,7 @@ them all
 
 
 def digest(*parts):
-    """16 hexadecimal digits that stand for bytes and arrays, to the bit.
+    """A 64-bit BLAKE2 digest, in hexadecimal, of bytes and arrays.
 
     >>> digest(b"options", np.zeros(3)) == digest(b"options", -np.zeros(3))
     False
@@ -103,13 +103,16 @@ def digest(*parts):
 class Workers:
     """The workers of a Trainer's job: itself alone (rank 0 of 1) unless its kvstore is a distributed one.
 
-    trainer : gluon.Trainer; a distributed one needs update_on_kvstore=False, or this is a ValueError: the
-        optimiser's state would be on the servers, where no checkpoint gets at it
+    trainer : gluon.Trainer of a net on one device; a distributed one needs update_on_kvstore=False, since the
+        optimiser's state would be on the servers, where no checkpoint gets at it. Others are a ValueError.
 
-    Whatever one worker calls here all of them must call, in the same order.
+    All methods are collective: every worker calls them, in the same order.
     """
 
     def __init__(self, trainer):
+        if len(trainer._contexts) > 1:
+            raise ValueError("training is on one device here, got a Trainer of parameters on "
+                             f"{', '.join(map(str, trainer._contexts))}; use several processes instead")
         self._trainer = trainer
         config = trainer._kvstore_params
         kind = getattr(config["kvstore"], "type", config["kvstore"]) or ""
@@ -138,8 +141,8 @@ class Workers:
             return batch
         share, left = divmod(len(batch), self.size)
         if left or not share:
-            raise ValueError(f"a batch must be so many rows for each of the {self.size} workers, got "
-                             f"{len(batch)} in all")
+            raise ValueError(f"the rows of a batch must be divisible by the number of workers, {self.size}; got "
+                             f"{len(batch)}")
         return batch[self.rank * share:(self.rank + 1) * share]
 
     def gather(self, value):

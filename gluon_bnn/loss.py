@@ -15,8 +15,9 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
     weight : a number that multiplies every loss, or None
     batch_axis : 0 for outputs (rows, classes), 1 for (classes, rows)
 
-    Inputs: outputs of float32 or float64, labels (rows,) of any type, and optionally sample_weight, as in
-    Gluon's losses. Output: (rows,). A label beyond 0 .. classes - 1 is an MXNetError when the loss is read.
+    Inputs: outputs of float32 or float64, labels (rows,) or (rows, 1) of any type, and optionally sample_weight, as
+    in Gluon's losses. Output: (rows,). Labels or outputs of other shapes are a ValueError, where the loss is called
+    with arrays; a label beyond 0 .. classes - 1 is an MXNetError when the loss is read.
 
     >>> SquaredHingeLoss()(mx.nd.array([[1, -1, 0], [0, 0, 0]]), mx.nd.array([0, 2])).asnumpy()
     array([0.33333334, 1.        ], dtype=float32)
@@ -27,12 +28,23 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
             raise ValueError(f"batch_axis must be 0 or 1, got {batch_axis!r}")
         super().__init__(weight, batch_axis, **kwargs)
 
+    def forward(self, outputs, labels, *args):
+        if isinstance(outputs, mx.nd.NDArray) and isinstance(labels, mx.nd.NDArray):
+            if outputs.ndim != 2:
+                raise ValueError("outputs must be (rows, classes), or (classes, rows) with batch_axis=1, got "
+                                 f"{outputs.shape}")
+            rows = outputs.shape[self._batch_axis]
+            if labels.shape not in ((rows,), (rows, 1)):
+                raise ValueError(f"labels must be ({rows},) or ({rows}, 1), a number of its class for each row of the "
+                                 f"outputs {outputs.shape}, got {labels.shape}")
+        return super().forward(outputs, labels, *args)
+
     def hybrid_forward(self, F, outputs, labels, sample_weight=None):
         classes = 1 - self._batch_axis
         numbers = F.contrib.arange_like(outputs, axis=classes)
         # A row of targets for each class, in the type of the outputs: labels may be of another.
         targets = 2 * F.broadcast_equal(F.expand_dims(numbers, 1), F.expand_dims(numbers, 0)) - 1
-        targets = F.take(targets, labels, axis=0, mode="raise")
+        targets = F.take(targets, F.reshape(labels, (-1,)), axis=0, mode="raise")
         if classes == 0:
             targets = F.transpose(targets)
         loss = F.square(F.relu(1 - F.elemwise_mul(targets, outputs)))

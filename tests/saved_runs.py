@@ -29,9 +29,10 @@ def epochs_done(directory, name=NAME):
 
 
 def record(directory):
-    """record.json without times."""
+    """record.json without times, and without the --resume of a run that was cut off."""
     with open(os.path.join(directory, "record.json"), encoding="utf-8") as file:
-        return {name: value for name, value in json.load(file).items() if name not in TIMES}
+        found = {name: value for name, value in json.load(file).items() if name not in TIMES}
+    return {**found, "argv": [argument for argument in found["argv"] if argument != "--resume"]}
 
 
 def assert_equal(one, other):

@@ -116,6 +116,15 @@ def test_one_image_is_enough(tmp_path, rng):
     assert is_set(data.load(write(tmp_path / "own", contents)), contents)
 
 
+@pytest.mark.parametrize("level", [0, 9])
+def test_images_that_cannot_be_compressed(tmp_path, rng, level):
+    contents = small_set(rng, 6000, 3)
+    assert len(set(contents[TRAIN_IMAGES])) == 256
+    directory = write(tmp_path / "own", contents)
+    (directory / TRAIN_IMAGES).write_bytes(gzip.compress(contents[TRAIN_IMAGES], level))
+    assert data.check(directory) == (6000, 3)
+
+
 def test_several_chunks(tmp_path, rng, monkeypatch):
     monkeypatch.setattr(data, "_CHUNK", 1000)
     contents = small_set(rng, 1001, 3)
@@ -147,6 +156,14 @@ def test_a_directory_has_no_root(tmp_path, contents):
     write(tmp_path / "own", contents)
     with pytest.raises(ValueError, match="leave root out"):
         data.load(tmp_path / "own", tmp_path)
+
+
+def test_padding_and_members(tmp_path, contents):
+    """A tape's blocks end in zeros, and compressors that work in parallel write many members."""
+    directory, content = write(tmp_path / "own", contents), contents[TRAIN_IMAGES]
+    members = [gzip.compress(content[i:i + 100]) for i in range(0, len(content), 100)]
+    (directory / TRAIN_IMAGES).write_bytes(b"".join([*members, gzip.compress(b""), bytes(10240)]))
+    assert data.check(directory) == (20, 10) and is_set(data.load(directory), contents)
 
 
 # Damage. Each function gets the directory of a good set and the contents of its files.
@@ -191,6 +208,7 @@ def swap(one, other):
 
 
 NOT_GZIP = "not a whole gzip file"
+PADDING = "holds far more than its content needs"
 DAMAGE = {  # kind: (the file to be named, what is done, the message)
     "empty file":
         (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b""), "ends inside its header"),
@@ -222,6 +240,19 @@ DAMAGE = {  # kind: (the file to be named, what is done, the message)
         (TEST_IMAGES, raw(TEST_IMAGES, lambda b: b + b"garbage"), NOT_GZIP),
     "a second member":
         (TEST_LABELS, raw(TEST_LABELS, lambda b: b + gzip.compress(b"\1")), "more than the 10"),
+    "padding without end":
+        (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b + bytes(3 << 20)), PADDING),
+    "padding without end after images":
+        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: b + bytes(3 << 20)), PADDING),
+    "members without content after it":
+        (TEST_LABELS, raw(TEST_LABELS, lambda b: b + 70000 * gzip.compress(b"")), PADDING),
+    "members without content before it":
+        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: 70000 * gzip.compress(b"") + b), PADDING),
+    "a name without end":
+        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[:3] + b"\x08" + b[4:10] + (2 << 20) * b"a" + b"\0" + b[10:]),
+         PADDING),
+    "empty blocks":
+        (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b[:10] + 300000 * b"\0\0\0\xff\xff" + b[10:]), PADDING),
     "zeros without end":
         (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_LABELS] + bytes(1 << 24)),
          "more than the 20 labels"),

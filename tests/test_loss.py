@@ -1,4 +1,5 @@
 """The squared hinge loss against the reference: labels of any type, hybridized, exported, wrong ones."""
+import re
 import warnings
 
 import numpy as np
@@ -92,12 +93,30 @@ def test_labels_out_of_range(labels, hybridize):
 
 
 @pytest.mark.parametrize("hybridize", [False, True])
-@pytest.mark.parametrize("shape", [(1,), (3,), (7,), (2, 1), (2, 7)])
-def test_labels_of_another_shape(shape, hybridize):
-    loss = SquaredHingeLoss()
+@pytest.mark.parametrize("axis, shape", [(0, (1,)), (0, (3,)), (0, (7,)), (0, (1, 2)), (0, (2, 7)), (0, (2, 1, 1)),
+                                         (1, (2,)), (1, (7, 2)), (1, (1, 7))])
+def test_labels_of_another_shape(axis, shape, hybridize):
+    loss = SquaredHingeLoss(batch_axis=axis)
     loss.hybridize(hybridize)
-    with pytest.raises((mx.base.MXNetError, ValueError)):
-        loss(mx.nd.zeros((2, 7)), mx.nd.zeros(shape)).asnumpy()
+    with pytest.raises(ValueError, match=r"labels must be \((2|7),\) or \((2|7), 1\).*got " + re.escape(str(shape))):
+        loss(mx.nd.zeros((2, 7)), mx.nd.zeros(shape))
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_labels_in_a_column(rng, axis, hybridize):
+    x, labels = mx.nd.array(rng.standard_normal((5, 7))), mx.nd.array(rng.integers(0, 5, 7 if axis else 5))
+    loss = SquaredHingeLoss(batch_axis=axis)
+    loss.hybridize(hybridize)
+    value, gradient = run(loss, x, labels)
+    columns, its = run(loss, x, labels.reshape((-1, 1)))
+    np.testing.assert_array_equal(columns, value)
+    np.testing.assert_array_equal(its, gradient)
+
+
+def test_outputs_of_another_shape():
+    with pytest.raises(ValueError, match="outputs must be"):
+        SquaredHingeLoss()(mx.nd.zeros((2, 3, 7)), mx.nd.zeros(2))
 
 
 def test_nan_is_not_hidden():

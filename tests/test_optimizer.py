@@ -42,7 +42,7 @@ def trainer_of(net, **options):
 
 def arrays_of(trainer, parameter):
     """weight, mean and var of a parameter as they are now, in float64."""
-    states = train._optimizer_arrays(trainer)[trainer._param2idx[parameter.name]]
+    states = train.states(trainer)[trainer._param2idx[parameter.name]]
     return [a.asnumpy().astype(np.float64) for a in (parameter.data(), *states)]
 
 

@@ -33,11 +33,12 @@ RUNS = {
 
 
 def start(directory, options):
-    """The script with --resume, as a process; it goes on wherever the one before it was."""
+    """The script as a process; it goes on wherever the one before it was."""
     directory.mkdir(exist_ok=True)
+    resume = ["--resume"] if (directory / "run" / saved_runs.NAME).exists() else []
     # One thread: two runs go on at once below. A shell's background jobs ignore Ctrl-C, and so would these.
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, saved_runs.SCRIPT, "--epochs", str(EPOCHS), *options, "--resume",
+    return subprocess.Popen([sys.executable, saved_runs.SCRIPT, "--epochs", str(EPOCHS), *options, *resume,
                              "--save-dir", "run"], cwd=directory, env=environ, stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
@@ -223,3 +224,95 @@ def test_validation_data_is_not_needed_to_resume_a_finished_run(tmp_path):
     other, trainer = make(seed=9)
     fit(other, trainer, checkpoint=path, resume=True, validate=untrained, loss=untrained)
     assert train.evaluate(other, X, LABELS) == train.evaluate(net, X, LABELS)
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """train_mnist.main in this process and in tmp_path: what it says where it refuses to start, else None."""
+    monkeypatch.syspath_prepend(os.path.dirname(saved_runs.SCRIPT))
+    monkeypatch.chdir(tmp_path)
+    import train_mnist
+
+    def main(*options):
+        try:
+            train_mnist.main(["--epochs", "2", "--hidden", "9", "--batch-size", "400", *options])
+        except SystemExit as end:
+            return end.code
+    main.module = train_mnist
+    return main
+
+
+def content(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_a_second_run_in_one_directory_changes_nothing(tmp_path, script):
+    first, run = start(tmp_path, ["--hidden", "500", "--epochs", "1000"]), tmp_path / "run"
+    try:
+        wait_for(first, lambda: saved_runs.epochs_done(run))
+        first.send_signal(signal.SIGSTOP)
+        before = content(run)
+        for options in ([], ["--resume"], ["--overwrite"], ["--seed", "1"]):
+            message = script("--save-dir", "run", *options)
+            assert f"process {first.pid} " in message and str(run) in message and "--save-dir" in message
+        assert content(run) == before
+        first.send_signal(signal.SIGCONT)
+        done = saved_runs.epochs_done(run)
+        wait_for(first, lambda: saved_runs.epochs_done(run) > done)
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_an_unfinished_run_is_kept(tmp_path, script, monkeypatch):
+    run = tmp_path / "run"
+
+    def killed(*_):
+        raise SystemExit("killed")
+    with monkeypatch.context() as patch:  # the net is trained, its results are not written yet
+        patch.setattr(script.module, "results_of", killed)
+        assert script("--save-dir", "run") == "killed"
+    before = content(run)
+    for options in ([], ["--seed", "1"]):
+        message = script("--save-dir", "run", *options)
+        assert "not finished" in message and "'run'" in message and "--resume" in message and "--overwrite" in message
+    assert content(run) == before
+    assert script("--save-dir", "run", "--resume") is None
+    record = saved_runs.record(run)
+    assert script("--save-dir", "run") is None  # a finished one may be run again
+    assert saved_runs.record(run) == record
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patch:  # not even the net is trained, and there is an older record
+        patch.setattr(train, "evaluate", interrupt)
+        assert "--resume" in script("--save-dir", "run", "--seed", "1")
+    assert "not finished" in script("--save-dir", "run", "--seed", "1")
+    assert script("--save-dir", "run", "--overwrite", "--seed", "2") is None
+    assert saved_runs.record(run)["seed"] == 2
+
+
+def test_resume_of_nothing(tmp_path, script):
+    message = script("--save-dir", "mistyped", "--resume")
+    assert "mistyped" in message and "--save-dir" in message and os.listdir(tmp_path) == []
+    assert script("--resume", "--overwrite") == 2
+
+
+def test_default_directories_differ(script):
+    def directory(*options):
+        return script.module.parse_args(list(options)).save_dir
+    found = [directory(*options) for options in (
+        [], ["--seed", "1"], ["--epochs", "5"], ["--hidden", "30"], ["--activation", "binary"], ["--scale", "none"],
+        ["--activation", "binary", "--seed", "1"], ["--kvstore", "dist_sync"], ["--dataset", "mnist"],
+        ["--dataset", "a/b"], ["--dataset", "c/b"], ["--dataset", "mnist", "--seed", "1"])]
+    assert len(set(found)) == len(found)
+    assert found[0] == os.path.join("runs", "digits-relu")
+    assert directory("--resume", "--data-dir", "x", "--lr", "0.01") == found[0]
+    assert directory("--overwrite", "--seed", "1") == found[1]
+
+
+def test_advice_is_in_the_scripts_own_options(tmp_path, script, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    message = script("--save-dir", "file")
+    assert "not a directory" in message and "use another --save-dir" in message
+    assert "try a smaller --lr" in script("--save-dir", "run", "--lr", "1e30")

@@ -1,10 +1,19 @@
 """Training and its checkpoints: a resumed run ends with the same numbers, and damage is reported."""
+import ast
+import copy
 import json
+import os
+import pathlib
+import random
+import re
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
-from gluon_bnn import nn, optimizer, train  # optimizer: by name, in Trainer
+import gluon_bnn.checkpoint
+from gluon_bnn import _files, nn, optimizer, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
 SETTINGS = {"lr": 0.01}
@@ -101,21 +110,35 @@ def test_best_epoch_is_kept():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "metadata", "history", "format"])
+def metadata_of(path):
+    with safe_open(str(path), framework="numpy") as file:
+        return json.loads(file.metadata()["gluon_bnn"])
+
+
+def rewrite(path, metadata, tensors=None):
+    """Write a checkpoint with other content, whose digest is right."""
+    tensors, text = load_file(str(path)) if tensors is None else tensors, json.dumps(metadata)
+    save_file(tensors, str(path), {"gluon_bnn": text, "digest": gluon_bnn.checkpoint._digest(text, tensors)})
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "metadata", "history", "format", "one bit",
+                                    "digits"])
 def test_damaged_checkpoints(tmp_path, damage):
-    from safetensors.numpy import load_file, save_file
-    from safetensors import safe_open
     path = tmp_path / "c.safetensors"
     cut_at(str(path), 3, KeyboardInterrupt())
     content = path.read_bytes()
-    with safe_open(str(path), framework="numpy") as file:
-        meta = json.loads(file.metadata()["gluon_bnn"])
+    meta = metadata_of(path)
     if damage == "cut":
         path.write_bytes(content[:len(content) // 2])
     elif damage == "flipped":
         path.write_bytes(b"\xff" * 8 + content[8:])
     elif damage == "empty":
         path.write_bytes(b"")
+    elif damage == "one bit":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "digits":
+        path.write_bytes(content.replace(b"num_update\\\": 6", b"num_update\\\": 7"))
+        assert path.read_bytes() != content
     elif damage == "other":
         save_file({"a": np.zeros(3)}, str(path))
     else:
@@ -125,22 +148,148 @@ def test_damaged_checkpoints(tmp_path, damage):
             del meta["state"]["history"]["loss"][0]
         else:
             meta["format"] = 99
-        save_file(load_file(str(path)), str(path), metadata={"gluon_bnn": json.dumps(meta)})
+        rewrite(path, meta)
     net, trainer = make()
     before = values(net)
     with pytest.raises(ValueError, match="c.safetensors"):
         fit(net, trainer, checkpoint=str(path), resume=True)
     for a, b in zip(before, values(net)):
         np.testing.assert_array_equal(a, b)
+    with pytest.raises(FileExistsError, match="c.safetensors"):
+        fit(net, trainer, checkpoint=str(path))
+    fit(net, trainer, checkpoint=str(path), overwrite=True)
+
+
+ODD = [None, 0, -1, 1, 2, 1e308, float("nan"), float("inf"), "x", "1", "\u00b2", "1e3", [], [1], {}, {"a": 1}, True,
+       2**63, 10**400, 0.5, [None], ["x"] * 3, [[]], {"0": {}}, {"1": -1}, {"1": True}, "\ud800"]
+
+
+def places(value, path=()):
+    """The paths of all that is in a JSON value."""
+    if isinstance(value, (dict, list)):
+        for key in (value if isinstance(value, dict) else range(len(value))):
+            yield path + (key,)
+            yield from places(value[key], path + (key,))
+
+
+def test_odd_metadata(tmp_path):
+    """Whatever the JSON holds, with a digest that is right: a ValueError with the path, or a run that goes on."""
+    path, generator = tmp_path / "c.safetensors", random.Random(1)
+    cut_at(str(path), 3, KeyboardInterrupt())
+    right, tensors = metadata_of(path), load_file(str(path))
+    net, trainer = make()
+    names = ["loss", "error", "validation_error", "seconds"]
+    file = gluon_bnn.checkpoint.Checkpoint(path, net, trainer, {"settings": SETTINGS, "seed": 5, "mode": "min"})
+    before, refused = values(net), 0
+    changes = [(path, value) for path in places(right) for value in ODD] + [((), value) for value in ODD]
+    for where, value in generator.sample(changes, 500):
+        metadata = copy.deepcopy(right)
+        if where:
+            inner = metadata
+            for key in where[:-1]:
+                inner = inner[key]
+            if generator.random() < 0.2:
+                del inner[where[-1]]
+            else:
+                inner[where[-1]] = value
+        rewrite(path, metadata if where else value, tensors)
+        try:
+            history, _ = file.load(names)
+            assert all(isinstance(number, float) for column in history.values() for number in column)
+            gluon_bnn.checkpoint.set_values(net, dict(zip(net._collect_params_with_prefix(), before)))
+        except ValueError as error:
+            assert str(path) in str(error)
+            refused += 1
+            for a, b in zip(before, values(net)):
+                np.testing.assert_array_equal(a, b)
+        try:
+            file.check_finished()
+        except FileExistsError as error:
+            assert str(path) in str(error)
+    assert 350 < refused < 500
+
+
+@pytest.mark.parametrize("text", ["[" * 100000, '{"format": 2, "state": ' + '{"a": ' * 100000, "1" * 10000, "", "\0"])
+def test_metadata_that_is_hardly_json(tmp_path, text):
+    path = tmp_path / "c.safetensors"
+    save_file({"a": np.zeros(3)}, str(path), {"gluon_bnn": text})
+    with pytest.raises(ValueError, match="c.safetensors"):
+        fit(*make(), checkpoint=path, resume=True)
+
+
+def test_checkpoints_that_are_no_regular_files(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path):
+        with pytest.raises(ValueError, match="is not a regular file"):
+            fit(*make(), checkpoint=path, resume=True)
+        with pytest.raises(FileExistsError, match="is not a regular file"):
+            fit(*make(), checkpoint=path)
+        with pytest.raises(OSError, match="regular file"):
+            fit(*make(), checkpoint=path, overwrite=True)
 
 
 def test_checkpoints_of_other_runs(tmp_path):
     path = str(tmp_path / "c.safetensors")
     cut_at(path, 3, KeyboardInterrupt())
-    with pytest.raises(ValueError, match=r"other settings.*'lr': \(0.01, 0.5\)"):
+    with pytest.raises(ValueError, match=r"differs in settings: saved {'lr': 0.01}, now {'lr': 0.5}"):
         fit(*make(), checkpoint=path, resume=True, settings={"lr": 0.5})
+    with pytest.raises(ValueError, match=r"differs in settings: saved {'lr': 0.01}, now \['lr'\]"):
+        fit(*make(), checkpoint=path, resume=True, settings=["lr"])
+    with pytest.raises(ValueError, match="differs in mode: saved min, now max"):
+        fit(*make(), checkpoint=path, resume=True, mode="max")
+    with pytest.raises(ValueError, match="history of loss, error.* this run one of loss, metric"):
+        fit(*make(), checkpoint=path, resume=True, metric="acc", mode="min")
     with pytest.raises(ValueError, match="must be float32"):
         fit(*make(units=8), checkpoint=path, resume=True)
+    with pytest.raises(ValueError, match="other net or optimiser"):
+        fit(*make(kind="lab"), checkpoint=path, resume=True)
+    with pytest.raises(ValueError, match="has 2 epochs, more than the 1 learning rates"):
+        fit(*make(), epochs=1, checkpoint=path, resume=True)
+
+
+def test_an_unfinished_run_is_not_overwritten(tmp_path):
+    path = tmp_path / "c.safetensors"
+    cut_at(path, 3, KeyboardInterrupt())
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="not finished: 2 of 6 epochs.*c.safetensors"):
+        fit(*make(), checkpoint=path)
+    assert path.read_bytes() == before
+    done = fit(*make(), checkpoint=path, overwrite=True)
+    again = fit(*make(), checkpoint=path)  # it is finished
+    assert again["loss"] == done["loss"]
+
+
+def test_what_is_no_checkpoint_is_not_overwritten(tmp_path):
+    path = tmp_path / "thesis.txt"
+    path.write_text("years of work")
+    with pytest.raises(FileExistsError, match="thesis.txt"):
+        fit(*make(), checkpoint=path)
+    assert path.read_text() == "years of work" and os.listdir(tmp_path) == ["thesis.txt"]
+
+
+def test_there_must_be_something_to_resume(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint to resume.*mistyped"):
+        fit(*make(), checkpoint=tmp_path / "mistyped" / "c.safetensors", resume=True)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(ValueError, match="resume needs a checkpoint"):
+        fit(*make(), resume=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+def test_two_runs_cannot_have_one_checkpoint(tmp_path, options):
+    path = tmp_path / "c.safetensors"
+    cut_at(path, 3, KeyboardInterrupt())
+    before = path.read_bytes()
+    with _files.lock(path), pytest.raises(BlockingIOError, match=f"process {os.getpid()} .*c.safetensors"):
+        fit(*make(), checkpoint=path, **options)
+    assert path.read_bytes() == before
+
+    def second(net):
+        with pytest.raises(BlockingIOError):
+            fit(*make(), checkpoint=path, **options)
+        return 0.5
+    fit(*make(), checkpoint=path, resume=True, validate=second)
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_unwritable_directory_shows_before_training(tmp_path):
@@ -169,6 +318,216 @@ def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch, writes):
 def test_divergence_is_reported():
     with pytest.raises(FloatingPointError, match="diverged"):
         fit(*make(), loss=lambda outputs, labels: outputs.sum(axis=1) * float("nan"))
+
+
+def perfect(classes=10):
+    """A net, inputs, and labels that are the class of its largest output."""
+    mx.random.seed(0)
+    net = nn.BinaryDense(classes, in_units=12)
+    net.initialize()
+    return net, train.predict(net, X).argmax(axis=1)
+
+
+def fit_on(net, labels, loss=None, epochs=1, validate=lambda net: 0.5, outputs=None, **options):
+    """Three steps an epoch on X and these labels."""
+    trainer = mx.gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0}, kvstore=None)
+    return train.fit(net, trainer, loss or mx.gluon.loss.SoftmaxCrossEntropyLoss(),
+                     lambda _: [(mx.nd.array(X[i:i + 20]), mx.nd.array(labels[i:i + 20], dtype=labels.dtype))
+                                for i in range(0, 60, 20)],
+                     3, [0.0] * epochs, validate, 0, progress=False, **options)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint8", "int32", "int64"])
+@pytest.mark.parametrize("shape", [(60,), (60, 1)])
+def test_labels_of_classes(shape, dtype):
+    net, labels = perfect()
+    labels = labels.astype(dtype).reshape(shape)
+    assert train.evaluate(net, X, labels) == 0
+    assert train.evaluate(net, X, mx.nd.array(labels, dtype=dtype)) == 0
+    assert fit_on(net, labels)["error"] == [0]
+    labels[:6] = (labels[:6] + 1) % 10
+    assert train.evaluate(net, X, labels) == fit_on(net, labels)["error"][0] == 0.1
+
+
+def one_hot(labels):
+    return np.eye(10, dtype=np.float32)[labels]
+
+
+WRONG_LABELS = {"one for all": lambda y: y[:1], "too few": lambda y: y[:59], "a row of them": lambda y: y[None],
+                "one-hot": one_hot, "two columns": lambda y: np.stack([y, y], 1), "3 axes": lambda y: y[:, None, None],
+                "fractions": lambda y: y + 0.5, "negative": lambda y: y - 10, "beyond": lambda y: y + 1 + 9 * (y == 0),
+                "NaN": lambda y: np.where(np.arange(60) == 59, np.nan, y), "infinite": lambda y: y + np.inf,
+                "a number": lambda y: np.float32(3)}
+
+
+@pytest.mark.parametrize("name", WRONG_LABELS)
+def test_labels_of_no_class_are_refused(name):
+    net, labels = perfect()
+    wrong = WRONG_LABELS[name](labels)
+    with pytest.raises(ValueError, match="label"):
+        train.evaluate(net, X, wrong)
+    if wrong.ndim == 0 or len(wrong) < 20:
+        return
+    if name == "too few":
+        wrong = wrong[:50]  # the last batch has 20 rows and 10 labels
+    loss = lambda outputs, labels: outputs.sum(axis=1)  # takes anything
+    with pytest.raises(ValueError, match="labels.* give metric="):
+        fit_on(net, wrong.astype(np.float32), loss)
+
+
+@pytest.mark.parametrize("shape", [(60, 1), (60,), (60, 2, 3), (1, 60)])
+def test_outputs_of_no_classes_are_refused(shape):
+    class Net(mx.gluon.nn.HybridBlock):
+        def hybrid_forward(self, F, x):
+            return F.zeros(tuple(len(x) if size == 60 else size for size in shape))
+    with pytest.raises(ValueError, match="outputs.* give metric="):
+        train.evaluate(Net(), X, np.zeros(60))
+
+
+def test_a_net_of_one_output_needs_a_metric():
+    net = mx.gluon.nn.Dense(1, in_units=12)
+    net.initialize(mx.init.Xavier())
+    labels = (X[:, 0] > 0).astype(np.float32)
+    loss = mx.gluon.loss.SigmoidBCELoss()
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        fit_on(net, labels, loss)
+
+    def accuracy(labels, outputs):
+        return ((outputs[:, 0] > 0) == labels).mean()
+    found = fit_on(net, labels, loss, metric=accuracy, mode="max")
+    expected = train.evaluate(net, X, labels, metric=accuracy)
+    assert 0 < expected < 1 and found["metric"] == [pytest.approx(expected, rel=1e-12)]
+    assert set(found) == {"loss", "metric", "validation_metric", "seconds", "best_epoch"}
+
+
+@pytest.mark.parametrize("name, given", [("acc", "acc"), ("acc", mx.metric.Accuracy()),
+                                         ("top 2", mx.metric.TopKAccuracy(2)),
+                                         ("mine", lambda labels, outputs: (outputs.argmax(1) == labels).mean())])
+def test_metrics(name, given):
+    net, labels = perfect()
+    labels[:6] = (labels[:6] + 1) % 10
+    value = train.evaluate(net, X, labels, batch_size=7, metric=given)
+    assert isinstance(value, float) and (value >= 0.9 if name == "top 2" else value == 0.9)
+    assert train.evaluate(net, X, labels, metric=given) == value  # it does not add up
+    found = fit_on(net, labels, epochs=2, metric=given, mode="max")["metric"]
+    np.testing.assert_allclose(found, value, rtol=1e-12)
+
+
+def test_a_metric_of_regression_and_sequences():
+    targets = X[:, :4]
+    net = mx.gluon.nn.Dense(4, in_units=12)
+    net.initialize()
+    expected = ((train.predict(net, X) - targets)**2).mean()
+    assert train.evaluate(net, X, targets, metric="mse") == pytest.approx(expected, rel=1e-6)
+    found = fit_on(net, targets, mx.gluon.loss.L2Loss(), metric="mse", mode="min")
+    assert found["metric"][0] == pytest.approx(expected, rel=1e-6)
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.HybridLambda(lambda F, x: F.reshape(x, (-1, 4, 3))))
+    assert train.evaluate(net, X, np.zeros((60, 4)), metric=lambda y, z: (z.argmax(2) != y).mean()) == pytest.approx(
+        (X.reshape(60, 4, 3).argmax(2) != 0).mean())
+
+
+@pytest.mark.parametrize("metric, message", [
+    ("nonsense", "no metric of the name 'nonsense'"), (5, "metric must be.*got 5"),
+    (mx.metric.Accuracy, "metric must be"), (["acc", "mse"], "metric must be"),
+    (mx.metric.CompositeEvalMetric(["acc", "ce"]), "metric must give one number"),
+    (lambda y, z: None, "one number, got None"), (lambda y, z: y, "one number"), (lambda y, z: (1, 2), "one number")])
+def test_metrics_that_are_none(metric, message):
+    net, labels = perfect()
+    with pytest.raises(ValueError, match=message):
+        train.evaluate(net, X, labels, metric=metric)
+    with pytest.raises(ValueError, match=message):
+        fit_on(net, labels, metric=metric, mode="min")
+
+
+@pytest.mark.parametrize("mode, metric, numbers, best", [
+    (None, None, [0.5, 0.1, 0.3, 0.1], 1), ("min", "acc", [0.5, 0.1, 0.3, 0.1], 1),
+    ("max", "acc", [0.5, 0.1, 0.7, 0.7], 2), ("max", None, [0.5, 0.1, 0.3, 0.1], 0),
+    ("min", "acc", [float("nan"), 3, 2, float("nan")], 2),
+    ("max", "acc", [-5, float("nan"), -3, -4], 2), ("min", "acc", [float("nan")] * 4, 0),
+    ("min", None, [float("inf"), 2, 1, 3], 2)])
+def test_the_best_epoch(tmp_path, mode, metric, numbers, best):
+    for kind in (float, np.float32, lambda number: mx.nd.array([number])):
+        left, seen = iter(numbers), []
+        net, trainer = make()
+
+        def validate(net):
+            seen.append(values(net))
+            return kind(next(left))
+        found = fit(net, trainer, epochs=4, validate=validate, metric=metric, mode=mode)
+        assert found["best_epoch"] == best
+        for a, b in zip(values(net), seen[best]):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_the_direction_of_a_metric_must_be_known():
+    with pytest.raises(ValueError, match='mode must be "min" or "max".*got nothing'):
+        fit(*make(), metric="acc")
+    with pytest.raises(ValueError, match='mode must be "min" or "max".*got \'best\''):
+        fit(*make(), mode="best")
+
+
+@pytest.mark.parametrize("value", [None, "0.5", [0.1, 0.2], mx.nd.zeros(2)])
+def test_validate_must_give_a_number(value):
+    with pytest.raises(ValueError, match="validate must give one number"):
+        fit(*make(), validate=lambda net: value)
+
+
+def test_labels_in_an_array_that_is_used_again():
+    """An iterator may write each batch into the same arrays; what is counted are the labels of each step."""
+    net, labels = perfect()
+    x, y = mx.nd.zeros((20, 12)), mx.nd.zeros(20)
+
+    def batches(_):
+        for i in range(0, 60, 20):
+            x[:], y[:] = X[i:i + 20], labels[i:i + 20]
+            yield x, y
+    trainer = mx.gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0}, kvstore=None)
+    assert train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), batches, 3, [0.0], lambda net: 0.5, 0,
+                     progress=False)["error"] == [0]
+
+
+PAIR = mx.nd.array(X[:20]), mx.nd.array(LABELS[:20])
+
+
+@pytest.mark.parametrize("found, message", [
+    (mx.io.NDArrayIter(X, LABELS, 20), r"got a DataBatch; .*batch.data\[0\]"), ([PAIR[0][:2]], "got a NDArray"),
+    ([X[:20]], "got a ndarray"), ([(X[:20], PAIR[1])], r"got a tuple of \(ndarray, NDArray\)"),
+    ([(*PAIR, PAIR[1])], r"tuple of \(NDArray, NDArray, NDArray\)"), ([], "batches gave none for this epoch")])
+def test_batches_that_are_none(found, message):
+    net, trainer = make()
+    with pytest.raises(ValueError, match=message):
+        train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), lambda _: found, 1, [0.1], lambda net: 0.5, 0,
+                  progress=False)
+
+
+def test_an_exhausted_generator():
+    net, trainer = make()
+    used_up = (PAIR for _ in range(3))
+    with pytest.raises(ValueError, match="new iterable each time"):
+        train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), lambda _: used_up, 1, [0.1] * 2,
+                  lambda net: 0.5, 0, progress=False)
+
+
+def test_a_loss_of_one_number_is_refused():
+    with pytest.raises(ValueError, match=r"one number for each of the 20 rows, got \(1,\)"):
+        fit(*make(), loss=lambda outputs, labels: outputs.mean())
+
+
+@pytest.mark.parametrize("device", [mx.cpu(0), mx.cpu(1)])
+def test_evaluate_where_the_net_is(device):
+    net = nn.BinaryDense(3, in_units=12)
+    net.initialize(ctx=device)
+    assert 0 <= train.evaluate(net, X, LABELS) <= 1
+
+
+@pytest.mark.parametrize("module", ["train", "checkpoint", "metric", "distributed", "data", "loss", "_files",
+                                    "_seeding"])
+def test_messages_name_no_option_of_a_script(module):
+    """Options belong to scripts; the library's own words are its arguments."""
+    tree = ast.parse((pathlib.Path(train.__file__).parent / f"{module}.py").read_text())
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert texts and not [text for text in texts if re.search("--[a-z]", text)]
 
 
 def test_rates():

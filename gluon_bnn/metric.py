@@ -1,0 +1,125 @@
+"""What `train.evaluate` and `train.fit` measure: the error rate of a classifier, or a metric of the caller's own.
+
+Both kinds have the same methods: `value` for all rows at once, or `reset`, `update` for one batch after another, and
+`total`. A metric of the caller's own may wait for MXNet's engine in every `update`; ErrorRate waits in `total` alone.
+"""
+import numpy as np
+
+from ._compat import mx
+
+_ADVICE = "for other labels or outputs give metric=, an mx.metric.EvalMetric or a function of (labels, outputs)"
+
+
+def create(metric=None):
+    """An ErrorRate for None, a Metric for whatever else `train.evaluate` takes; ValueError for other things."""
+    return ErrorRate() if metric is None else Metric(metric)
+
+
+class ErrorRate:
+    """The share of rows whose largest output is not their label.
+
+    Labels are (rows,) or (rows, 1), whole numbers of any dtype from 0 to classes - 1; outputs are (rows, classes) with
+    at least 2 classes. Everything else is a ValueError, for shapes in `update`, for values in `total`.
+    """
+
+    name = "error"
+
+    def __init__(self):
+        self.reset()
+
+    def value(self, labels, outputs):
+        """The error rate of NumPy arrays."""
+        _check_shapes(labels, outputs)
+        return _count_wrong(labels, outputs.argmax(axis=1), outputs.shape[1]) / len(outputs)
+
+    def reset(self):
+        self._wrong, self._unread = 0, []
+
+    def update(self, labels, outputs):
+        """Take one batch, two NDArrays."""
+        _check_shapes(labels, outputs)
+        # The labels are copied: an iterator may write those of its next batch into the same array.
+        self._unread.append((labels.copy(), outputs.argmax(axis=1), outputs.shape[1]))
+
+    def total(self):
+        """The number of wrong rows since `reset`."""
+        for labels, predicted, classes in self._unread:
+            self._wrong += _count_wrong(labels.asnumpy(), predicted.asnumpy(), classes)
+        self._unread.clear()
+        return self._wrong
+
+
+class Metric:
+    """A metric of the caller's own.
+
+    An mx.metric.EvalMetric, or one by its name, counts in its own way. A function of (labels, outputs), two NumPy
+    arrays, is called for each batch; over several of them it counts as the mean, each batch weighted by its rows.
+    """
+
+    name = "metric"
+
+    def __init__(self, metric):
+        if isinstance(metric, str):
+            try:
+                metric = mx.metric.create(metric)
+            except AssertionError:
+                raise ValueError(f"mx.metric has no metric of the name {metric!r}") from None
+        self._counts = isinstance(metric, mx.metric.EvalMetric)
+        if not self._counts and (isinstance(metric, type) or not callable(metric)):
+            raise ValueError("metric must be an mx.metric.EvalMetric, the name of one, or a function of (labels, "
+                             f"outputs), got {metric!r}")
+        self._metric = metric
+        self.reset()
+
+    def value(self, labels, outputs):
+        """The metric of NumPy arrays."""
+        if not self._counts:
+            return number(self._metric(labels, outputs), "metric")
+        self._metric.reset()
+        self._metric.update([mx.nd.array(labels, dtype=labels.dtype)], [mx.nd.array(outputs, dtype=outputs.dtype)])
+        return number(self._metric.get()[1], "metric")
+
+    def reset(self):
+        self._total, self._rows = 0.0, 0
+        if self._counts:
+            self._metric.reset()
+
+    def update(self, labels, outputs):
+        """Take one batch, two NDArrays."""
+        self._rows += len(labels)
+        if self._counts:
+            self._metric.update([labels], [outputs])
+        else:
+            self._total += len(labels) * self.value(labels.asnumpy(), outputs.asnumpy())
+
+    def total(self):
+        """The metric over all rows since `reset`, times their number."""
+        return self._rows * number(self._metric.get()[1], "metric") if self._counts else self._total
+
+
+def number(value, name):
+    """`value` as a float; ValueError where what `name` gave is not one number."""
+    found = value.asnumpy() if isinstance(value, mx.nd.NDArray) else value
+    if not isinstance(found, (int, float, np.number, np.ndarray)) or np.size(found) != 1 or np.iscomplexobj(found):
+        raise ValueError(f"{name} must give one number, got {value!r}")
+    return float(np.asarray(found).item())
+
+
+def _check_shapes(labels, outputs):
+    if outputs.ndim != 2 or outputs.shape[1] < 2:
+        raise ValueError("an error rate needs outputs (rows, classes) with at least 2 classes, got "
+                         f"{tuple(outputs.shape)}; {_ADVICE}")
+    rows = outputs.shape[0]
+    if tuple(labels.shape) not in ((rows,), (rows, 1)):
+        raise ValueError(f"an error rate needs labels ({rows},) or ({rows}, 1), one for each row of the outputs "
+                         f"{tuple(outputs.shape)}, got {tuple(labels.shape)}; {_ADVICE}")
+
+
+def _count_wrong(labels, predicted, classes):
+    """How many labels are not the predicted class, two NumPy arrays; ValueError for a label that is no class."""
+    labels = labels.reshape(-1)
+    valid = (labels == np.floor(labels)) & (labels >= 0) & (labels < classes)
+    if not valid.all():
+        raise ValueError(f"an error rate needs labels that are whole numbers from 0 to {classes - 1}, got "
+                         f"{labels[~valid][0]}; {_ADVICE}")
+    return int((labels != predicted).sum())
