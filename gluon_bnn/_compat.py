@@ -9,8 +9,10 @@ MXNet 1.9.1 is the last release. What stands between it and a current machine is
 - it has more pools of OpenMP threads than cores, so that libgomp puts a waiting thread to sleep almost at once and
   wakes it again for every loop (a step of a binary net, 3 x 1024 units: 8.0 ms against 5.8), so libgomp is told to
   have it wait for some ten microseconds first;
-- it returns every large array to the system at once and pays for fresh pages at the next operator
-  (sign_scale of 1024 x 1024 weights: 7.3 ms against 1.0), so malloc is told to keep them.
+- training with MXNet's own operators makes and frees many arrays of some megabytes, which malloc returns to the system
+  and fetches back as fresh pages (9,000 of them, 35 ms, in a step of a composed net, 3 x 1024 units), so malloc is told
+  to keep up to 64 MB. Arrays above 32 MB still go back at once. The user's own setting of malloc, any variable
+  MALLOC_... or glibc.malloc in GLIBC_TUNABLES, switches this off.
 
 Use it as `from ._compat import mx`, outside of this package as `from gluon_bnn import mx`.
 """
@@ -155,16 +157,32 @@ def explain(error):
 
 
 def _keep_freed_memory():
-    """Let glibc's malloc reuse large arrays; nothing on other systems, or where the user has set it."""
-    if any(name.startswith("MALLOC_") for name in os.environ):
+    """Let glibc's malloc reuse arrays of up to 32 MB; nothing on other systems, or where the user has set it.
+
+    32 MB is the most that every version of glibc takes, and what its malloc comes to by itself at most; twice as much
+    free memory at the end of the heap is kept, its own ratio.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
     m_trim_threshold, m_mmap_threshold = -1, -3
-    mallopt(m_mmap_threshold, 1 << 30)
-    mallopt(m_trim_threshold, 1 << 30)
+    mallopt(m_mmap_threshold, 32 << 20)
+    mallopt(m_trim_threshold, 64 << 20)
+
+
+forked = False  # True in a child of fork, if this module was imported before the fork
+
+
+def _note_fork():
+    global forked
+    forked = True
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,9 @@ from .. import _compat
 ABI = 8  # the number that gluon_bnn_abi() must return
 ADVICE = "install a C++ compiler (Debian: apt-get install g++) and install gluon_bnn again"
 
-_lock = threading.Lock()
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # or a child might find it held, for ever, by a thread that it does not have
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _operators_loaded = False
 
 _address, _size = ctypes.c_void_p, ctypes.c_int64
@@ -94,6 +96,8 @@ def _open():
             getattr(library, f"gluon_bnn_{name}").restype = ctypes.c_char_p
         for name, arguments in _FUNCTIONS.items():
             getattr(library, f"gluon_bnn_{name}").argtypes = arguments
+        if _compat.forked:  # a fork before the library was loaded, which it cannot know of
+            library.gluon_bnn_after_fork()
     except (OSError, AttributeError) as error:
         missing = _compat.missing_libraries(found) if _compat.name_missing(error) else ()
         cure = _compat.how_to_get(missing) if missing else advice()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the library's sources with test_kernels.cc and with test_training.cc, without Python and MXNet, and runs both.
+# Builds the library's sources with each test_*.cc, without Python and MXNet, and runs them.
 #
 #   tests/native/run.sh            for this machine, optimised as the library is
 #   tests/native/run.sh sanitize   under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -14,6 +14,7 @@ trap 'rm -rf "$work"' EXIT
 compiler=${CXX:-c++}
 flags="-std=c++17 -O3 -fopenmp -ffp-contract=off -fno-trapping-math -fno-math-errno -Wall -Wno-unknown-pragmas"
 runner=
+stack=32k
 case ${1:-native} in
   native) ;;
   sanitize) flags="${flags/-O3/-O1} -g -fsanitize=address,undefined -fno-sanitize-recover=all" ;;
@@ -23,9 +24,9 @@ esac
 
 jobs=()
 avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-maybe-uninitialized"
-for file in "$src"/kernels_*.cc "$src"/{dispatch,products,functions,net,c_api,layer,training,optimizer,batch_norm}.cc \
-            "$here"/test_*.cc; do
+for file in "$src"/*.cc "$here"/test_*.cc; do
   name=$(basename "$file" .cc)
+  case $name in mxnet_*) continue ;; esac
   set_flags=
   if [ "${1:-}" != arm64 ] && [ "$(uname -m)" = x86_64 ]; then
     case $name in
@@ -45,9 +46,10 @@ objects=()
 for object in "$work"/*.o; do
   case $object in */test_*.o) ;; *) objects+=("$object") ;; esac
 done
-for test in test_kernels test_training; do
+for file in "$here"/test_*.cc; do
+  test=$(basename "$file" .cc)
   # shellcheck disable=SC2086
   $compiler $flags "${objects[@]}" "$work/$test.o" -o "$work/$test"
-  # Threads that wait, not spin: the test is many small calls.
-  OMP_WAIT_POLICY=passive $runner "$work/$test"
+  # Threads that wait, not spin: the test is many small calls. Their stacks are small, those of test_memory all the more.
+  OMP_WAIT_POLICY=passive OMP_STACKSIZE=$stack $runner "$work/$test"
 done

@@ -1,6 +1,6 @@
-// The C interface alone, without Python and MXNet: every instruction set of the machine against loops that
-// are as plain as the formulas. Arrays have just the size they need, so that a sanitizer sees every step
-// beyond. Built and run by run.sh; prints "ok" and the instruction sets, or what differed.
+// The C interface alone, without Python and MXNet, and what it cannot show of the kernels: every instruction set of the
+// machine against loops that are as plain as the formulas. Arrays have just the size they need, so that a sanitizer
+// sees every step beyond. Built and run by run.sh; prints "ok" and the instruction sets, or what differed.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,8 +12,11 @@
 #include <vector>
 
 #include "common.h"
+#include "kernels.h"
 
 namespace {
+
+using gluon_bnn::kTileUnits;
 
 int whole(int low, int high) { return std::uniform_int_distribution<int>(low, high)(generator); }
 
@@ -28,7 +31,7 @@ int words(int bits) { return (bits + 31) / 32; }
 int blocks(int units) { return (units + 15) / 16; }
 
 template <typename T>
-void same(const std::vector<T>& found, const std::vector<T>& expected, const char* what, int m, int n, int k) {
+void same(const std::vector<T>& found, const std::vector<T>& expected, const char* what, int m, int n, int64_t k) {
   if (found.size() == expected.size() && std::memcmp(found.data(), expected.data(), sizeof(T) * found.size()) == 0) {
     return;
   }
@@ -236,6 +239,72 @@ void check_large_results() {
   }
 }
 
+// The counts and sums of as many inputs as are allowed, which no test has the memory to make: all signs plus, all minus
+// and what lies between. Twice a count, and dot + sums, do not fit into int32.
+void check_most_inputs() {
+  const gluon_bnn::Kernels& k = gluon_bnn::kernels();
+  const int rows = 5, units = 48;
+  for (const int64_t inputs : {GLUON_BNN_MOST_INPUTS, GLUON_BNN_MOST_INPUTS - 1}) {
+    const int64_t count_of[rows] = {0, 1, inputs / 2, inputs - 1, inputs};
+    std::vector<int32_t> counts(rows * kTileUnits), sums(units), threshold(units);
+    std::vector<uint32_t> bits(rows * words(units));
+    std::vector<float> ones(units, 1.0f), y(rows * units), memory(rows * units + 16);
+    float* aligned = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64 / sizeof(float);
+    for (int u = 0; u < units; ++u) {
+      const int64_t sum_of[5] = {inputs, inputs - 2, inputs % 2, 2 - inputs, -inputs};
+      const int64_t threshold_of[7] = {INT32_MIN, -inputs, -inputs + 1, 0, inputs, inputs + 1, INT32_MAX};
+      sums[u] = static_cast<int32_t>(sum_of[u % 5]);
+      threshold[u] = static_cast<int32_t>(threshold_of[u % 7]);
+      for (int r = 0; r < rows; ++r) counts[r * kTileUnits + u] = static_cast<int32_t>(count_of[(r + u / 5) % rows]);
+    }
+    const auto dot = [&](int r, int u) { return inputs - 2 * int64_t{counts[r * kTileUnits + u]}; };
+    for (const bool with_sums : {false, true}) {
+      for (const bool norm : {false, true}) {
+        const float* third = norm ? ones.data() : nullptr;
+        const gluon_bnn::Affine affine = {ones.data(), ones.data(), third, third, third,
+                                          with_sums ? sums.data() : nullptr};
+        std::vector<float> want(rows * units);
+        for (int i = 0; i < rows * units; ++i) {
+          const int64_t d = dot(i / units, i % units);
+          want[i] = static_cast<float>(with_sums ? (d + sums[i % units]) / 2 : d) + 1.0f;
+          if (norm) want[i] = want[i] - 1.0f + 1.0f;
+        }
+        k.finish_counts(counts.data(), rows, units, inputs, affine, y.data(), units);
+        same(y, want, "finish_counts with most inputs", rows, units, inputs);
+        if (k.stream_counts == nullptr) continue;
+        k.stream_counts(counts.data(), rows, units, inputs, affine, aligned, units);
+        std::copy(aligned, aligned + rows * units, y.begin());
+        same(y, want, "stream_counts with most inputs", rows, units, inputs);
+      }
+    }
+    for (const int width : {units, units - 3}) {
+      std::vector<bool> out(rows * width);
+      for (int i = 0; i < rows * width; ++i) out[i] = dot(i / width, i % width) < threshold[i % width];
+      k.finish_bits(counts.data(), rows, width, inputs, threshold.data(), bits.data(), words(width));
+      const auto want = packed(out, rows, width);
+      same(bits, std::vector<uint32_t>(want.begin(), want.end()), "finish_bits with most inputs", rows, width, inputs);
+    }
+  }
+}
+
+// More blocks than the loops around the kernels ask for at a time.
+void check_many_blocks() {
+  const gluon_bnn::Kernels& k = gluon_bnn::kernels();
+  const int words = 3;
+  for (int n = 1; n <= 9; ++n) {
+    const auto x = filled<uint8_t>(words * 32, [] { return whole(0, 255); });
+    const auto w = filled<uint32_t>(n * words * 16, [] { return generator(); });
+    std::vector<int32_t> sums(n * 16, 7), expected(n * 16, 7);
+    for (int u = 0; u < n * 16; ++u) {
+      for (int i = 0; i < words * 32; ++i) {
+        expected[u] += w[(u / 16 * words + i / 32) * 16 + u % 16] >> i % 32 & 1 ? -x[i] : x[i];
+      }
+    }
+    k.add_u8(x.data(), words * 32, 1, w.data(), words * 16, n, words, sums.data());
+    same(sums, expected, "add_u8", 1, n * 16, words * 32);
+  }
+}
+
 void check_errors() {
   float x[4] = {}, y[4] = {};
   int32_t bits[16] = {};
@@ -281,7 +350,9 @@ int main() {
     }
     check(100, 70, 260);    // several pieces a thread
     check_large_results();
-    check(3, 2000, 130);    // more units than fit on a thread's stack
+    check_most_inputs();
+    check_many_blocks();
+    check(3, 2000, 130);    // more units than a piece has
     check(2, 33, 8200);     // more inputs than a block
   });
   check_errors();

@@ -5,31 +5,40 @@
 #include <algorithm>
 #include <cmath>
 
+#include "parallel.h"
+
 namespace gluon_bnn {
 namespace {
 
 constexpr int64_t kStrip = 256;
 // Rows that are added up in T before the sum goes to a double.
 constexpr int64_t kRows = 64;
-// Below this many numbers, waking another thread costs more than it saves.
-constexpr int64_t kParallel = 32768;
 
-// Runs body(first unit, number of units) over all strips.
-template <typename Body>
+// What a strip needs of the parameters, close together, and its sums.
+template <typename T>
+struct Strip {
+  T mean[kStrip], inverse[kStrip], factor[kStrip], beta[kStrip], slope[kStrip], offset[kStrip], part[kStrip];
+  double products[kStrip], sums[kStrip];
+};
+
+// Runs body(first unit, number of units, strip) over all strips.
+template <typename T, typename Body>
 void for_each_strip(int64_t rows, int64_t units, const Body& body) {
   const int64_t strips = (units + kStrip - 1) / kStrip;
-#pragma omp parallel for schedule(dynamic) if (rows * units >= kParallel)
-  for (int64_t strip = 0; strip < strips; ++strip) {
-    body(strip * kStrip, std::min(kStrip, units - strip * kStrip));
-  }
+  const int threads = threads_for(kTouch * rows * units);
+  const Scratch<Strip<T>> scratch(threads, 1);
+  parallel_for<Schedule::kDynamic>(threads, strips, [&](int64_t strip, int thread) {
+    body(strip * kStrip, std::min(kStrip, units - strip * kStrip), *scratch[thread]);
+  });
 }
 
 // sums[u] = sum over rows of term(at, u), `at` being where the row's strip begins.
 template <typename T, typename Term>
-void add_rows(int64_t rows, int64_t units, int64_t first, int64_t width, double* sums, const Term& term) {
+void add_rows(int64_t rows, int64_t units, int64_t first, int64_t width, T* __restrict part, double* sums,
+              const Term& term) {
   std::fill(sums, sums + width, 0.0);
   for (int64_t begin = 0; begin < rows; begin += kRows) {
-    T part[kStrip] = {};
+    std::fill(part, part + width, T(0));
     for (int64_t m = begin; m < std::min(rows, begin + kRows); ++m) {
       const int64_t at = m * units + first;
       for (int64_t u = 0; u < width; ++u) part[u] += term(at, u);
@@ -37,12 +46,6 @@ void add_rows(int64_t rows, int64_t units, int64_t first, int64_t width, double*
     for (int64_t u = 0; u < width; ++u) sums[u] += part[u];
   }
 }
-
-// What a strip needs of the parameters, close together.
-template <typename T>
-struct Strip {
-  T mean[kStrip], inverse[kStrip], factor[kStrip], beta[kStrip];
-};
 
 template <typename T>
 void normalise(const T* x, const Strip<T>& s, int64_t rows, int64_t units, int64_t first, int64_t width, T* y) {
@@ -53,13 +56,17 @@ void normalise(const T* x, const Strip<T>& s, int64_t rows, int64_t units, int64
   }
 }
 
-// The sums over rows of dy normal, normal = (x - mean) inverse, and of dy.
+// dbeta and dgamma: s.sums of dy over rows, and s.products of dy normal, normal = (x - mean) inverse.
 template <typename T>
-void parameter_gradients(const T* dy, const T* x, const Strip<T>& s, int64_t rows, int64_t units, int64_t first,
-                         int64_t width, double* dgamma, double* dbeta) {
-  add_rows<T>(rows, units, first, width, dbeta, [=](int64_t at, int64_t u) { return dy[at + u]; });
-  add_rows<T>(rows, units, first, width, dgamma,
-              [=, &s](int64_t at, int64_t u) { return dy[at + u] * ((x[at + u] - s.mean[u]) * s.inverse[u]); });
+void parameter_gradients(const T* dy, const T* x, int64_t rows, int64_t units, int64_t first, int64_t width,
+                         Strip<T>& s, T* dgamma, T* dbeta) {
+  add_rows(rows, units, first, width, s.part, s.sums, [=](int64_t at, int64_t u) { return dy[at + u]; });
+  add_rows(rows, units, first, width, s.part, s.products,
+           [=, &s](int64_t at, int64_t u) { return dy[at + u] * ((x[at + u] - s.mean[u]) * s.inverse[u]); });
+  for (int64_t u = 0; u < width; ++u) {
+    dgamma[first + u] = static_cast<T>(s.products[u]);
+    dbeta[first + u] = static_cast<T>(s.sums[u]);
+  }
 }
 
 }  // namespace
@@ -67,18 +74,16 @@ void parameter_gradients(const T* dy, const T* x, const Strip<T>& s, int64_t row
 template <typename T>
 void batch_norm_train(const T* x, const T* gamma, const T* beta, int64_t rows, int64_t units, double eps,
                       double momentum, T* running_mean, T* running_var, T* mean, T* inverse, T* y) {
-  for_each_strip(rows, units, [=](int64_t first, int64_t width) {
-    Strip<T> s;
-    double sums[kStrip];
-    add_rows<T>(rows, units, first, width, sums, [=](int64_t at, int64_t u) { return x[at + u]; });
-    for (int64_t u = 0; u < width; ++u) mean[first + u] = s.mean[u] = static_cast<T>(sums[u] / rows);
-    add_rows<T>(rows, units, first, width, sums, [=, &s](int64_t at, int64_t u) {
+  for_each_strip<T>(rows, units, [=](int64_t first, int64_t width, Strip<T>& s) {
+    add_rows(rows, units, first, width, s.part, s.sums, [=](int64_t at, int64_t u) { return x[at + u]; });
+    for (int64_t u = 0; u < width; ++u) mean[first + u] = s.mean[u] = static_cast<T>(s.sums[u] / rows);
+    add_rows(rows, units, first, width, s.part, s.sums, [=, &s](int64_t at, int64_t u) {
       const T apart = x[at + u] - s.mean[u];
       return apart * apart;
     });
     for (int64_t u = 0; u < width; ++u) {
       const int64_t unit = first + u;
-      const double var = sums[u] / rows;
+      const double var = s.sums[u] / rows;
       inverse[unit] = static_cast<T>(1 / std::sqrt(var + eps));
       s.factor[u] = gamma[unit] * inverse[unit];
       s.beta[u] = beta[unit];
@@ -92,8 +97,7 @@ void batch_norm_train(const T* x, const T* gamma, const T* beta, int64_t rows, i
 template <typename T>
 void batch_norm_infer(const T* x, const T* gamma, const T* beta, const T* mean, const T* var, int64_t rows,
                       int64_t units, double eps, T* y) {
-  for_each_strip(rows, units, [=](int64_t first, int64_t width) {
-    Strip<T> s;
+  for_each_strip<T>(rows, units, [=](int64_t first, int64_t width, Strip<T>& s) {
     for (int64_t u = 0; u < width; ++u) {
       const int64_t unit = first + u;
       s.mean[u] = mean[unit];
@@ -107,27 +111,21 @@ void batch_norm_infer(const T* x, const T* gamma, const T* beta, const T* mean, 
 template <typename T>
 void batch_norm_train_backward(const T* dy, const T* x, const T* gamma, const T* mean, const T* inverse, int64_t rows,
                                int64_t units, T* dx, T* dgamma, T* dbeta) {
-  for_each_strip(rows, units, [=](int64_t first, int64_t width) {
-    Strip<T> s;
+  for_each_strip<T>(rows, units, [=](int64_t first, int64_t width, Strip<T>& s) {
     std::copy(mean + first, mean + first + width, s.mean);
     std::copy(inverse + first, inverse + first + width, s.inverse);
-    double products[kStrip], plain[kStrip];
-    parameter_gradients(dy, x, s, rows, units, first, width, products, plain);
+    parameter_gradients(dy, x, rows, units, first, width, s, dgamma, dbeta);
     // dx = gamma inverse (dy - mean of dy - normal * mean of dy normal), normal = (x - mean) inverse
-    T slope[kStrip], offset[kStrip];
     for (int64_t u = 0; u < width; ++u) {
-      const int64_t unit = first + u;
-      dgamma[unit] = static_cast<T>(products[u]);
-      dbeta[unit] = static_cast<T>(plain[u]);
-      s.factor[u] = gamma[unit] * s.inverse[u];
-      slope[u] = static_cast<T>(s.inverse[u] * (products[u] / rows));
-      offset[u] = static_cast<T>(plain[u] / rows);
+      s.factor[u] = gamma[first + u] * s.inverse[u];
+      s.slope[u] = static_cast<T>(s.inverse[u] * (s.products[u] / rows));
+      s.offset[u] = static_cast<T>(s.sums[u] / rows);
     }
     for (int64_t m = 0; m < rows; ++m) {
       const T *from = x + m * units + first, *d = dy + m * units + first;
       T* __restrict to = dx + m * units + first;
       for (int64_t u = 0; u < width; ++u) {
-        to[u] = s.factor[u] * (d[u] - offset[u] - (from[u] - s.mean[u]) * slope[u]);
+        to[u] = s.factor[u] * (d[u] - s.offset[u] - (from[u] - s.mean[u]) * s.slope[u]);
       }
     }
   });
@@ -136,20 +134,14 @@ void batch_norm_train_backward(const T* dy, const T* x, const T* gamma, const T*
 template <typename T>
 void batch_norm_infer_backward(const T* dy, const T* x, const T* gamma, const T* mean, const T* var, int64_t rows,
                                int64_t units, double eps, T* dx, T* dgamma, T* dbeta) {
-  for_each_strip(rows, units, [=](int64_t first, int64_t width) {
-    Strip<T> s;
-    double products[kStrip], plain[kStrip];
+  for_each_strip<T>(rows, units, [=](int64_t first, int64_t width, Strip<T>& s) {
     for (int64_t u = 0; u < width; ++u) {
       const T root = std::sqrt(var[first + u] + static_cast<T>(eps));
       s.mean[u] = mean[first + u];
       s.inverse[u] = T(1) / root;
       s.factor[u] = gamma[first + u] / root;
     }
-    parameter_gradients(dy, x, s, rows, units, first, width, products, plain);
-    for (int64_t u = 0; u < width; ++u) {
-      dgamma[first + u] = static_cast<T>(products[u]);
-      dbeta[first + u] = static_cast<T>(plain[u]);
-    }
+    parameter_gradients(dy, x, rows, units, first, width, s, dgamma, dbeta);
     for (int64_t m = 0; m < rows; ++m) {
       const T* d = dy + m * units + first;
       T* __restrict to = dx + m * units + first;

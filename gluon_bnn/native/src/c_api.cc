@@ -1,21 +1,15 @@
 // The C interface: every argument is checked here, before any kernel sees it.
 #include "gluon_bnn.h"
 
-#include <algorithm>
-#include <cstdarg>
-#include <cstdio>
 #include <cstring>
-#include <memory>
-#include <new>
+#include <initializer_list>
 
 #include "error.h"
-#include "functions.h"
+#include "parallel.h"
 #include "products.h"
 
 namespace gluon_bnn {
 namespace {
-
-thread_local char message[512] = "no call has failed yet";
 
 // Rows, units and inputs below these bounds have products that fit into int64 with room to spare.
 constexpr int64_t kMostRows = INT64_C(1) << 31;
@@ -49,18 +43,10 @@ const uint32_t* words(const int32_t* bits) { return reinterpret_cast<const uint3
 uint32_t* words(int32_t* bits) { return reinterpret_cast<uint32_t*>(bits); }
 
 }  // namespace
-
-int fail(const char* format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(message, sizeof(message), format, arguments);
-  va_end(arguments);
-  return GLUON_BNN_BAD_ARGUMENT;
-}
-
 }  // namespace gluon_bnn
 
 using gluon_bnn::Affine;
+using gluon_bnn::call;
 using gluon_bnn::check_pointers;
 using gluon_bnn::check_size;
 using gluon_bnn::check_sizes;
@@ -74,41 +60,37 @@ using gluon_bnn::words;
 
 extern "C" {
 
-const char* gluon_bnn_error(void) { return gluon_bnn::message; }
+void gluon_bnn_after_fork(void) { gluon_bnn::after_fork(); }
 
 int gluon_bnn_pack_inputs(const float* x, int64_t rows, int64_t inputs, int32_t* bits) {
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, 1, inputs));
   GLUON_BNN_RETURN_IF_BAD(check_pointers({{"x", x}, {"bits", bits}}));
-  gluon_bnn::pack_inputs(x, rows, inputs, words(bits));
-  return GLUON_BNN_OK;
+  return call([=] { gluon_bnn::pack_inputs(x, rows, inputs, words(bits)); });
 }
 
 int gluon_bnn_pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs,
                              int32_t* bits) {
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, 1, inputs));
   GLUON_BNN_RETURN_IF_BAD(check_pointers({{"x", x}, {"threshold", threshold}, {"bits", bits}}));
-  gluon_bnn::pack_inputs_u8(x, threshold, rows, inputs, words(bits));
-  return GLUON_BNN_OK;
+  return call([=] { gluon_bnn::pack_inputs_u8(x, threshold, rows, inputs, words(bits)); });
 }
 
 int gluon_bnn_pack_weights(const float* w, int64_t units, int64_t inputs, int32_t* weight_bits) {
   GLUON_BNN_RETURN_IF_BAD(check_sizes(1, units, inputs));
   GLUON_BNN_RETURN_IF_BAD(check_pointers({{"w", w}, {"weight_bits", weight_bits}}));
-  const int64_t count = gluon_bnn::ceil_div(inputs, gluon_bnn::kWord);
-  const std::unique_ptr<uint32_t[]> row(new (std::nothrow) uint32_t[count]);
-  if (row == nullptr) {
-    gluon_bnn::fail("there is no memory for %lld words", static_cast<long long>(count));
-    return GLUON_BNN_NO_MEMORY;
-  }
-  constexpr int64_t kBlock = gluon_bnn::kBlock;
-  const int64_t blocks = gluon_bnn::ceil_div(units, kBlock);
-  std::memset(weight_bits, 0, sizeof(int32_t) * blocks * count * kBlock);
-  for (int64_t unit = 0; unit < units; ++unit) {
-    gluon_bnn::kernels().pack(w + unit * inputs, inputs, row.get());
-    uint32_t* to = words(weight_bits) + unit / kBlock * count * kBlock + unit % kBlock;
-    for (int64_t word = 0; word < count; ++word) to[word * kBlock] = row[word];
-  }
-  return GLUON_BNN_OK;
+  return call([=] {
+    const int64_t count = gluon_bnn::ceil_div(inputs, gluon_bnn::kWord);
+    const gluon_bnn::Scratch<uint32_t> scratch(1, count);
+    uint32_t* row = scratch[0];
+    constexpr int64_t kBlock = gluon_bnn::kBlock;
+    const int64_t blocks = gluon_bnn::ceil_div(units, kBlock);
+    std::memset(weight_bits, 0, sizeof(int32_t) * blocks * count * kBlock);
+    for (int64_t unit = 0; unit < units; ++unit) {
+      gluon_bnn::kernels().pack(w + unit * inputs, inputs, row);
+      uint32_t* to = words(weight_bits) + unit / kBlock * count * kBlock + unit % kBlock;
+      for (int64_t word = 0; word < count; ++word) to[word * kBlock] = row[word];
+    }
+  });
 }
 
 int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits, const float* alpha, const float* bias,
@@ -117,8 +99,7 @@ int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits, const 
   GLUON_BNN_RETURN_IF_BAD(check_pointers(
       {{"bits", bits}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
   const Affine affine = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
-  gluon_bnn::xnor_dense(words(bits), words(weight_bits), affine, rows, units, inputs, y);
-  return GLUON_BNN_OK;
+  return call([=] { gluon_bnn::xnor_dense(words(bits), words(weight_bits), affine, rows, units, inputs, y); });
 }
 
 int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits, const int32_t* threshold,
@@ -126,8 +107,9 @@ int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits, c
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
   GLUON_BNN_RETURN_IF_BAD(check_pointers(
       {{"bits", bits}, {"weight_bits", weight_bits}, {"threshold", threshold}, {"y", y}}));
-  gluon_bnn::xnor_dense_bits(words(bits), words(weight_bits), threshold, rows, units, inputs, words(y));
-  return GLUON_BNN_OK;
+  return call([=] {
+    gluon_bnn::xnor_dense_bits(words(bits), words(weight_bits), threshold, rows, units, inputs, words(y));
+  });
 }
 
 int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits, const float* alpha, const float* bias,
@@ -136,8 +118,7 @@ int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits, const flo
   GLUON_BNN_RETURN_IF_BAD(
       check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
   const Affine affine = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
-  gluon_bnn::binary_dense(x, words(weight_bits), affine, rows, units, inputs, y, nullptr);
-  return GLUON_BNN_OK;
+  return call([=] { gluon_bnn::binary_dense(x, words(weight_bits), affine, rows, units, inputs, y, nullptr); });
 }
 
 int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, const float* alpha,
@@ -146,8 +127,7 @@ int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, cons
   GLUON_BNN_RETURN_IF_BAD(
       check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
   const Affine affine = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
-  gluon_bnn::binary_dense_u8(x, words(weight_bits), affine, rows, units, inputs, y, nullptr);
-  return GLUON_BNN_OK;
+  return call([=] { gluon_bnn::binary_dense_u8(x, words(weight_bits), affine, rows, units, inputs, y, nullptr); });
 }
 
 }  // extern "C"

@@ -3,12 +3,10 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <string>
-#include <vector>
 
-#include "kernels.h"
 #include "error.h"
 #include "gluon_bnn.h"
+#include "kernels.h"
 
 namespace gluon_bnn {
 namespace {
@@ -29,53 +27,57 @@ bool has_avx512() { return false; }
 bool has_avx512vpopcntdq() { return false; }
 #endif
 
-// From the slowest to the fastest.
-std::vector<const Kernels*> find() {
-  std::vector<const Kernels*> found = {serial_kernels()};
-  const auto add = [&](const Kernels* table, bool supported) {
-    if (table != nullptr && supported) found.push_back(table);
-  };
-  add(neon_kernels(), true);
-  add(avx2_kernels(), has_avx2());
-  add(avx512_kernels(), has_avx512());
-  add(avx512vpopcntdq_kernels(), has_avx512vpopcntdq());
-  return found;
-}
+// What this machine has, from the slowest to the fastest, and the names, separated by spaces. Found when the library is
+// loaded, and without memory of its own: nothing here throws, or waits for another thread.
+struct Available {
+  static constexpr int kMost = 5;
+  const Kernels* tables[kMost];
+  int count = 0;
+  char names[kMost * 24] = "";
 
-const std::vector<const Kernels*>& available() {
-  static const std::vector<const Kernels*> tables = find();
-  return tables;
-}
-
-const std::string& names() {
-  static const std::string text = [] {
-    std::string joined;
-    for (const Kernels* table : available()) joined += (joined.empty() ? "" : " ") + std::string(table->name);
-    return joined;
-  }();
-  return text;
-}
-
-const Kernels* named(const char* name) {
-  for (const Kernels* table : available()) {
-    if (std::strcmp(table->name, name) == 0) return table;
+  Available() {
+    add(serial_kernels(), true);
+    add(neon_kernels(), true);
+    add(avx2_kernels(), has_avx2());
+    add(avx512_kernels(), has_avx512());
+    add(avx512vpopcntdq_kernels(), has_avx512vpopcntdq());
   }
-  return nullptr;
-}
 
-std::atomic<const Kernels*>& chosen() {
-  // A name that this machine does not have is refused by library.py; here it means: choose for me.
-  static std::atomic<const Kernels*> table{[] {
-    const char* name = std::getenv("GLUON_BNN_ISA");
-    const Kernels* wanted = name == nullptr ? nullptr : named(name);
-    return wanted != nullptr ? wanted : available().back();
-  }()};
-  return table;
+  void add(const Kernels* table, bool supported) {
+    if (table == nullptr || !supported) return;
+    if (count > 0) std::strcat(names, " ");
+    std::strcat(names, table->name);
+    tables[count++] = table;
+  }
+
+  const Kernels* named(const char* name) const {
+    for (int i = 0; i < count; ++i) {
+      if (std::strcmp(tables[i]->name, name) == 0) return tables[i];
+    }
+    return nullptr;
+  }
+};
+
+const Available available;
+
+std::atomic<const Kernels*> chosen{nullptr};
+
+// The first call's choice. A name that this machine does not have is refused by library.py; here it means: choose for
+// me.
+const Kernels* choose() {
+  const char* name = std::getenv("GLUON_BNN_ISA");
+  const Kernels* table = name == nullptr ? nullptr : available.named(name);
+  if (table == nullptr) table = available.tables[available.count - 1];
+  const Kernels* none = nullptr;
+  return chosen.compare_exchange_strong(none, table) ? table : none;
 }
 
 }  // namespace
 
-const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
+const Kernels& kernels() {
+  const Kernels* table = chosen.load(std::memory_order_relaxed);
+  return table != nullptr ? *table : *choose();
+}
 
 }  // namespace gluon_bnn
 
@@ -85,15 +87,15 @@ int gluon_bnn_abi(void) { return GLUON_BNN_ABI; }
 
 const char* gluon_bnn_instruction_set(void) { return gluon_bnn::kernels().name; }
 
-const char* gluon_bnn_instruction_sets(void) { return gluon_bnn::names().c_str(); }
+const char* gluon_bnn_instruction_sets(void) { return gluon_bnn::available.names; }
 
 int gluon_bnn_use(const char* instruction_set) {
-  const gluon_bnn::Kernels* table = instruction_set == nullptr ? nullptr : gluon_bnn::named(instruction_set);
+  const gluon_bnn::Kernels* table = instruction_set == nullptr ? nullptr : gluon_bnn::available.named(instruction_set);
   if (table == nullptr) {
-    return gluon_bnn::fail("the instruction set must be one of %s, got %s", gluon_bnn::names().c_str(),
+    return gluon_bnn::fail("the instruction set must be one of %s, got %s", gluon_bnn::available.names,
                            instruction_set == nullptr ? "null" : instruction_set);
   }
-  gluon_bnn::chosen().store(table, std::memory_order_relaxed);
+  gluon_bnn::chosen.store(table, std::memory_order_relaxed);
   return GLUON_BNN_OK;
 }
 

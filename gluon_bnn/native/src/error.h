@@ -1,11 +1,28 @@
-// The last error of each thread, which gluon_bnn_error() tells.
+// What a function of the C interface returns where it cannot do its work; the last message of each thread.
 #ifndef GLUON_BNN_ERROR_H_
 #define GLUON_BNN_ERROR_H_
+
+#include <new>
+
+#include "gluon_bnn.h"
 
 namespace gluon_bnn {
 
 // Keeps the message, as printf would write it, and returns GLUON_BNN_BAD_ARGUMENT.
 int fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+// Calls work(), whose arguments have been checked. No exception leaves the C interface: std::bad_alloc, the only one
+// that there can be, becomes GLUON_BNN_NO_MEMORY.
+template <typename Work>
+int call(const Work& work) {
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    fail("there is not enough memory for the intermediate results of this call");
+    return GLUON_BNN_NO_MEMORY;
+  }
+  return GLUON_BNN_OK;
+}
 
 }  // namespace gluon_bnn
 

@@ -12,9 +12,12 @@
  * after the other, from 0. (Adding all groups in one go would be less exact than MXNet's own product.)
  *
  * Errors. Every function returns 0, or one of the codes below; gluon_bnn_error() then says what was
- * allowed and what arrived. Nothing is written in that case. Pointers must be valid for the sizes given;
- * those alone cannot be checked. All functions but gluon_bnn_use may be called from several threads at
- * once. Large work is shared among OpenMP's threads (OMP_NUM_THREADS), small work is not.
+ * allowed and what arrived. Nothing is written in that case; after GLUON_BNN_NO_MEMORY results may have been
+ * written in part. Pointers must be valid for the sizes given; those alone cannot be checked. All functions
+ * but gluon_bnn_use may be called from several threads at once, whose stacks may be as small as 32 KB.
+ *
+ * Threads. Large work is shared among OpenMP's threads (OMP_NUM_THREADS), small work is not. A child of
+ * fork() works on the calling thread alone, since OpenMP's threads do not survive a fork.
  */
 #ifndef GLUON_BNN_H_
 #define GLUON_BNN_H_
@@ -45,6 +48,10 @@ enum {
  * that it found has. */
 #define GLUON_BNN_ABI 8
 GLUON_BNN_EXPORT int gluon_bnn_abi(void);
+
+/* To be called in a child of fork() that loads this library while its parent, which had not loaded it, may
+ * have used OpenMP: work is then not shared among threads. Later forks are noticed without it. */
+GLUON_BNN_EXPORT void gluon_bnn_after_fork(void);
 
 /* What went wrong in this thread's last call that failed; valid until its next one fails. */
 GLUON_BNN_EXPORT const char* gluon_bnn_error(void);

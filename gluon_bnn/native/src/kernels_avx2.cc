@@ -63,7 +63,7 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
           const __m256i dot = _mm256_sub_epi32(_mm256_set1_epi32(k), _mm256_slli_epi32(load(counts + u), 1));
           return mask_of(_mm256_cmpgt_epi32(load(threshold + u), dot));
         },
-        [=](int64_t u) { return k - 2 * counts[u] < threshold[u]; });
+        [=](int64_t u) { return k - counts[u] - counts[u] < threshold[u]; });
   }
 }
 
@@ -230,8 +230,10 @@ void outer(const float* dy, const float* x, int64_t rows, bool begin, float* sum
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels table = {"avx2", 4,   2,      4,      4,           4,           kHalf, pack,      pack_u8, xnor,
-                                tables, add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
+  static const Kernels table = {
+      "avx2", 4, 2, 4, 4, 4, kHalf,
+      pack, pack_u8, xnor, tables, add, add_u8,
+      finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
       6, 16, outer, magnitudes<float>, adam<float>, dense};
   return &table;
 }

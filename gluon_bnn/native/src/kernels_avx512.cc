@@ -62,8 +62,9 @@ void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, in
 
 const Kernels* avx512_kernels() {
   static const Kernels table = {
-      "avx512", 4,   2,          4,   6,           4,           kTable, pack,      pack_u8, xnor,
-      tables,   add, add_u8<Add4>, finish_counts_by<false>, finish_counts_by<true>, finish_bits, finish_sums, finish_u8,
+      "avx512", 4, 2, 4, 6, 4, kTable,
+      pack, pack_u8, xnor, tables, add, add_u8<Add4>,
+      finish_counts_by<false>, finish_counts_by<true>, finish_bits, finish_sums, finish_u8,
       8, 32, outer, magnitudes<float>, adam<float>, dense};
   return &table;
 }

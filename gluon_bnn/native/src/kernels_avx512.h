@@ -52,22 +52,24 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
   }
 }
 
-// A column of 16 units at a time, whose scales stay in registers for all rows.
+// A column of 16 units at a time, whose scales stay in registers for all rows. dot and dot01 are computed as in
+// plain_loops.h.
 template <bool kNorm, bool kSums, bool kStream>
 void finish_columns(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& a, float* y,
                     int64_t y_stride) {
-  const __m512i k = _mm512_set1_epi32(static_cast<int32_t>(inputs));
+  const __m512i half = _mm512_set1_epi32(static_cast<int32_t>((inputs + 1) / 2));
   for (int64_t u = 0; u < units; u += kBlock) {
     const __mmask16 mask = first(units - u);
     const auto load = [=](const float* from) { return _mm512_maskz_loadu_ps(mask, from + u); };
     const __m512 zero = _mm512_setzero_ps(), alpha = load(a.alpha), bias = load(a.bias);
     const __m512 mean = kNorm ? load(a.mean) : zero, factor = kNorm ? load(a.factor) : zero;
     const __m512 beta = kNorm ? load(a.beta) : zero;
-    const __m512i sums = kSums ? _mm512_maskz_loadu_epi32(mask, a.sums + u) : k;
+    const __m512i all = kSums ? _mm512_add_epi32(half, _mm512_srai_epi32(_mm512_maskz_loadu_epi32(mask, a.sums + u), 1))
+                              : _mm512_set1_epi32(static_cast<int32_t>(inputs));
     for (int64_t r = 0; r < rows; ++r) {
       const __m512i count = _mm512_loadu_si512(counts + r * kTileUnits + u);
-      __m512i dot = _mm512_sub_epi32(k, _mm512_slli_epi32(count, 1));
-      if (kSums) dot = _mm512_srai_epi32(_mm512_add_epi32(dot, sums), 1);
+      __m512i dot = _mm512_sub_epi32(all, count);
+      if (!kSums) dot = _mm512_sub_epi32(dot, count);
       __m512 v = _mm512_add_ps(_mm512_mul_ps(alpha, _mm512_cvtepi32_ps(dot)), bias);
       if (kNorm) v = _mm512_add_ps(_mm512_mul_ps(_mm512_sub_ps(v, mean), factor), beta);
       if (kStream) {
@@ -257,7 +259,7 @@ void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, i
     const uint32_t* from = w + block * block_stride;
     int32_t* to = sums + block * kBlock;
     if (rows <= 2) {
-      by_shape<2, 4>(rows, blocks, [&](auto r, auto b) {
+      by_shape<2, 4>(rows, smaller(step, blocks - block), [&](auto r, auto b) {
         add_u8_tile<Add4, r, b>(x, stride, from, block_stride, words, to);
       });
     } else {

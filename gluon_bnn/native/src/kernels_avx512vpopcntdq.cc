@@ -50,8 +50,9 @@ struct Add4 {
 
 const Kernels* avx512vpopcntdq_kernels() {
   static const Kernels table = {
-      "avx512vpopcntdq", 6,   2,  4,  6,           4,           kTable, pack,      pack_u8, xnor,
-      tables,            add, add_u8<Add4>, finish_counts_by<false>, finish_counts_by<true>, finish_bits, finish_sums, finish_u8,
+      "avx512vpopcntdq", 6, 2, 4, 6, 4, kTable,
+      pack, pack_u8, xnor, tables, add, add_u8<Add4>,
+      finish_counts_by<false>, finish_counts_by<true>, finish_bits, finish_sums, finish_u8,
       8, 32, outer, magnitudes<float>, adam<float>, dense};
   return &table;
 }

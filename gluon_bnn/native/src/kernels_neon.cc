@@ -57,7 +57,7 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
           const int32x4_t dot = vsubq_s32(vdupq_n_s32(k), vshlq_n_s32(vld1q_s32(counts + u), 1));
           return vcltq_s32(dot, vld1q_s32(threshold + u));
         },
-        [=](int64_t u) { return k - 2 * counts[u] < threshold[u]; });
+        [=](int64_t u) { return k - counts[u] - counts[u] < threshold[u]; });
   }
 }
 
@@ -187,8 +187,10 @@ void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, i
 }  // namespace
 
 const Kernels* neon_kernels() {
-  static const Kernels table = {"neon", 4,   2,      1,      1,           4,           kTable, pack,      pack_u8, xnor,
-                                tables, add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
+  static const Kernels table = {
+      "neon", 4, 2, 1, 1, 4, kTable,
+      pack, pack_u8, xnor, tables, add, add_u8,
+      finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
       4, 16, outer<4, 16>, magnitudes<float>, adam<float>, dense};
   return &table;
 }

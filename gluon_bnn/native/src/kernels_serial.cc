@@ -90,15 +90,17 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
                  uint32_t* y, int64_t y_stride) {
   const int32_t k = static_cast<int32_t>(inputs);
   for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
-    pack_bits(units, y, [=](int64_t u) { return k - 2 * counts[u] < threshold[u]; });
+    pack_bits(units, y, [=](int64_t u) { return k - counts[u] - counts[u] < threshold[u]; });
   }
 }
 
 }  // namespace
 
 const Kernels* serial_kernels() {
-  static const Kernels table = {"serial", 1,   2,      1,      1,           2,           kTable, pack,      pack_u8, xnor,
-                                tables,   add, add_u8, finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
+  static const Kernels table = {
+      "serial", 1, 2, 1, 1, 2, kTable,
+      pack, pack_u8, xnor, tables, add, add_u8,
+      finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
       4, 8, outer<4, 8>, magnitudes<float>, adam<float>, dense};
   return &table;
 }

@@ -3,44 +3,46 @@
 #include "layer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
-#include <memory>
 #include <vector>
 
+#include "parallel.h"
 #include "plain_loops.h"
 #include "products.h"
 
 namespace gluon_bnn {
 namespace {
 
-constexpr int64_t kRows = 128;  // rows of an outer product whose inputs stay in the first-level cache
-// Below this many numbers, waking another thread costs more than it saves.
-constexpr int64_t kParallel = 32768;
+constexpr int64_t kRows = 128;  // rows of an outer product whose inputs stay in the L1 cache
+constexpr double kMultiply = kTouch / 16;  // nanoseconds per product of the weights' gradient
+constexpr double kTranspose = kTouch / 4;  // nanoseconds per bit
 
 int64_t size_of_bits(const LayerSizes& sizes) {
   return ceil_div(sizes.units, kBlock) * ceil_div(sizes.inputs, kWord) * kBlock;
 }
 
-// The bits of w; of each row, while it is in the first-level cache, also what `then` wants to know.
+// The bits of w; of each row, while it is in the L1 cache, also what `then` wants to know.
 template <typename Then>
 void pack_rows(const LayerSizes& sizes, const float* w, uint32_t* bits, const Then& then) {
   const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
-#pragma omp parallel for schedule(dynamic) if (sizes.units * sizes.inputs >= kParallel)
-  for (int64_t block = 0; block < blocks; ++block) {
-    std::vector<uint32_t> row(words);
+  const int threads = threads_for(kTouch * sizes.units * sizes.inputs);
+  const Scratch<uint32_t> rows(threads, words);
+  parallel_for<Schedule::kDynamic>(threads, blocks, [&](int64_t block, int thread) {
+    uint32_t* row = rows[thread];
     uint32_t* to = bits + block * words * kBlock;
     for (int64_t l = 0; l < kBlock; ++l) {
       const int64_t unit = block * kBlock + l;
       if (unit < sizes.units) {
-        kernels().pack(w + unit * sizes.inputs, sizes.inputs, row.data());
+        kernels().pack(w + unit * sizes.inputs, sizes.inputs, row);
         then(unit);
       } else {
-        std::fill(row.begin(), row.end(), 0u);
+        std::fill(row, row + words, 0u);
       }
       for (int64_t word = 0; word < words; ++word) to[word * kBlock + l] = row[word];
     }
-  }
+  });
 }
 
 // Bit t of word i becomes bit i of word t: squares off the diagonal change places, 16 x 16 first, 1 x 1 last.
@@ -60,8 +62,8 @@ std::vector<uint32_t> transposed(const LayerSizes& sizes, const uint32_t* bits) 
   const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
   const int64_t unit_words = ceil_div(sizes.units, kWord), input_blocks = ceil_div(sizes.inputs, kBlock);
   std::vector<uint32_t> to(input_blocks * unit_words * kBlock);
-#pragma omp parallel for schedule(dynamic) if (sizes.units * sizes.inputs >= 4 * kParallel)
-  for (int64_t word = 0; word < words; ++word) {
+  const int threads = threads_for(kTranspose * sizes.units * sizes.inputs);
+  parallel_for<Schedule::kDynamic>(threads, words, [&](int64_t word, int) {
     for (int64_t unit_word = 0; unit_word < unit_words; ++unit_word) {
       uint32_t square[2 * kBlock] = {};
       for (int64_t half = 0; half < 2 && 2 * unit_word + half < blocks; ++half) {
@@ -74,7 +76,7 @@ std::vector<uint32_t> transposed(const LayerSizes& sizes, const uint32_t* bits) 
                     kBlock * sizeof(uint32_t));
       }
     }
-  }
+  });
   return to;
 }
 
@@ -86,19 +88,16 @@ int64_t count_others(const float* x, int64_t size) {
 }
 
 bool all_signs(const float* x, int64_t size) {
-  constexpr int64_t kStrip = 1024;  // as a rule real numbers show here that they are
+  constexpr int64_t kStrip = 1024;  // nearly every array of real numbers fails in its first strip
   if (count_others(x, std::min(size, kStrip)) != 0) return false;
-  int64_t others = 0;
-#pragma omp parallel for schedule(static) reduction(+ : others) if (size >= kParallel)
-  for (int64_t begin = kStrip; begin < size; begin += kStrip) {
-    others += count_others(x + begin, std::min(size - begin, kStrip));
-  }
-  return others == 0;
+  std::atomic<bool> others{false};
+  parallel_for<Schedule::kStatic>(threads_for(kTouch * size), ceil_div(size, kStrip), [&](int64_t strip, int) {
+    if (others.load(std::memory_order_relaxed)) return;
+    const int64_t begin = strip * kStrip;
+    if (count_others(x + begin, std::min(size - begin, kStrip)) != 0) others.store(true, std::memory_order_relaxed);
+  });
+  return !others;
 }
-
-// Numbers that are written before they are read: a vector would set them to zero.
-using Floats = std::unique_ptr<float[]>;
-Floats floats(int64_t size) { return Floats(new float[size]); }
 
 // What a rule needs to know besides g and w; `n` weights share an alpha.
 struct Rule {
@@ -141,14 +140,14 @@ double exact_row(const Rule& rule, float alpha, const float* g, const float* w, 
 void add_products(const LayerSizes& sizes, Scale scale, const Rule& rule, const float* w, float* dw) {
   double all = 0;
   for (int64_t unit = 0; unit < sizes.units; ++unit) all += rule.products[unit];
-#pragma omp parallel for schedule(static) if (sizes.units * sizes.inputs >= kParallel)
-  for (int64_t unit = 0; unit < sizes.units; ++unit) {
-    if (rule.alpha[unit] == 0) continue;
+  const int threads = threads_for(kTouch * sizes.units * sizes.inputs);
+  parallel_for<Schedule::kStatic>(threads, sizes.units, [&](int64_t unit, int) {
+    if (rule.alpha[unit] == 0) return;
     const float share = static_cast<float>((scale == Scale::kChannel ? rule.products[unit] : all) / rule.n);
     const float* from = w + unit * sizes.inputs;
     float* __restrict to = dw + unit * sizes.inputs;
     for (int64_t k = 0; k < sizes.inputs; ++k) to[k] += from[k] < 0 ? -share : share;
-  }
+  });
 }
 
 // Asks for what the rule will touch, which is far apart in memory: it comes while g is computed.
@@ -203,85 +202,84 @@ void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const f
   const std::vector<uint32_t> bits = transposed(rows_as_units, row_bits.data());
   const int64_t words = ceil_div(sizes.rows, kWord), groups = ceil_div(sizes.rows, kGroup);
   const int64_t column = words * kWord, table_stride = words * kWordGroups * k.table;
-#pragma omp parallel if (sizes.rows * sizes.units * sizes.inputs >= 16 * kParallel)
-  {
-    const Floats columns = floats(kColumns * column), tables = floats(k.add_rows * table_stride);
-    const Floats sums = floats(k.add_rows * kStrip);
-    std::fill(columns.get(), columns.get() + kColumns * column, 0.0f);
-#pragma omp for schedule(dynamic)
-    for (int64_t block = 0; block < ceil_div(sizes.units, kColumns); ++block) {
-      const int64_t first = block * kColumns, end = std::min(first + kColumns, sizes.units);
-      for (int64_t m = 0; m < sizes.rows; ++m) {
-        for (int64_t u = first; u < end; ++u) columns[(u - first) * column + m] = dy[m * sizes.units + u];
+  const int threads = threads_for(kMultiply * sizes.rows * sizes.units * sizes.inputs);
+  const Scratch<float> scratch(threads, kColumns * column + k.add_rows * (table_stride + kStrip));
+  parallel_for<Schedule::kDynamic>(threads, ceil_div(sizes.units, kColumns), [&](int64_t block, int thread) {
+    float* columns = scratch[thread];
+    float* tables = columns + kColumns * column;
+    float* sums = tables + k.add_rows * table_stride;
+    const int64_t first = block * kColumns, end = std::min(first + kColumns, sizes.units);
+    for (int64_t m = 0; m < sizes.rows; ++m) {
+      for (int64_t u = first; u < end; ++u) columns[(u - first) * column + m] = dy[m * sizes.units + u];
+    }
+    for (int64_t u = first; u < end; ++u) {
+      std::fill(columns + (u - first) * column + sizes.rows, columns + (u - first + 1) * column, 0.0f);
+    }
+    for (int64_t unit = first; unit < end; unit += k.add_rows) {
+      const int64_t size = std::min(k.add_rows, end - unit);
+      for (int64_t r = 0; r < size; ++r) {
+        k.tables(columns + (unit - first + r) * column, words * kWordGroups, tables + r * table_stride);
       }
-      for (int64_t unit = first; unit < end; unit += k.add_rows) {
-        const int64_t size = std::min(k.add_rows, end - unit);
-        for (int64_t r = 0; r < size; ++r) {
-          k.tables(&columns[(unit - first + r) * column], words * kWordGroups, &tables[r * table_stride]);
-        }
-        for (int64_t input = 0; input < sizes.inputs; input += kStrip) {
-          const int64_t width = std::min(kStrip, sizes.inputs - input), at = unit * sizes.inputs + input;
-          fetch(rule, size, width, w + at, sizes.inputs, dw + at);
-          // Sums come in whole blocks.
-          const bool direct = rule.passes() && width % kBlock == 0 && all_have_alpha(rule, unit, size);
-          float* g = direct ? dw + at : sums.get();
-          const int64_t stride = direct ? sizes.inputs : kStrip;
-          const int64_t blocks = ceil_div(width, kBlock);
-          for (int64_t r = 0; r < size; ++r) std::fill(g + r * stride, g + r * stride + blocks * kBlock, 0.0f);
-          k.add(tables.get(), table_stride, size, &bits[input / kBlock * words * kBlock], words * kBlock, blocks,
-                groups, g, stride);
-          if (!direct) apply(rule, unit, size, width, g, stride, w + at, sizes.inputs, dw + at);
-        }
+      for (int64_t input = 0; input < sizes.inputs; input += kStrip) {
+        const int64_t width = std::min(kStrip, sizes.inputs - input), at = unit * sizes.inputs + input;
+        fetch(rule, size, width, w + at, sizes.inputs, dw + at);
+        // Sums come in whole blocks.
+        const bool direct = rule.passes() && width % kBlock == 0 && all_have_alpha(rule, unit, size);
+        float* g = direct ? dw + at : sums;
+        const int64_t stride = direct ? sizes.inputs : kStrip;
+        const int64_t blocks = ceil_div(width, kBlock);
+        for (int64_t r = 0; r < size; ++r) std::fill(g + r * stride, g + r * stride + blocks * kBlock, 0.0f);
+        k.add(tables, table_stride, size, &bits[input / kBlock * words * kBlock], words * kBlock, blocks, groups, g,
+              stride);
+        if (!direct) apply(rule, unit, size, width, g, stride, w + at, sizes.inputs, dw + at);
       }
     }
-  }
+  });
 }
 
-// g = dy^T . x in tiles. The panels of dy for a few tiles of units and that of x for one tile of inputs stay in the
-// first-level cache while these tiles pass by.
+// g = dy^T . x in tiles. The panels of dy for a few tiles of units and that of x for one tile of inputs stay in the L1
+// cache while these tiles pass by.
 void weight_gradient_of_reals(const LayerSizes& sizes, const Rule& rule, const float* dy, const float* x,
                               const float* w, float* dw) {
   constexpr int64_t kTiles = 8;
   const Kernels& k = kernels();
   const int64_t tile_units = k.outer_units, tile_inputs = k.outer_inputs;
   const int64_t input_tiles = ceil_div(sizes.inputs, tile_inputs), strip = kTiles * tile_units;
-  const Floats panels = floats(input_tiles * sizes.rows * tile_inputs);
-#pragma omp parallel if (sizes.rows * sizes.units * sizes.inputs >= 16 * kParallel)
-  {
-#pragma omp for schedule(dynamic)
+  const int threads = threads_for(kMultiply * sizes.rows * sizes.units * sizes.inputs);
+  const Scratch<float> all_panels(1, input_tiles * sizes.rows * tile_inputs);
+  const Scratch<float> scratch(threads, tile_units * tile_inputs + strip * sizes.rows);
+  float* panels = all_panels[0];
+  parallel_for<Schedule::kDynamic>(threads, input_tiles, [&](int64_t i, int) {
+    copy_panel(x + i * tile_inputs, sizes.inputs, sizes.rows, std::min(tile_inputs, sizes.inputs - i * tile_inputs),
+               tile_inputs, panels + i * sizes.rows * tile_inputs);
+  });
+  parallel_for<Schedule::kDynamic>(threads, ceil_div(sizes.units, strip), [&](int64_t s, int thread) {
+    float* sums = scratch[thread];
+    float* unit_panels = sums + tile_units * tile_inputs;
+    const int64_t end = std::min((s + 1) * strip, sizes.units);
+    for (int64_t unit = s * strip; unit < end; unit += tile_units) {
+      copy_panel(dy + unit, sizes.units, sizes.rows, std::min(tile_units, end - unit), tile_units,
+                 unit_panels + (unit - s * strip) * sizes.rows);
+    }
     for (int64_t i = 0; i < input_tiles; ++i) {
-      copy_panel(x + i * tile_inputs, sizes.inputs, sizes.rows,
-                 std::min(tile_inputs, sizes.inputs - i * tile_inputs), tile_inputs,
-                 &panels[i * sizes.rows * tile_inputs]);
-    }
-    const Floats unit_panels = floats(strip * sizes.rows), sums = floats(tile_units * tile_inputs);
-#pragma omp for schedule(dynamic)
-    for (int64_t s = 0; s < ceil_div(sizes.units, strip); ++s) {
-      const int64_t end = std::min((s + 1) * strip, sizes.units);
+      const int64_t input = i * tile_inputs, width = std::min(tile_inputs, sizes.inputs - input);
+      const float* panel = panels + i * sizes.rows * tile_inputs;
       for (int64_t unit = s * strip; unit < end; unit += tile_units) {
-        copy_panel(dy + unit, sizes.units, sizes.rows, std::min(tile_units, end - unit), tile_units,
-                   &unit_panels[(unit - s * strip) * sizes.rows]);
-      }
-      for (int64_t i = 0; i < input_tiles; ++i) {
-        const int64_t input = i * tile_inputs, width = std::min(tile_inputs, sizes.inputs - input);
-        const float* panel = &panels[i * sizes.rows * tile_inputs];
-        for (int64_t unit = s * strip; unit < end; unit += tile_units) {
-          const float* unit_panel = &unit_panels[(unit - s * strip) * sizes.rows];
-          const int64_t units = std::min(tile_units, end - unit), at = unit * sizes.inputs + input;
-          fetch(rule, units, width, w + at, sizes.inputs, dw + at);
-          const bool direct = rule.passes() && units == tile_units && width == tile_inputs &&
-                              all_have_alpha(rule, unit, units);
-          float* g = direct ? dw + at : sums.get();
-          const int64_t stride = direct ? sizes.inputs : tile_inputs;
-          for (int64_t row = 0; row < sizes.rows; row += kRows) {
-            k.outer(unit_panel + row * tile_units, panel + row * tile_inputs, std::min(kRows, sizes.rows - row),
-                    row == 0, g, stride);
-          }
-          if (!direct) apply(rule, unit, units, width, g, stride, w + at, sizes.inputs, dw + at);
+        const float* unit_panel = unit_panels + (unit - s * strip) * sizes.rows;
+        const int64_t units = std::min(tile_units, end - unit), at = unit * sizes.inputs + input;
+        fetch(rule, units, width, w + at, sizes.inputs, dw + at);
+        const bool direct = rule.passes() && units == tile_units && width == tile_inputs &&
+                            all_have_alpha(rule, unit, units);
+        float* g = direct ? dw + at : sums;
+        const int64_t stride = direct ? sizes.inputs : tile_inputs;
+        for (int64_t row = 0; row < sizes.rows; row += kRows) {
+          k.outer(unit_panel + row * tile_units, panel + row * tile_inputs, std::min(kRows, sizes.rows - row),
+                  row == 0, g, stride);
         }
+        if (!direct) apply(rule, unit, units, width, g, stride, w + at, sizes.inputs, dw + at);
       }
     }
-  }
+  });
 }
 
 }  // namespace
@@ -314,12 +312,12 @@ void layer_forward(const LayerSizes& sizes, const uint32_t* bits, const float* a
 void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
                     const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx, float* dw,
                     float* dbias) {
-  const Floats scaled = floats(sizes.rows * sizes.units), none = floats(sizes.units);
-  const float* ddot = scaled.get();
+  const Scratch<float> scaled(1, sizes.rows * sizes.units), none(1, sizes.units);
+  const float* ddot = scaled[0];
   if (dbias != nullptr) {
-    scale_bias_backward<float>(dy, dy, alpha, true, false, sizes.rows, sizes.units, scaled.get(), none.get(), dbias);
+    scale_bias_backward<float>(dy, dy, alpha, true, false, sizes.rows, sizes.units, scaled[0], none[0], dbias);
   } else if (scale != Scale::kNone) {
-    scale_bias<float>(dy, alpha, true, nullptr, sizes.rows, sizes.units, scaled.get());
+    scale_bias<float>(dy, alpha, true, nullptr, sizes.rows, sizes.units, scaled[0]);
   } else {
     ddot = dy;
   }

@@ -1,12 +1,10 @@
 // A whole net in one call: its layers are checked, then run one after the other, some rows at a time.
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
-#include <new>
 
 #include "error.h"
 #include "functions.h"
 #include "gluon_bnn.h"
+#include "parallel.h"
 #include "products.h"
 
 namespace gluon_bnn {
@@ -132,54 +130,30 @@ void run_layer(const Layer& layer, const void* x, int64_t rows, void* y) {
   }
 }
 
-// Where each layer's result goes: two buffers in turn, and the caller's array for the last.
-class Buffers {
- public:
-  Buffers(const Layer* layers, int64_t count, int64_t rows, int64_t first) {
-    // Starts of the two are a cache line's multiple apart; the first also holds inputs that are converted.
-    size_ = first;
-    for (int64_t i = 0; i + 1 < count; ++i) size_ = std::max(size_, bytes_a_row(layers[i]));
-    size_ = ceil_div(size_ * rows, 64) * 64;
-    memory_.reset(static_cast<char*>(std::malloc(2 * size_ + 64)));
-  }
-  bool ok() const { return memory_ != nullptr; }
-  void* next() {
-    turn_ = !turn_;
-    char* aligned = memory_.get() + (64 - reinterpret_cast<uintptr_t>(memory_.get()) % 64);
-    return aligned + (turn_ ? size_ : 0);
-  }
-
- private:
-  struct Free {
-    void operator()(char* pointer) const { std::free(pointer); }
-  };
-  std::unique_ptr<char, Free> memory_;
-  int64_t size_ = 0;
-  bool turn_ = false;
-};
-
-// `first(row, rows, to)` runs what stands before layers[begin] and returns its result, or the inputs.
+// `first(row, rows, to)` runs what stands before layers[begin] and returns its result, or the inputs; `first_bytes` are
+// those of a row of converted inputs.
 template <typename First>
 int run(const Layer* layers, int64_t count, int64_t begin, int64_t rows, int64_t first_bytes, float* y,
         const First& first) {
-  Buffers buffers(layers, count, std::min(rows, kRows), first_bytes);
-  if (!buffers.ok()) {
-    fail("there is no memory for the results of %lld rows between the layers",
-         static_cast<long long>(std::min(rows, kRows)));
-    return GLUON_BNN_NO_MEMORY;
-  }
-  const int64_t units = layers[count - 1].units;
-  for (int64_t row = 0; row < rows; row += kRows) {
-    const int64_t size = std::min(kRows, rows - row);
-    float* out = y + row * units;
-    const void* data = first(row, size, begin == count ? out : buffers.next());
-    for (int64_t i = begin; i < count; ++i) {
-      void* to = i + 1 == count ? out : buffers.next();
-      run_layer(layers[i], data, size, to);
-      data = to;
+  return call([&] {
+    // Results go to two buffers in turn, those of the last layer to y.
+    int64_t bytes = first_bytes;
+    for (int64_t i = 0; i + 1 < count; ++i) bytes = std::max(bytes, bytes_a_row(layers[i]));
+    const Scratch<char> buffers(2, bytes * std::min(rows, kRows));
+    int turn = 0;
+    const auto next = [&] { return buffers[turn = 1 - turn]; };
+    const int64_t units = layers[count - 1].units;
+    for (int64_t row = 0; row < rows; row += kRows) {
+      const int64_t size = std::min(kRows, rows - row);
+      float* out = y + row * units;
+      const void* data = first(row, size, begin == count ? static_cast<void*>(out) : next());
+      for (int64_t i = begin; i < count; ++i) {
+        void* to = i + 1 == count ? static_cast<void*>(out) : next();
+        run_layer(layers[i], data, size, to);
+        data = to;
+      }
     }
-  }
-  return GLUON_BNN_OK;
+  });
 }
 
 }  // namespace

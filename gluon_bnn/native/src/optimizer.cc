@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "parallel.h"
 #include "plain_loops.h"
 
 namespace gluon_bnn {
@@ -10,17 +11,15 @@ namespace {
 
 // Part of the arrays that one thread does at a time.
 constexpr int64_t kPart = 8192;
-// Below this many numbers, waking another thread costs more than it saves.
-constexpr int64_t kParallel = 32768;
 
 template <typename T, typename Loop>
 void in_parts(const Loop& loop, const AdamStep& step, const T* grad, int64_t size, T* weight, T* mean, T* var,
               T* curvature) {
-#pragma omp parallel for schedule(dynamic) if (size >= kParallel)
-  for (int64_t begin = 0; begin < size; begin += kPart) {
+  parallel_for<Schedule::kDynamic>(threads_for(kTouch * size), ceil_div(size, kPart), [&](int64_t part, int) {
+    const int64_t begin = part * kPart;
     loop(step, grad + begin, std::min(kPart, size - begin), weight + begin, mean + begin, var + begin,
          curvature == nullptr ? nullptr : curvature + begin);
-  }
+  });
 }
 
 }  // namespace

@@ -7,10 +7,12 @@
 #define GLUON_BNN_OPTIMIZER_H_
 
 #include <cstdint>
+#include <limits>
 
 namespace gluon_bnn {
 
-// As in mx.nd.adam_update, float also where T is double: both then compute with the same numbers.
+// As in mx.nd.adam_update, float also where T is double: both then compute with the same numbers. By default nothing is
+// clipped.
 struct AdamStep {
   float lr = 0;  // bias correction included
   float beta1 = 0;
@@ -18,8 +20,8 @@ struct AdamStep {
   float epsilon = 0;
   float wd = 0;
   float rescale_grad = 1;
-  float clip_gradient = 0;  // +infinity where gradients are not clipped
-  float clip_weights = 0;   // +infinity where weights are not clipped
+  float clip_gradient = std::numeric_limits<float>::infinity();
+  float clip_weights = std::numeric_limits<float>::infinity();
 };
 
 // Updates weight, mean and var (mx.nd.adam_update) and clips the weights. Where curvature is not null, writes

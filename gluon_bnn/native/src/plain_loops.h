@@ -35,18 +35,19 @@ inline void finish_row(int64_t units, const Affine& a, float* __restrict y, cons
   finish_units(begin, units - begin, a, y, dot);
 }
 
+// inputs <= 2^30. Twice a count, and dot + sums, may then be 2^31, which int32 does not hold. So
+//   dot   = (inputs - count) - count
+//   dot01 = (dot + sums) / 2 = (inputs + sums) / 2 - count = (inputs + 1) / 2 + floor(sums / 2) - count,
+// with the first quotient rounded down: inputs and sums are both even or both odd. Every step is at most 2^30 in size.
 inline void finish_counts(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& affine,
-                   float* y, int64_t y_stride) {
-  // inputs <= 2^30, so neither dot nor dot + sums (even, and at most twice as large) leaves int32.
-  const int32_t k = static_cast<int32_t>(inputs);
+                          float* y, int64_t y_stride) {
+  const int32_t k = static_cast<int32_t>(inputs), half = static_cast<int32_t>((inputs + 1) / 2);
   for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
     if (affine.sums == nullptr) {
-      finish_row(units, affine, y, [=](int64_t u) { return static_cast<float>(k - 2 * counts[u]); });
+      finish_row(units, affine, y, [=](int64_t u) { return static_cast<float>(k - counts[u] - counts[u]); });
     } else {
       const int32_t* sums = affine.sums;
-      finish_row(units, affine, y, [=](int64_t u) {
-        return static_cast<float>((k - 2 * counts[u] + sums[u]) >> 1);
-      });
+      finish_row(units, affine, y, [=](int64_t u) { return static_cast<float>(half + (sums[u] >> 1) - counts[u]); });
     }
   }
 }

@@ -1,50 +1,33 @@
 // Tiles, blocks and threads around the kernels of one instruction set.
 //
-// A piece is a tile of units for a chunk of rows: its weights stay in the first-level cache while the rows pass by,
-// the rows in the second-level cache while all tiles pass by.
+// A piece is a tile of units for a chunk of rows: its weights stay in the L1 cache while the rows pass by, the rows in
+// the L2 cache while all tiles pass by.
 #include "products.h"
-
-#include <omp.h>
-#if !defined(_WIN32)
-#include <pthread.h>
-#endif
 
 #include <algorithm>
 #include <cstring>
+
+#include "parallel.h"
 
 namespace gluon_bnn {
 namespace {
 
 constexpr int64_t kWordsBlock = 128;      // words of a tile's weights at a time: 16 KB for 32 units
 constexpr int64_t kChunkRows = 48;        // rows of a piece, a multiple of the tiles
-constexpr int64_t kTables = 4096;         // floats of tables, 16 KB, that stay in the first-level cache
-constexpr int64_t kStreamed = 1 << 20;    // float results that no second-level cache holds: 4 MB
-constexpr int64_t kChunkUnits = 1920;     // units whose sums a thread keeps on its stack
-// Below this much work, in nanoseconds, waking another thread costs more than it saves.
-constexpr double kParallel = 3000;
+constexpr int64_t kTables = 4096;         // floats of tables, 16 KB, that stay in the L1 cache
+constexpr int64_t kStreamed = 1 << 20;    // float results that no L2 cache holds: 4 MB
+constexpr int64_t kChunkUnits = 1920;     // units of a piece, at most, where its sums stay in the cache with the tables
 
-// OpenMP's threads do not survive a fork: a child that asks for them would wait for ever.
-bool forked = false;
-
-int threads_for(double nanoseconds) {
-#if !defined(_WIN32)
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
-  (void)registered;
-#endif
-  return nanoseconds < kParallel || forked || omp_in_parallel() ? 1 : omp_get_max_threads();
-}
-
-// Runs piece(row_begin, row_end, unit_begin, unit_end) over all of (rows, units), `tile` units at a time. A thread
-// gets rows that lie together, and for these all units, so far as there are rows enough.
+// Runs piece(row_begin, row_end, unit_begin, unit_end, thread) over all of (rows, units), `tile` units at a time. A
+// thread gets rows that lie together, and for these all units, so far as there are rows enough.
 template <typename Piece>
-void over_tiles(int64_t rows, int64_t units, int64_t tile, double nanoseconds, const Piece& piece) {
+void over_tiles(int threads, int64_t rows, int64_t units, int64_t tile, const Piece& piece) {
   const int64_t tiles = ceil_div(units, tile), chunks = ceil_div(rows, kChunkRows);
   const int64_t chunk = ceil_div(rows, chunks);
-#pragma omp parallel for schedule(static) num_threads(threads_for(nanoseconds))
-  for (int64_t i = 0; i < chunks * tiles; ++i) {
+  parallel_for<Schedule::kStatic>(threads, chunks * tiles, [&](int64_t i, int thread) {
     const int64_t row = i / tiles * chunk, unit = i % tiles * tile;
-    if (row < rows) piece(row, std::min(row + chunk, rows), unit, std::min(unit + tile, units));
-  }
+    if (row < rows) piece(row, std::min(row + chunk, rows), unit, std::min(unit + tile, units), thread);
+  });
 }
 
 Affine at(const Affine& a, int64_t unit) {
@@ -65,10 +48,11 @@ void xnor_tiles(const uint32_t* x, const uint32_t* w, int64_t rows, int64_t unit
                 const Finish& finish) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
-  const double nanoseconds = 0.03 * rows * units * words;
-  over_tiles(rows, units, k.xnor_blocks * kBlock, nanoseconds,
-             [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
-    alignas(64) int32_t counts[kChunkRows * kTileUnits];
+  const int threads = threads_for(0.03 * rows * units * words);
+  const Scratch<int32_t> scratch(threads, std::min(rows, kChunkRows) * kTileUnits);
+  over_tiles(threads, rows, units, k.xnor_blocks * kBlock,
+             [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end, int thread) {
+    int32_t* counts = scratch[thread];
     for (int64_t word = 0; word < words; word += kWordsBlock) {
       for (int64_t r = row, size; r < row_end; r += size) {
         // Tiles of about equal height: one of a row or two would leave units idle.
@@ -94,15 +78,17 @@ void pack_rows(const Kernels& k, const float* y, int64_t rows, int64_t units, ui
 void pack_inputs(const float* x, int64_t rows, int64_t inputs, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
-#pragma omp parallel for schedule(static) num_threads(threads_for(0.05 * rows * inputs))
-  for (int64_t r = 0; r < rows; ++r) k.pack(x + r * inputs, inputs, bits + r * words);
+  parallel_for<Schedule::kStatic>(threads_for(0.05 * rows * inputs), rows, [&](int64_t r, int) {
+    k.pack(x + r * inputs, inputs, bits + r * words);
+  });
 }
 
 void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
-#pragma omp parallel for schedule(static) num_threads(threads_for(0.05 * rows * inputs))
-  for (int64_t r = 0; r < rows; ++r) k.pack_u8(x + r * inputs, threshold, inputs, bits + r * words);
+  parallel_for<Schedule::kStatic>(threads_for(0.05 * rows * inputs), rows, [&](int64_t r, int) {
+    k.pack_u8(x + r * inputs, threshold, inputs, bits + r * words);
+  });
 }
 
 void xnor_dense(const uint32_t* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
@@ -119,16 +105,16 @@ void xnor_dense(const uint32_t* x, const uint32_t* w, const Affine& affine, int6
 
 void xnor_dense_bits(const uint32_t* x, const uint32_t* w, const int32_t* threshold, int64_t rows,
                      int64_t units, int64_t inputs, uint32_t* bits) {
+  const Kernels& k = kernels();
   const int64_t stride = ceil_div(units, kWord);
   xnor_tiles(x, w, rows, units, inputs,
              [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
-    kernels().finish_bits(counts, size, width, inputs, threshold + unit, bits + row * stride + unit / kWord,
-                          stride);
+    k.finish_bits(counts, size, width, inputs, threshold + unit, bits + row * stride + unit / kWord, stride);
   });
 }
 
 // The tables of a few rows are built for some words of inputs and used for all units before the next words, so
-// that they stay in the first-level cache; the sums of these rows wait on the stack.
+// that they stay in the L1 cache; the sums of these rows wait in scratch memory.
 void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
                   int64_t inputs, float* y, uint32_t* bits) {
   const Kernels& k = kernels();
@@ -138,20 +124,19 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
   const int64_t words_block = kTables / word_tables / tile_rows / kSumWords * kSumWords;
   const int64_t table_stride = words_block * word_tables;
   const int threads = threads_for(0.4 * rows * units * words);
-  // With few rows the units are shared among the threads, each of which builds the tables. As many parts as
-  // there are threads, or twice as many and so on, and each part small enough for the stack.
+  // With few rows the units are shared among the threads, each of which builds the tables. The number of parts is a
+  // multiple of the threads, and no part has more than kChunkUnits units.
   const int64_t parts = row_blocks >= 4 * threads ? 1 : threads;
   const int64_t chunks = parts * ceil_div(units, parts * kChunkUnits);
   const int64_t chunk = ceil_div(ceil_div(units, chunks), kWord) * kWord, stride = ceil_div(units, kWord);
-  // Pieces go to whichever thread is free, here and wherever they take long: while a net trains, Python has a core
-  // to itself for a part of every step.
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (int64_t i = 0; i < row_blocks * chunks; ++i) {
-    alignas(64) float tables[kTables];
-    alignas(64) float sums[kTileRows / 2 * kChunkUnits];
+  const Scratch<float> scratch(threads, kTables + tile_rows * (chunk + kTileUnits));
+  parallel_for<Schedule::kDynamic>(threads, row_blocks * chunks, [&](int64_t i, int thread) {
+    float* tables = scratch[thread];
+    float* sums = tables + kTables;
+    float* out = sums + tile_rows * chunk;
     const int64_t row = i / chunks * tile_rows, size = std::min(tile_rows, rows - row);
     const int64_t first = i % chunks * chunk, end = std::min(first + chunk, units);
-    if (first >= end) continue;
+    if (first >= end) return;
     std::memset(sums, 0, sizeof(float) * size * chunk);
     for (int64_t word = 0; word < words; word += words_block) {
       const int64_t count = std::min(words_block, words - word);
@@ -175,39 +160,51 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
       if (y != nullptr) {
         k.finish_sums(sums + unit - first, chunk, size, width, at(affine, unit), y + row * units + unit, units);
       } else {
-        float out[kTileRows * kTileUnits];
         k.finish_sums(sums + unit - first, chunk, size, width, at(affine, unit), out, kTileUnits);
         pack_rows(k, out, size, width, bits + row * stride + unit / kWord, stride);
       }
     }
-  }
+  });
 }
+
+namespace {
+
+struct TileU8 {
+  int32_t sums[kTileRows * kTileUnits];
+  float out[kTileRows * kTileUnits];
+  uint8_t padded[kTileRows * kWord];  // the inputs of the last word, with zeros up to its end
+};
+
+}  // namespace
 
 void binary_dense_u8(const uint8_t* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
                      int64_t inputs, float* y, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord), whole = inputs / kWord, tail = inputs % kWord;
   const int64_t stride = ceil_div(units, kWord);
-  over_tiles(rows, units, k.add_u8_blocks * kBlock, 0.3 * rows * units * words,
-             [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
+  const int threads = threads_for(0.3 * rows * units * words);
+  const Scratch<TileU8> scratch(threads, 1);
+  over_tiles(threads, rows, units, k.add_u8_blocks * kBlock,
+             [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end, int thread) {
+    TileU8& tile = *scratch[thread];
     for (int64_t r = row; r < row_end; r += k.add_u8_rows) {
       const int64_t size = std::min(k.add_u8_rows, row_end - r), width = unit_end - unit;
-      alignas(64) int32_t sums[kTileRows * kTileUnits] = {};
+      std::memset(tile.sums, 0, size * kTileUnits * sizeof(int32_t));
       const uint32_t* block = w + unit / kBlock * words * kBlock;
-      k.add_u8(x + r * inputs, inputs, size, block, words * kBlock, ceil_div(width, kBlock), whole, sums);
+      k.add_u8(x + r * inputs, inputs, size, block, words * kBlock, ceil_div(width, kBlock), whole, tile.sums);
       if (tail > 0) {
-        uint8_t padded[kTileRows * kWord] = {};
+        std::memset(tile.padded, 0, size * kWord);
         for (int64_t s = 0; s < size; ++s) {
-          std::memcpy(padded + s * kWord, x + (r + s) * inputs + whole * kWord, tail);
+          std::memcpy(tile.padded + s * kWord, x + (r + s) * inputs + whole * kWord, tail);
         }
-        k.add_u8(padded, kWord, size, block + whole * kBlock, words * kBlock, ceil_div(width, kBlock), 1, sums);
+        k.add_u8(tile.padded, kWord, size, block + whole * kBlock, words * kBlock, ceil_div(width, kBlock), 1,
+                 tile.sums);
       }
       if (y != nullptr) {
-        k.finish_u8(sums, size, width, at(affine, unit), y + r * units + unit, units);
+        k.finish_u8(tile.sums, size, width, at(affine, unit), y + r * units + unit, units);
       } else {
-        float out[kTileRows * kTileUnits];
-        k.finish_u8(sums, size, width, at(affine, unit), out, kTileUnits);
-        pack_rows(k, out, size, width, bits + r * stride + unit / kWord, stride);
+        k.finish_u8(tile.sums, size, width, at(affine, unit), tile.out, kTileUnits);
+        pack_rows(k, tile.out, size, width, bits + r * stride + unit / kWord, stride);
       }
     }
   });
@@ -216,8 +213,8 @@ void binary_dense_u8(const uint8_t* x, const uint32_t* w, const Affine& affine, 
 void dense(const float* x, const float* w, const float* bias, int64_t rows, int64_t units, int64_t inputs,
            float* y) {
   const Kernels& k = kernels();
-  over_tiles(rows, units, kTileUnits, 0.05 * rows * units * inputs,
-             [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end) {
+  over_tiles(threads_for(0.05 * rows * units * inputs), rows, units, kTileUnits,
+             [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end, int) {
     for (int64_t r = row; r < row_end; ++r) {
       k.dense(x + r * inputs, inputs, w + unit, units, bias == nullptr ? nullptr : bias + unit, unit_end - unit,
               y + r * units + unit);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "parallel.h"
 #include "plain_loops.h"
 
 namespace gluon_bnn {
@@ -13,20 +14,16 @@ namespace {
 
 // Part of a group that one thread does at a time. Fixed, so that sums do not depend on the threads.
 constexpr int64_t kPart = 8192;
-// Below this many numbers, waking another thread costs more than it saves.
-constexpr int64_t kParallel = 32768;
 
-// Runs body(group, begin, end, block) over all blocks of all groups.
+// Runs body(group, begin, end) over all blocks of all groups.
 template <typename Body>
 void for_each_block(int64_t groups, int64_t n, const Body& body) {
   const int64_t per_group = (n + kPart - 1) / kPart;
-  const int64_t blocks = groups * per_group;
-#pragma omp parallel for schedule(static) if (groups * n >= kParallel)
-  for (int64_t block = 0; block < blocks; ++block) {
+  parallel_for<Schedule::kStatic>(threads_for(kTouch * groups * n), groups * per_group, [&](int64_t block, int) {
     const int64_t group = block / per_group;
     const int64_t begin = group * n + (block % per_group) * kPart;
-    body(group, begin, std::min(begin + kPart, (group + 1) * n), block);
-  }
+    body(group, begin, std::min(begin + kPart, (group + 1) * n));
+  });
 }
 
 // The finaliser of splitmix64 (Steele, Lea, Flood 2014): 64 bits that each depend on all those of x.
@@ -66,7 +63,7 @@ void backward_block(const T* dsigns, T dalpha, const T* w, T alpha, T clip, int6
 template <Gradient kGradient, typename T>
 void backward_blocks(T clip, const T* dsigns, const T* dalpha, const T* w, const T* alpha,
                      int64_t groups, int64_t n, T* dw) {
-  for_each_block(groups, n, [=](int64_t group, int64_t begin, int64_t end, int64_t) {
+  for_each_block(groups, n, [=](int64_t group, int64_t begin, int64_t end) {
     if (alpha[group] == 0) {  // all weights of the group are zero: no gradient, by definition
       std::fill(dw + begin, dw + end, T(0));
     } else {
@@ -95,13 +92,12 @@ void alpha_of(Scale scale, const double* sums, int64_t units, T* alpha) {
 template <typename T>
 void sign_scale(Scale scale, const T* w, const T* curvature, int64_t units, int64_t inputs, T* signs, T* alpha) {
   std::vector<double> sums(2 * units);
-#pragma omp parallel for schedule(static) if (units * inputs >= kParallel)
-  for (int64_t u = 0; u < units; ++u) {
+  parallel_for<Schedule::kStatic>(threads_for(kTouch * units * inputs), units, [&](int64_t u, int) {
     const T* row = w + u * inputs;
     for (int64_t k = 0; k < inputs; ++k) signs[u * inputs + k] = row[k] < 0 ? T(-1) : T(1);
-    if (scale == Scale::kNone) continue;
+    if (scale == Scale::kNone) return;
     magnitudes(row, scale == Scale::kLoss ? curvature + u * inputs : nullptr, inputs, &sums[2 * u]);
-  }
+  });
   alpha_of(scale, sums.data(), units, alpha);
 }
 
@@ -110,7 +106,7 @@ void sign_scale(Scale scale, const T* w, const T* curvature, int64_t units, int6
 template <typename T>
 void stochastic_sign(const T* w, int64_t size, uint64_t seed, T* signs) {
   const uint64_t start = mixed(seed);
-  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end, int64_t) {
+  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const uint64_t bits = mixed(start + static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u) >> 40;
       const T uniform = static_cast<T>(static_cast<int32_t>(bits) - (1 << 23)) * T(1.0 / (1 << 23));
@@ -121,7 +117,7 @@ void stochastic_sign(const T* w, int64_t size, uint64_t seed, T* signs) {
 
 template <typename T>
 void set_to_zero(T* x, int64_t size) {
-  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end, int64_t) {
+  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end) {
     std::fill(x + begin, x + end, T(0));
   });
 }
@@ -143,14 +139,14 @@ void sign_scale_backward(Gradient gradient, T clip, const T* dsigns, const T* da
 
 template <typename T>
 void sign(const T* x, int64_t size, T* y) {
-  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end, int64_t) {
+  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) y[i] = x[i] < 0 ? T(-1) : T(1);
   });
 }
 
 template <typename T>
 void sign_backward(bool masked, T clip, const T* dy, const T* x, int64_t size, T* dx) {
-  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end, int64_t) {
+  for_each_block(1, size, [=](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const T d = dy[i];  // read in any case, or the choice would be a branch that nobody can foresee
       const bool passes = !masked | (std::fabs(x[i]) <= clip);
@@ -162,8 +158,7 @@ void sign_backward(bool masked, T clip, const T* dy, const T* x, int64_t size, T
 template <typename T>
 void scale_bias(const T* dot, const T* alpha, bool per_unit, const T* bias, int64_t rows,
                 int64_t units, T* y) {
-#pragma omp parallel for schedule(static) if (rows * units >= kParallel)
-  for (int64_t row = 0; row < rows; ++row) {
+  parallel_for<Schedule::kStatic>(threads_for(kTouch * rows * units), rows, [=](int64_t row, int) {
     const T* from = dot + row * units;
     T* to = y + row * units;
     if (per_unit) {
@@ -175,7 +170,7 @@ void scale_bias(const T* dot, const T* alpha, bool per_unit, const T* bias, int6
     if (bias != nullptr) {
       for (int64_t unit = 0; unit < units; ++unit) to[unit] += bias[unit];
     }
-  }
+  });
 }
 
 // Columns are independent, so threads take blocks of columns and every sum runs down its column.
@@ -185,8 +180,7 @@ void scale_bias_backward(const T* dy, const T* dot, const T* alpha, bool per_uni
   constexpr int64_t kColumns = 64;
   const int64_t blocks = (units + kColumns - 1) / kColumns;
   std::vector<double> products(units);
-#pragma omp parallel for schedule(static) if (rows * units >= kParallel)
-  for (int64_t block = 0; block < blocks; ++block) {
+  parallel_for<Schedule::kStatic>(threads_for(kTouch * rows * units), blocks, [&](int64_t block, int) {
     const int64_t begin = block * kColumns;
     const int64_t width = std::min(kColumns, units - begin);
     double sums[kColumns] = {}, weighted[kColumns] = {};
@@ -208,7 +202,7 @@ void scale_bias_backward(const T* dy, const T* dot, const T* alpha, bool per_uni
       if (dbias != nullptr) dbias[begin + i] = static_cast<T>(sums[i]);
       products[begin + i] = weighted[i];
     }
-  }
+  });
   if (per_unit) {
     for (int64_t unit = 0; unit < units; ++unit) dalpha[unit] = static_cast<T>(products[unit]);
   } else {

@@ -1,0 +1,71 @@
+// The threads of the kernels: the only place that knows of OpenMP, of fork, and of when a second thread pays.
+//
+// A loop allocates nothing inside of a parallel region, where an exception would end the process: the calling thread
+// makes the scratch buffers of all threads first, and std::bad_alloc is thrown there.
+#ifndef GLUON_BNN_PARALLEL_H_
+#define GLUON_BNN_PARALLEL_H_
+
+#include <omp.h>
+
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace gluon_bnn {
+
+// Below this much work, in nanoseconds on one thread, waking another thread costs more than it saves.
+constexpr double kParallel = 3000;
+// Nanoseconds per element of a loop that reads and writes memory and computes little.
+constexpr double kTouch = kParallel / 32768;
+
+// How many threads share this much work: one, or all that OpenMP has. Not a number between: OpenMP would end the
+// threads that it does not need, and start them again for the next loop. In a child of fork it is one: OpenMP's
+// threads do not survive a fork, and whoever asks for them waits for ever.
+int threads_for(double nanoseconds);
+
+// Tells that this process is a child of a process which may have used OpenMP before this library was loaded. A fork
+// after that is noticed without it.
+void after_fork();
+
+// kStatic gives each thread a range of indices that is known beforehand, so that it finds in its cache what it left
+// there in the loop before. With kDynamic whichever thread is free takes the next index: for bodies that take long,
+// because while a net trains, Python has a core to itself for a part of every step.
+enum class Schedule { kStatic, kDynamic };
+
+// Runs body(i, thread) for every i below `count` on `threads` threads, whose numbers begin at 0. The body must not throw.
+template <Schedule kSchedule, typename Body>
+void parallel_for(int threads, int64_t count, const Body& body) {
+  if (threads == 1) {
+    for (int64_t i = 0; i < count; ++i) body(i, 0);
+  } else if constexpr (kSchedule == Schedule::kStatic) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < count; ++i) body(i, omp_get_thread_num());
+  } else {
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t i = 0; i < count; ++i) body(i, omp_get_thread_num());
+  }
+}
+
+// `count` buffers of `size` elements, mostly one per thread: not initialised, each at a multiple of 64 bytes. Stacks
+// may be small, so everything larger than about a kilobyte is kept here.
+template <typename T>
+class Scratch {
+ public:
+  Scratch(int count, int64_t size)
+      : stride_((size * static_cast<int64_t>(sizeof(T)) + kLine - 1) / kLine * kLine),
+        memory_(new char[count * stride_ + kLine]),
+        begin_(memory_.get() + (kLine - reinterpret_cast<uintptr_t>(memory_.get()) % kLine)) {
+    static_assert(std::is_trivial_v<T> && alignof(T) <= kLine);
+  }
+  T* operator[](int index) const { return reinterpret_cast<T*>(begin_ + index * stride_); }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  int64_t stride_;
+  std::unique_ptr<char[]> memory_;
+  char* begin_;
+};
+
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_PARALLEL_H_

@@ -1,0 +1,293 @@
+// What the library does where memory or the stack is short: every function of the C interface and for training, with
+// each of its allocations failing in turn, and in a thread whose stack is measured. Built and run by run.sh.
+#include <omp.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "batch_norm.h"
+#include "common.h"
+#include "layer.h"
+#include "optimizer.h"
+#include "training.h"
+
+namespace {
+std::atomic<int64_t> allocations_left{INT64_MAX};
+}
+
+__attribute__((noinline)) void* operator new(size_t size) {
+  void* memory = allocations_left-- > 0 ? std::malloc(size) : nullptr;
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void* operator new[](size_t size) { return operator new(size); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+
+namespace {
+
+using gluon_bnn::Gradient;
+using gluon_bnn::LayerSizes;
+using gluon_bnn::Scale;
+
+constexpr int kThreads = 3;
+constexpr size_t kStack = 1 << 20;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr size_t kMostStack = 24 << 10;  // the sanitizer puts a gap around every variable
+#else
+constexpr size_t kMostStack = 8 << 10;
+#endif
+
+// Sizes beyond those from which threads are used, and tails everywhere.
+constexpr int64_t kRows = 70, kUnits = 150, kInputs = 810;
+
+std::vector<float> reals(int64_t size) {
+  std::vector<float> values(size);
+  for (float& value : values) value = real();
+  return values;
+}
+
+struct Arrays {
+  std::vector<float> x = reals(kRows * kInputs), signs = x, w = reals(kUnits * kInputs), curvature = w;
+  std::vector<float> parameters = reals(kInputs), positive = parameters, dy = reals(kRows * kUnits);
+  std::vector<uint8_t> pixels = std::vector<uint8_t>(kRows * kInputs, 77);
+  std::vector<int32_t> bits = std::vector<int32_t>(kRows * kInputs), weight_bits = bits, integers = bits;
+  std::vector<float> a = std::vector<float>(kUnits * kInputs), b = a, c = a, d = a, y = a;
+  std::vector<double> doubles = std::vector<double>(kUnits * kInputs, 0.5), more_doubles = doubles;
+
+  Arrays() {
+    for (float& v : signs) v = v < 0 ? -1.0f : 1.0f;
+    for (float& v : curvature) v = 1.0f + v * v;
+    for (float& v : positive) v = 1.0f + v * v;
+    if (gluon_bnn_pack_weights(w.data(), kUnits, kInputs, weight_bits.data()) != GLUON_BNN_OK ||
+        gluon_bnn_pack_inputs(x.data(), kRows, kInputs, bits.data()) != GLUON_BNN_OK) {
+      fail(gluon_bnn_error());
+    }
+  }
+};
+
+struct Call {
+  std::string name;
+  std::function<int()> run;  // an error code, or std::bad_alloc
+};
+
+// A layer of each kind and form that follows the one before it.
+std::vector<gluon_bnn_layer> net(Arrays& arrays, int32_t from) {
+  gluon_bnn_layer layer = {}, pack = {}, norm = {}, activation = {}, dense = {};
+  layer.kind = GLUON_BNN_BINARY_DENSE;
+  layer.inputs = kInputs;
+  layer.units = kUnits;
+  layer.weight_bits = arrays.weight_bits.data();
+  layer.alpha = layer.bias = layer.alpha_u8 = layer.bias_u8 = arrays.parameters.data();
+  layer.sums = layer.threshold = arrays.integers.data();
+  pack.kind = GLUON_BNN_PACK;
+  pack.to = GLUON_BNN_BITS;
+  pack.inputs = pack.units = kInputs;
+  pack.threshold_u8 = arrays.integers.data();
+  norm.kind = GLUON_BNN_BATCH_NORM;
+  norm.inputs = norm.units = kUnits;
+  norm.mean = norm.factor = norm.beta = arrays.parameters.data();
+  activation = norm;
+  activation.kind = GLUON_BNN_ACTIVATION;
+  activation.function = GLUON_BNN_TANH;
+  dense = norm;
+  dense.kind = GLUON_BNN_DENSE;
+  dense.weight = arrays.w.data();
+  gluon_bnn_layer next = layer, hidden = layer;
+  next.inputs = kUnits;
+  next.from = from == GLUON_BNN_FLOAT ? GLUON_BNN_BITS : from;
+  hidden.from = from;
+  hidden.to = GLUON_BNN_BITS;
+  std::vector<gluon_bnn_layer> layers;
+  if (from != GLUON_BNN_FLOAT) layers.push_back(pack);
+  layers.insert(layers.end(), {hidden, next, norm, activation, dense});
+  return layers;
+}
+
+std::vector<Call> calls(Arrays& s) {
+  const float *x = s.x.data(), *p = s.parameters.data();
+  const int32_t *bits = s.bits.data(), *w = s.weight_bits.data();
+  std::vector<Call> list = {
+      {"pack_inputs", [=, &s] { return gluon_bnn_pack_inputs(x, kRows, kInputs, s.integers.data()); }},
+      {"pack_inputs_u8",
+       [=, &s] { return gluon_bnn_pack_inputs_u8(s.pixels.data(), bits, kRows, kInputs, s.integers.data()); }},
+      {"pack_weights", [=, &s] { return gluon_bnn_pack_weights(s.w.data(), kUnits, kInputs, s.integers.data()); }},
+      {"xnor_dense", [=, &s] { return gluon_bnn_xnor_dense(bits, w, p, p, kRows, kUnits, kInputs, s.y.data()); }},
+      {"xnor_dense_bits",
+       [=, &s] { return gluon_bnn_xnor_dense_bits(bits, w, bits, kRows, kUnits, kInputs, s.integers.data()); }},
+      {"binary_dense", [=, &s] { return gluon_bnn_binary_dense(x, w, p, p, kRows, kUnits, kInputs, s.y.data()); }},
+      {"binary_dense_u8", [=, &s] {
+         return gluon_bnn_binary_dense_u8(s.pixels.data(), w, p, p, kRows, kUnits, kInputs, s.y.data());
+       }}};
+  for (const int32_t from : {GLUON_BNN_FLOAT, GLUON_BNN_BITS, GLUON_BNN_BITS01}) {
+    const auto layers = net(s, from);
+    list.push_back({"run", [=, &s] {
+      return gluon_bnn_run(layers.data(), layers.size(), x, kRows, s.y.data());
+    }});
+    list.push_back({"run_u8", [=, &s] {
+      return gluon_bnn_run_u8(layers.data(), layers.size(), s.pixels.data(), 0.5f, p, kRows, s.y.data());
+    }});
+  }
+  auto plain = net(s, GLUON_BNN_FLOAT);
+  plain[0].alpha_u8 = nullptr;  // so that pixels become floats first
+  list.push_back({"run_u8 by floats", [=, &s] {
+    return gluon_bnn_run_u8(plain.data(), plain.size(), s.pixels.data(), 0.5f, p, kRows, s.y.data());
+  }});
+
+  const auto training = [&list](const std::string& name, const std::function<void()>& run) {
+    list.push_back({name, [run] {
+      run();
+      return static_cast<int>(GLUON_BNN_OK);
+    }});
+  };
+  const LayerSizes sizes = {kRows, kUnits, kInputs};
+  for (const Scale scale : {Scale::kNone, Scale::kChannel, Scale::kLoss}) {
+    training("layer_weights", [=, &s] {
+      gluon_bnn::layer_weights(sizes, scale, s.w.data(), scale == Scale::kLoss ? s.curvature.data() : nullptr,
+                               reinterpret_cast<uint32_t*>(s.integers.data()), s.y.data());
+    });
+    training("sign_scale", [=, &s] {
+      gluon_bnn::sign_scale(scale, s.w.data(), scale == Scale::kLoss ? s.curvature.data() : nullptr, kUnits, kInputs,
+                            s.a.data(), s.y.data());
+    });
+  }
+  for (const bool real_inputs : {false, true}) {
+    const float* inputs = (real_inputs ? s.x : s.signs).data();
+    const auto* words = reinterpret_cast<const uint32_t*>(w);
+    training("layer_forward", [=, &s] {
+      gluon_bnn::layer_forward(sizes, words, p, inputs, real_inputs ? p : nullptr, s.y.data());
+    });
+    for (const Gradient gradient : {Gradient::kSte, Gradient::kExact}) {
+      training("layer_backward", [=, &s] {
+        gluon_bnn::layer_backward(sizes, Scale::kChannel, gradient, 1.0f, s.dy.data(), inputs, s.w.data(), words, p,
+                                  s.a.data(), s.y.data(), real_inputs ? s.b.data() : nullptr);
+      });
+    }
+  }
+  training("scale_bias_backward", [=, &s] {
+    gluon_bnn::scale_bias_backward<float>(s.dy.data(), s.dy.data(), p, true, true, kRows, kUnits, s.a.data(),
+                                          s.b.data(), s.y.data());
+  });
+  training("sign", [=, &s] { gluon_bnn::sign(x, kRows * kInputs, s.y.data()); });
+  training("update", [=, &s] {
+    std::fill(s.y.begin(), s.y.end(), 0.5f);
+    std::fill(s.b.begin(), s.b.end(), 0.5f);
+    std::fill(s.c.begin(), s.c.end(), 0.5f);
+    gluon_bnn::update({}, s.w.data(), kUnits * kInputs, s.y.data(), s.b.data(), s.c.data(), s.d.data());
+  });
+  training("batch_norm_train", [=, &s] {
+    gluon_bnn::batch_norm_train<float>(x, p, p, kRows, kInputs, 1e-5, 0.9, s.b.data(), s.c.data(), s.d.data(),
+                                       s.d.data(), s.y.data());
+  });
+  training("batch_norm_train_backward", [=, &s] {
+    gluon_bnn::batch_norm_train_backward<float>(x, x, p, p, p, kRows, kInputs, s.y.data(), s.b.data(), s.c.data());
+  });
+  training("batch_norm_infer", [=, &s] {
+    gluon_bnn::batch_norm_infer<float>(x, p, p, p, s.positive.data(), kRows, kInputs, 1e-5, s.y.data());
+  });
+  training("batch_norm_infer_backward", [=, &s] {
+    const double* of = s.doubles.data();
+    double* to = s.more_doubles.data();
+    gluon_bnn::batch_norm_infer_backward<double>(of, of, of, of, of, kRows, kUnits, 1e-5, to, to + kRows * kUnits,
+                                                 to + (kRows + 1) * kUnits);
+  });
+  return list;
+}
+
+// The call with its first allocation failing, then its second, and so on until none of them fails; the results are then
+// those of a call without failures.
+void check_memory(Arrays& arrays, const Call& call) {
+  const std::vector<float> y = arrays.y;
+  const std::vector<int32_t> integers = arrays.integers;
+  const auto start_again = [&] {
+    arrays.y = y;
+    arrays.integers = integers;
+  };
+  if (call.run() != GLUON_BNN_OK) fail(call.name + ": " + gluon_bnn_error());
+  const std::vector<float> expected_y = arrays.y;
+  const std::vector<int32_t> expected_integers = arrays.integers;
+  for (int64_t allocations = 0;; ++allocations) {
+    start_again();
+    int code = GLUON_BNN_OK;
+    allocations_left = allocations;
+    try {
+      code = call.run();
+    } catch (const std::bad_alloc&) {
+      code = GLUON_BNN_NO_MEMORY;
+    }
+    const bool failed = allocations_left.exchange(INT64_MAX) < 0;
+    if (failed != (code == GLUON_BNN_NO_MEMORY)) fail(call.name + " returned " + std::to_string(code));
+    if (failed) continue;
+    if (std::memcmp(arrays.y.data(), expected_y.data(), expected_y.size() * sizeof(float)) != 0 ||
+        arrays.integers != expected_integers) {
+      fail(call.name + " gives other results after it failed");
+    }
+    break;
+  }
+  start_again();
+}
+
+void check_message(const Call& call) {
+  allocations_left = 0;
+  const int code = call.run();
+  allocations_left = INT64_MAX;
+  if (code != GLUON_BNN_NO_MEMORY || std::strstr(gluon_bnn_error(), "memory") == nullptr) {
+    fail(call.name + " without memory says " + gluon_bnn_error());
+  }
+}
+
+// How much of its stack a thread has used that makes all calls. OpenMP's other threads have small ones by run.sh.
+size_t stack_used(Arrays& arrays) {
+  static std::vector<Call> list;
+  list = calls(arrays);
+  std::vector<unsigned char> memory(kStack + 4096, 0xa5);
+  unsigned char* stack = memory.data() + (4096 - reinterpret_cast<uintptr_t>(memory.data()) % 4096);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  if (pthread_attr_setstack(&attributes, stack, kStack - 4096) != 0) fail("pthread_attr_setstack");
+  const auto run = [](bool work) {
+    return work ? +[](void*) -> void* {
+      omp_set_num_threads(kThreads);
+      for (const Call& call : list) call.run();
+      return nullptr;
+    } : +[](void*) -> void* { return nullptr; };
+  };
+  size_t used[2];
+  for (const bool work : {false, true}) {
+    pthread_t thread;
+    if (pthread_create(&thread, &attributes, run(work), nullptr) != 0) fail("pthread_create");
+    pthread_join(thread, nullptr);
+    size_t untouched = 0;
+    while (stack[untouched] == 0xa5) ++untouched;
+    used[work] = kStack - 4096 - untouched;
+  }
+  pthread_attr_destroy(&attributes);
+  return used[true] - used[false];  // without what any thread needs
+}
+
+}  // namespace
+
+int main() {
+  size_t most = 0;
+  const std::string names = on_every_instruction_set([&] {
+    omp_set_num_threads(kThreads);
+    Arrays arrays;
+    for (const Call& call : calls(arrays)) {
+      check_memory(arrays, call);
+      if (call.name.rfind("run", 0) == 0) check_message(call);
+    }
+    most = std::max(most, stack_used(arrays));
+  });
+  if (most > kMostStack) fail("the calls take " + std::to_string(most) + " bytes of stack");
+  std::printf("ok: %s; %zu bytes of stack at most\n", names.c_str(), most);
+}
