@@ -37,20 +37,15 @@ def replace(path, content):
     path = os.fsdecode(path)
     old = _replaceable(path)
     path = os.path.realpath(path)
-    _remove_unfinished(path)
+    remove_unfinished(path)
     try:
-        with _new_file(path, private=old is not None) as file:
-            try:
-                file.write(content)
-                file.flush()
-                if old:
-                    _keep_attributes(old, path, file.name)
-                os.fsync(file.fileno())
-                os.replace(file.name, path)  # before it is closed: its lock keeps `_remove_unfinished` off it
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(file.name)
-                raise
+        with new_file(path, private=old is not None) as file:
+            file.write(content)
+            file.flush()
+            if old:
+                _keep_attributes(old, path, file.name)
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
     except OSError as error:
         error.filename, error.filename2 = path, None  # the caller knows nothing of a temporary name
         raise
@@ -163,20 +158,32 @@ def _beside(path, end):
     return os.path.join(directory, name + end)
 
 
-def _new_file(path, private):
-    """A new file beside `path`, open for writing and locked; nobody else can read it where it is `private`."""
+@contextlib.contextmanager
+def new_file(path, private=False):
+    """A new file beside `path` (str), open for writing; removed after the block unless that has renamed it.
+
+    While it is open it is locked, so that `remove_unfinished` of another process leaves it alone.
+
+    private : nobody else can read it
+    """
     mode = 0o600 if private else 0o666
     while True:
         file = open(_beside(path, f".part-{os.urandom(4).hex()}"), "xb",
                     opener=lambda name, flags: os.open(name, flags, mode))
         _try_lock(file)
         if os.path.exists(file.name):
-            return file
+            break
         file.close()  # another process took it for a leftover before it was locked
+    with file:
+        try:
+            yield file
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file.name)
 
 
-def _remove_unfinished(path):
-    """Remove what processes that were killed inside of `replace` left beside `path`."""
+def remove_unfinished(path):
+    """Remove the files of `new_file` that killed processes left beside `path` (str)."""
     for name in glob.glob(glob.escape(_beside(path, ".part-00000000")[:-8]) + "[0-9a-f]" * 8):
         with contextlib.suppress(OSError), open(name, "r+b") as file:
             left = _try_lock(file)

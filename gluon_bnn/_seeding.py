@@ -13,7 +13,7 @@ import numpy as np
 from ._compat import mx
 
 _BATCHES, _EPOCH = 2, 1  # keeps the seeds of batches apart from those of epochs
-_now = None  # (seed, epoch, whether a checkpoint is written) while `fit` is at work
+_running = []  # for each call of `fit` at work, a list of its seed, its epoch and whether it must be resumable
 
 
 @contextlib.contextmanager
@@ -23,22 +23,23 @@ def seeded(resumable):
 
     resumable : refuse a DataLoader whose batches do not follow from (seed, epoch)
     """
+    run = [0, 0, resumable]
+
     def begin(seed, epoch):
-        global _now
-        _now = seed, epoch, resumable
+        run[:2] = seed, epoch
         _seed(seed, epoch, _EPOCH)
         generator = np.random.default_rng([seed, epoch])
         mx.random.seed(int(generator.integers(2**31)))
         return generator
 
-    global _now
-    states = np.random.get_state(), random.getstate(), _now
+    states = np.random.get_state(), random.getstate()
+    _running.append(run)
     try:
         yield begin
     finally:
+        _running[:] = [other for other in _running if other is not run]
         np.random.set_state(states[0])
         random.setstate(states[1])
-        _now = states[2]
 
 
 def _seed(*numbers):
@@ -62,10 +63,10 @@ class _Batch:
 
 def _iterate(original, loader):
     """DataLoader.__iter__, with seeded batches while `fit` is at work."""
-    if _now is None:
+    if not _running:
         yield from original(loader)
         return
-    seed, epoch, resumable = _now
+    seed, epoch, resumable = _running[-1]
     if resumable:
         _check(loader)
     if loader._num_workers == 0 or loader._thread_pool:

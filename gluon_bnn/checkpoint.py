@@ -57,11 +57,11 @@ class Checkpoint:
         # What an optimiser counts in Python, as Nadam does, besides what every one of them counts.
         floats = {name: value for name, value in self._optimizer_floats().items()
                   if name in self._floats and value != self._floats[name]}
-        text = json.dumps({"format": FORMAT, **self._run, "state": {"epochs": epochs, "history": history},
-                           "num_update": optimizer.num_update, "floats": floats,
-                           "counts": {str(index): count for index, count in self._counts().items()}})
+        metadata = {"format": FORMAT, **self._run, "state": {"epochs": epochs, "history": history},
+                    "num_update": optimizer.num_update, "floats": floats,
+                    "counts": {str(index): count for index, count in self._counts().items()}}
         from safetensors.numpy import save
-        content = save(tensors, metadata={"gluon_bnn": text, "digest": _digest(text, tensors)})
+        content = save(tensors, {"gluon_bnn": json.dumps({**metadata, "digest": _digest(metadata, tensors)})})
         try:
             _files.make_directory(self.path)
             _files.replace(self.path, content)
@@ -125,9 +125,7 @@ class Checkpoint:
             pass  # an OSError is the system's own, not one that safetensors makes of it
         try:
             with safe_open(self.path, framework="numpy") as file:
-                found = file.metadata() or {}
-                text = found.get("gluon_bnn", "null")
-                metadata = json.loads(text)
+                metadata = json.loads((file.metadata() or {}).get("gluon_bnn", "null"))
                 form = metadata.get("format") if isinstance(metadata, dict) else None
                 tensors = {name: file.get_tensor(name) for name in file.keys()} if form == FORMAT else {}
         except Exception as error:  # safetensors raises TypeError, AttributeError and others for what it does not know
@@ -137,7 +135,7 @@ class Checkpoint:
         if form != FORMAT:
             raise ValueError(f"{self.path} has checkpoint format {str(form)[:20]}, expected {FORMAT}: go on with the "
                              "version of gluon_bnn that wrote it, or remove it to begin again")
-        if found.get("digest") != _digest(text, tensors):
+        if metadata.pop("digest", None) != _digest(metadata, tensors):
             raise ValueError(f"{self.path} is damaged: its content is not what was written; remove it to begin again")
         wrong = _wrong(metadata, set(self._run))
         if wrong:
@@ -202,8 +200,8 @@ def _flat(state):
             yield from _flat(part)
 
 
-def _digest(text, tensors):
-    parts = [text.encode()]
+def _digest(metadata, tensors):
+    parts = [json.dumps(metadata).encode()]
     for name in sorted(tensors):
         parts += [f"{name} {tensors[name].dtype} {tensors[name].shape}".encode(), tensors[name]]
     return digest(*parts)

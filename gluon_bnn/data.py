@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import http.client
 import os
-import secrets
 import struct
 import threading
 import urllib.request
@@ -16,6 +15,8 @@ import zlib
 from pathlib import Path
 
 from tqdm import tqdm
+
+from . import _files
 
 SETS = ("digits", "mnist")
 FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
@@ -215,13 +216,12 @@ class _Bounded:
 def _download(directory, file):
     """Fetch one file of MNIST from the first mirror that has it right; OSError if none has."""
     directory.mkdir(parents=True, exist_ok=True)
-    # A name of its own, so that several processes can download at once; the last one wins.
-    part = directory / f"{file}.{secrets.token_hex(4)}.part"
+    _files.remove_unfinished(str(directory / file))
     failures = []
     for mirror in MIRRORS:
         try:
             with urllib.request.urlopen(mirror + file, timeout=TIMEOUT) as response, \
-                    open(part, "wb") as out, \
+                    _files.new_file(str(directory / file)) as out, \
                     tqdm(desc=file, unit="B", unit_scale=True,
                          total=getattr(response, "length", None)) as bar:
                 while chunk := response.read(_CHUNK):
@@ -229,13 +229,12 @@ def _download(directory, file):
                     bar.update(len(chunk))
                     if out.tell() > LARGEST_DOWNLOAD:
                         raise ValueError(f"sends more than {LARGEST_DOWNLOAD} bytes")
-            _read(part, file, MNIST[file])
-            os.replace(part, directory / file)
-            return
+                out.flush()
+                _read(Path(out.name), file, MNIST[file])
+                os.replace(out.name, directory / file)  # several processes may download at once; the last one wins
+                return
         except (OSError, http.client.HTTPException, ValueError) as error:
             failures.append(f"  {mirror}{file}: {error}")
-        finally:
-            part.unlink(missing_ok=True)
     raise OSError("\n".join([
         f"MNIST is not complete in {directory} and could not be downloaded:", *failures,
         f"Without a network, put these four files there by hand: {', '.join(FILES)}"]))

@@ -118,8 +118,8 @@ def _check_shapes(labels, outputs):
 def _count_wrong(labels, predicted, classes):
     """How many labels are not the predicted class, two NumPy arrays; ValueError for a label that is no class."""
     labels = labels.reshape(-1)
-    valid = (labels == np.floor(labels)) & (labels >= 0) & (labels < classes)
-    if not valid.all():
+    valid = labels.dtype.kind in "biuf" and (labels == np.floor(labels)) & (labels >= 0) & (labels < classes)
+    if not np.all(valid):
         raise ValueError(f"an error rate needs labels that are whole numbers from 0 to {classes - 1}, got "
-                         f"{labels[~valid][0]}; {_ADVICE}")
+                         f"{labels[np.argmin(valid)]}; {_ADVICE}")
     return int((labels != predicted).sum())

@@ -111,7 +111,7 @@ def fit(net: mx.gluon.Block, trainer: mx.gluon.Trainer, loss: Callable[..., mx.n
     mode = mode or ("min" if metric is None else None)
     if mode not in ("min", "max"):
         raise ValueError('mode must be "min" or "max", whichever number of validate is best, got '
-                         f"{'nothing beside a metric' if mode is None else repr(mode)}")
+                         f"{'nothing with a metric' if mode is None else repr(mode)}")
     if resume and not checkpoint:
         raise ValueError("resume needs a checkpoint, got none")
     workers = Workers(trainer)

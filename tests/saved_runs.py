@@ -17,7 +17,7 @@ def checkpoint(directory, name=NAME):
     with safe_open(os.path.join(directory, name), framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = json.loads(file.metadata()["gluon_bnn"])
-    del metadata["state"]["history"]["seconds"]
+    del metadata["state"]["history"]["seconds"], metadata["digest"]  # of the seconds too
     return metadata, tensors
 
 

@@ -576,6 +576,14 @@ def test_damage_is_not_downloaded_over(tmp_path, checkout, mnist, server):
     assert server.asked == [] and (directory / TEST_LABELS).read_bytes() == b""
 
 
+def test_what_a_killed_download_left_is_removed(tmp_path, checkout, mnist, server):
+    serve(server, "first", mnist)
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / f"{TRAIN_IMAGES}.part-0123abcd").write_bytes(b"half")
+    assert is_set(data.load("mnist", tmp_path), mnist)
+    assert set(snapshot(tmp_path / "mnist")) == set(data.FILES)
+
+
 def test_several_downloads_at_once(tmp_path, checkout, mnist, server):
     serve(server, "first", mnist)
     right = []

@@ -4,6 +4,7 @@ import random
 import numpy as np
 import pytest
 
+import gluon_bnn._seeding
 from gluon_bnn import nn, optimizer, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
@@ -95,3 +96,19 @@ def test_a_kvstore_that_updates_has_no_checkpoint(tmp_path):
     trainer = mx.gluon.Trainer(net.collect_params(), "sgd", kvstore=mx.kv.create("local"))
     with pytest.raises(ValueError, match="kvstore=None"):
         train.fit(net, trainer, None, None, 1, [0.1], None, 0, checkpoint=tmp_path / "c")
+
+
+def test_a_run_inside_of_another_changes_nothing():
+    """Not even for the data loader of the outer one, which draws in worker processes after the inner one's end."""
+    alone = fit(2, None, loader(num_workers=1))
+
+    def batches_with_another_run():
+        yield from loaded
+        fit(1, None, loader(num_workers=1))
+    loaded = loader(num_workers=1)
+
+    class Twice:
+        def __iter__(self):
+            return batches_with_another_run()
+    assert fit(2, None, Twice())[0][0] == alone[0][0]
+    assert not gluon_bnn._seeding._running

@@ -45,9 +45,10 @@ void backward_block(const T* dsigns, T dalpha, const T* w, T alpha, T clip, int6
   const T share = T(1) / n;
   const T cross = dalpha * share;
   const T direct = inverse * share;
+  const bool masked = std::isfinite(clip);  // without a clip NaN passes, too
   for (int64_t i = 0; i < size; ++i) {
     const T value = w[i];
-    const T mask = std::fabs(value) <= clip ? T(1) : T(0);
+    const T mask = !masked | (std::fabs(value) <= clip) ? T(1) : T(0);
     if (kGradient == Gradient::kSte) {
       dw[i] = dsigns[i] * (inverse * mask);
     } else if (kGradient == Gradient::kXnor) {
