@@ -126,29 +126,6 @@ def test_number_of_threads_changes_nothing():
     assert len(outputs) == 1 and len(outputs.pop()) == 3 * 71 * 4100 * 4
 
 
-FORK = """
-import os, sys, numpy as np
-from gluon_bnn.native import kernels
-x = np.ones((64, 2048), np.float32)
-w = kernels.pack_weights(np.ones((2048, 2048), np.float32))
-one = np.ones(2048, np.float32)
-run = lambda: kernels.xnor_dense(kernels.pack_inputs(x), w, one, one, 2048)
-assert (run() == 2049).all()
-child = os.fork()
-if child == 0:
-    os._exit(0 if (run() == 2049).all() else 1)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_process_can_go_on():
-    """OpenMP's threads are gone in the child; waiting for them would take for ever."""
-    done = subprocess.run([sys.executable, "-c", FORK], timeout=60, capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "2"})
-    assert done.returncode == 0, done.stderr
-
-
 def test_choice_of_the_instruction_set():
     best = library.instruction_sets()[-1]
     assert library.instruction_sets()[0] == "serial" and library.instruction_set() in library.instruction_sets()

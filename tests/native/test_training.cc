@@ -143,6 +143,7 @@ void check_layer(const LayerSizes& sizes, Scale scale, Gradient gradient, float 
 
 void check_adam(int64_t size) {
   gluon_bnn::AdamStep step;
+  if (step.clip_gradient != kInfinity || step.clip_weights != kInfinity) fail("an AdamStep clips by default");
   step.lr = 0.1f, step.beta1 = 0.9f, step.beta2 = 0.99f, step.epsilon = 1e-8f, step.wd = 0.01f;
   step.rescale_grad = 0.5f, step.clip_gradient = 0.7f, step.clip_weights = 1;
   const Floats g = reals(size), w = reals(size), m = reals(size);

@@ -1,0 +1,94 @@
+"""What kernels ask of a thread's stack, and what a process keeps of the memory that it freed."""
+import ctypes
+import os
+import subprocess
+import sys
+import types
+
+import pytest
+
+from gluon_bnn import _compat
+from gluon_bnn.native import library
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+SMALL_STACK = """
+import threading
+import numpy as np
+from gluon_bnn.native import library
+from random_nets import awkward_nets, model_of, odd_floats, same
+
+rng = np.random.default_rng(32)
+threading.stack_size(32 << 10)
+for name in library.instruction_sets():
+    with library.use(name):
+        for net in awkward_nets(rng):
+            model, results = model_of(net), []
+            x = odd_floats(rng, 70, net.layers[0].inputs)
+            pixels = rng.integers(0, 256, x.shape, np.uint8)
+            def work():
+                results.extend(model(rows) for rows in (x, pixels, x[0], pixels[0]))
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            assert all(map(same, results, map(model, (x, pixels, x[0], pixels[0])))) and len(results) == 4
+"""
+
+
+@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+def test_threads_with_small_stacks():
+    """32 KB, the least that Python allows, in threads of Python and in OpenMP's."""
+    done = subprocess.run([sys.executable, "-c", SMALL_STACK], cwd=HERE, capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "2", "OMP_STACKSIZE": "32k"})
+    assert done.returncode == 0, done.stderr
+
+
+LARGE_BATCH = """
+import gc, os, sys
+import numpy as np
+import gluon_bnn
+from gluon_bnn._compat import mx
+
+def megabytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
+
+net = mx.gluon.nn.HybridSequential()
+net.add(gluon_bnn.nn.BinaryDense(256, in_units=784), gluon_bnn.nn.BinaryDense(10, in_units=256))
+net.initialize()
+forms = [gluon_bnn.freeze(net, form=form, verbose=False) for form in ("packed", "float")]
+for frozen in forms:
+    frozen(mx.nd.ones((1, 784))).asnumpy()
+before = megabytes()
+for frozen in forms:
+    x = mx.nd.array(np.random.default_rng(0).random((60000, 784)))
+    frozen(x).asnumpy()
+    assert megabytes() > before + 150
+    del x
+    gc.collect()
+    mx.nd.waitall()
+    print(megabytes() - before)
+"""
+
+
+def malloc_can_be_told():
+    return os.path.isfile("/proc/self/statm") and hasattr(ctypes.CDLL(None), "mallopt")
+
+
+@pytest.mark.skipif(not malloc_can_be_told(), reason="needs glibc's malloc")
+def test_memory_of_a_large_batch_goes_back():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run([sys.executable, "-c", LARGE_BATCH], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert all(int(kept) < 100 for kept in done.stdout.split()) and len(done.stdout.split()) == 2
+
+
+@pytest.mark.parametrize("set_by_user, told", [
+    ({}, 2), ({"MALLOC_ARENA_MAX": "8"}, 0), ({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=128"}, 0),
+    ({"GLIBC_TUNABLES": "glibc.rtld.nns=4"}, 2)])
+def test_users_own_settings_of_malloc_win(monkeypatch, set_by_user, told):
+    calls = []
+    monkeypatch.setattr(_compat.os, "environ", set_by_user)
+    monkeypatch.setattr(_compat.ctypes, "CDLL", lambda _: types.SimpleNamespace(mallopt=lambda *a: calls.append(a)))
+    _compat._keep_freed_memory()
+    assert len(calls) == told
