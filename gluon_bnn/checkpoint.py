@@ -105,7 +105,7 @@ class Checkpoint:
 
     def check_finished(self):
         """FileExistsError where the file is there and is not the checkpoint of a run that went to its end."""
-        if not os.path.lexists(self.path):
+        if not os.path.exists(self.path):
             return
         try:
             state = self._read()[0]["state"]
@@ -128,6 +128,7 @@ class Checkpoint:
                 metadata = json.loads((file.metadata() or {}).get("gluon_bnn", "null"))
                 form = metadata.get("format") if isinstance(metadata, dict) else None
                 tensors = {name: file.get_tensor(name) for name in file.keys()} if form == FORMAT else {}
+            damaged = form == FORMAT and metadata.pop("digest", None) != _digest(metadata, tensors)
         except Exception as error:  # safetensors raises TypeError, AttributeError and others for what it does not know
             raise ValueError(f"{self.path} is not a whole checkpoint ({error}); remove it to begin again") from error
         if form is None:
@@ -135,7 +136,7 @@ class Checkpoint:
         if form != FORMAT:
             raise ValueError(f"{self.path} has checkpoint format {str(form)[:20]}, expected {FORMAT}: go on with the "
                              "version of gluon_bnn that wrote it, or remove it to begin again")
-        if metadata.pop("digest", None) != _digest(metadata, tensors):
+        if damaged:
             raise ValueError(f"{self.path} is damaged: its content is not what was written; remove it to begin again")
         wrong = _wrong(metadata, set(self._run))
         if wrong:

@@ -212,7 +212,11 @@ def test_odd_metadata(tmp_path):
     assert 350 < refused < 500
 
 
-@pytest.mark.parametrize("text", ["[" * 100000, '{"format": 2, "state": ' + '{"a": ' * 100000, "1" * 10000, "", "\0"])
+NESTED = ['{"format": 2, "settings": ' + "[" * depth + "]" * depth + "}" for depth in range(10, 1010, 50)]
+
+
+@pytest.mark.parametrize("text", [*NESTED, "[" * 100000, '{"format": 2, "state": ' + '{"a": ' * 100000, "1" * 10000, "",
+                                  "\0"])
 def test_metadata_that_is_hardly_json(tmp_path, text):
     path = tmp_path / "c.safetensors"
     save_file({"a": np.zeros(3)}, str(path), {"gluon_bnn": text})
@@ -260,6 +264,13 @@ def test_an_unfinished_run_is_not_overwritten(tmp_path):
     done = fit(*make(), checkpoint=path, overwrite=True)
     again = fit(*make(), checkpoint=path)  # it is finished
     assert again["loss"] == done["loss"]
+
+
+def test_a_checkpoint_may_be_a_link(tmp_path):
+    (tmp_path / "link").symlink_to("target")
+    fit(*make(), epochs=1, checkpoint=tmp_path / "link")
+    fit(*make(), epochs=2, checkpoint=tmp_path / "link", resume=True)
+    assert (tmp_path / "link").is_symlink() and sorted(os.listdir(tmp_path)) == ["link", "target"]
 
 
 def test_what_is_no_checkpoint_is_not_overwritten(tmp_path):
