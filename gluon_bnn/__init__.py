@@ -15,8 +15,8 @@ from . import _shims
 
 __version__ = "0.1.0"
 
-_MODULES = ("check", "data", "deploy", "distributed", "doctor", "exported", "initializer", "layers", "loss", "native", "nn",
-            "ops", "optimizer", "reference", "runtime", "train")
+_MODULES = ("check", "data", "deploy", "distributed", "doctor", "exported", "initializer", "layers", "loss", "metric",
+            "native", "nn", "ops", "optimizer", "reference", "runtime", "train")
 _NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "exported", "mx": "_compat"}
 
 __all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]

@@ -175,9 +175,9 @@ def _array(file, dtype, shape, place):
 
 def _match(symbol, variables, places):
     """The names of the graph's inputs: variables that have no array. ValueError where an array does not fit."""
-    strangers = sorted(set(places) - set(variables))
-    if strangers:
-        raise ValueError(f"got arrays that are not in it: {', '.join(strangers[:3])}")
+    unknown = sorted(set(places) - set(variables))
+    if unknown:
+        raise ValueError(f"got arrays that are not in it: {', '.join(unknown[:3])}")
     # Gluon writes a factor of the learning rate to each parameter, and to no input.
     states = set(symbol.list_auxiliary_states())
     missing = [name for name in variables if name not in places

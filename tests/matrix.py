@@ -11,7 +11,8 @@ import numpy as np
 
 
 def doctor(expected):
-    done = subprocess.run([sys.executable, "-W", "ignore", "-m", "gluon_bnn", "doctor"], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-W", "ignore", "-m", "gluon_bnn", "doctor"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0 and done.stdout.rstrip().endswith(expected), done.stdout
 
 

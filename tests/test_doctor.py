@@ -87,7 +87,8 @@ class TestWell:
         done = bare[1]()
         assert (done.returncode, done.stderr) == (0, ""), done
         assert "all is well, runtime only" in done.stdout and "PROBLEM" not in done.stdout
-        assert "pip install scipy tqdm setuptools 'graphviz<0.9' requests && pip install --no-deps mxnet==1.9.1" in done.stdout
+        assert ("pip install scipy tqdm setuptools 'graphviz<0.9' requests && "
+                "pip install --no-deps mxnet==1.9.1") in done.stdout
         for name in ("scipy is not", "tqdm is not", "matplotlib, so", "MNIST"):
             assert name not in done.stdout
 

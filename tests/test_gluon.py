@@ -1,4 +1,4 @@
-"""Our layers where Gluon and MXNet handle nets as a whole: casts, names, summaries, sparse inputs, exports that train."""
+"""Our layers where Gluon and MXNet handle nets as a whole: casts, names, summaries, sparse inputs, exports."""
 import subprocess
 import sys
 

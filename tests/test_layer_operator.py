@@ -12,7 +12,8 @@ from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits
 
 pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-RULES = [(scale, gradient) for scale in ("layer", "channel", "loss", None) for gradient in ("ste", "xnor", "exact", "notebook")
+RULES = [(scale, gradient) for scale in ("layer", "channel", "loss", None)
+         for gradient in ("ste", "xnor", "exact", "notebook")
          if scale in ("layer", "channel") or gradient == "ste"]
 # Rows, units, inputs: awkward ones, more rows than a block of the outer product, more units than a stack holds.
 SIZES = ((1, 1, 1), (5, 7, 33), (3, 17, 65), (100, 130, 97), (300, 40, 33), (2, 2100, 40), (64, 10, 1000))
@@ -114,7 +115,8 @@ def test_wrong_shapes():
     library.load_operators()
     with pytest.raises(mx.base.MXNetError, match="5 inputs takes rows of as many numbers, got 4"):
         mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 4)), mx.nd.ones((3, 5)), no_bias=True, units=3)
-    with pytest.raises(mx.base.MXNetError, match=r"curvature, as the weights, must have the shape \(3, 5\), got \(3, 4\)"):
+    message = r"curvature, as the weights, must have the shape \(3, 5\), got \(3, 4\)"
+    with pytest.raises(mx.base.MXNetError, match=message):
         mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 5)), mx.nd.ones((3, 5)), mx.nd.ones((3, 4)), no_bias=True, units=3,
                                      scale="loss", gradient="ste")
 

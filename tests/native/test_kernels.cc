@@ -46,7 +46,9 @@ void good(int code, const char* what) {
 
 void refused(int code, const char* word) {
   if (code == GLUON_BNN_OK) fail(std::string("accepted what has a wrong ") + word);
-  if (std::strstr(gluon_bnn_error(), word) == nullptr) fail(std::string("message without ") + word + ": " + gluon_bnn_error());
+  if (std::strstr(gluon_bnn_error(), word) == nullptr) {
+    fail(std::string("message without ") + word + ": " + gluon_bnn_error());
+  }
 }
 
 bool below(float x) { return x < 0; }

@@ -32,7 +32,8 @@ void after_fork();
 // because while a net trains, Python has a core to itself for a part of every step.
 enum class Schedule { kStatic, kDynamic };
 
-// Runs body(i, thread) for every i below `count` on `threads` threads, whose numbers begin at 0. The body must not throw.
+// Runs body(i, thread) for every i below `count` on `threads` threads, whose numbers begin at 0. The body must not
+// throw.
 template <Schedule kSchedule, typename Body>
 void parallel_for(int threads, int64_t count, const Body& body) {
   if (threads == 1) {
