@@ -1,7 +1,8 @@
 """What `train.evaluate` and `train.fit` measure: the error rate of a classifier, or a metric of the caller's own.
 
-Both kinds have the same methods: `value` for all rows at once, or `reset`, `update` for one batch after another, and
-`total`. A metric of the caller's own may wait for MXNet's engine in every `update`; ErrorRate waits in `total` alone.
+Both kinds have the same methods: `value` for all rows at once, or `reset`, then `check` and `update` for one batch
+after another, and `total`. A metric of the caller's own may wait for MXNet's engine in `update`; ErrorRate waits in
+`total`.
 """
 import numpy as np
 
@@ -19,7 +20,7 @@ class ErrorRate:
     """The share of rows whose largest output is not their label.
 
     Labels are (rows,) or (rows, 1), whole numbers of any dtype from 0 to classes - 1; outputs are (rows, classes) with
-    at least 2 classes. Everything else is a ValueError, for shapes in `update`, for values in `total`.
+    at least 2 classes. Everything else is a ValueError, for shapes in `check`, for values in `total`.
     """
 
     name = "error"
@@ -29,23 +30,34 @@ class ErrorRate:
 
     def value(self, labels, outputs):
         """The error rate of NumPy arrays."""
-        _check_shapes(labels, outputs)
+        self.check(labels.shape, outputs.shape)
         return _count_wrong(labels, outputs.argmax(axis=1), outputs.shape[1]) / len(outputs)
 
     def reset(self):
         self._wrong, self._unread = 0, []
 
+    def check(self, labels, outputs):
+        """ValueError unless these shapes of a batch can be measured."""
+        if len(outputs) != 2 or outputs[1] < 2:
+            raise ValueError("an error rate needs outputs (rows, classes) with at least 2 classes, got "
+                             f"{tuple(outputs)}; {_ADVICE}")
+        rows, self._classes = outputs
+        if tuple(labels) not in ((rows,), (rows, 1)):
+            raise ValueError(f"an error rate needs labels ({rows},) or ({rows}, 1), one for each row of the outputs "
+                             f"{tuple(outputs)}, got {tuple(labels)}; {_ADVICE}")
+
     def update(self, labels, outputs):
         """Take one batch, two NDArrays."""
-        _check_shapes(labels, outputs)
         # The labels are copied: an iterator may write those of its next batch into the same array.
-        self._unread.append((labels.copy(), outputs.argmax(axis=1), outputs.shape[1]))
+        self._unread.append((labels.copy(), outputs.argmax(axis=1)))
 
     def total(self):
         """The number of wrong rows since `reset`."""
-        for labels, predicted, classes in self._unread:
-            self._wrong += _count_wrong(labels.asnumpy(), predicted.asnumpy(), classes)
-        self._unread.clear()
+        if self._unread:
+            labels, predicted = (np.concatenate([array.asnumpy().reshape(-1) for array in arrays])
+                                 for arrays in zip(*self._unread))
+            self._wrong += _count_wrong(labels, predicted, self._classes)
+            self._unread.clear()
         return self._wrong
 
 
@@ -84,6 +96,9 @@ class Metric:
         if self._counts:
             self._metric.reset()
 
+    def check(self, labels, outputs):
+        """All shapes may be right: the metric itself may refuse them."""
+
     def update(self, labels, outputs):
         """Take one batch, two NDArrays."""
         self._rows += len(labels)
@@ -103,16 +118,6 @@ def number(value, name):
     if not isinstance(found, (int, float, np.number, np.ndarray)) or np.size(found) != 1 or np.iscomplexobj(found):
         raise ValueError(f"{name} must give one number, got {value!r}")
     return float(np.asarray(found).item())
-
-
-def _check_shapes(labels, outputs):
-    if outputs.ndim != 2 or outputs.shape[1] < 2:
-        raise ValueError("an error rate needs outputs (rows, classes) with at least 2 classes, got "
-                         f"{tuple(outputs.shape)}; {_ADVICE}")
-    rows = outputs.shape[0]
-    if tuple(labels.shape) not in ((rows,), (rows, 1)):
-        raise ValueError(f"an error rate needs labels ({rows},) or ({rows}, 1), one for each row of the outputs "
-                         f"{tuple(outputs.shape)}, got {tuple(labels.shape)}; {_ADVICE}")
 
 
 def _count_wrong(labels, predicted, classes):

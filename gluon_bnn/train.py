@@ -41,7 +41,7 @@ def predict(net: mx.gluon.Block, x: np.ndarray, batch_size: int = 1000) -> np.nd
         raise ValueError("predict needs at least one row, got none")
     parameters = net.collect_params().values() if isinstance(net, mx.gluon.Block) else ()
     device = next((parameter.list_ctx()[0] for parameter in parameters), mx.current_context())
-    return np.concatenate([net(mx.nd.array(x[i:i + batch_size], device, x.dtype)).asnumpy()
+    return np.concatenate([_one(net(mx.nd.array(x[i:i + batch_size], device, x.dtype))).asnumpy()
                            for i in range(0, len(x), batch_size)])
 
 
@@ -216,16 +216,17 @@ def _train_epoch(net, trainer, loss, batches, measure, workers, bar, check_inter
         whole = len(x)
         x, labels = workers.part(x), workers.part(labels)
         with mx.autograd.record():
-            outputs = net(x)
-        measure.update(labels, outputs)  # before the loss: what it refuses would be an MXNetError there
-        with mx.autograd.record():
+            outputs = _one(net(x))
+            measure.check(labels.shape, outputs.shape)  # what this refuses may be an obscure MXNetError in the loss
             losses = loss(outputs, labels)
-        if losses.shape[:1] != (len(x),):
-            raise ValueError(f"loss must give one number for each of the {len(x)} rows, got {losses.shape}")
+        shape, share = losses.shape, whole // workers.size
+        if shape[:1] != (share,):
+            raise ValueError(f"loss must give one number for each of the {share} rows, got {shape}")
         losses.backward()
         trainer.step(whole)
+        measure.update(labels, outputs)
         unread.append(losses.sum())
-        rows += len(x)
+        rows += share
         bar.update()
         check_interrupt()
         if step % 50 == 49:  # this waits for the engine, so not in every step
@@ -236,6 +237,13 @@ def _train_epoch(net, trainer, loss, batches, measure, workers, bar, check_inter
         raise ValueError("batches gave none for this epoch; it must give a new iterable each time it is called, and a "
                          "generator or an mx.io iterator is used up after one epoch")
     return [float(sum((found.asscalar() for found in unread), total)), measure.total(), rows]
+
+
+def _one(outputs):
+    """The outputs of a net, which must be one array."""
+    if not isinstance(outputs, mx.nd.NDArray):
+        raise ValueError(f"the net must give one NDArray, got a {type(outputs).__name__}; wrap it in a Block that does")
+    return outputs
 
 
 def _pair(batch):

@@ -541,6 +541,15 @@ def test_an_exhausted_generator():
                   lambda net: 0.5, 0, progress=False)
 
 
+def test_a_net_of_several_outputs_is_refused():
+    net = mx.gluon.nn.HybridLambda(lambda F, x: (x, x))
+    with pytest.raises(ValueError, match="one NDArray, got a (tuple|list)"):
+        train.evaluate(net, X, LABELS)
+    _, trainer = make()
+    with pytest.raises(ValueError, match="one NDArray, got a (tuple|list)"):
+        fit(net, trainer)
+
+
 def test_a_loss_of_one_number_is_refused():
     with pytest.raises(ValueError, match=r"one number for each of the 20 rows, got \(1,\)"):
         fit(*make(), loss=lambda outputs, labels: outputs.mean())
