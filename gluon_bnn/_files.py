@@ -160,7 +160,7 @@ def _beside(path, end):
 
 @contextlib.contextmanager
 def new_file(path, private=False):
-    """A new file beside `path` (str), open for writing; removed after the block unless that has renamed it.
+    """A new file next to `path` (str), open for writing; removed after the block unless that has renamed it.
 
     While it is open it is locked, so that `remove_unfinished` of another process leaves it alone.
 
@@ -183,7 +183,7 @@ def new_file(path, private=False):
 
 
 def remove_unfinished(path):
-    """Remove the files of `new_file` that killed processes left beside `path` (str)."""
+    """Remove the files of `new_file` that killed processes left next to `path` (str)."""
     for name in glob.glob(glob.escape(_beside(path, ".part-00000000")[:-8]) + "[0-9a-f]" * 8):
         with contextlib.suppress(OSError), open(name, "r+b") as file:
             left = _try_lock(file)

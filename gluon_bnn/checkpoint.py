@@ -54,7 +54,7 @@ class Checkpoint:
         tensors.update({name: array.asnumpy() for name, array in self._optimizer_arrays().items()})
         tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
         optimizer = self._trainer.optimizer
-        # What an optimiser counts in Python, as Nadam does, besides what every one of them counts.
+        # What an optimiser counts in Python, as Nadam does, in addition to what all of them count.
         floats = {name: value for name, value in self._optimizer_floats().items()
                   if name in self._floats and value != self._floats[name]}
         metadata = {"format": FORMAT, **self._run, "state": {"epochs": epochs, "history": history},
