@@ -16,8 +16,8 @@ constexpr int64_t kRows = 64;
 
 // What a strip needs of the parameters, close together, and its sums.
 template <typename T>
-struct Strip {
-  T mean[kStrip], inverse[kStrip], factor[kStrip], beta[kStrip], slope[kStrip], offset[kStrip], part[kStrip];
+struct alignas(64) Strip {
+  T mean[kStrip], inverse[kStrip], factor[kStrip], beta[kStrip], slope[kStrip], offset[kStrip];
   double products[kStrip], sums[kStrip];
 };
 
@@ -34,11 +34,10 @@ void for_each_strip(int64_t rows, int64_t units, const Body& body) {
 
 // sums[u] = sum over rows of term(at, u), `at` being where the row's strip begins.
 template <typename T, typename Term>
-void add_rows(int64_t rows, int64_t units, int64_t first, int64_t width, T* __restrict part, double* sums,
-              const Term& term) {
+void add_rows(int64_t rows, int64_t units, int64_t first, int64_t width, double* sums, const Term& term) {
   std::fill(sums, sums + width, 0.0);
   for (int64_t begin = 0; begin < rows; begin += kRows) {
-    std::fill(part, part + width, T(0));
+    T part[kStrip] = {};
     for (int64_t m = begin; m < std::min(rows, begin + kRows); ++m) {
       const int64_t at = m * units + first;
       for (int64_t u = 0; u < width; ++u) part[u] += term(at, u);
@@ -60,8 +59,8 @@ void normalise(const T* x, const Strip<T>& s, int64_t rows, int64_t units, int64
 template <typename T>
 void parameter_gradients(const T* dy, const T* x, int64_t rows, int64_t units, int64_t first, int64_t width,
                          Strip<T>& s, T* dgamma, T* dbeta) {
-  add_rows(rows, units, first, width, s.part, s.sums, [=](int64_t at, int64_t u) { return dy[at + u]; });
-  add_rows(rows, units, first, width, s.part, s.products,
+  add_rows<T>(rows, units, first, width, s.sums, [=](int64_t at, int64_t u) { return dy[at + u]; });
+  add_rows<T>(rows, units, first, width, s.products,
            [=, &s](int64_t at, int64_t u) { return dy[at + u] * ((x[at + u] - s.mean[u]) * s.inverse[u]); });
   for (int64_t u = 0; u < width; ++u) {
     dgamma[first + u] = static_cast<T>(s.products[u]);
@@ -75,9 +74,9 @@ template <typename T>
 void batch_norm_train(const T* x, const T* gamma, const T* beta, int64_t rows, int64_t units, double eps,
                       double momentum, T* running_mean, T* running_var, T* mean, T* inverse, T* y) {
   for_each_strip<T>(rows, units, [=](int64_t first, int64_t width, Strip<T>& s) {
-    add_rows(rows, units, first, width, s.part, s.sums, [=](int64_t at, int64_t u) { return x[at + u]; });
+    add_rows<T>(rows, units, first, width, s.sums, [=](int64_t at, int64_t u) { return x[at + u]; });
     for (int64_t u = 0; u < width; ++u) mean[first + u] = s.mean[u] = static_cast<T>(s.sums[u] / rows);
-    add_rows(rows, units, first, width, s.part, s.sums, [=, &s](int64_t at, int64_t u) {
+    add_rows<T>(rows, units, first, width, s.sums, [=, &s](int64_t at, int64_t u) {
       const T apart = x[at + u] - s.mean[u];
       return apart * apart;
     });

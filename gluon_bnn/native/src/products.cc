@@ -169,7 +169,7 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
 
 namespace {
 
-struct TileU8 {
+struct alignas(64) TileU8 {
   int32_t sums[kTileRows * kTileUnits];
   float out[kTileRows * kTileUnits];
   uint8_t padded[kTileRows * kWord];  // the inputs of the last word, with zeros up to its end

@@ -180,8 +180,9 @@ void scale_bias_backward(const T* dy, const T* dot, const T* alpha, bool per_uni
                          int64_t rows, int64_t units, T* ddot, T* dalpha, T* dbias) {
   constexpr int64_t kColumns = 64;
   const int64_t blocks = (units + kColumns - 1) / kColumns;
-  std::vector<double> products(units);
-  parallel_for<Schedule::kStatic>(threads_for(kTouch * rows * units), blocks, [&](int64_t block, int) {
+  std::vector<double> sums_of_products(units);
+  double* products = sums_of_products.data();
+  parallel_for<Schedule::kStatic>(threads_for(kTouch * rows * units), blocks, [=](int64_t block, int) {
     const int64_t begin = block * kColumns;
     const int64_t width = std::min(kColumns, units - begin);
     double sums[kColumns] = {}, weighted[kColumns] = {};
@@ -208,7 +209,7 @@ void scale_bias_backward(const T* dy, const T* dot, const T* alpha, bool per_uni
     for (int64_t unit = 0; unit < units; ++unit) dalpha[unit] = static_cast<T>(products[unit]);
   } else {
     double sum = 0;
-    for (double product : products) sum += product;
+    for (double product : sums_of_products) sum += product;
     dalpha[0] = static_cast<T>(sum);
   }
 }
