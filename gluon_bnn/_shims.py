@@ -1,4 +1,4 @@
-"""What MXNet 1.9.1, of 2022, looks for in NumPy and no longer finds there; tried with NumPy 1.21 to 2.5.
+"""What MXNet 1.9.1, of 2022, looks for in NumPy and no longer finds there; tried with NumPy 1.26 and 2.5.
 
 Only names that are missing are set; nothing of NumPy's is overwritten (`numpy.bool` of NumPy 2 is its own type, which
 numpy.ma and SciPy rely on), and how NumPy prints stays as the user has it. `Finder` sees to it whoever imports MXNet:

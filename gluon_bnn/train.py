@@ -163,7 +163,8 @@ def fit(net: mx.gluon.Block, trainer: mx.gluon.Trainer, loss: Callable[..., mx.n
                                          "lower learning rates may help")
             if workers.size > 1:
                 workers.average()
-                workers.check_equal("Run all on machines that give the same results", weights=digest(*values(net).values()))
+                workers.check_equal("Run all on machines that give the same results",
+                                    weights=digest(*values(net).values()))
             with workers.together():
                 validated = metrics.number(validate(net), "validate") if workers.rank == 0 else None
             validated = workers.gather(validated)[0]
