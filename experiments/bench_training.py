@@ -3,7 +3,7 @@
     python experiments/bench_training.py
 
 784-W-W-W-10 with batch norm after every layer, ReLU or for the BNN sign between them, squared hinge loss, batch 100,
-Adam, for every width W; and at the smallest width some variants of ours. PyTorch (eager and torch.compile) takes part
+Adam, for every width W; at the width 1024 some variants of ours, too. PyTorch (eager and torch.compile) takes part
 when it is installed.
 
 MXNet and PyTorch run in processes of their own (see training_workers.py); this one loads neither and asks them in
@@ -92,7 +92,7 @@ def show(found, batch=BATCH, rows=12):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("--widths", type=positive(int, MOST_UNITS), nargs="+", default=[1024, 2048],
+    parser.add_argument("--widths", type=positive(int, MOST_UNITS), nargs="+", default=[100, 1024, 2048],
                         help="units of each hidden layer")
     parser.add_argument("--rounds", type=positive(int), default=20, help="timed rounds; medians are reported")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
@@ -109,7 +109,7 @@ def main():
         found = {}
         for width in args.widths:
             losses = check_losses(workers, width)
-            found[width] = losses, measure(workers, args.rounds, width, width == min(args.widths))
+            found[width] = losses, measure(workers, args.rounds, width, width == 1024)
         for worker in workers.values():
             worker.close()
         profiled = stack.enter_context(Worker(WORKERS, "mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0"))

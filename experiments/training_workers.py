@@ -94,8 +94,7 @@ class MXNet(Worker):
         if not gluon_bnn.native.library.available():
             sys.exit(gluon_bnn.native.library.problem())
         self.mx, self.nn, self.ops, self.check_net = mx, nn, ops, gluon_bnn.check_net
-        self.loss = loss.SquaredHingeLoss()
-        self.loss.hybridize(static_alloc=True, static_shape=True)
+        self.loss, self.with_loss = loss.SquaredHingeLoss(), loss.WithLoss
         self.data = [mx.nd.array(a, dtype=a.dtype) for a in images()]
 
     def about(self):
@@ -118,38 +117,37 @@ class MXNet(Worker):
     def training_step(self, net, optimizer):
         mx = self.mx
         trainer = mx.gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": LEARNING_RATE}, kvstore=None)
+        forward = self.with_loss(net, self.loss)
+        forward.hybridize(static_alloc=True, static_shape=True)
 
         def step(begin):
-            x, labels = self.batch(begin)
             with mx.autograd.record():
-                value = self.loss(net(x), labels)
+                _, value = forward(*self.batch(begin))
             value.backward()
             trainer.step(BATCH)
             mx.nd.waitall()
         return step
 
-    def relu(self):
-        return self.mx.gluon.nn.Activation("relu")
-
     def plain_net(self, width):
-        """As MXNet has it, without anything of ours."""
-        return self.net(width, self.mx.gluon.nn.Dense, self.relu, self.mx.gluon.nn.BatchNorm)
+        """The layers are MXNet's own."""
+        relu = functools.partial(self.mx.gluon.nn.Activation, "relu")
+        return self.net(width, self.mx.gluon.nn.Dense, relu, self.mx.gluon.nn.BatchNorm)
 
     def nets(self, width, more):
         def binary(**options):
             return functools.partial(self.nn.BinaryDense, clip=None, **options)
-        bwn = binary(scale="layer", gradient="ste")
-        kinds = {"BWN": (bwn, self.relu), "BNN": (binary(scale=None), self.nn.BinaryActivation)}
+        bwn, relu = binary(scale="layer", gradient="ste"), functools.partial(self.nn.Activation, "relu")
+        kinds = {"BWN": (bwn, relu), "BNN": (binary(scale=None), self.nn.BinaryActivation)}
         if more:
-            kinds.update({"BWN, alpha a unit": (binary(scale="channel", gradient="ste"), self.relu),
-                          "BWN, exact gradient": (binary(scale="layer", gradient="exact"), self.relu),
-                          "LAB": (binary(scale="loss"), self.relu)})
+            kinds.update({"BWN, alpha a unit": (binary(scale="channel", gradient="ste"), relu),
+                          "BWN, exact gradient": (binary(scale="layer", gradient="exact"), relu),
+                          "LAB": (binary(scale="loss"), relu)})
         steps = {"plain Dense": self.training_step(self.plain_net(width), "adam")}
         for name, (dense, activation) in kinds.items():
             steps[name] = self.binary_step(name, width, dense, activation)
         if more:
             with self.ops.use("composed"):
-                steps["BWN, composed of MXNet's operators"] = self.binary_step("composed", width, bwn, self.relu)
+                steps["BWN, composed of MXNet's operators"] = self.binary_step("composed", width, bwn, relu)
         return steps
 
     def binary_step(self, name, width, dense, activation):

@@ -3,10 +3,10 @@
 MXNet 1.9.1 is the last release, so these methods no longer change. Nets without a layer of ours run them unchanged.
 
 - A hybridized net gets two graphs (`_build_cache`). An operator of an extension library cannot add to a gradient, so
-  weights go to it through an operator of MXNet's that can (ops.py). That copies the weight and its gradient: a third
-  to a half more time for a training step. The graph that the block itself runs does without, where that is right:
-  the weight has grad_req="write", is used once in the graph, and not in a loop. The graph that `export` writes is
-  traced separately and always adds, since it may be bound or loaded in any way.
+  parameters go to it through an operator of MXNet's that can (ops.py). That copies the parameter and its gradient: a
+  third to a half more time for a training step. The graph that the block itself runs does without, where that is
+  right: the parameter has grad_req="write", is used once in the graph, and not in a loop. The graph that `export`
+  writes is traced separately and always adds, since it may be bound or loaded in any way.
 - A block is not cast by half (`cast`): binary layers are asked before the first parameter changes.
 - A loaded graph knows its binary weights (`SymbolBlock`): they are marked as attributes of its variables.
 """
@@ -18,6 +18,14 @@ from ._compat import mx
 
 BINARY, CURVATURE = "__binary__", "__curvature__"  # attributes of the variable of a binary weight
 _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
+
+
+class _Trace:
+    """What the layers of a graph share while it is traced: the parameters that they use without adding to gradients,
+    and the symbol that tells whether MXNet trains."""
+
+    def __init__(self):
+        self.parameters, self.training = [], None
 
 
 class BinaryWeight(mx.gluon.Parameter):
@@ -46,17 +54,32 @@ def mark(weight, curvature=None):
         curvature.grad_req = "null"
 
 
-def gradient_adds(weight, symbolic):
-    """Whether the gradient of a Parameter may have to be added to what is there, where a layer uses it now."""
-    if weight.grad_req == "add":
+def gradient_adds(parameters, symbolic):
+    """Whether a gradient of these parameters may have to be added to what is there, where a layer uses them now."""
+    if any(parameter.grad_req == "add" for parameter in parameters):
         return True
     if not symbolic:
         return False
-    weights = _tracing.get()
-    if weights is None or _in_loop():
+    trace = _trace()
+    if trace is None:
         return True
-    weights.append(weight)
+    trace.parameters += parameters
     return False
+
+
+def training(make):
+    """The symbol that tells whether MXNet trains, which `make` makes: one for a graph that a block runs itself."""
+    trace = _trace()
+    if trace is None:
+        return make()
+    if trace.training is None:
+        trace.training = make()
+    return trace.training
+
+
+def _trace():
+    """That of the graph that a block will run, None where another graph is made: one to export, the body of a loop."""
+    return None if _in_loop() else _tracing.get()
 
 
 def _replaces(cls, name):
@@ -89,26 +112,26 @@ def _build_cache(original, block, *args):
     block._writes = ()
     if block._backend:  # it rewrites the graph
         return original(block, *args)
-    weights = []
-    token = _tracing.set(weights)
+    trace = _Trace()
+    token = _tracing.set(trace)
     try:
         original(block, *args)
     finally:
         _tracing.reset(token)
-    if not weights:
+    if not trace.parameters and trace.training is None:
         return None
     graph, block._cached_graph = block._cached_graph[1], ()
-    if any(_uses(graph, weight.name) > 1 for weight in weights):
+    if any(_uses(graph, parameter.name) > 1 for parameter in trace.parameters):
         block._clear_cached_op()
         return original(block, *args)
-    block._writes = tuple(weights)
+    block._writes = tuple(trace.parameters)
     block._get_graph(*args)
     return None
 
 
 @_replaces(mx.gluon.HybridBlock, "_call_cached_op")
 def _call_cached_op(original, block, *args):
-    if any(weight.grad_req == "add" for weight in getattr(block, "_writes", ())):
+    if any(parameter.grad_req == "add" for parameter in getattr(block, "_writes", ())):
         block._clear_cached_op()
     return original(block, *args)
 

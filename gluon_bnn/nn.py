@@ -87,12 +87,13 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     def hybrid_forward(self, F, x, weight, bias=None, curvature=None):
         symbolic = isinstance(x, mx.sym.Symbol)
-        adds = self._implementation != "native" or _gluon.gradient_adds(self.weight, symbolic)
+        parameters = [parameter for parameter in (self.weight, self.bias) if parameter is not None]
+        adds = self._implementation != "native" or _gluon.gradient_adds(parameters, symbolic)
         y = ops.binary_dense(F, x, weight, bias, curvature, scale=self._scale, gradient=self._gradient,
                              clip=self._clip, stochastic=self._stochastic, units=self._units,
                              flatten=self._flatten, dtype=np.dtype(self.weight.dtype).name,
                              implementation=self._implementation, hint=symbolic and 0 in self.weight.shape,
-                             weight_adds=adds)
+                             adds=adds)
         return y if self.act is None else self.act(y)
 
     @staticmethod
@@ -211,9 +212,12 @@ class BatchNorm(mx.gluon.nn.BatchNorm):
         if self._implementation == "composed":
             y = super().hybrid_forward(F, _in_plain_order(F, ops.adding(F, x)), gamma, beta, running_mean, running_var)
             return _in_plain_order(F, y)
+        adds = _gluon.gradient_adds([self.gamma, self.beta], isinstance(x, mx.sym.Symbol))
         gamma = F.BlockGrad(F.ones_like(gamma)) if self._kwargs["fix_gamma"] else gamma
-        return ops.batch_norm(F, x, gamma, beta, running_mean, running_var, self._kwargs["eps"],
-                              self._kwargs["momentum"], self._kwargs["use_global_stats"])
+        one = self._kwargs["use_global_stats"]
+        training = F.ones(shape=(1, 1)) if one else _gluon.training(lambda: ops.training(F))
+        return ops.batch_norm(F, x, gamma, beta, running_mean, running_var, training, self._kwargs["eps"],
+                              self._kwargs["momentum"], adds=adds)
 
     @staticmethod
     def check_dtype(dtype):

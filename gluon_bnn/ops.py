@@ -1,5 +1,5 @@
 """sign_scale, scale_bias and sign as functions of F (mx.nd or mx.sym), each in two implementations; and
-binary_dense, a whole layer in one operator, and batch_norm, native only.
+binary_dense, a whole layer in one operator; batch_norm and squared_hinge, native only.
 
 - *native*: the operators of our library, one pass over memory each way;
 - *composed*: MXNet's own operators only, for any device and any machine, only slower.
@@ -10,7 +10,7 @@ or the context manager `use`; a layer asks when it is made. "auto" is native whe
 Gradients of native operators. MXNet does not tell an operator of an extension library when it has to add to a
 gradient (grad_req="add", the body of a loop, an array that is used eight times or more in one graph): the operator
 overwrites what is there. So every array goes to a native operator through `adding`, one of MXNet's own operators,
-which adds. Only `nn.BinaryDense` may leave it out, for the weight in a graph that is known to need no addition.
+which adds. Only the layers of `nn` may leave it out, for their parameters in a graph that needs no addition.
 """
 import contextlib
 import contextvars
@@ -109,9 +109,10 @@ def adding(F, array):
     return _reshaped(F, array, (-2,))
 
 
-def _row(F, array):
-    """`adding` for an array of one axis, as (1, size): mx.viz.print_summary fails on operators that give one axis."""
-    return _reshaped(F, array, (1, -1))
+def _row(F, array, adds=True):
+    """`adding` for an array of one axis, as (1, size): mx.viz.print_summary fails on operators that give one axis.
+    Without `adds` the array itself."""
+    return _reshaped(F, array, (1, -1)) if adds else array
 
 
 def _reshaped(F, array, shape):
@@ -158,13 +159,17 @@ def _native_sign_scale(F, weight, scale, gradient, clip, hint, flatten, curvatur
 def _while_training(F, numbers):
     """`numbers`, of two axes, while MXNet trains, zeros otherwise, by one and the same graph."""
     first = F.slice_axis(F.reshape(F.ones_like(numbers), shape=(1, -1)), axis=1, begin=0, end=1)
-    return F.BlockGrad(F.broadcast_mul(numbers, _training(F, first)))
+    return F.BlockGrad(F.broadcast_mul(numbers, _dropped(F, first) != 1))
 
 
-def _training(F, one):
-    """1 while MXNet trains, 0 otherwise, by one and the same graph; `one` is an array of 1."""
-    # Dropout of one half makes 0 or 2 of a 1 while training, and leaves it alone otherwise.
-    return F.Dropout(one, p=0.5) != 1
+def training(F):
+    """An array (1, 1) that is not 1 while MXNet trains, and 1 otherwise, by one and the same graph."""
+    return _dropped(F, F.ones(shape=(1, 1)))
+
+
+def _dropped(F, ones):
+    # Dropout of one half makes 0 or 2 of a 1 while MXNet trains, and leaves it alone otherwise.
+    return F.Dropout(ones, p=0.5)
 
 
 def _zero(F, x):
@@ -215,7 +220,7 @@ def _signs(F, x):
 
 
 def binary_dense(F, x, weight, bias=None, curvature=None, *, scale, gradient, clip, stochastic, units, flatten,
-                 dtype, implementation, hint=False, weight_adds=True):
+                 dtype, implementation, hint=False, adds=True):
     """alpha * (x @ signs.T) + bias: all of `nn.BinaryDense` but its activation.
 
     x (rows, ...), weight (units, in_units), bias (units,) or None, curvature in the shape of weight with scale="loss",
@@ -225,13 +230,13 @@ def binary_dense(F, x, weight, bias=None, curvature=None, *, scale, gradient, cl
     product runs over +-1.
 
     hint : True while the shape of the weight is not known: it is inferred from x
-    weight_adds : False where no gradient of the weight has to be added (see the top of this file)
+    adds : False where no gradient of the weight and the bias has to be added (see the top of this file)
     """
     native, x = implementation == "native", adding(F, x)
-    if native and weight_adds:
+    if native and adds:
         weight = adding(F, weight)
     if native and dtype == "float32" and not stochastic:
-        inputs = [x, weight] + ([] if bias is None else [_row(F, bias)]) + ([] if curvature is None else [curvature])
+        inputs = [x, weight, *([] if bias is None else [_row(F, bias, adds)]), *([] if curvature is None else [curvature])]
         return F.gluon_bnn_binary_dense(*inputs, units=str(units), scale=str(scale), gradient=gradient,
                                         clip=str(clip), no_bias=str(bias is None), flatten=str(flatten))[0]
     if native:
@@ -262,14 +267,22 @@ def scale_bias(F, dot, alpha, bias=None, *, alpha_gradient, implementation):
     return dot if bias is None else F.broadcast_add(dot, bias)
 
 
-def batch_norm(F, x, gamma, beta, running_mean, running_var, eps, momentum, use_global_stats):
+def batch_norm(F, x, gamma, beta, running_mean, running_var, training, eps, momentum, adds=True):
     """Batch norm over the last axis in one native operator; formulas at `nn.BatchNorm`.
 
-    While MXNet trains it changes running_mean and running_var, in the forward pass.
+    Where `training`, a number in an array, is not 1, it changes running_mean and running_var, in the forward pass.
+    adds : False where no gradient of gamma and beta has to be added (see the top of this file)
     """
-    training = F.zeros(shape=(1, 1)) if use_global_stats else _training(F, F.ones(shape=(1, 1)))
-    return F.gluon_bnn_batch_norm(adding(F, x), _row(F, gamma), _row(F, beta), running_mean, running_var,
-                                  F.BlockGrad(training), eps=repr(float(eps)), momentum=repr(float(momentum)))[0]
+    return F.gluon_bnn_batch_norm(adding(F, x), _row(F, gamma, adds), _row(F, beta, adds), running_mean, running_var,
+                                  training, eps=repr(float(eps)), momentum=repr(float(momentum)), inference="1")[0]
+
+
+def squared_hinge(F, outputs, labels):
+    """The loss of each row (rows,) in one native operator; formulas at `loss.SquaredHingeLoss`.
+
+    outputs (rows, classes), float32 or float64; labels (rows,) or (rows, 1) of any type.
+    """
+    return F.gluon_bnn_squared_hinge(adding(F, outputs), adding(F, labels))
 
 
 def sign(F, x, clip=1.0, *, implementation):

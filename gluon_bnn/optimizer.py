@@ -3,6 +3,7 @@
 Importing this module registers it with MXNet, so that `gluon.Trainer(params, "binaryadam", {...})` finds it.
 """
 import math
+import operator
 
 import numpy as np
 
@@ -15,7 +16,35 @@ AT_ONCE = 1000  # parameters that the Trainer hands over at a time
 
 
 def _text(values):
-    return ",".join(map(str, values))
+    """The values for an attribute of the operator; one stands for all where they are equal."""
+    return ",".join(map(str, values[:1] if len(set(values)) == 1 else values))
+
+
+class _Plan:
+    """What BinaryAdam needs for a step of these parameters and what does not change from step to step: to find it out
+    costs more than the step of a small net."""
+
+    def __init__(self, adam, index, weight, grad, state):
+        self.given = [*index], [*weight], [*grad], [*state]
+        self.by_mxnet, self.curvatures = [], []  # steps that MXNet takes; pairs (curvature, its var) to write after all
+        self.indices, self.weights, self.arrays, bounds, has_curvature = [], [], [], [], []
+        for step in zip(*self.given):
+            index, weight, grad, state = step
+            own, others = adam._curvatures(index, weight)
+            if adam._is_native(weight, grad):
+                self.indices.append(index)
+                self.weights.append(weight)
+                self.arrays += [weight, grad, *state, *own]
+                bounds.append(1 if adam._binary(index) else None)
+                has_curvature.append(bool(own))
+            else:
+                self.by_mxnet.append(step)
+                others = own + others
+            self.curvatures += [(curvature, state[1]) for curvature in others]
+        self.bounds, self.has_curvature = _text(bounds), _text(has_curvature)
+
+    def is_for(self, *given):
+        return all(len(a) == len(b) and all(map(operator.is_, a, b)) for a, b in zip(self.given, given))
 
 
 @mx.optimizer.register
@@ -63,23 +92,20 @@ class BinaryAdam(mx.optimizer.Adam):
         self.glorot = glorot
         self.aggregate_num = AT_ONCE
         self._implementation = ops.implementation()
+        self._plan = None
 
     def update(self, index, weight, grad, state):
         """One step for one parameter, in place, or for lists of them."""
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
-        native, curvatures = [], []
-        for step in zip(index, weight, grad, state):
-            own, others = self._curvatures(*step[:2])
-            if self._is_native(*step[1:3]):
-                native.append((*step, own))
-            else:
-                self._update_by_mxnet(*step)
-                others = own + others
-            curvatures += [(curvature, step[3][1]) for curvature in others]
-        if native:
-            self._native_update(native)
-        for curvature, var in curvatures:
+        plan = self._plan
+        if plan is None or not plan.is_for(index, weight, grad, state):
+            plan = self._plan = _Plan(self, index, weight, grad, state)
+        if plan.indices:
+            self._native_update(plan)
+        for step in plan.by_mxnet:
+            self._update_by_mxnet(*step)
+        for curvature, var in plan.curvatures:
             curvature[:] = mx.nd.sqrt(var) + 1e-8
 
     def update_multi_precision(self, index, weight, grad, state):
@@ -96,21 +122,17 @@ class BinaryAdam(mx.optimizer.Adam):
         return (self._implementation == "native" and weight.dtype in (np.float32, np.float64)
                 and weight.stype == grad.stype == "default" and weight.context.device_type == "cpu")
 
-    def _native_update(self, steps):
+    def _native_update(self, plan):
         """All of them in one operator: it costs more to call it than to update a small array."""
-        arrays, lrs, wds, bounds = [], [], [], []
-        for index, weight, grad, state, curvature in steps:
-            self._update_count(index)
-            t = self._index_update_count[index]
-            lrs.append(self._get_lr(index) * (math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)))
-            wds.append(self._get_wd(index))
-            bounds.append(1 if self._binary(index) else None)
-            arrays += [weight, grad, *state, *curvature]
+        self._update_count(plan.indices)
+        counts = [self._index_update_count[index] for index in plan.indices]
+        factors = {t: math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t) for t in set(counts)}
+        lrs = [lr * factors[t] for lr, t in zip(self._get_lrs(plan.indices), counts)]
         clip_gradient = self.clip_gradient if (self.clip_gradient or 0) > 0 else None  # as MXNet takes it
-        mx.nd.gluon_bnn_adam(*arrays, lr=_text(lrs), wd=_text(wds), clip_weights=_text(bounds),
-                             curvature=_text(bool(step[-1]) for step in steps), beta1=self.beta1, beta2=self.beta2,
-                             epsilon=self.epsilon, rescale_grad=self.rescale_grad, clip_gradient=str(clip_gradient),
-                             out=[step[1] for step in steps])
+        mx.nd.gluon_bnn_adam(*plan.arrays, parameters=len(lrs), lr=_text(lrs), wd=_text(self._get_wds(plan.indices)),
+                             clip_weights=plan.bounds, curvature=plan.has_curvature, beta1=self.beta1,
+                             beta2=self.beta2, epsilon=self.epsilon, rescale_grad=self.rescale_grad,
+                             clip_gradient=str(clip_gradient), out=plan.weights)
 
     def _update_by_mxnet(self, index, weight, grad, state):
         super().update(index, weight, grad, state)
@@ -143,10 +165,14 @@ class BinaryAdam(mx.optimizer.Adam):
                     lrs[i] /= math.sqrt(1.5 / sum(parameter.shape))
         return lrs
 
+    def __getstate__(self):
+        return {**super().__getstate__(), "_plan": None}
+
     def __setstate__(self, state):
         super().__setstate__(state)
         self.aggregate_num = AT_ONCE  # of an earlier version it is 0, with which the Trainer would never end
         self._implementation = ops.implementation()
+        self._plan = None
 
     def __reduce_ex__(self, protocol):
         # A kvstore sends its optimiser to the servers with protocol 0; no server knows a Parameter.

@@ -1,6 +1,7 @@
 """Fixtures for all tests: a seeded generator, both implementations of the operators, every instruction set."""
 import logging
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -14,11 +15,24 @@ from gluon_bnn.native import library
 
 
 @pytest.fixture
-def rng(request):
-    """A generator with a seed of the test's own, logged so that a failure can be run again."""
+def seed(request):
+    """A number of the test's own, logged so that a failure can be run again."""
     seed = sum(map(ord, request.node.name))
     logging.getLogger(__name__).warning("seed %d", seed)
+    return seed
+
+
+@pytest.fixture
+def rng(seed):
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(autouse=True)
+def seeded(seed):
+    """First weights are drawn from MXNet's and NumPy's global generators."""
+    np.random.seed(seed)
+    if "mxnet" in sys.modules:
+        sys.modules["mxnet"].random.seed(seed)
 
 
 @pytest.fixture(params=["native", "composed"])

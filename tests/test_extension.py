@@ -18,7 +18,8 @@ from gluon_bnn.reference import binary
 
 pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(library.__file__)), "src")
-OPERATORS = ["adam", "batch_norm", "binary_dense", "pack", "packed_dense", "scale_bias", "sign", "sign_scale"]
+OPERATORS = ["adam", "batch_norm", "binary_dense", "pack", "packed_dense", "scale_bias", "sign", "sign_scale",
+             "squared_hinge"]
 
 
 @pytest.fixture(autouse=True)

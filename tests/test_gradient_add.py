@@ -265,18 +265,21 @@ def batch_with_gradient(rng):
     return x
 
 
-def test_the_graph_of_a_training_step_copies_no_weight(rng):
-    """Where nothing has to be added the weight goes straight to the operator; what is exported always adds."""
+def test_the_graph_of_a_training_step_copies_no_parameter(rng):
+    """Where nothing has to be added parameters go straight to the operator; what is exported always adds."""
     if ops.implementation() != "native":
         pytest.skip("the native library is not there")
-    layer, x = nn.BinaryDense(4, in_units=6), batch_with_gradient(rng)
-    layer.initialize()
-    layer.hybridize()
-    layer(x)
-    assert layer._writes == (layer.weight,)
-    layer.weight.grad_req = "add"
-    layer(x)
-    assert layer._writes == ()
+    net, x = mx.gluon.nn.HybridSequential(), batch_with_gradient(rng)
+    net.add(nn.BinaryDense(4, in_units=6), nn.BatchNorm(in_channels=4), nn.BatchNorm(in_channels=4))
+    net.initialize()
+    net.hybridize()
+    net(x)
+    parameters = [net[0].weight, net[0].bias, net[1].gamma, net[1].beta, net[2].gamma, net[2].beta]
+    assert list(net._writes) == parameters
+    for i, parameter in enumerate(parameters):
+        parameter.grad_req = "add"
+        net(x)
+        assert parameter not in net._writes and len(net._writes) == (4, 4, 2, 2, 0, 0)[i]
 
 
 @pytest.mark.parametrize("uses", [8, 12])

@@ -5,8 +5,10 @@ import warnings
 import numpy as np
 import pytest
 
+from gluon_bnn import ops
 from gluon_bnn._compat import mx
-from gluon_bnn.loss import SquaredHingeLoss
+from gluon_bnn.loss import SquaredHingeLoss, WithLoss
+from gluon_bnn.native import library
 from gluon_bnn.reference import dense
 
 # In units of eps (1 + |x|)^2 and, for gradients, eps (1 + |x|) / classes: 1.0 and 2.5 seen over 20 seeds.
@@ -87,9 +89,61 @@ def test_export_and_import(rng, tmp_path):
 def test_labels_out_of_range(labels, hybridize):
     loss = SquaredHingeLoss()
     loss.hybridize(hybridize)
-    with pytest.raises(mx.base.MXNetError, match="out of bound"):
+    with pytest.raises(mx.base.MXNetError, match="out of bound|must be whole numbers from 0 to 6, got (7|-1|200) for row"):
         loss(mx.nd.zeros((2, 7)), mx.nd.array(labels)).asnumpy()
     np.testing.assert_array_equal(loss(mx.nd.zeros((2, 7)), mx.nd.array([0, 6])).asnumpy(), [1, 1])
+
+
+@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@pytest.mark.parametrize("label", [0.5, float("nan"), float("inf")])
+def test_labels_that_are_no_whole_numbers(label):
+    with pytest.raises(mx.base.MXNetError, match=f"labels must be whole numbers from 0 to 6, got {label} for row 1"):
+        SquaredHingeLoss()(mx.nd.zeros((2, 7)), mx.nd.array([0, label])).asnumpy()
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("choice", ["native", "composed"] if library.available() else ["composed"])
+def test_nan_outputs_give_nan(choice, hybridize):
+    with ops.use(choice):
+        loss = SquaredHingeLoss()
+    loss.hybridize(hybridize)
+    x = mx.nd.array([[0, float("nan")], [float("nan"), 0], [0, 0]])
+    assert np.isnan(loss(x, mx.nd.array([0, 0, 0])).asnumpy()).tolist() == [True, True, False]
+
+
+@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@pytest.mark.parametrize("label_dtype", ["float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool"])
+def test_native_is_composed(rng, label_dtype):
+    """The same gradients to the bit, and losses within the rounding of their sum."""
+    x, labels = (2 * rng.standard_normal((33, 10))).astype("float32"), rng.integers(0, 10, 33)
+    if label_dtype == "bool":
+        labels = labels % 2
+    found = []
+    for choice in ("native", "composed"):
+        with ops.use(choice):
+            loss = SquaredHingeLoss(weight=0.7)
+        targets = mx.nd.array(labels, dtype=label_dtype)
+        if choice == "composed" and label_dtype == "bool":
+            targets = targets.astype("int32")
+        found.append(run(loss, mx.nd.array(x), targets))
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=3e-7)
+
+
+def test_a_net_with_its_loss(rng):
+    """One graph gives what two give, gradients too."""
+    x, labels = mx.nd.array(rng.standard_normal((5, 4))), mx.nd.array(rng.integers(0, 3, 5))
+    net, loss = mx.gluon.nn.Dense(3, in_units=4), SquaredHingeLoss()
+    net.initialize()
+    both, found = WithLoss(net, loss), []
+    both.hybridize(static_alloc=True, static_shape=True)
+    for forward in (lambda: both(x, labels), lambda: (net(x), loss(net(x), labels))):
+        with mx.autograd.record():
+            outputs, value = forward()
+        value.backward()
+        found.append([a.asnumpy() for a in (outputs, value, net.weight.grad(), net.bias.grad())])
+    for a, b in zip(*found):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("hybridize", [False, True])

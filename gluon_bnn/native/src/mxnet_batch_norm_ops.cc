@@ -1,9 +1,10 @@
 // Batch norm for training as MXNet sees it: attributes, shapes, types and errors. No arithmetic here.
 //
-//   gluon_bnn_batch_norm(data, gamma, beta, running_mean, running_var, training, eps=, momentum=)
+//   gluon_bnn_batch_norm(data, gamma, beta, running_mean, running_var, training, eps=, momentum=, inference=)
 //                                                                 -> y, the batch's mean and 1 / sqrt(var + eps)
 //
-// MXNet does not tell an extension whether it trains: `training`, one number, does, 0 for no. Then, the running
+// MXNet does not tell an extension whether it trains: `training`, one number, does. It is the attribute `inference`
+// while MXNet does not train (0 where that is not given, as in exports of version 0.1). While it trains the running
 // averages are changed in place; otherwise they are used, and the last two outputs are zeros.
 #include "batch_norm.h"
 
@@ -16,7 +17,9 @@ using namespace gluon_bnn::mxnet_side;
 class BatchNorm {
  public:
   explicit BatchNorm(const Attributes& attributes)
-      : eps_(number_of<double>(attributes, "eps")), momentum_(number_of<double>(attributes, "momentum")) {}
+      : eps_(number_of<double>(attributes, "eps")),
+        momentum_(number_of<double>(attributes, "momentum")),
+        inference_(number_of<float>("inference", attributes.get("inference", "0"))) {}
 
   int inputs() const { return 6; }
   int outputs() const { return 3; }
@@ -80,9 +83,10 @@ class BatchNorm {
   }
 
  private:
-  static bool is_training(const Tensor& training) { return training.data<float>()[0] != 0; }
+  bool is_training(const Tensor& training) const { return training.data<float>()[0] != inference_; }
 
   double eps_, momentum_;
+  float inference_;
 };
 
 }  // namespace

@@ -12,6 +12,8 @@
 #include <limits>
 #include <new>
 
+#include "parallel.h"
+
 namespace {
 
 using namespace gluon_bnn::mxnet_side;
@@ -19,8 +21,8 @@ using namespace gluon_bnn::mxnet_side;
 constexpr int kVersion = 11;
 constexpr int kFail = 0, kSuccess = 1;
 
-const Operator* const kOperators[] = {&kSignScale, &kScaleBias, &kSign, &kBinaryDense,
-                                      &kBatchNorm, &kAdam,      &kPack, &kPackedDense};
+const Operator* const kOperators[] = {&kSignScale,    &kScaleBias, &kSign, &kBinaryDense, &kBatchNorm,
+                                      &kSquaredHinge, &kAdam,      &kPack, &kPackedDense};
 
 using Count = decltype(Operator::count);
 using InferType = decltype(Operator::infer_type);
@@ -197,6 +199,7 @@ int _opCallFCompute(Compute fcomp, const char* const* keys, const char* const* v
                     int64_t* in_indptr_shapes, int64_t* out_indptr_shapes, void* rng_cpu_states,
                     void* rng_gpu_states) {
   return without_exceptions([&] {
+    const gluon_bnn::InEngine in_engine;
     fcomp(Attributes(keys, vals, num), tensors_of(indata, inshapes, indims, intypes, num_in),
           tensors_of(outdata, outshapes, outdims, outtypes, num_out));
   });

@@ -19,6 +19,7 @@
 #ifndef GLUON_BNN_MXNET_EXTENSION_H_
 #define GLUON_BNN_MXNET_EXTENSION_H_
 
+#include <charconv>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -103,7 +104,12 @@ class Attributes {
 };
 
 inline std::string text_of(std::string_view text) { return std::string(text); }
-inline std::string text_of(int64_t number) { return std::to_string(number); }
+// With a decimal point, whatever the host program's locale is.
+template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
+std::string text_of(Number number) {
+  char text[32];
+  return std::string(text, std::to_chars(text, text + sizeof text, number).ptr);
+}
 
 // As Python writes it, with a question mark for what is not known.
 inline std::string text_of(const Shape& shape) {
@@ -170,6 +176,7 @@ constexpr Operator describe(const char* name) {
 extern const Operator kSignScale, kScaleBias, kSign;  // mxnet_ops.cc
 extern const Operator kBinaryDense;                   // mxnet_layer_ops.cc
 extern const Operator kBatchNorm;                     // mxnet_batch_norm_ops.cc
+extern const Operator kSquaredHinge;                  // mxnet_loss_ops.cc
 extern const Operator kAdam;                          // mxnet_optimizer_ops.cc
 extern const Operator kPack, kPackedDense;            // mxnet_packed_ops.cc
 

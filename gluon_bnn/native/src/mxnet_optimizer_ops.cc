@@ -1,12 +1,13 @@
 // The optimiser's operator as MXNet sees it: attributes, shapes, types and errors. No arithmetic here.
 //
 //   gluon_bnn_adam(weight, grad, mean, var, [curvature], of the next parameter: weight, ...,
-//                  lr=, wd=, clip_weights=, curvature=, beta1=, beta2=, epsilon=, rescale_grad=, clip_gradient=)
+//                  parameters=, lr=, wd=, clip_weights=, curvature=, beta1=, beta2=, epsilon=, rescale_grad=,
+//                  clip_gradient=)
 //       -> the weights after the step
 //
-// The first four attributes have a value for every parameter, with commas between them, or one for all; lr tells how
-// many parameters there are. mean, var and curvature are changed in place, as are the weights with out=weights. It is
-// for mx.nd alone.
+// `parameters` is their number, and the four attributes after it have a value for every parameter, with commas between
+// them, or one for all. Without it there are as many parameters as values of lr. mean, var and curvature are changed in
+// place, as are the weights with out=weights. It is for mx.nd alone.
 #include <algorithm>
 
 #include "mxnet_side.h"
@@ -15,6 +16,8 @@
 namespace {
 
 using namespace gluon_bnn::mxnet_side;
+
+constexpr int64_t kMostParameters = 1 << 20;  // more arrays than a call of MXNet takes
 
 // A parameter's step, and the place of its weight among the inputs.
 struct Parameter {
@@ -36,11 +39,12 @@ std::vector<std::string_view> split(std::string_view text) {
 
 // A value for each of `parameters` parameters.
 std::vector<std::string_view> values_of(const Attributes& attributes, const char* name, const char* missing,
-                                        size_t parameters) {
+                                        int64_t parameters) {
   std::vector<std::string_view> values = split(attributes.get(name, missing));
   if (values.size() == 1) values.resize(parameters, values[0]);
-  if (values.size() != parameters) {
-    refuse(name, " must have a value for each of ", parameters, " parameters or one, got ", values.size());
+  if (static_cast<int64_t>(values.size()) != parameters) {
+    refuse(name, " must have a value for each of ", parameters, " parameters or one, got ",
+           static_cast<int64_t>(values.size()));
   }
   return values;
 }
@@ -54,12 +58,18 @@ class Adam {
     step.epsilon = number_of<float>(attributes, "epsilon");
     step.rescale_grad = number_of<float>(attributes, "rescale_grad");
     step.clip_gradient = clip_of<float>(attributes, "clip_gradient");
-    const std::vector<std::string_view> lr = split(attributes.get("lr", "nothing"));
-    const std::vector<std::string_view> wd = values_of(attributes, "wd", "nothing", lr.size());
-    const std::vector<std::string_view> clip = values_of(attributes, "clip_weights", "None", lr.size());
-    const std::vector<std::string_view> curvature = values_of(attributes, "curvature", "False", lr.size());
-    parameters_.reserve(lr.size());
-    for (size_t i = 0; i < lr.size(); ++i) {
+    std::vector<std::string_view> lr = split(attributes.get("lr", "nothing"));
+    int64_t parameters = lr.size();
+    if (!attributes.get("parameters", "").empty()) {
+      parameters = size_of(attributes, "parameters");
+      if (parameters > kMostParameters) refuse("parameters must be at most ", kMostParameters, ", got ", parameters);
+      lr = values_of(attributes, "lr", "nothing", parameters);
+    }
+    const std::vector<std::string_view> wd = values_of(attributes, "wd", "nothing", parameters);
+    const std::vector<std::string_view> clip = values_of(attributes, "clip_weights", "None", parameters);
+    const std::vector<std::string_view> curvature = values_of(attributes, "curvature", "False", parameters);
+    parameters_.reserve(parameters);
+    for (int64_t i = 0; i < parameters; ++i) {
       step.lr = number_of<float>("lr", lr[i]);
       step.wd = number_of<float>("wd", wd[i]);
       step.clip_weights = clip_of<float>("clip_weights", clip[i]);

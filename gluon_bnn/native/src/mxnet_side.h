@@ -67,8 +67,8 @@ T clip_of(const Attributes& attributes, const char* name) {
   return clip_of<T>(name, attributes.get(name, "None"));
 }
 
-inline int64_t size_of(const Attributes& attributes, const char* name) {
-  const std::string_view text = attributes.get(name, "nothing");
+inline int64_t size_of(const Attributes& attributes, const char* name, std::string_view missing = "nothing") {
+  const std::string_view text = attributes.get(name, missing);
   int64_t size = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
   if (error != std::errc() || end != text.data() + text.size() || size < 1 || size > GLUON_BNN_MOST_INPUTS) {
@@ -128,6 +128,8 @@ struct Rule {
 
 // ---- Types ----
 
+constexpr int kBool = 7, kBfloat16 = 12;  // types of MXNet that its extension interface does not name
+
 inline const char* name_of(int type) {
   switch (type) {
     case kAnyType: return "an unknown type";
@@ -138,8 +140,8 @@ inline const char* name_of(int type) {
     case kInt32: return "int32";
     case kInt8: return "int8";
     case kInt64: return "int64";
-    case 7: return "bool";
-    case 12: return "bfloat16";
+    case kBool: return "bool";
+    case kBfloat16: return "bfloat16";
     default: return "a type that it does not know";
   }
 }

@@ -15,6 +15,9 @@ namespace gluon_bnn {
 
 // Below this much work, in nanoseconds on one thread, waking another thread costs more than it saves.
 constexpr double kParallel = 3000;
+// The same for operators that MXNet's engine runs: Python has a core to itself for a part of every training step, and a
+// loop that two threads share waits for the one that has no core.
+constexpr double kParallelInEngine = 30000;
 // Nanoseconds per element of a loop that reads and writes memory and computes little.
 constexpr double kTouch = kParallel / 32768;
 
@@ -22,6 +25,15 @@ constexpr double kTouch = kParallel / 32768;
 // threads that it does not need, and start them again for the next loop. In a child of fork it is one: OpenMP's
 // threads do not survive a fork, and whoever asks for them waits for ever.
 int threads_for(double nanoseconds);
+
+// While one of these lives, its thread runs an operator for MXNet's engine.
+class InEngine {
+ public:
+  InEngine();
+  ~InEngine();
+  InEngine(const InEngine&) = delete;
+  InEngine& operator=(const InEngine&) = delete;
+};
 
 // Tells that this process is a child of a process which may have used OpenMP before this library was loaded. A fork
 // after that is noticed without it.
