@@ -7,9 +7,9 @@ only slower.
 """
 import glob
 import os
-import platform
 import shutil
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import Extension, setup
@@ -66,9 +66,13 @@ class BuildLibrary(build_ext):
                 self.warn(f"{source} is built without its instruction set: {error}")
                 return object_of(source, [])  # which is empty
 
-        flags = FLAGS if platform.machine().lower() in ("x86_64", "amd64") and os.name != "nt" else {}
+        # The machine that is built for; another than this one where _PYTHON_HOST_PLATFORM names it.
+        target = sysconfig.get_platform()
+        flags = FLAGS if target.endswith(("x86_64", "amd64")) and os.name != "nt" else {}
+        # What takes longest comes first, or one processor would work on it alone in the end.
+        sources = sorted(ext.sources, key=lambda source: os.path.basename(source) in flags, reverse=True)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for objects in pool.map(object_for_its_instruction_set, ext.sources):
+            for objects in pool.map(object_for_its_instruction_set, sources):
                 ext.extra_objects += objects
         ext.sources = []
         super().build_extension(ext)
