@@ -1,5 +1,7 @@
-"""Wheel and sdist, built from a copy of the checkout: tag and content, with and without a compiler."""
+"""Wheels and sdist, built from a copy of the checkout: tag, metadata and content, with and without a compiler, for ARM."""
+import email
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,9 @@ import tarfile
 import zipfile
 
 import pytest
+
+import gluon_bnn
+from gluon_bnn.native import library
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
@@ -26,10 +31,12 @@ def copy(tmp_path):
     return shutil.copytree(ROOT, tmp_path / "copy", ignore=ignore)
 
 
-def run(*arguments, cwd, **environment):
-    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True,
+def run(*arguments, cwd, program=sys.executable, **environment):
+    """What the program prints."""
+    done = subprocess.run([program, *arguments], cwd=cwd, capture_output=True, text=True,
                           env={**os.environ, **environment})
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def build_wheel(copy, **environment):
@@ -45,7 +52,7 @@ def build_wheel(copy, **environment):
         content = {name: archive.read(name) for name in archive.namelist()}
     for file in FILES:
         assert content[f"gluon_bnn/_data/digits/{file}"] == (copy / "data/digits" / file).read_bytes()
-    assert "gluon_bnn/reference/binary.py" in content
+    assert {"gluon_bnn/reference/binary.py", "gluon_bnn/py.typed", "gluon_bnn/native/src/gluon_bnn.h"} <= content.keys()
     assert any(name.endswith("LICENSE") for name in content)
     assert {name.split("/")[0].split("-")[0] for name in content} == {"gluon_bnn"}  # no tests
     return wheel, content
@@ -57,6 +64,53 @@ def test_wheel(copy):
     wheel, content = build_wheel(copy)
     assert "-py3-none-" in wheel and not wheel.endswith("-any.whl")
     assert any(name.startswith("gluon_bnn/native/libgluon_bnn.") for name in content)
+    metadata, = (email.message_from_bytes(data) for name, data in content.items() if name.endswith("/METADATA"))
+    assert metadata["Name"] == "gluon-bnn" and metadata["Version"] == gluon_bnn.__version__
+    assert metadata["License"] == "Apache-2.0" and metadata["Requires-Python"] == ">=3.9"
+    assert metadata.get_all("Provides-Extra") == ["experiments", "test"]
+    assert metadata.get_payload().startswith("# gluon_bnn")
+
+
+def needed_libraries(path, readelf="readelf"):
+    """The names of the shared libraries that an ELF file asks its loader for."""
+    lines = run("--dynamic", path, cwd=None, program=readelf, LC_ALL="C").splitlines()
+    return {line.split("[")[1].rstrip("]") for line in lines if "(NEEDED)" in line}
+
+
+def test_openmp_is_that_of_the_system():
+    """Not a copy in the library, or MXNet and it would each have threads of their own."""
+    if not library.available() or not shutil.which("readelf"):
+        pytest.skip(library.problem() or "there is no readelf here")
+    assert "libgomp.so.1" in needed_libraries(library.path())
+
+
+def test_wheel_for_arm(copy, tmp_path, emulated_arm):
+    """Its library, loaded by an emulated processor, gives the bytes that the library of this machine does."""
+    if platform.machine() != "x86_64" or not library.available():
+        pytest.skip(library.problem() or "ARM is not emulated here")
+    # The environment of this test takes the place of one that pip would download setuptools into.
+    printed = run(tmp_path / "wheels", "aarch64", cwd=tmp_path, program=copy / ".ci" / "wheels", PIP_NO_BUILD_ISOLATION="0",
+                  PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
+    wheel, = os.listdir(tmp_path / "wheels")
+    assert wheel == f"gluon_bnn-{gluon_bnn.__version__}-py3-none-linux_aarch64.whl" and f"{wheel}: needs libgomp" in printed
+    with zipfile.ZipFile(tmp_path / "wheels" / wheel) as archive:
+        arm_library = archive.extract("gluon_bnn/native/libgluon_bnn.so", tmp_path)
+        assert "Tag: py3-none-linux_aarch64" in archive.read(f"gluon_bnn-{gluon_bnn.__version__}.dist-info/WHEEL").decode()
+    assert needed_libraries(arm_library) <= {"libgomp.so.1", "libstdc++.so.6", "libgcc_s.so.1", "libm.so.6", "libc.so.6",
+                                             "ld-linux-aarch64.so.1"}
+
+    def results(compiler, shared_library, *emulator):
+        program = tmp_path / compiler
+        run("-std=gnu99", "-Wall", "-Wextra", "-Werror", "-I", os.path.join(os.path.dirname(library.__file__), "src"),
+            os.path.join(ROOT, "tests", "native", "wheel.c"), "-o", program, "-ldl", cwd=tmp_path, program=compiler)
+        done = subprocess.run([*emulator, program, shared_library], capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return done.stderr.decode().split(), done.stdout
+
+    sets, here = results("gcc", library.path())
+    arm_sets, there = results("aarch64-linux-gnu-gcc", arm_library, "qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
+    assert arm_sets == ["serial", "neon"] and sets[0] == "serial" and "neon" not in sets
+    assert len(here) > 100000 and there == here
 
 
 @pytest.mark.parametrize("why", NO_COMPILER)
