@@ -44,7 +44,9 @@ int main(int argc, char** argv) {
     return fprintf(stderr, "%s\n", argc == 2 ? dlerror() : "usage: wheel LIBRARY"), 1;
   }
   fprintf(stderr, "%s\n", CALL(instruction_sets)());
-  const int32_t versions[] = {CALL(abi)(), ((int (*)(void))symbol("_opVersion"))(), ((int (*)(void))symbol("_opRegSize"))()};
+  int (*operators_version)(void) = (int (*)(void))symbol("_opVersion");
+  int (*operators)(void) = (int (*)(void))symbol("_opRegSize");
+  const int32_t versions[] = {CALL(abi)(), operators_version(), operators()};
   fwrite(versions, sizeof versions, 1, stdout);
 
   const float *x = floats(ROWS * INPUTS), *alpha = floats(HIDDEN), *bias = floats(HIDDEN);
@@ -62,11 +64,11 @@ int main(int argc, char** argv) {
   WRITE(CALL(binary_dense)(x, w, alpha, bias, ROWS, HIDDEN, INPUTS, y), y);
   WRITE(CALL(binary_dense_u8)(pixels, w, alpha, bias, ROWS, HIDDEN, INPUTS, y), y);
 
-  /* A layer of every kind. Functions that libm computes are left out: it may round another way on another machine. */
+  /* A layer of every kind. Functions that libm computes are left out: it may round differently on another machine. */
   const gluon_bnn_layer net[] = {
-      {.kind = GLUON_BNN_BINARY_DENSE, .inputs = INPUTS, .units = HIDDEN, .weight_bits = w, .alpha = alpha, .bias = bias,
-       .mean = floats(HIDDEN), .factor = floats(HIDDEN), .beta = floats(HIDDEN), .alpha_u8 = floats(HIDDEN),
-       .bias_u8 = floats(HIDDEN)},
+      {.kind = GLUON_BNN_BINARY_DENSE, .inputs = INPUTS, .units = HIDDEN, .weight_bits = w, .alpha = alpha,
+       .bias = bias, .mean = floats(HIDDEN), .factor = floats(HIDDEN), .beta = floats(HIDDEN),
+       .alpha_u8 = floats(HIDDEN), .bias_u8 = floats(HIDDEN)},
       {.kind = GLUON_BNN_ACTIVATION, .function = GLUON_BNN_RELU, .inputs = HIDDEN, .units = HIDDEN},
       {.kind = GLUON_BNN_DENSE, .inputs = HIDDEN, .units = HIDDEN, .weight = floats(HIDDEN * HIDDEN), .bias = bias},
       {.kind = GLUON_BNN_BATCH_NORM, .inputs = HIDDEN, .units = HIDDEN, .mean = bias, .factor = alpha, .beta = bias},
