@@ -1,7 +1,6 @@
 """Wheels and sdist, built from a copy of the checkout: tag, metadata, content; with and without a compiler; for ARM."""
 import email
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -89,7 +88,7 @@ def test_openmp_is_that_of_mxnet():
 
 def test_wheel_for_arm(copy, tmp_path, emulated_arm):
     """Its library, loaded by an emulated processor, gives the bytes that the library of this machine does."""
-    if platform.machine() != "x86_64" or not library.available():
+    if os.uname().machine != "x86_64" or not library.available():
         pytest.skip(library.problem() or "ARM is not emulated here")
     # Without isolation, pip need not download setuptools.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
@@ -146,7 +145,7 @@ def test_sdist(copy):
     with tarfile.open(copy / "dist" / name) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
     needed = {"setup.py", "pyproject.toml", "README.md", "LICENSE", "tests/conftest.py",
-              "experiments/train_mnist.py", *(f"data/digits/{file}" for file in FILES),
+              "experiments/train_mnist.py", ".ci/wheels", "tests/native/common.h", "tests/native/wheel.c", *(f"data/digits/{file}" for file in FILES),
               *(f"gluon_bnn/native/src/{file}" for file in os.listdir(copy / "gluon_bnn/native/src"))}
     assert needed <= names, needed - names
     kept = ("notebook_bnn.json", os.path.join("papers", "bnn-0.json"), os.path.join("papers", "curves.png"))
