@@ -144,8 +144,9 @@ def test_sdist(copy):
     name, = os.listdir(copy / "dist")
     with tarfile.open(copy / "dist" / name) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
-    needed = {"setup.py", "pyproject.toml", "README.md", "LICENSE", "tests/conftest.py",
-              "experiments/train_mnist.py", ".ci/wheels", "tests/native/common.h", "tests/native/wheel.c", *(f"data/digits/{file}" for file in FILES),
+    needed = {"setup.py", "pyproject.toml", "README.md", "LICENSE", ".ci/wheels", "tests/conftest.py",
+              "tests/native/common.h", "tests/native/wheel.c", "experiments/train_mnist.py",
+              *(f"data/digits/{file}" for file in FILES),
               *(f"gluon_bnn/native/src/{file}" for file in os.listdir(copy / "gluon_bnn/native/src"))}
     assert needed <= names, needed - names
     kept = ("notebook_bnn.json", os.path.join("papers", "bnn-0.json"), os.path.join("papers", "curves.png"))
