@@ -7,12 +7,12 @@ only slower.
 """
 import glob
 import os
-import platform
 import shutil
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 
-from setuptools import Extension, find_packages, setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
@@ -66,9 +66,13 @@ class BuildLibrary(build_ext):
                 self.warn(f"{source} is built without its instruction set: {error}")
                 return object_of(source, [])  # which is empty
 
-        flags = FLAGS if platform.machine().lower() in ("x86_64", "amd64") and os.name != "nt" else {}
+        # The machine that is built for; another than this one where _PYTHON_HOST_PLATFORM names it.
+        target = sysconfig.get_platform()
+        flags = FLAGS if target.endswith(("x86_64", "amd64")) and os.name != "nt" else {}
+        # What takes longest comes first, or one processor would work on it alone in the end.
+        sources = sorted(ext.sources, key=lambda source: os.path.basename(source) in flags, reverse=True)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for objects in pool.map(object_for_its_instruction_set, ext.sources):
+            for objects in pool.map(object_for_its_instruction_set, sources):
                 ext.extra_objects += objects
         ext.sources = []
         super().build_extension(ext)
@@ -126,46 +130,9 @@ def library():
                      extra_compile_args=compile_args, extra_link_args=link_args, optional=True)
 
 
-def read(*path):
-    with open(os.path.join(HERE, *path), encoding="utf-8") as file:
-        return file.read()
-
-
-def version():
-    for line in read("gluon_bnn", "__init__.py").splitlines():
-        if line.startswith("__version__"):
-            return line.split('"')[1]
-    raise RuntimeError("gluon_bnn/__init__.py has no __version__")
-
-
-EXPERIMENTS = ["matplotlib"]
-TESTS = ["pytest", "setuptools>=70.1"]  # the second builds the wheel that is tested
-
 setup(
-    name="gluon-bnn",
-    version=version(),
-    description="Binary neural networks for Apache MXNet/Gluon: training, 1-bit deployment, NumPy reference",
-    long_description=read("README.md"),
-    long_description_content_type="text/markdown",
+    # A string in pyproject.toml needs setuptools 77, and a table there is deprecated since; this works with all.
     license="Apache-2.0",
-    packages=find_packages(include=["gluon_bnn", "gluon_bnn.*"]),
-    package_data={"gluon_bnn.native": ["src/*.h", "src/*.cc", "src/*.map"]},
     ext_modules=[library()],
     cmdclass={"build_ext": BuildLibrary, "build_py": BuildPackage, "bdist_wheel": Wheel},
-    python_requires=">=3.9",
-    install_requires=[
-        # The library speaks version 11 of MXNet's extension interface. MXNet's metadata asks for NumPy 1, which has no
-        # wheel for Python 3.13: there `pip install --no-deps mxnet==1.9.1` installs it, after what it needs beside
-        # NumPy, and gluon_bnn makes it run.
-        "mxnet==1.9.1; python_version < '3.13'",
-        "graphviz<0.9; python_version >= '3.13'",
-        "requests; python_version >= '3.13'",
-        "numpy",
-        "scipy",
-        "safetensors",
-        "tqdm",
-        "setuptools",  # MXNet imports distutils, which Python 3.12 no longer has
-    ],
-    extras_require={"experiments": EXPERIMENTS, "test": TESTS + EXPERIMENTS},
-    zip_safe=False,
 )

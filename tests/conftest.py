@@ -1,6 +1,7 @@
 """Fixtures for all tests: a seeded generator, both implementations of the operators, every instruction set."""
 import logging
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -52,3 +53,10 @@ def instruction_set(request):
     library.load_operators()
     with library.use(request.param):
         yield request.param
+
+
+@pytest.fixture
+def emulated_arm():
+    """Skips the test where 64-bit ARM can be neither compiled for nor emulated."""
+    if not shutil.which("aarch64-linux-gnu-g++") or not shutil.which("qemu-aarch64"):
+        pytest.skip("needs g++-aarch64-linux-gnu and qemu-user: apt-get install g++-aarch64-linux-gnu qemu-user")

@@ -1,4 +1,5 @@
-"""Wheel and sdist, built from a copy of the checkout: tag and content, with and without a compiler."""
+"""Wheels and sdist, built from a copy of the checkout: tag, metadata, content; with and without a compiler; for ARM."""
+import email
 import os
 import shutil
 import subprocess
@@ -8,6 +9,9 @@ import tarfile
 import zipfile
 
 import pytest
+
+import gluon_bnn
+from gluon_bnn.native import library
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
@@ -26,10 +30,12 @@ def copy(tmp_path):
     return shutil.copytree(ROOT, tmp_path / "copy", ignore=ignore)
 
 
-def run(*arguments, cwd, **environment):
-    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True,
+def run(*arguments, cwd, program=sys.executable, **environment):
+    """What the program prints."""
+    done = subprocess.run([program, *arguments], cwd=cwd, capture_output=True, text=True,
                           env={**os.environ, **environment})
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def build_wheel(copy, **environment):
@@ -45,7 +51,7 @@ def build_wheel(copy, **environment):
         content = {name: archive.read(name) for name in archive.namelist()}
     for file in FILES:
         assert content[f"gluon_bnn/_data/digits/{file}"] == (copy / "data/digits" / file).read_bytes()
-    assert "gluon_bnn/reference/binary.py" in content
+    assert {"gluon_bnn/reference/binary.py", "gluon_bnn/py.typed", "gluon_bnn/native/src/gluon_bnn.h"} <= content.keys()
     assert any(name.endswith("LICENSE") for name in content)
     assert {name.split("/")[0].split("-")[0] for name in content} == {"gluon_bnn"}  # no tests
     return wheel, content
@@ -57,6 +63,59 @@ def test_wheel(copy):
     wheel, content = build_wheel(copy)
     assert "-py3-none-" in wheel and not wheel.endswith("-any.whl")
     assert any(name.startswith("gluon_bnn/native/libgluon_bnn.") for name in content)
+    metadata, = (email.message_from_bytes(data) for name, data in content.items() if name.endswith("/METADATA"))
+    assert metadata["Name"] == "gluon-bnn" and metadata["Version"] == gluon_bnn.__version__
+    assert metadata["License"] == "Apache-2.0" and metadata["Requires-Python"] == ">=3.9"
+    assert metadata.get_all("Provides-Extra") == ["experiments", "test"]
+    assert metadata.get_payload().startswith("# gluon_bnn")
+
+
+ONE_POOL = """
+from gluon_bnn.native import library
+library.load_operators()
+with open("/proc/self/maps") as file:
+    print(*{line.split()[-1] for line in file if "libgomp" in line})
+"""
+
+
+def test_openmp_is_that_of_mxnet():
+    """A process has one libgomp, or MXNet and the library would each have threads of their own."""
+    if not library.available() or not os.path.exists("/proc/self/maps"):
+        pytest.skip(library.problem() or "there is no /proc here")
+    loaded, = run("-c", ONE_POOL, cwd=None).split()
+    assert os.path.basename(loaded).startswith("libgomp.so.1")  # not a copy that somebody has renamed
+
+
+def test_wheel_for_arm(copy, tmp_path, emulated_arm):
+    """Its library, loaded by an emulated processor, gives the bytes that the library of this machine does."""
+    if os.uname().machine != "x86_64" or not library.available():
+        pytest.skip(library.problem() or "ARM is not emulated here")
+    # Without isolation, pip need not download setuptools.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    printed = run(tmp_path / "wheels", "aarch64", cwd=tmp_path, program=copy / ".ci" / "wheels", PATH=path,
+                  PIP_NO_BUILD_ISOLATION="0")
+    wheel, = os.listdir(tmp_path / "wheels")
+    assert wheel == f"gluon_bnn-{gluon_bnn.__version__}-py3-none-linux_aarch64.whl"
+    assert f"{wheel}: needs libgomp, GLIBC_2." in printed
+    with zipfile.ZipFile(tmp_path / "wheels" / wheel) as archive:
+        arm_library = archive.extract("gluon_bnn/native/libgluon_bnn.so", tmp_path)
+        metadata = archive.read(f"gluon_bnn-{gluon_bnn.__version__}.dist-info/WHEEL").decode()
+    assert "Tag: py3-none-linux_aarch64\n" in metadata
+    dynamic = run("--dynamic", arm_library, cwd=tmp_path, program="aarch64-linux-gnu-readelf", LC_ALL="C")
+    assert "Shared library: [libgomp.so.1]" in dynamic
+
+    def results(compiler, shared_library, *emulator):
+        program = tmp_path / compiler
+        run("-std=gnu99", "-Wall", "-Wextra", "-Werror", "-I", os.path.join(os.path.dirname(library.__file__), "src"),
+            os.path.join(ROOT, "tests", "native", "wheel.c"), "-o", program, "-ldl", cwd=tmp_path, program=compiler)
+        done = subprocess.run([*emulator, program, shared_library], capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return done.stderr.decode().split(), done.stdout
+
+    sets, here = results("gcc", library.path())
+    arm_sets, there = results("aarch64-linux-gnu-gcc", arm_library, "qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
+    assert arm_sets == ["serial", "neon"] and sets[0] == "serial" and "neon" not in sets
+    assert len(here) > 100000 and there == here
 
 
 @pytest.mark.parametrize("why", NO_COMPILER)
@@ -85,8 +144,9 @@ def test_sdist(copy):
     name, = os.listdir(copy / "dist")
     with tarfile.open(copy / "dist" / name) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
-    needed = {"setup.py", "pyproject.toml", "README.md", "LICENSE", "tests/conftest.py",
-              "experiments/train_mnist.py", *(f"data/digits/{file}" for file in FILES),
+    needed = {"setup.py", "pyproject.toml", "README.md", "LICENSE", ".ci/wheels", "tests/conftest.py",
+              "tests/native/common.h", "tests/native/wheel.c", "experiments/train_mnist.py",
+              *(f"data/digits/{file}" for file in FILES),
               *(f"gluon_bnn/native/src/{file}" for file in os.listdir(copy / "gluon_bnn/native/src"))}
     assert needed <= names, needed - names
     kept = ("notebook_bnn.json", os.path.join("papers", "bnn-0.json"), os.path.join("papers", "curves.png"))

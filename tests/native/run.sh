@@ -14,11 +14,16 @@ trap 'rm -rf "$work"' EXIT
 compiler=${CXX:-c++}
 flags="-std=c++17 -O3 -fopenmp -ffp-contract=off -fno-trapping-math -fno-math-errno -Wall -Wno-unknown-pragmas"
 runner=
+sizes=
 stack=32k
 case ${1:-native} in
   native) ;;
   sanitize) flags="${flags/-O3/-O1} -g -fsanitize=address,undefined -fno-sanitize-recover=all" ;;
-  arm64) compiler=aarch64-linux-gnu-g++; flags="$flags -static"; runner=qemu-aarch64 ;;
+  arm64)
+    compiler=aarch64-linux-gnu-g++
+    runner="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+    sizes=small
+    stack=128k ;;  # threads may not have less there
   *) echo "run.sh: allowed are native, sanitize and arm64, got $1" >&2; exit 2 ;;
 esac
 
@@ -51,5 +56,6 @@ for file in "$here"/test_*.cc; do
   # shellcheck disable=SC2086
   $compiler $flags "${objects[@]}" "$work/$test.o" -o "$work/$test"
   # Threads that wait, not spin: the test is many small calls. Their stacks are small, those of test_memory all the more.
-  OMP_WAIT_POLICY=passive OMP_STACKSIZE=$stack $runner "$work/$test"
+  # shellcheck disable=SC2086
+  OMP_WAIT_POLICY=passive OMP_STACKSIZE=$stack $runner "$work/$test" $sizes
 done
