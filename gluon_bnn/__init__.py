@@ -13,7 +13,7 @@ import sys
 
 from . import _shims
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _MODULES = ("check", "data", "deploy", "distributed", "doctor", "exported", "initializer", "layers", "loss", "metric",
             "native", "nn", "ops", "optimizer", "reference", "runtime", "train")
