@@ -82,7 +82,8 @@ def _open():
     """(ctypes library, None), or (None, why not)."""
     found = path()
     if found is None:
-        return None, f"the native library was not built; {advice()}"
+        why = "; pip's option --verbose shows what the compiler says" if _missing.has_compiler() else ""
+        return None, f"the native library was not built; {advice()}{why}"
     # These are read when OpenMP is loaded, which may be now; a user's own settings win.
     os.environ.setdefault("OMP_NUM_THREADS", str(_compat.physical_cores()))
     try:
