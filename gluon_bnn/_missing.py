@@ -10,7 +10,6 @@ import importlib.util
 import os
 import platform
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ REINSTALL = f"pip install mxnet=={MXNET_VERSION} --force-reinstall --no-deps"
 # What pip calls a module, where that is not its name. MXNet imports distutils, which Python 3.12 removed and setuptools
 # provides. It plots with graphviz, in whose later versions its calls fail, as its metadata says.
 PIP_NAMES = {"distutils": "setuptools", "graphviz": "'graphviz<0.9'"}
-BESIDE_NUMPY = "graphviz", "requests"  # what MXNet's metadata asks for; of these, it is imported without the first
+BESIDE_NUMPY = "graphviz", "requests"  # what MXNet's metadata asks for; its import needs the second only
 FOR_RUNTIME = "numpy", "safetensors"
 FOR_TRAINING = (*FOR_RUNTIME, "scipy", "tqdm", "distutils", "requests", "mxnet")
 COMPILER = "g++"
@@ -30,7 +29,7 @@ COMPILER = "g++"
 DEBIAN_PACKAGES = {"libgomp.so.1": "libgomp1", "libquadmath.so.0": "libquadmath0", "libstdc++.so.6": "libstdc++6",
                    "libgcc_s.so.1": "libgcc-s1"}
 # What has been tried, first and last of each; later ones may work as well.
-TRIED_PYTHON, TRIED_NUMPY = ("3.9", "3.14"), ("1", "2")
+TRIED = {"Python": ("3.9", "3.14"), "NumPy": ("1", "2")}
 
 
 class Missing(NamedTuple):
@@ -119,7 +118,7 @@ def mxnet_library() -> Optional[str]:
 def has_compiler() -> bool:
     """Whether a C++ compiler is where setuptools looks for one."""
     command = os.environ.get("CXX") or sysconfig.get_config_var("CXX") or COMPILER
-    return bool(shutil.which(shlex.split(command)[0]))
+    return bool(shutil.which((command.split() or [COMPILER])[0]))
 
 
 def missing_libraries(path: Optional[str]) -> List[str]:
@@ -195,8 +194,8 @@ def explain(error: BaseException) -> str:
 def untried() -> List[str]:
     """What is said of a Python or NumPy that this package has not been tried on; nothing of others."""
     found = []
-    for name, version, (first, last) in (("Python", platform.python_version(), TRIED_PYTHON),
-                                         ("NumPy", installed("numpy"), TRIED_NUMPY)):
+    for name, version in (("Python", platform.python_version()), ("NumPy", installed("numpy"))):
+        first, last = TRIED[name]
         if version and not _numbers(first) <= _numbers(version)[:len(_numbers(last))] <= _numbers(last):
             found.append(f"gluon_bnn has been tried on {name} {first} to {last}, and this is {name} {version}")
     return found
