@@ -3,6 +3,7 @@
 MXNet 1.9.1 is the last release. What stands between it and a current machine is little:
 
 - it uses names that NumPy 1.24 and 2 removed, and misreads how NumPy 2 writes tuples (_shims.py mends both);
+- its DataLoader waits for ever for worker processes that Python 3.14 starts in another way (_shims.py);
 - it imports `distutils`, which Python 3.12 removed and setuptools still provides;
 - `libmxnet.so` needs `libgomp.so.1` and `libquadmath.so.0`, which slim systems lack, so _missing.py names them;
 - it takes half of the processors it sees for OpenMP, taking them for hyper-threads;
@@ -119,6 +120,7 @@ def importing_mxnet():
     except Exception as error:
         raise ImportError(_missing.explain(error)) from error
     _shims.write_plain_numbers(numpy)
+    _shims.fork_workers()
 
 
 def _import_mxnet():
