@@ -97,7 +97,8 @@ def write_plain_numbers(numpy):
     if int(numpy.__version__.split(".")[0]) < 2:
         return
     for name in ("mxnet._ctypes.ndarray", "mxnet._ctypes.symbol", "mxnet.symbol.symbol"):
-        sys.modules[name].str = _Text
+        if name in sys.modules:  # or else it is another version of MXNet, which _compat refuses
+            sys.modules[name].str = _Text
 
 
 def fork_workers():
@@ -106,9 +107,9 @@ def fork_workers():
     From Python 3.14 on, Linux starts them from a server instead. They would import MXNet before this package, fail, and
     be started again and again, while the training waits.
     """
-    if sys.platform != "linux" or sys.version_info < (3, 14):
+    loader = sys.modules.get("mxnet.gluon.data.dataloader")
+    if sys.platform != "linux" or sys.version_info < (3, 14) or loader is None:
         return
-    loader = sys.modules["mxnet.gluon.data.dataloader"]
     multiprocessing = loader.multiprocessing
 
     def pool(*args, **kwargs):
