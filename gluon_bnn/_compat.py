@@ -22,7 +22,7 @@ import ctypes
 import os
 import re
 
-from . import _missing, _shims
+from . import _shims
 
 # Turns that a waiting OpenMP thread spins: 10,000, and where there are more threads than cores the 1,000 that ACTIVE
 # stands for in libgomp, in place of 300,000 and 100.
@@ -118,12 +118,14 @@ def importing_mxnet():
         with waiting_threads_spin():
             yield
     except Exception as error:
+        from . import _missing  # rarely needed, and it imports a good deal
         raise ImportError(_missing.explain(error)) from error
     _shims.write_plain_numbers(numpy)
     _shims.fork_workers()
 
 
 def _import_mxnet():
+    from . import _missing
     try:
         import mxnet
     except ModuleNotFoundError as error:  # where it is there, importing_mxnet has explained the error

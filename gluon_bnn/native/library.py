@@ -9,7 +9,7 @@ import os
 import struct
 import threading
 
-from .. import _compat, _missing
+from .. import _compat
 
 ABI = 8  # the number that gluon_bnn_abi() must return
 ADVICE = "install gluon_bnn again"
@@ -71,7 +71,7 @@ def _is_whole(name):
 
 def advice():
     """What to do where there is no usable library, as one string: how this copy of the package is built again."""
-    from .. import _installation  # rarely needed, and it imports a good deal
+    from .. import _installation, _missing  # rarely needed, and they import a good deal
     installation = _installation.find()
     compiler = "" if _missing.has_compiler() else "install a C++ compiler (Debian: apt-get install g++) and "
     text = f"{compiler}{ADVICE}: {installation.command}"
@@ -82,6 +82,7 @@ def _open():
     """(ctypes library, None), or (None, why not)."""
     found = path()
     if found is None:
+        from .. import _missing
         why = "; pip's option --verbose shows what the compiler says" if _missing.has_compiler() else ""
         return None, f"the native library was not built; {advice()}{why}"
     # These are read when OpenMP is loaded, which may be now; a user's own settings win.
@@ -101,6 +102,7 @@ def _open():
         if _compat.forked:  # a fork before the library was loaded, which it cannot know of
             library.gluon_bnn_after_fork()
     except (OSError, AttributeError) as error:
+        from .. import _missing
         missing = _missing.missing_libraries(found) if _missing.name_missing(error) else ()
         cure = _missing.how_to_get(missing) if missing else advice()
         return None, f"the native library cannot be loaded ({error}); {cure}"
