@@ -1,4 +1,4 @@
-"""What MXNet 1.9.1, of 2022, looks for in NumPy and no longer finds there; tried with NumPy 1.26 and 2.5.
+"""What MXNet 1.9.1, of 2022, expects of NumPy and Python and no longer finds there; tried with NumPy 1.26 and 2.5.
 
 Only names that are missing are set; nothing of NumPy's is overwritten (`numpy.bool` of NumPy 2 is its own type, which
 numpy.ma and SciPy rely on), and how NumPy prints stays as the user has it. `Finder` sees to it whoever imports MXNet:
@@ -97,4 +97,22 @@ def write_plain_numbers(numpy):
     if int(numpy.__version__.split(".")[0]) < 2:
         return
     for name in ("mxnet._ctypes.ndarray", "mxnet._ctypes.symbol", "mxnet.symbol.symbol"):
-        sys.modules[name].str = _Text
+        if name in sys.modules:  # or else it is another version of MXNet, which _compat refuses
+            sys.modules[name].str = _Text
+
+
+def fork_workers():
+    """Let the worker processes of MXNet's DataLoader be forked, as it was written for, unless the user chose "spawn".
+
+    From Python 3.14 on, Linux starts them from a server instead. They would import MXNet before this package, fail, and
+    be started again and again, while the training waits.
+    """
+    loader = sys.modules.get("mxnet.gluon.data.dataloader")
+    if sys.platform != "linux" or sys.version_info < (3, 14) or loader is None:
+        return
+    multiprocessing = loader.multiprocessing
+
+    def pool(*args, **kwargs):
+        chosen = multiprocessing.get_start_method(allow_none=True)  # None, or the default, until someone chooses
+        return multiprocessing.get_context("spawn" if chosen == "spawn" else "fork").Pool(*args, **kwargs)
+    loader.multiprocessing = types.SimpleNamespace(**{**vars(multiprocessing), "Pool": pool})

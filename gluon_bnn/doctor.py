@@ -12,13 +12,12 @@ import subprocess
 import sys
 import warnings
 
-from . import __version__, _compat, _installation, ops
+from . import __version__, _compat, _installation, _missing, ops
 from .native import library
 
 PACKAGES = "mxnet", "numpy", "scipy", "safetensors", "tqdm", "matplotlib", "setuptools"
-# What has to be there beside MXNet, each with the module of it that is imported.
+# What has to be there beside MXNet, in the order of import, each with the module of it that is imported.
 MODULES = {"numpy": "numpy", "safetensors": "safetensors.numpy", "scipy": "scipy.special", "tqdm": "tqdm"}
-FOR_TRAINING = "scipy", "tqdm"  # of these, what the runtime does without
 LIBRARY, OPERATORS = "the native library", "the native library into MXNet"
 TIMEOUT = 180  # seconds without the end of an import, in the other process
 
@@ -31,10 +30,12 @@ def examine() -> dict:
     """
     report = {"package": {"path": None, "installed": None, "hides": None}, "versions": {},
               "runtime_only": False, "imports": {}, "crashes": {},
-              "missing_libraries": {"mxnet": [], "gluon_bnn": []}, "threads": {"cores": None, "OMP_NUM_THREADS": None},
+              "missing": {"modules": [], "libraries": [], "compiler": False},
+              "threads": {"cores": None, "OMP_NUM_THREADS": None},
               "native": {"library": None, "instruction_set": None, "instruction_sets": []}, "data": {},
               "problems": [], "advice": []}
-    for examine_part in _examine_package, _examine_imports, _examine_native, _examine_choices, _examine_data:
+    for examine_part in (_examine_package, _examine_missing, _examine_imports, _examine_native, _examine_choices,
+                         _examine_data):
         try:
             examine_part(report)
         except (Exception, SystemExit) as error:
@@ -62,30 +63,38 @@ def _examine_package(report):
                              hides=installation.hidden and str(installation.hidden))
     if installation.hidden is not None:
         report["advice"].append(f"{installation.why_hidden}; to install this copy: {installation.command}")
-    if report["runtime_only"]:
-        missing = [package for package in ("mxnet", "scipy", "tqdm", "setuptools")
-                   if report["versions"][package] is None]
-        report["advice"].append("runtime only: nets that were saved run, and MXNet, which trains and freezes them, is "
-                                f"not installed; for that: {_compat.install(*missing)}")
-    elif report["versions"]["matplotlib"] is None:
+    report["advice"] += _missing.untried()
+    if not report["runtime_only"] and report["versions"]["matplotlib"] is None:
         report["advice"].append("no matplotlib, so experiments draw no pictures: pip install matplotlib")
+
+
+def _examine_missing(report):
+    """Everything that is missing, with its commands in one line."""
+    missing = _missing.find()
+    if report["runtime_only"]:
+        report["advice"].append("runtime only: nets that were saved run, and MXNet, which trains and freezes them, is "
+                                f"not installed; for that: {missing.cure()}")
+        modules = [module for module in missing.modules if module in _missing.FOR_RUNTIME]
+        missing = _missing.Missing(modules, [], missing.compiler and bool(modules))
+    report["missing"] = missing._asdict()
+    if missing.modules or missing.libraries:
+        report["problems"].append(str(missing))
 
 
 def _version(package):
     """The version of a package, "unknown" where it has no metadata, None where it is not there."""
     try:
-        return _compat.installed(package) or ("unknown" if importlib.util.find_spec(package) else None)
+        return _missing.installed(package) or ("unknown" if importlib.util.find_spec(package) else None)
     except Exception:  # metadata that cannot be read, or None in sys.modules
         return None
 
 
 def _examine_imports(report):
     """Imports what has to be there, unless doing so ended another process."""
-    needed = [package for package in MODULES if not (report["runtime_only"] and package in FOR_TRAINING)]
+    missing = report["missing"]["modules"]
+    needed = [package for package in MODULES if not report["runtime_only"] or package in _missing.FOR_RUNTIME]
     role = os.environ.get("DMLC_ROLE")
     with_mxnet = not report["runtime_only"] and role not in ("server", "scheduler")
-    for name, path in (("mxnet", _compat.mxnet_library()), ("gluon_bnn", library.path())):
-        report["missing_libraries"][name] = _compat.missing_libraries(path) if path else []
     stages = {package: f"import {MODULES[package]}" for package in needed if package not in sys.modules}
     stages[LIBRARY] = "from gluon_bnn.native import library; library.available()"
     if with_mxnet and "mxnet" not in sys.modules:
@@ -96,14 +105,15 @@ def _examine_imports(report):
             cure = library.advice()
         else:
             sys.modules[name] = None  # whoever imports it now gets an ImportError
-            cure = _reinstall(name)
+            cure = _missing.reinstall(name)
         report["problems"].append(f"loading {name} {end}: {cure}")
     for package in needed:
-        report["imports"][package] = package not in report["crashes"] and _can_import(package, report)
+        report["imports"][package] = not {package} & {*missing, *report["crashes"]} and _can_import(package, report)
         if not report["imports"]["numpy"]:
             return  # whatever imports NumPy would only say the same again
     if with_mxnet:
-        report["imports"]["mxnet"] = "mxnet" not in report["crashes"] and _can_import_mxnet(report)
+        named = {"mxnet", "requests", "distutils"} & {*missing, *report["crashes"]} or report["missing"]["libraries"]
+        report["imports"]["mxnet"] = not named and _can_import_mxnet(report)
     elif not report["runtime_only"]:
         sys.modules.setdefault("mxnet", None)
         report["problems"].append(f"DMLC_ROLE={role} makes the import of MXNet the {role} of a distributed job, until "
@@ -135,37 +145,25 @@ def _ending(code):
 
 
 def _can_import(package, report):
-    if report["versions"][package] is None:
-        report["problems"].append(f"{package} is not installed: {_compat.install(package)}")
-        return False
     try:
         importlib.import_module(MODULES[package])
     except (Exception, SystemExit) as error:
         report["problems"].append(f"{package} is installed but cannot be imported ({_line(error)}): "
-                                  f"{_reinstall(package)}")
+                                  f"{_missing.reinstall(package)}")
         return False
     return True
 
 
 def _can_import_mxnet(report):
-    if report["missing_libraries"]["mxnet"]:
-        report["problems"].append(_compat.explain_missing(set().union(*report["missing_libraries"].values())))
-        return False
     try:
         _compat.mx
     except Exception as error:  # _compat has said in it what to do
         report["problems"].append(str(error))
     except SystemExit as error:
-        report["problems"].append(_compat.explain(error))
+        report["problems"].append(_missing.explain(error))
     else:
         return True
     return False
-
-
-def _reinstall(package):
-    """The command that replaces an installed package by a whole one."""
-    return (_compat.REINSTALL if package == "mxnet" else
-            f"pip install --force-reinstall --no-deps {package}")
 
 
 def _examine_native(report):
@@ -179,7 +177,8 @@ def _examine_native(report):
         report["problems"].append(str(error))
         return
     if not available:
-        if not all(report["missing_libraries"].values()):  # or else one line has named them all
+        missing = report["missing"]
+        if not missing["libraries"] and not (missing["modules"] and missing["compiler"]):  # or one line has named it
             report["advice"].append(library.problem())
         return
     report["native"].update(instruction_set=library.instruction_set(),
@@ -218,7 +217,8 @@ def _examine_data(report):
     try:
         from . import data
     except Exception as error:
-        report["problems"].append(f"gluon_bnn.data cannot be imported ({_line(error)})")
+        if getattr(error, "name", None) not in report["missing"]["modules"]:  # or else that has been reported
+            report["problems"].append(f"gluon_bnn.data cannot be imported ({_line(error)})")
         return
     for name in data.SETS:
         try:

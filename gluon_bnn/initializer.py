@@ -27,7 +27,7 @@ class LABUniform(mx.init.Xavier):
 
     >>> w = mx.nd.zeros((100, 50))
     >>> mx.init.create("labuniform")(mx.init.InitDesc("weight"), w)
-    >>> 0.09 < w.abs().max().asscalar() <= 0.1
+    >>> bool(0.09 < w.abs().max().asscalar() <= 0.1)
     True
     """
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 import gluon_bnn
-from gluon_bnn import _compat, _installation, doctor
+from gluon_bnn import _compat, _installation, _missing, doctor
 from gluon_bnn.native import library
 
 PACKAGE = Path(gluon_bnn.__file__).resolve().parent
+# Modules that MXNet or training import, all of them empty, but for what is imported of one by name.
+FAKES = {"scipy": "", "tqdm": "tqdm = 0", "requests": "", "distutils": ""}
 needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 
 
@@ -77,6 +79,23 @@ class TestWell:
         text = doctor.describe(examine())
         assert text.endswith("\nall is well") and f"imported from   {PACKAGE}\n" in text
 
+    @pytest.mark.parametrize("name, version, says", [
+        ("Python", "3.15.0a2", "on Python 3.9 to 3.14, and this is Python 3.15.0a2"), ("Python", "3.14.8", None),
+        ("Python", "3.9.2", None), ("Python", "4.0.0", "and this is Python 4.0.0"), ("NumPy", "2.17.0", None),
+        ("NumPy", "1.19.5", None), ("NumPy", "3.0.0rc1", "on NumPy 1 to 2, and this is NumPy 3.0.0rc1"),
+        ("NumPy", None, None)])
+    def test_versions_that_were_not_tried(self, examine, monkeypatch, name, version, says):
+        """They may well work: nothing is refused, and what does not work says it."""
+        if name == "Python":
+            monkeypatch.setattr(_missing.platform, "python_version", lambda: version)
+        else:
+            monkeypatch.setattr(_missing, "installed", lambda package: version)
+        report = examine()
+        advice = [text for text in report["advice"] if "has been tried" in text]
+        explained = _missing.explain(AttributeError("no such name"))
+        assert report["ok"] and len(advice) == ("has been tried" in explained) == bool(says)
+        assert not says or says in advice[0] and advice[0] in explained and "AttributeError: no such name" in explained
+
     def test_without_mnist(self, examine, monkeypatch, tmp_path):
         monkeypatch.setenv("MXNET_HOME", str(tmp_path))
         report = examine()
@@ -87,8 +106,8 @@ class TestWell:
         done = bare[1]()
         assert (done.returncode, done.stderr) == (0, ""), done
         assert "all is well, runtime only" in done.stdout and "PROBLEM" not in done.stdout
-        assert ("pip install scipy tqdm setuptools 'graphviz<0.9' requests && "
-                "pip install --no-deps mxnet==1.9.1") in done.stdout
+        assert "pip install scipy tqdm " in done.stdout
+        assert "requests 'graphviz<0.9' && pip install --no-deps mxnet==1.9.1" in done.stdout
         for name in ("scipy is not", "tqdm is not", "matplotlib, so", "MNIST"):
             assert name not in done.stdout
 
@@ -110,7 +129,7 @@ class TestBroken:
         code = ("import sys; sys.modules['mxnet'] = None; from gluon_bnn.__main__ import main; "
                 "sys.exit(main(['doctor']))")
         done = run("-c", code)
-        assert done.returncode == 1 and "PROBLEM: Apache MXNet is not installed" in done.stdout
+        assert done.returncode == 1 and "PROBLEM: mxnet is not installed: " in done.stdout
         assert "numpy" in done.stdout and "Traceback" not in done.stderr
         assert "pip install mxnet==1.9.1 --force-reinstall --no-deps" in done.stdout
 
@@ -139,13 +158,13 @@ class TestBroken:
 
     @pytest.mark.parametrize("source, says", [
         ("raise OSError('libfoo.so.3: cannot open shared object file: No such file or directory')",
-         "MXNet needs system libraries that are not here, libfoo.so.3: install what provides libfoo.so.3"),
+         "MXNet cannot be imported: libfoo.so.3 is not among the system's libraries: install what provides libfoo"),
         ("raise RuntimeError('Cannot find the MXNet library.')", "MXNet is damaged: pip install mxnet==1.9.1 --force"),
-        ("import distutils_gone", "MXNet imports distutils_gone, which is not installed: pip install distutils_gone"),
+        ("import gone", "MXNet cannot be imported: gone is not installed: pip install gone"),
         ("import os; os.abort()", "loading mxnet ends Python, by SIGABRT: pip install mxnet==1.9.1 --force-reinstall"),
         ("__version__ = '2.0'", "needs MXNet 1.9.1, found 2.0: pip install mxnet==1.9.1 --force-reinstall")])
     def test_mxnet_that_does_not_import(self, bare, source, says):
-        found = problems(bare[1](mxnet=source, scipy="", tqdm="tqdm = 0"))
+        found = problems(bare[1](mxnet=source, **FAKES))
         assert [says in line for line in found if "scipy" not in line and "digits" not in line] == [True], found
 
     def test_a_part_that_the_doctor_cannot_examine(self, examine, monkeypatch):
@@ -166,7 +185,7 @@ class TestBroken:
     def test_a_role_of_a_distributed_job(self, bare, monkeypatch, role):
         """MXNet would not come back from its import, so nothing may import it."""
         monkeypatch.setenv("DMLC_ROLE", role)
-        found = problems(bare[1](mxnet="import os; os._exit(3)", scipy="", tqdm="tqdm = 0"))
+        found = problems(bare[1](mxnet="import os; os._exit(3)", **FAKES))
         assert any(f"DMLC_ROLE={role}" in line and "unset DMLC_ROLE" in line for line in found)
 
     @pytest.mark.parametrize("damage, says", [(lambda content: content[:3000], "is cut off"),
@@ -239,6 +258,8 @@ class TestVariables:
 
 
 class TestSystemLibraries:
+    LINE = ("libgomp.so.1, libquadmath.so.0 are not among the system's libraries: "
+            "apt-get install libgomp1 libquadmath0 (on Debian or Ubuntu)")
     MISSING = "\tlibgomp.so.1 => not found\n\tlibc.so.6 => /lib/libc.so.6 (0x0)\n\tlibquadmath.so.0 => not found\n"
 
     @pytest.fixture
@@ -249,28 +270,74 @@ class TestSystemLibraries:
         ldd.write_text(f"#!/bin/sh\nprintf '{self.MISSING}'\n")
         ldd.chmod(0o755)
         monkeypatch.setenv("PATH", str(ldd.parent), prepend=os.pathsep)
-        monkeypatch.setattr(_compat, "_can_be_loaded", lambda name: name == "libstdc++.so.6")
+        monkeypatch.setattr(_missing, "_can_be_loaded", lambda name: name == "libstdc++.so.6")
+        monkeypatch.setattr(library, "path", lambda: "x")
 
     def test_all_are_named_in_one_line(self, examine, lacking):
-        report = examine()
-        assert report["problems"] == ["MXNet needs system libraries that are not here, libgomp.so.1, libquadmath.so.0: "
-                                      "apt-get install libgomp1 libquadmath0 (on Debian or Ubuntu)"]
+        assert examine()["problems"] == [self.LINE]
 
     def test_the_import_of_mxnet_names_all_too(self, lacking):
         error = OSError("libgomp.so.1: cannot open shared object file: No such file or directory")
-        assert "apt-get install libgomp1 libquadmath0" in _compat.explain(error)
+        assert _missing.explain(error) == f"MXNet cannot be imported: {self.LINE}"
+
+    def test_with_a_compiler_and_modules(self, examine, lacking, monkeypatch):
+        """All that a minimal system and an install without dependencies lack, in the order in which it has to come."""
+        for name, value in (("path", lambda: None), ("_opened", None)):
+            monkeypatch.setattr(library, name, value)
+        monkeypatch.setenv("CXX", "/nonexistent/c++ -pthread")
+        there = _missing.is_there
+        monkeypatch.setattr(_missing, "is_there", lambda name: name not in ("distutils", "requests") and there(name))
+        monkeypatch.setattr(_missing, "installed", lambda package: None if package in (
+            "requests", "setuptools") else "1.9.1")
+        line = ("setuptools, requests are not installed; libgomp.so.1, libquadmath.so.0 are not among the system's "
+                "libraries; the native library, without which binary layers are slower, was not built for want of a "
+                "C++ compiler: apt-get install g++ libgomp1 libquadmath0 (on Debian or Ubuntu); "
+                f"pip install setuptools requests; {_installation.find().command}")
+        report = examine()
+        assert report["problems"] == [line]
+        assert not [text for text in report["advice"] if "apt-get" in text], "it has been named"
+        assert _missing.explain(ModuleNotFoundError("requests", name="requests")).endswith(line)
+
+    @pytest.mark.parametrize("machine, says", [
+        ("x86_64", "libgomp1 libquadmath0 (on Debian or Ubuntu); pip install mxnet"),
+        ("sparc64", "that: pip install mxnet")])
+    def test_before_mxnet_is_installed(self, examine, lacking, monkeypatch, machine, says):
+        """They are named with it, not only after it."""
+        monkeypatch.setattr(_missing.platform, "machine", lambda: machine)
+        monkeypatch.setitem(sys.modules, "mxnet", None)
+        monkeypatch.setattr(doctor, "_version", lambda package: None if package == "mxnet" else "1")
+        advice, = (text for text in examine()["advice"] if text.startswith("runtime only"))
+        assert says in advice
+
+    @pytest.mark.parametrize("statement", ["from gluon_bnn import mx", "import gluon_bnn, mxnet",
+                                           "import gluon_bnn; gluon_bnn.nn"])
+    def test_an_import_on_a_bare_system(self, bare, monkeypatch, tmp_path, statement):
+        """One ImportError names all, and so does the doctor."""
+        for path in (tmp_path / "gluon_bnn" / "native").glob("libgluon_bnn.*"):
+            path.unlink()
+        monkeypatch.setenv("PATH", "/nonexistent")
+        monkeypatch.delenv("CXX", raising=False)
+        fakes = {**FAKES, "mxnet": "raise OSError('libfoo.so.3: cannot open shared object file: No such file')"}
+        del fakes["tqdm"], fakes["requests"]
+        found, = [line for line in problems(bare[1](**fakes)) if "tqdm" in line]
+        assert "apt-get install g++ " in found and "; pip install tqdm requests; pip install --force-reinstall" in found
+        done = run("-S", "-c", statement, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+        said = done.stderr.splitlines()[-1]
+        assert said.startswith("ImportError: MXNet cannot be imported: tqdm, requests are not installed; ")
+        assert "apt-get install g++ " in said and said.count("apt-get") == 1
+        assert "; install what provides libfoo.so.3; pip install tqdm requests; pip install --force-reinstall" in said
 
     def test_without_ldd(self, lacking, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert _compat.missing_libraries("x") == ["libgcc_s.so.1", "libgomp.so.1", "libquadmath.so.0"]
+        assert _missing.missing_libraries("x") == ["libgcc_s.so.1", "libgomp.so.1", "libquadmath.so.0"]
 
     def test_what_another_place_provides_is_not_missing(self, lacking, monkeypatch):
         """Where Python itself knows a directory of libraries, as conda's does, ldd does not look in it."""
-        monkeypatch.setattr(_compat, "_can_be_loaded", lambda name: name == "libgomp.so.1")
-        assert _compat.missing_libraries("x") == ["libquadmath.so.0"]
+        monkeypatch.setattr(_missing, "_can_be_loaded", lambda name: name == "libgomp.so.1")
+        assert _missing.missing_libraries("x") == ["libquadmath.so.0"]
 
     def test_none_is_missing_here(self):
-        assert _compat.missing_libraries(_compat.mxnet_library()) == []
+        assert _missing.missing_libraries(_missing.mxnet_library()) == []
 
     @needs_library
     @pytest.mark.skipif(not shutil.which("ldd"), reason="there is no ldd here")
@@ -282,7 +349,7 @@ class TestSystemLibraries:
         if path.read_bytes() == content:
             pytest.skip("this library needs other ones")
         lost = [name for name in ("libgomq.so.1", "libq.so.6") if name.encode() in path.read_bytes()]
-        assert _compat.missing_libraries(path) == lost
+        assert _missing.missing_libraries(path) == lost
         done = bare[1]()
         assert f"install what provides {', '.join(lost)}\n" in done.stdout and "compiler" not in done.stdout
 
@@ -381,7 +448,7 @@ class TestWhichCopy:
                  "current directory: to run that, start Python in another directory")
         command = f"pip install --force-reinstall --no-deps -e {root}"
         assert f"advice: {hides}; to install this copy: {command}\n" in done.stdout
-        assert "advice: the native library was not built; install a C++ compiler" in done.stdout
+        assert "advice: the native library was not built; install" in done.stdout
 
 
 class TestCommandLine:

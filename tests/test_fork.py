@@ -146,6 +146,21 @@ def test_workers_of_a_data_loader():
         """)
 
 
+def test_how_a_data_loader_starts_its_workers():
+    """By fork, as on Python 3.14 and later, which would not by themselves; by spawn for who chooses that."""
+    run(MXNET, """
+        import multiprocessing, sys
+        from gluon_bnn import _shims
+        real, sys.version_info = sys.version_info, (3, 14)
+        _shims.fork_workers()
+        sys.version_info = real
+        for chosen, method in ("forkserver", "fork"), ("spawn", "spawn"):
+            multiprocessing.set_start_method(chosen, force=True)
+            with mx.gluon.data.dataloader.multiprocessing.Pool(1) as pool:
+                assert pool._ctx.get_start_method() == method
+        """)
+
+
 def test_multiprocessing():
     run(START, KERNELS, """
         import multiprocessing

@@ -13,13 +13,14 @@ from gluon_bnn.native import library
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 SMALL_STACK = """
+import sys
 import threading
 import numpy as np
 from gluon_bnn.native import library
 from random_nets import awkward_nets, model_of, odd_floats, same
 
 rng = np.random.default_rng(32)
-threading.stack_size(32 << 10)
+threading.stack_size((32 if sys.version_info < (3, 14) else 52) << 10)  # the least that Python takes
 for name in library.instruction_sets():
     with library.use(name):
         for net in awkward_nets(rng):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gluon_bnn
-from gluon_bnn import _compat
+from gluon_bnn import _compat, _missing
 from gluon_bnn.native import library
 
 PACKAGE = os.path.dirname(os.path.abspath(gluon_bnn.__file__))
@@ -25,13 +25,15 @@ def python(*arguments, cwd=None, **environment):
      "apt-get install libquadmath0"),
     (OSError("libgomp.so.1: cannot open shared object file: No such file"), "apt-get install libgomp1"),
     (OSError("libfoo.so.3: cannot open shared object file"), "provides libfoo.so.3"),
-    (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "pip install mxnet==1.9.1"),
-    (ModuleNotFoundError("No module named 'distutils'", name="distutils"), "pip install setuptools"),
-    (ModuleNotFoundError("No module named 'requests'", name="requests"), "pip install requests"),
+    (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "pip install mxnet==1.9.1 --force-reinstall"),
+    (ModuleNotFoundError("No module named 'distutils'", name="distutils"), "setuptools is not installed: pip install"),
+    (ModuleNotFoundError("No module named 'requests'", name="requests"), "requests is not installed: pip install"),
+    (ModuleNotFoundError("No module named 'gone'", name="gone"), "gone is not installed: pip install gone"),
+    (ModuleNotFoundError("No module named 'numpy.gone'", name="numpy.gone"), "No module named 'numpy.gone'; if the"),
     (ModuleNotFoundError("No module named 'mxnet.base'", name="mxnet.base"), "--force-reinstall --no-deps"),
     (ImportError("something else"), "something else")])
 def test_explanations(error, advice):
-    assert advice in _compat.explain(error)
+    assert advice in _missing.explain(error)
 
 
 def test_threads_are_set_and_a_users_setting_wins():
@@ -115,7 +117,7 @@ def test_without_a_usable_library(tmp_path, kind, word):
     done = python("-c", USE.format(path=str(tmp_path)), cwd=str(tmp_path))
     assert done.returncode == 0, done.stderr
     problem, warned = done.stdout.splitlines()
-    assert word in problem and "install a C++ compiler" in problem
+    assert word in problem and "install gluon_bnn again" in problem
     assert warned.count("binary layers run on MXNet's own operators") == 1, "warned once"
     code = USE.format(path=str(tmp_path)).split("with warnings")[0] + "gluon_bnn.nn.BinaryDense(3)"
     done = python("-c", code, cwd=str(tmp_path), GLUON_BNN_OPS="native")

@@ -12,7 +12,7 @@ import threading
 from .. import _compat
 
 ABI = 8  # the number that gluon_bnn_abi() must return
-ADVICE = "install a C++ compiler (Debian: apt-get install g++) and install gluon_bnn again"
+ADVICE = "install gluon_bnn again"
 
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # or a child might find it held, for ever, by a thread that it does not have
@@ -71,9 +71,10 @@ def _is_whole(name):
 
 def advice():
     """What to do where there is no usable library, as one string: how this copy of the package is built again."""
-    from .. import _installation  # rarely needed, and it imports a good deal
+    from .. import _installation, _missing  # rarely needed, and they import a good deal
     installation = _installation.find()
-    text = f"{ADVICE}: {installation.command}"
+    compiler = "" if _missing.has_compiler() else "install a C++ compiler (Debian: apt-get install g++) and "
+    text = f"{compiler}{ADVICE}: {installation.command}"
     return text if installation.hidden is None else f"{text}. {installation.why_hidden}"
 
 
@@ -81,7 +82,9 @@ def _open():
     """(ctypes library, None), or (None, why not)."""
     found = path()
     if found is None:
-        return None, f"the native library was not built; {advice()}"
+        from .. import _missing
+        why = "; pip's option --verbose shows what the compiler says" if _missing.has_compiler() else ""
+        return None, f"the native library was not built; {advice()}{why}"
     # These are read when OpenMP is loaded, which may be now; a user's own settings win.
     os.environ.setdefault("OMP_NUM_THREADS", str(_compat.physical_cores()))
     try:
@@ -99,8 +102,9 @@ def _open():
         if _compat.forked:  # a fork before the library was loaded, which it cannot know of
             library.gluon_bnn_after_fork()
     except (OSError, AttributeError) as error:
-        missing = _compat.missing_libraries(found) if _compat.name_missing(error) else ()
-        cure = _compat.how_to_get(missing) if missing else advice()
+        from .. import _missing
+        missing = _missing.missing_libraries(found) if _missing.name_missing(error) else ()
+        cure = _missing.how_to_get(missing) if missing else advice()
         return None, f"the native library cannot be loaded ({error}); {cure}"
     return library, None
 

@@ -33,7 +33,7 @@ def binary_adam(w, g, mean, var, t, lr=0.001, glorot=False, **options):
 def learning_rate_scale(shape):
     """1 / sqrt(1.5 / (in_units + units)) for weights (units, in_units): BinaryConnect's official code.
 
-    >>> round(learning_rate_scale((2048, 784)), 1)
+    >>> float(round(learning_rate_scale((2048, 784)), 1))
     43.5
     """
     units, in_units = shape
