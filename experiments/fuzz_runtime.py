@@ -26,9 +26,9 @@ import traceback
 
 import numpy as np
 from safetensors.numpy import load as deserialize, save as serialize
-from tqdm import tqdm
 
 from gluon_bnn import layers, runtime
+from gluon_bnn._progress import Bar
 from gluon_bnn.native import fallback
 
 from arguments import SEED, HelpFormatter, positive
@@ -310,7 +310,7 @@ def fuzz(count, seed, save_dir, progress=True):
             bad.append({"index": index, "mutation": name, "outcome": found})
 
     path = os.path.join(save_dir, f"mutated-{os.getpid()}.safetensors")
-    with _removed(path), tqdm(total=count, disable=not progress, unit="file", dynamic_ncols=True) as bar:
+    with _removed(path), Bar(total=count, disable=not progress, unit="file", dynamic_ncols=True) as bar:
         while index < count:
             ours, theirs = context.Pipe(duplex=False)
             worker = context.Process(target=_work, args=(theirs, seed, range(index, count), path),

@@ -14,9 +14,8 @@ import urllib.request
 import zlib
 from pathlib import Path
 
-from tqdm import tqdm
-
 from . import _files
+from ._progress import Bar
 
 SETS = ("digits", "mnist")
 FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
@@ -222,7 +221,7 @@ def _download(directory, file):
         try:
             with urllib.request.urlopen(mirror + file, timeout=TIMEOUT) as response, \
                     _files.new_file(str(directory / file)) as out, \
-                    tqdm(desc=file, unit="B", unit_scale=True,
+                    Bar(desc=file, unit="B", unit_scale=True,
                          total=getattr(response, "length", None)) as bar:
                 while chunk := response.read(_CHUNK):
                     out.write(chunk)
