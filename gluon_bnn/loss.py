@@ -68,6 +68,7 @@ class WithLoss(mx.gluon.HybridBlock):
     net, loss : HybridBlocks
 
     Inputs: x of the net, and whatever the loss takes after the net's outputs. Outputs: (the net's outputs, the loss).
+    The outputs are for metrics: gradients go through the loss alone.
 
     >>> step = WithLoss(mx.gluon.nn.Dense(3, in_units=2), SquaredHingeLoss())
     >>> step.initialize()
@@ -83,4 +84,4 @@ class WithLoss(mx.gluon.HybridBlock):
 
     def hybrid_forward(self, F, x, *targets):
         outputs = self.net(x)
-        return outputs, self.loss(outputs, *targets)
+        return F.BlockGrad(outputs), self.loss(outputs, *targets)
