@@ -3,7 +3,7 @@
     python experiments/bench_training.py
 
 784-W-W-W-10 with batch norm after every layer, ReLU or for the BNN sign between them, squared hinge loss, batch 100,
-Adam, for every width W; at the width 1024 some variants of ours, too. PyTorch (eager and torch.compile) takes part
+Adam, for every width W; at the middle width some variants of ours, too. PyTorch (eager and torch.compile) takes part
 when it is installed.
 
 MXNet and PyTorch run in processes of their own (see training_workers.py); this one loads neither and asks them in
@@ -106,10 +106,10 @@ def main():
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(WORKERS, name, threads, directory)) for name in names}
         about = {key: value for worker in workers.values() for key, value in worker.ask("about").items()}
-        found = {}
+        found, middle = {}, sorted(args.widths)[(len(args.widths) - 1) // 2]
         for width in args.widths:
             losses = check_losses(workers, width)
-            found[width] = losses, measure(workers, args.rounds, width, width == 1024)
+            found[width] = losses, measure(workers, args.rounds, width, width == middle)
         for worker in workers.values():
             worker.close()
         profiled = stack.enter_context(Worker(WORKERS, "mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0"))

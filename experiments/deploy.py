@@ -43,7 +43,7 @@ NOT_REAL = "only nets with binary or stochastic weights have bits to deploy"
 # What each form imports, and its files.
 FORMS = {"net": ("mnist_net", ["net.params"]),
          "float": ("gluon_bnn.train", ["float-symbol.json", "float-0000.params"]),
-         "packed": ("gluon_bnn.exported", ["packed-symbol.json", "packed-0000.params"]),
+         "packed": ("gluon_bnn.deploy.exported", ["packed-symbol.json", "packed-0000.params"]),
          "runtime": ("gluon_bnn.runtime", ["model.safetensors"])}
 
 
@@ -71,7 +71,7 @@ def load(form, directory, net_options, numpy_only):
             warnings.simplefilter("ignore")  # MXNet says that the type of the input is open
             net = mx.gluon.SymbolBlock.imports(files[0], ["data"], files[1])
     else:
-        from gluon_bnn import exported
+        from gluon_bnn.deploy import exported
         net = exported.load_exported(os.path.join(directory, form))
     return lambda x: net(mx.nd.array(x)).asnumpy()
 

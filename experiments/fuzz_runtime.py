@@ -27,15 +27,16 @@ import traceback
 import numpy as np
 from safetensors.numpy import load as deserialize, save as serialize
 
-from gluon_bnn import layers, runtime
-from gluon_bnn._progress import Bar
-from gluon_bnn.native import fallback
+from gluon_bnn import runtime
+from gluon_bnn._progress import progress_bar
+from gluon_bnn.graph import engine, layers
+from gluon_bnn.runtime.file import crc32
 
 from arguments import SEED, HelpFormatter, positive
 from record import writable, write_record
 
 RECORD = "fuzz_runtime.json"
-PACKAGE = os.path.dirname(os.path.abspath(runtime.__file__))
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__)))
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden")
 TIMEOUT = 30       # seconds for one file; they take about a millisecond
 MEMORY = 4 << 30   # bytes of address space a worker may take beyond what it starts with
@@ -164,7 +165,7 @@ def edit_line(content, rng, right_checksum=False):
             entries[i] = " ".join(words)
     line = _pick(rng, ("; ",) * 20 + (";", ", ", "")).join(entries)
     if right_checksum:
-        checksum = f"crc32 {runtime._crc32(line, deserialize(content)):08x}"
+        checksum = f"crc32 {crc32(line, deserialize(content)):08x}"
     header["__metadata__"]["gluon_bnn"] = f"{line}; {checksum}"
     return _join(header, data)
 
@@ -201,7 +202,7 @@ def edit_tensors(content, rng):
         if not all(a.size for a in tensors.values()):
             break
     line = header["__metadata__"]["gluon_bnn"].rpartition("; ")[0]
-    return serialize(tensors, {"gluon_bnn": f"{line}; crc32 {runtime._crc32(line, tensors):08x}"})
+    return serialize(tensors, {"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
 
 
 MUTATIONS = (flip_bits, cut, put_in, edit_header_length, edit_header, edit_line, edit_line_with_checksum,
@@ -246,12 +247,12 @@ def _run(model):
         return "loaded, too wide to run"
     rng = np.random.default_rng(0)
     x = rng.standard_normal(model.input_shape, np.float32)
-    expected = fallback.run(model.layers, x.reshape(1, -1))[0]
+    expected = engine.run(model.layers, x.reshape(1, -1))[0]
     if not np.array_equal(model(x), expected, equal_nan=True):
         return "the library and NumPy differ"
     if model.input_scale is not None:
         pixels = rng.integers(0, 256, x.shape, np.uint8)
-        expected = fallback.run_u8(model.layers, pixels.reshape(1, -1), np.float32(model.input_scale),
+        expected = engine.run_u8(model.layers, pixels.reshape(1, -1), np.float32(model.input_scale),
                                    model.input_shift)[0]
         if not np.array_equal(model(pixels), expected, equal_nan=True):
             return "the library and NumPy differ on uint8"
@@ -310,7 +311,7 @@ def fuzz(count, seed, save_dir, progress=True):
             bad.append({"index": index, "mutation": name, "outcome": found})
 
     path = os.path.join(save_dir, f"mutated-{os.getpid()}.safetensors")
-    with _removed(path), Bar(total=count, disable=not progress, unit="file", dynamic_ncols=True) as bar:
+    with _removed(path), progress_bar(total=count, disable=not progress, unit="file", dynamic_ncols=True) as bar:
         while index < count:
             ours, theirs = context.Pipe(duplex=False)
             worker = context.Process(target=_work, args=(theirs, seed, range(index, count), path),

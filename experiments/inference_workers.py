@@ -180,8 +180,8 @@ class Registers:
 def kernel(name, *arguments, like, kept=None):
     """A function that calls a kernel through ctypes, its result in an array of its own: addresses at hand, as
     a C program has them, and as ONNX Runtime has with its inputs and outputs bound."""
-    from gluon_bnn.native import kernels, library
-    function, y = getattr(library.handle(), f"gluon_bnn_{name}"), kernels.empty(like.shape, like.dtype)
+    from gluon_bnn.native import bindings, library
+    function, y = getattr(library.handle(), f"gluon_bnn_{name}"), bindings.empty(like.shape, like.dtype)
     y.fill(-1)
     addresses = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in (*arguments, y)]
 
@@ -208,15 +208,15 @@ class Ours(Worker):
         return {"instruction_set": self.instruction_set, "roofline": self.loops.roofline_name().decode()}
 
     def layer(self, rows, units, inputs):
-        from gluon_bnn import layers
-        from gluon_bnn.native import kernels
+        from gluon_bnn.graph import layers
+        from gluon_bnn.native import bindings
         case = Layer(rows, units, inputs)
-        weight_bits, bits = kernels.pack_weights(case.signs), kernels.pack_inputs(case.x)
+        weight_bits, bits = bindings.pack_weights(case.signs), bindings.pack_inputs(case.x)
         y, to = np.empty((rows, units), np.float32), (weight_bits, case.alpha, case.bias, rows, units, inputs)
         packed = [layers.Layer("pack", inputs, inputs, "float", "bits"),
                   layers.Layer("binary_dense", inputs, units, "bits", "float", arrays={
                       "weight_bits": weight_bits, "alpha": case.alpha, "bias": case.bias})]
-        net = kernels.Net(packed)  # in one call, as the runtime does it
+        net = bindings.Net(packed)  # in one call, as the runtime does it
         on_bits = {"xnor_dense": Call(kernel("xnor_dense", bits, *to, like=y)),
                    "pack + xnor_dense": Call(kernel("run", net.address, net.count, case.x, rows, like=y, kept=net))}
         on_pixels = {"binary_dense_u8": Call(kernel("binary_dense_u8", case.pixels, *to, like=y))}
@@ -249,10 +249,10 @@ class Ours(Worker):
 
     def net(self, sizes, model, outputs):
         from gluon_bnn import runtime
-        from gluon_bnn.native import fallback
+        from gluon_bnn.graph import engine
         model, (images, x) = runtime.load(model), net_inputs(sizes[0])
         one, pixels = x[:1], images[:1]
-        expected = np.load(outputs) if outputs else fallback.run(model.layers, x)
+        expected = np.load(outputs) if outputs else engine.run(model.layers, x)
         check("runtime", Call(lambda: model(x)), expected, 0)
         if outputs:
             check_agreement("uint8", model(images), expected)
@@ -263,14 +263,14 @@ class Ours(Worker):
 
     def growth(self, largest):
         """{"kernel axis size": candidate}: each axis doubles from 1 on, the others stay."""
-        from gluon_bnn.native import kernels
+        from gluon_bnn.native import bindings
         calls = {}
         for axis in ("rows", "units", "inputs"):
             for size in (2 ** i for i in range(largest.bit_length())):
                 rows, units, inputs = ({"rows": 64, "units": 1024, "inputs": 1024} | {axis: size}).values()
                 x = np.random.default_rng(size).standard_normal((rows, inputs)).astype(np.float32)
-                bits = kernels.pack_inputs(x)
-                weight_bits = kernels.pack_weights(np.resize(x, (units, inputs)))
+                bits = bindings.pack_inputs(x)
+                weight_bits = bindings.pack_weights(np.resize(x, (units, inputs)))
                 one, zero = np.ones(units, np.float32), np.zeros(units, np.float32)
                 to = weight_bits, one, zero, rows, units, inputs
                 for name, given in (("xnor_dense", bits), ("binary_dense", x)):
@@ -323,10 +323,10 @@ class MXNet(Worker):
         self.mx = mx
 
     def layer(self, rows, units, inputs):
-        from gluon_bnn.native import kernels
+        from gluon_bnn.native import bindings
         nd, case = self.mx.nd, Layer(rows, units, inputs)
         x, bits, weight, *packed = (nd.array(a, dtype=a.dtype) for a in (
-            case.x, kernels.pack_inputs(case.x), case.dense[0][0], kernels.pack_weights(case.signs), case.alpha,
+            case.x, bindings.pack_inputs(case.x), case.dense[0][0], bindings.pack_weights(case.signs), case.alpha,
             case.bias))
         packed_dense = functools.partial(nd.gluon_bnn_packed_dense, units=units, in_units=inputs)
         xnor = engine(lambda: packed_dense(bits, *packed, source="bits"))

@@ -30,7 +30,8 @@ import warnings
 import numpy as np
 
 import gluon_bnn
-from gluon_bnn import _files, distributed, ops, optimizer, reference, train  # optimizer: by name, in Trainer
+from gluon_bnn import _files, ops, optimizer, reference, train  # optimizer: by name, in Trainer
+from gluon_bnn.train.workers import Workers, connect, digest
 from gluon_bnn._compat import mx
 
 from arguments import SEED, HelpFormatter, add_dataset, none_or, number, positive, read_arguments
@@ -138,7 +139,7 @@ def default_directory(args, parser):
     known = {"dataset": name, "activation": args.activation}
     others = {key: value for key, value in {**settings_of(args), "kvstore": args.kvstore}.items()
               if value != known.get(key, parser.get_default(key))}
-    end = f"-{distributed.digest(json.dumps(others, sort_keys=True).encode())[:8]}" if others else ""
+    end = f"-{digest(json.dumps(others, sort_keys=True).encode())[:8]}" if others else ""
     return os.path.join("runs", f"{name}-{args.activation}{end}")
 
 
@@ -264,7 +265,7 @@ def run(argv, held):
     try:
         images = Images(args.dataset, args.data_dir, args.inputs)
         net = make_net(**{name: getattr(args, name) for name in NET_OPTIONS})
-        kvstore = distributed.connect() if args.kvstore else None
+        kvstore = connect() if args.kvstore else None
     except (OSError, ValueError) as error:
         sys.exit(f"train_mnist.py: {error}")
     workers, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
@@ -290,7 +291,7 @@ def run(argv, held):
         settings["workers"] = workers
     interrupt.says("the last whole epoch is kept, add --resume to go on")
     try:
-        held.enter_context(claimed(args, distributed.Workers(trainer)))
+        held.enter_context(claimed(args, Workers(trainer)))
         history = train.fit(
             net, trainer, loss,
             batches_of(images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp,

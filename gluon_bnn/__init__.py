@@ -15,9 +15,9 @@ from . import _shims
 
 __version__ = "0.2.0.dev0"
 
-_MODULES = ("check", "data", "deploy", "distributed", "doctor", "exported", "initializer", "layers", "loss", "metric",
-            "native", "nn", "ops", "optimizer", "reference", "runtime", "train")
-_NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "exported", "mx": "_compat"}
+_MODULES = ("check", "data", "deploy", "doctor", "graph", "initializer", "loss", "metric", "native", "nn", "ops",
+            "optimizer", "reference", "runtime", "train")
+_NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "deploy", "mx": "_compat"}
 
 __all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]
 

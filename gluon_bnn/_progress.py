@@ -3,13 +3,20 @@
 tqdm's own lock is a semaphore of the system, for bars of several processes. After Ctrl-C Python 3.14 warns that it has
 leaked.
 """
+import functools
 import threading
 
 from tqdm import tqdm
 
 
-class Bar(tqdm):
-    """As `tqdm`."""
+@functools.lru_cache(maxsize=None)
+def _bars():
+    """A class of its own: the user's bars keep the lock that they have."""
+    bars = type("Bar", (tqdm,), {})
+    bars.set_lock(threading.RLock())
+    return bars
 
 
-Bar.set_lock(threading.RLock())
+def progress_bar(**options):
+    """A `tqdm` with these options."""
+    return _bars()(**options)

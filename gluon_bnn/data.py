@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 
 from . import _files
-from ._progress import Bar
+from ._progress import progress_bar
 
 SETS = ("digits", "mnist")
 FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
@@ -221,8 +221,8 @@ def _download(directory, file):
         try:
             with urllib.request.urlopen(mirror + file, timeout=TIMEOUT) as response, \
                     _files.new_file(str(directory / file)) as out, \
-                    Bar(desc=file, unit="B", unit_scale=True,
-                         total=getattr(response, "length", None)) as bar:
+                    progress_bar(desc=file, unit="B", unit_scale=True,
+                                 total=getattr(response, "length", None)) as bar:
                 while chunk := response.read(_CHUNK):
                     out.write(chunk)
                     bar.update(len(chunk))

@@ -15,25 +15,24 @@ from gluon_bnn import ops
 from gluon_bnn.native import library
 
 
-@pytest.fixture
-def seed(request):
-    """A number of the test's own, logged so that a failure can be run again."""
-    seed = sum(map(ord, request.node.name))
-    logging.getLogger(__name__).warning("seed %d", seed)
-    return seed
-
-
-@pytest.fixture
-def rng(seed):
-    return np.random.default_rng(seed)
+def _seed(request):
+    """A number of the test's own, so that a failure can be run again, by itself too."""
+    return sum(map(ord, request.node.name))
 
 
 @pytest.fixture(autouse=True)
-def seeded(seed):
-    """First weights are drawn from MXNet's and NumPy's global generators."""
-    np.random.seed(seed)
+def global_generators(request):
+    """NumPy's and MXNet's, from which first weights are drawn."""
+    np.random.seed(_seed(request))
     if "mxnet" in sys.modules:
-        sys.modules["mxnet"].random.seed(seed)
+        sys.modules["mxnet"].random.seed(_seed(request))
+
+
+@pytest.fixture
+def rng(request):
+    """A generator, whose seed is logged."""
+    logging.getLogger(__name__).warning("seed %d", _seed(request))
+    return np.random.default_rng(_seed(request))
 
 
 @pytest.fixture(params=["native", "composed"])

@@ -9,8 +9,9 @@ import time
 
 import numpy as np
 
-from gluon_bnn import distributed, nn, optimizer, train  # optimizer: by name, in Trainer
+from gluon_bnn import nn, optimizer, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
+from gluon_bnn.train import workers as distributed
 
 ROWS, INPUTS, BATCH, EPOCHS = 60, 12, 20, 3
 

@@ -18,8 +18,10 @@ def doctor(expected):
 
 def runtime():
     """A net of bits from NumPy arrays: saved, loaded and run, on the compiled library and in NumPy."""
-    from gluon_bnn import layers, runtime
-    from gluon_bnn.native import fallback, library
+    from gluon_bnn.graph import layers
+    from gluon_bnn import runtime
+    from gluon_bnn.graph import engine
+    from gluon_bnn.native import library
     assert "mxnet" not in sys.modules and library.available(), library.problem()
     rng = np.random.default_rng(0)
     weight_bits = rng.integers(-2**31, 2**31, (1, 3, 16), np.int64).astype(np.int32)
@@ -28,7 +30,7 @@ def runtime():
            layers.Layer("binary_dense", 65, 16, "bits", "float", arrays={
                "weight_bits": weight_bits, "alpha": np.ones(16, np.float32), "bias": np.zeros(16, np.float32)})]
     model, x = runtime.Model(net, (65,)), rng.standard_normal((7, 65)).astype(np.float32)
-    np.testing.assert_array_equal(model(x), fallback.run(net, x))
+    np.testing.assert_array_equal(model(x), engine.run(net, x))
     doctor("all is well, runtime only")
 
 

@@ -3,8 +3,9 @@ import types
 
 import numpy as np
 
-from gluon_bnn import layers, runtime
-from gluon_bnn.layers import Layer
+from gluon_bnn import runtime
+from gluon_bnn.graph import layers
+from gluon_bnn.graph.layers import Layer
 from gluon_bnn.reference import bits
 
 SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)

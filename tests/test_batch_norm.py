@@ -11,7 +11,7 @@ import gluon_bnn
 from gluon_bnn import nn
 from gluon_bnn._compat import mx
 from gluon_bnn.check import batch_norm
-from gluon_bnn.exported import load_exported
+from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.native import library
 
 # Rows and units: awkward ones, more rows than are added up in float32, more units than a strip holds.

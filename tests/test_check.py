@@ -91,7 +91,7 @@ def test_every_layer_loss_and_optimiser_is_checked(tmp_path, choice):
     checked = " ".join(row["operator"] for row in table)
     for module in nn, loss, optimizer:
         for name in module.__all__:
-            if inspect.isclass(getattr(module, name)):
+            if inspect.isclass(getattr(module, name)) and name != "WithLoss":  # which computes nothing itself
                 assert name in checked, f"{module.__name__}.{name} has no row"
     for name in ("sign_scale", "scale_bias"):
         assert name in checked

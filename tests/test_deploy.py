@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from gluon_bnn import check, fold, nn, ops, runtime
+from gluon_bnn import check, nn, ops, runtime
+from gluon_bnn.deploy import fold
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze
-from gluon_bnn.exported import load_exported
-from gluon_bnn.native import fallback, library
+from gluon_bnn.deploy.exported import load_exported
+from gluon_bnn.graph import engine
+from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits, dense
 
 from random_nets import scales
@@ -105,7 +107,7 @@ def runs(net, tmp_path):
             with library.use(isa):
                 return model(x)
         yield f"runtime {isa}", with_isa
-    yield "runtime NumPy", lambda x: fallback.run(frozen.layers, x)
+    yield "runtime NumPy", lambda x: engine.run(frozen.layers, x)
 
 
 @pytest.mark.parametrize("hidden", [nn.BinaryActivation, nn.BinarySigmoid])
@@ -256,7 +258,7 @@ class TestUint8:
                     return runtime.Model(frozen.layers, frozen.input_shape, frozen.input_scale,
                                          frozen.input_shift)(x)
             yield with_isa
-        yield lambda x: fallback.run_u8(frozen.layers, x, frozen.input_scale, frozen.input_shift)
+        yield lambda x: engine.run_u8(frozen.layers, x, frozen.input_scale, frozen.input_shift)
 
     @pytest.mark.parametrize("shift", [-0.5, 0, "each"])
     def test_bits_are_those_of_the_float_input(self, rng, shift):
@@ -397,7 +399,7 @@ def agree(net, x, tmp_path, exact=True):
             (np.testing.assert_array_equal if exact else close)(y, expected)
         frozen.export(str(tmp_path / "net"))
         np.testing.assert_array_equal(load_exported(str(tmp_path / "net"))(mx.nd.array(x)).asnumpy(), y)
-    rows = fallback.run(frozen.layers, x.reshape(-1, frozen.input_shape[0]))
+    rows = engine.run(frozen.layers, x.reshape(-1, frozen.input_shape[0]))
     close(rows.reshape(expected.shape), expected)
     return [f"{layer} {layer.source} {layer.target}" for layer in frozen.layers]
 
@@ -480,7 +482,7 @@ class TestStructure:
         assert not (tmp_path / "model").exists()
         frozen = freeze(net, FORMS[-1], input_shape=(6,), verbose=False)
         x = plus_minus(rng, 9, 6)
-        close(fallback.run(frozen.layers, x), net(mx.nd.array(x)).asnumpy())
+        close(engine.run(frozen.layers, x), net(mx.nd.array(x)).asnumpy())
         with pytest.raises(ValueError, match="axis=1 only where"):
             freeze(net, FORMS[-1], input_shape=(6, 6), verbose=False)
 
@@ -756,7 +758,7 @@ class TestFrozen:
         second.load_parameters(str(tmp_path / "p"))
         y = first(mx.nd.array(x)).asnumpy()
         np.testing.assert_array_equal(second(mx.nd.array(x)).asnumpy(), y)
-        np.testing.assert_array_equal(fallback.run(second.layers, x), y)
+        np.testing.assert_array_equal(engine.run(second.layers, x), y)
         other = freeze(mlp(rng, [12, 100, 10], norm=False), form, verbose=False)
         with pytest.raises(AssertionError, match="shape incompatible"):
             other.load_parameters(str(tmp_path / "p"))

@@ -15,7 +15,8 @@ import pytest
 import distributed_worker
 import saved_runs
 from cluster import Job
-from gluon_bnn import distributed, launch
+from gluon_bnn import launch
+from gluon_bnn.train.workers import Workers, check_environment
 from gluon_bnn._compat import mx
 
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "distributed_worker.py")
@@ -85,10 +86,10 @@ def test_a_batch_must_have_equal_parts(job):
                                          ("DMLC_ROLE", None), ("DMLC_PS_ROOT_PORT", "65536"),
                                          ("DMLC_NUM_SERVER", "0"), ("DMLC_NUM_SERVER", "two")])
 def test_the_environment_is_checked(name, value):
-    distributed.check_environment(ENVIRONMENT)
+    check_environment(ENVIRONMENT)
     environ = {k: v for k, v in {**ENVIRONMENT, name: value}.items() if v is not None}
     with pytest.raises(ValueError, match=f"variables: {name} must be .*, got {value or 'nothing'}. python -m"):
-        distributed.check_environment(environ)
+        check_environment(environ)
 
 
 def test_the_script_says_what_is_missing(tmp_path):
@@ -110,7 +111,7 @@ def test_trainers_that_cannot_work(kvstore, update, message, monkeypatch):
     net.initialize()
     trainer = mx.gluon.Trainer(net.collect_params(), "sgd", kvstore=kvstore, update_on_kvstore=update)
     with pytest.raises(ValueError, match=message):
-        distributed.Workers(trainer)
+        Workers(trainer)
 
 
 class Rounding:
@@ -127,7 +128,7 @@ class Rounding:
 def test_servers_that_round_are_refused_for_float64(dtype):
     net = mx.gluon.nn.Dense(2, in_units=2, dtype=dtype)
     net.initialize()
-    workers = distributed.Workers(mx.gluon.Trainer(net.collect_params(), "sgd", kvstore=None))
+    workers = Workers(mx.gluon.Trainer(net.collect_params(), "sgd", kvstore=None))
     workers._kvstore, workers._key = Rounding(), 2
     if dtype == "float32":
         workers._check_float64()

@@ -116,7 +116,7 @@ class TestWell:
             import sys
             import numpy as np
             from gluon_bnn import runtime
-            from gluon_bnn.layers import Layer
+            from gluon_bnn.graph.layers import Layer
             model = runtime.Model([Layer("activation", 3, 3, "float", "float", "relu")], (3,))
             print(model(np.array([[-1, 0, 2]], np.float32)).tolist(), {"mxnet", "scipy"} & set(sys.modules))"""
         done = run("-S", "-c", code, cwd=bare[0], PYTHONPATH=str(bare[0]))

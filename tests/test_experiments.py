@@ -64,12 +64,13 @@ def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
     done = run("train_mnist.py", *TINY, "--weights", "stochastic", "--scale", "none", "--save-dir", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     from gluon_bnn import nn, train
+    from gluon_bnn.train.checkpoint import set_values
     from mnist_batches import Images
     from mnist_net import make_net
     from safetensors.numpy import load_file
     images, net = Images("digits"), make_net(scale=None, weights="stochastic")
-    train.set_values(net, {name[5:]: value for name, value in load_file(tmp_path / "checkpoint.safetensors").items()
-                            if name.startswith("best/")})
+    saved = load_file(tmp_path / "checkpoint.safetensors")
+    set_values(net, {name[5:]: value for name, value in saved.items() if name.startswith("best/")})
     real, binary = (train.evaluate(n, images.validation, images.validation_labels)
                     for n in (nn.with_real_weights(net), net))
     assert record(tmp_path / "record.json")["val_error"] == real != binary

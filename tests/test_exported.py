@@ -12,7 +12,7 @@ import pytest
 from gluon_bnn import nn, ops
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze
-from gluon_bnn.exported import load_exported
+from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.native import library
 
 gluon = mx.gluon.nn
@@ -70,7 +70,7 @@ if sys.argv[1] == "float":
     net = mx.gluon.SymbolBlock.imports("net-symbol.json", ["data"], "net-0000.params")
     assert "gluon_bnn" not in sys.modules
 else:
-    from gluon_bnn.exported import load_exported, mx
+    from gluon_bnn.deploy.exported import load_exported, mx
     net = load_exported("net")
 np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
 """

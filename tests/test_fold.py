@@ -2,8 +2,9 @@
 import numpy as np
 import pytest
 
-from gluon_bnn import fold, layers
-from gluon_bnn.layers import Layer
+from gluon_bnn.deploy import fold
+from gluon_bnn.graph import layers
+from gluon_bnn.graph.layers import Layer
 from gluon_bnn.reference import bits
 
 SIZES = (1, 2, 3, 7, 31, 32, 33, 64, 65, 129, 1000)

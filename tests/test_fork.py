@@ -33,13 +33,13 @@ def in_child(work):
 
 # Kernels on enough work for two threads.
 KERNELS = """
-from gluon_bnn.native import kernels, library
+from gluon_bnn.native import bindings, library
 
 def run():
-    x, w = np.ones((64, 2048), np.float32), kernels.pack_weights(np.ones((2048, 2048), np.float32))
+    x, w = np.ones((64, 2048), np.float32), bindings.pack_weights(np.ones((2048, 2048), np.float32))
     one = np.ones(2048, np.float32)
-    assert (kernels.xnor_dense(kernels.pack_inputs(x), w, one, one, 2048) == 2049).all()
-    assert (kernels.binary_dense(x, w, one, one) == 2049).all()
+    assert (bindings.xnor_dense(bindings.pack_inputs(x), w, one, one, 2048) == 2049).all()
+    assert (bindings.binary_dense(x, w, one, one) == 2049).all()
 
 def threads():
     return len(os.listdir("/proc/self/task"))

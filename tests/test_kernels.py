@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from gluon_bnn.native import kernels, library
+from gluon_bnn.native import bindings, library
 from gluon_bnn.reference import binary, bits
 
 SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
@@ -28,15 +28,15 @@ def problem(rng, rows, units, inputs):
 def test_products_of_bits(rng, instruction_set, inputs):
     for units in SIZES[:-1]:
         x, w, alpha, bias = problem(rng, int(rng.integers(1, 60)), units, inputs)
-        x_bits, w_bits = kernels.pack_inputs(x), kernels.pack_weights(w)
+        x_bits, w_bits = bindings.pack_inputs(x), bindings.pack_weights(w)
         np.testing.assert_array_equal(x_bits, bits.pack_inputs(x))
         np.testing.assert_array_equal(w_bits, bits.pack_weights(w))
         dot = bits.xnor_dense(x_bits, w_bits, units, inputs)
-        np.testing.assert_array_equal(kernels.xnor_dense(x_bits, w_bits, alpha, bias, inputs),
+        np.testing.assert_array_equal(bindings.xnor_dense(x_bits, w_bits, alpha, bias, inputs),
                                       alpha * dot.astype(np.float32) + bias)
         threshold = rng.choice(dot, axis=0) + rng.integers(-1, 2, units).astype(np.int32)
         np.testing.assert_array_equal(
-            kernels.xnor_dense_bits(x_bits, w_bits, threshold, inputs),
+            bindings.xnor_dense_bits(x_bits, w_bits, threshold, inputs),
             bits.pack_inputs(np.where(dot < threshold, -1, 1)))
 
 
@@ -59,7 +59,7 @@ def test_products_of_floats(rng, instruction_set, inputs):
     for units in (1, 16, 31, 33, 65, 130):
         x, w, alpha, bias = problem(rng, int(rng.integers(1, 12)), units, inputs)
         x = np.nan_to_num(x, nan=1.0)
-        found = kernels.binary_dense(x, kernels.pack_weights(w), alpha, bias)
+        found = bindings.binary_dense(x, bindings.pack_weights(w), alpha, bias)
         np.testing.assert_array_equal(found, alpha * in_groups_of_four(x, binary.sign(w)) + bias)
 
 
@@ -68,11 +68,11 @@ def test_products_of_pixels(rng, instruction_set, inputs):
     for units in (1, 16, 31, 33, 65, 130):
         _, w, alpha, bias = problem(rng, 1, units, inputs)
         x = rng.integers(0, 256, (int(rng.integers(1, 20)), inputs)).astype(np.uint8)
-        found = kernels.binary_dense_u8(x, kernels.pack_weights(w), alpha, bias)
+        found = bindings.binary_dense_u8(x, bindings.pack_weights(w), alpha, bias)
         dot = x.astype(np.int64) @ binary.sign(w).T.astype(np.int64)
         np.testing.assert_array_equal(found, alpha * dot.astype(np.float32) + bias)
         threshold = rng.integers(-3, 260, inputs).astype(np.int32)
-        np.testing.assert_array_equal(kernels.pack_inputs_u8(x, threshold),
+        np.testing.assert_array_equal(bindings.pack_inputs_u8(x, threshold),
                                       bits.pack_inputs(np.where(x < threshold, -1, 1)))
 
 
@@ -85,7 +85,7 @@ def test_error_of_float_products_is_no_larger_than_that_of_mxnet(rng):
         signs = binary.sign(w)
         exact = x.astype(np.float64) @ signs.T.astype(np.float64)
         ones, zeros = np.ones(units, np.float32), np.zeros(units, np.float32)
-        ours = kernels.binary_dense(x, kernels.pack_weights(w), ones, zeros)
+        ours = bindings.binary_dense(x, bindings.pack_weights(w), ones, zeros)
         theirs = mx.nd.FullyConnected(mx.nd.array(x), mx.nd.array(signs), no_bias=True,
                                       num_hidden=units).asnumpy()
         bound = 2 * np.abs(theirs - exact).max() + np.spacing(np.abs(exact).max().astype(np.float32))
@@ -99,22 +99,22 @@ def test_largest_sums_of_pixels(instruction_set):
     for sign in (-1, 1):
         w = np.full((17, inputs), sign, np.float32)
         one, zero = np.ones(17, np.float32), np.zeros(17, np.float32)
-        found = kernels.binary_dense_u8(x, kernels.pack_weights(w), one, zero)
+        found = bindings.binary_dense_u8(x, bindings.pack_weights(w), one, zero)
         np.testing.assert_array_equal(found, np.float32(sign * 255 * inputs))
 
 
 THREADS = """
 import sys, numpy as np
-from gluon_bnn.native import kernels
+from gluon_bnn.native import bindings
 rng = np.random.default_rng(5)
 x = rng.standard_normal((70, 300)).astype(np.float32)
-w = kernels.pack_weights(rng.standard_normal((4100, 300)).astype(np.float32))
+w = bindings.pack_weights(rng.standard_normal((4100, 300)).astype(np.float32))
 one = np.ones(4100, np.float32)
 pixels = rng.integers(0, 256, x.shape).astype(np.uint8)
 for rows in (1, 70):
-    for y in (kernels.xnor_dense(kernels.pack_inputs(x[:rows]), w, one, one, 300),
-              kernels.binary_dense(x[:rows], w, one, one),
-              kernels.binary_dense_u8(pixels[:rows], w, one, one)):
+    for y in (bindings.xnor_dense(bindings.pack_inputs(x[:rows]), w, one, one, 300),
+              bindings.binary_dense(x[:rows], w, one, one),
+              bindings.binary_dense_u8(pixels[:rows], w, one, one)):
         sys.stdout.buffer.write(y.tobytes())
 """
 
@@ -163,22 +163,22 @@ def arrays(**changes):
     ({"inputs": 65}, ValueError, r"shape \(any, 3\)")])
 def test_wrong_arguments(change, error, message):
     with pytest.raises(error, match=message):
-        kernels.xnor_dense(**arrays(**change))
+        bindings.xnor_dense(**arrays(**change))
 
 
 def test_too_many_inputs_for_pixels():
     inputs = 8421505
-    x, w = np.zeros((1, inputs), np.uint8), np.zeros((1, kernels.words(inputs), 16), np.int32)
+    x, w = np.zeros((1, inputs), np.uint8), np.zeros((1, bindings.words(inputs), 16), np.int32)
     one = np.ones(1, np.float32)
     with pytest.raises(ValueError, match="from 1 to 8421504, got 8421505"):
-        kernels.binary_dense_u8(x, w, one, one)
+        bindings.binary_dense_u8(x, w, one, one)
 
 
 def test_arrays_that_are_not_contiguous(rng):
     x = rng.standard_normal((40, 6)).astype(np.float32).T
     w = rng.standard_normal((40, 5)).astype(np.float32).T
-    np.testing.assert_array_equal(kernels.pack_inputs(x), bits.pack_inputs(x))
-    np.testing.assert_array_equal(kernels.pack_weights(w), bits.pack_weights(w))
+    np.testing.assert_array_equal(bindings.pack_inputs(x), bits.pack_inputs(x))
+    np.testing.assert_array_equal(bindings.pack_weights(w), bits.pack_weights(w))
 
 
 def run_without_python(mode):

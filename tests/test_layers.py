@@ -2,8 +2,9 @@
 import numpy as np
 import pytest
 
-from gluon_bnn import layers, runtime
-from gluon_bnn.layers import Layer
+from gluon_bnn import runtime
+from gluon_bnn.graph import layers
+from gluon_bnn.graph.layers import Layer
 from gluon_bnn.reference import bits
 
 from random_nets import random_layer
@@ -11,7 +12,7 @@ from random_nets import random_layer
 
 @pytest.mark.parametrize("made, error, words", [
     (lambda: [], ValueError, "at least one layer"),
-    (lambda: ["dense"], TypeError, "layer 0 must be a gluon_bnn.layers.Layer, got str"),
+    (lambda: ["dense"], TypeError, "layer 0 must be a gluon_bnn.graph.layers.Layer, got str"),
     (lambda: [Layer("conv", 3, 3)], ValueError, "kind must be one of binary_dense, .* got 'conv'"),
     (lambda: [Layer("activation", 3.0, 3, function="relu")], TypeError, "inputs must be an int, got 3.0"),
     (lambda: [Layer("activation", True, 3, function="relu")], TypeError, "inputs must be an int, got True"),

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save as serialize
 
 from gluon_bnn import runtime
+from gluon_bnn.runtime.file import crc32
 
 from random_nets import random_net
 
@@ -337,7 +338,7 @@ def parts(rng, tmp_path):
 
 
 def write(path, tensors, line):
-    path.write_bytes(serialize(tensors, {"gluon_bnn": f"{line}; crc32 {runtime._crc32(line, tensors):08x}"}))
+    path.write_bytes(serialize(tensors, {"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"}))
 
 
 def test_undamaged(tmp_path, parts):

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from gluon_bnn import layers, runtime
-from gluon_bnn.layers import Layer
-from gluon_bnn.native import fallback, kernels, library
+from gluon_bnn import runtime
+from gluon_bnn.graph import engine as numpy_engine, layers
+from gluon_bnn.graph.layers import Layer
+from gluon_bnn.native import bindings, library
 
 from random_nets import awkward_nets, dense_over, model_of, odd_floats, random_net, same, scales
 
@@ -179,14 +180,14 @@ def test_any_scale_in_blocks_of_rows(rng, engine, kind, monkeypatch):
         expected = model(np.asarray(scale, np.float32) * pixels.astype(np.float32) + shift)
         assert len(np.unique(expected)) > 10
         for elements in (1, 100, 1 << 20):
-            for module in (fallback, kernels):
+            for module in (numpy_engine, bindings):
                 monkeypatch.setattr(module, "ELEMENTS", elements)
             assert same(model(pixels), expected) and same(model(pixels[4]), expected[4])
 
 
 def test_memory_of_any_scale_does_not_grow_with_rows(rng, engine, monkeypatch):
     model = model_of(random_net(rng, ("binary_dense", 100, 2), scale=scales(rng, 100)))
-    for module in (fallback, kernels):
+    for module in (numpy_engine, bindings):
         monkeypatch.setattr(module, "ELEMENTS", 20000)
     pixels = np.zeros((20000, 100), np.uint8)  # 8 MB as float32
     tracemalloc.start()
@@ -359,8 +360,9 @@ before = set(sys.modules)
 import gluon_bnn.runtime
 loaded = set(sys.modules) - before
 assert {name for name in loaded if name.startswith("gluon_bnn.")} == {
-    "gluon_bnn._compat", "gluon_bnn._files", "gluon_bnn.layers", "gluon_bnn.native", "gluon_bnn.native.fallback",
-    "gluon_bnn.native.kernels", "gluon_bnn.native.library", "gluon_bnn.runtime"}, loaded
+    "gluon_bnn._compat", "gluon_bnn._files", "gluon_bnn.graph", "gluon_bnn.graph.engine", "gluon_bnn.graph.layers",
+    "gluon_bnn.native", "gluon_bnn.native.bindings", "gluon_bnn.native.library", "gluon_bnn.runtime",
+    "gluon_bnn.runtime.file", "gluon_bnn.runtime.model"}, loaded
 others = {name.partition(".")[0] for name in loaded} - {"gluon_bnn", "numpy"}
 assert others <= getattr(sys, "stdlib_module_names", others), others
 assert not others & {"mxnet", "scipy", "tqdm", "safetensors"}, others

@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-import gluon_bnn._seeding
+import gluon_bnn.train.seeding
 from gluon_bnn import nn, optimizer, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
@@ -111,4 +111,4 @@ def test_a_run_inside_of_another_changes_nothing():
         def __iter__(self):
             return batches_with_another_run()
     assert fit(2, None, Twice())[0][0] == alone[0][0]
-    assert not gluon_bnn._seeding._running
+    assert not gluon_bnn.train.seeding._running

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-import gluon_bnn.checkpoint
+import gluon_bnn.train.checkpoint
 from gluon_bnn import _files, nn, optimizer, train  # optimizer: by name, in Trainer
 from gluon_bnn._compat import mx
 
@@ -120,7 +120,7 @@ def rewrite(path, metadata, tensors=None):
     tensors = load_file(str(path)) if tensors is None else tensors
     if isinstance(metadata, dict):
         metadata = {name: value for name, value in metadata.items() if name != "digest"}
-        metadata["digest"] = gluon_bnn.checkpoint._digest(metadata, tensors)
+        metadata["digest"] = gluon_bnn.train.checkpoint._digest(metadata, tensors)
     save_file(tensors, str(path), {"gluon_bnn": json.dumps(metadata)})
 
 
@@ -182,7 +182,7 @@ def test_odd_metadata(tmp_path):
     right, tensors = metadata_of(path), load_file(str(path))
     net, trainer = make()
     names = ["loss", "error", "validation_error", "seconds"]
-    file = gluon_bnn.checkpoint.Checkpoint(path, net, trainer, {"settings": SETTINGS, "seed": 5, "mode": "min"})
+    file = gluon_bnn.train.checkpoint.Checkpoint(path, net, trainer, {"settings": SETTINGS, "seed": 5, "mode": "min"})
     before, refused = values(net), 0
     changes = [(path, value) for path in places(right) for value in ODD] + [((), value) for value in ODD]
     for where, value in generator.sample(changes, 500):
@@ -199,7 +199,7 @@ def test_odd_metadata(tmp_path):
         try:
             history, _ = file.load(names)
             assert all(isinstance(number, float) for column in history.values() for number in column)
-            gluon_bnn.checkpoint.set_values(net, dict(zip(net._collect_params_with_prefix(), before)))
+            gluon_bnn.train.checkpoint.set_values(net, dict(zip(net._collect_params_with_prefix(), before)))
         except ValueError as error:
             assert str(path) in str(error)
             refused += 1
@@ -322,7 +322,7 @@ def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch, writes):
     def full(*args):
         if next(left, None) is None:
             raise OSError(28, "No space left on device")
-    monkeypatch.setattr(train.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     net, trainer = make()
     with pytest.raises(OSError, match="No space.*cannot be written"):
         fit(net, trainer, checkpoint=str(path), resume=True)
@@ -562,11 +562,11 @@ def test_evaluate_where_the_net_is(device):
     assert 0 <= train.evaluate(net, X, LABELS) <= 1
 
 
-@pytest.mark.parametrize("module", ["train", "checkpoint", "metric", "distributed", "data", "loss", "_files",
-                                    "_seeding"])
+@pytest.mark.parametrize("module", ["train/fit", "train/checkpoint", "train/workers", "train/seeding", "metric", "data",
+                                    "loss", "_files"])
 def test_messages_name_no_option_of_a_script(module):
     """Options belong to scripts; the library's own words are its arguments."""
-    tree = ast.parse((pathlib.Path(train.__file__).parent / f"{module}.py").read_text())
+    tree = ast.parse((pathlib.Path(train.__file__).parent.parent / f"{module}.py").read_text())
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     assert texts and not [text for text in texts if re.search("--[a-z]", text)]
 

@@ -9,7 +9,8 @@ import numpy as np
 from .. import nn, ops, runtime
 from .._compat import mx
 from ..deploy import freeze
-from ..native import fallback, library
+from ..graph import engine
+from ..native import library
 from ..reference import binary, bits, dense
 from .measure import MODES, exact, in_mode, units
 
@@ -116,7 +117,7 @@ def _outputs(block, x, mode, directory):
 
 def _without_mxnet(layers, x, kernels):
     if kernels == "NumPy":
-        return fallback.run(layers, x)
+        return engine.run(layers, x)
     with library.use(kernels):
         return runtime.Model(layers, x.shape[1:])(x)
 

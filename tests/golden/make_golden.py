@@ -14,7 +14,7 @@ import sys
 import numpy as np
 from safetensors.numpy import save_file
 
-from gluon_bnn import layers, runtime
+from gluon_bnn import runtime
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.dirname(HERE))

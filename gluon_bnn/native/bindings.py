@@ -144,7 +144,7 @@ def binary_dense_u8(x, weight_bits, alpha, bias):
 
 
 class Net:
-    """Layers (of `gluon_bnn.layers`, checked by it) in the form in which the library runs them in one call.
+    """Layers (of `gluon_bnn.graph.layers`, checked by it) in the form in which the library runs them in one call.
 
     Safe to use from several threads at once. `address` and `count` are what gluon_bnn_run takes.
     """

@@ -7,15 +7,15 @@ import dataclasses
 
 import numpy as np
 
-from .layers import Layer
-from .native import fallback
+from ..graph.layers import Layer
+from ..graph import engine
 
 NEVER, ALWAYS = np.iinfo(np.int32).min, np.iinfo(np.int32).max  # as thresholds: bit = dot < threshold
 
 
 def pack_weights(signs):
     """Weight bits int32 (ceil(units/16), ceil(inputs/32), 16) of signs (units, inputs): 1 where below 0."""
-    rows = fallback.pack(signs < 0)
+    rows = engine.pack(signs < 0)
     padded = np.zeros((-(-len(rows) // 16) * 16, rows.shape[1]), np.int32)
     padded[:len(rows)] = rows
     return np.ascontiguousarray(padded.reshape(-1, 16, rows.shape[1]).transpose(0, 2, 1))
@@ -24,7 +24,7 @@ def pack_weights(signs):
 def unpack_weights(weight_bits, units, inputs):
     """Signs, +-1 float32 (units, inputs), of weight bits."""
     rows = np.ascontiguousarray(weight_bits.transpose(0, 2, 1)).reshape(-1, weight_bits.shape[1])
-    return fallback.unpack(rows[:units], inputs)
+    return engine.unpack(rows[:units], inputs)
 
 
 def norm(gamma, beta, mean, var, eps):

@@ -37,7 +37,7 @@ import traceback
 
 import numpy as np
 
-from ._compat import mx
+from .._compat import mx
 
 VARIABLES = {
     "DMLC_PS_ROOT_URI": "the address of the scheduler, for instance 127.0.0.1",

@@ -16,12 +16,12 @@ from typing import Any, Callable, Iterable, Optional, Sequence, Union
 
 import numpy as np
 
-from . import _files, _interrupt, metric as metrics
-from ._compat import mx
-from ._progress import Bar
-from ._seeding import seeded
+from .. import _files, _interrupt, metric as metrics
+from .._compat import mx
+from .._progress import progress_bar
+from .seeding import seeded
 from .checkpoint import Checkpoint, set_values, states, values
-from .distributed import Workers, digest
+from .workers import Workers, digest
 
 AnyMetric = Union[str, "mx.metric.EvalMetric", Callable[[np.ndarray, np.ndarray], float]]
 
@@ -144,8 +144,8 @@ def fit(net: mx.gluon.Block, trainer: mx.gluon.Trainer, loss: Callable[..., mx.n
                 for _ in range(1 if resume else 2):
                     file.save(epochs, history, best)
         workers.start()
-        bar = stack.enter_context(Bar(total=epochs * steps, initial=done * steps, unit="step", dynamic_ncols=True,
-                                      disable=not progress or workers.rank > 0))
+        bar = stack.enter_context(progress_bar(total=epochs * steps, initial=done * steps, unit="step",
+                                               dynamic_ncols=True, disable=not progress or workers.rank > 0))
         check_interrupt = stack.enter_context(_interrupt.deferred())
         for epoch in range(done, epochs):
             began = time.perf_counter()

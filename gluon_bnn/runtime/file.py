@@ -1,11 +1,7 @@
-"""1-bit inference without MXNet: `save` writes a frozen net to one safetensors file, `load` makes a `Model`.
+"""The file of a deployed net, safetensors: `save` writes one, `load` makes a `Model` of it.
 
-Needs NumPy and safetensors. A model runs in one call of the compiled library, or, where there is none, in
-NumPy with the same results. They are those of the packed form in MXNet, to the bit up to the first sigmoid, tanh or
-softrelu: of these MXNet and this package have approximations of their own, which differ in the last bits.
-
-The file, format 1: tensors "<layer>.<array>", and "input.scale" (1,), above 0, and "input.shift" (inputs,) where
-uint8 inputs are taken; in the metadata, under "gluon_bnn", one line that a C program can read with sscanf:
+Format 1: tensors "<layer>.<array>", and "input.scale" (1,), above 0, and "input.shift" (inputs,) where uint8 inputs are
+taken; in the metadata, under "gluon_bnn", one line that a C program can read with sscanf:
 
     format 1; input 1x28x28; binary_dense 784 64 float bits; binary_dense 64 10 bits float; crc32 0123abcd
 
@@ -13,7 +9,6 @@ that is the shape of one input, each layer as `kind inputs units from to [functi
 line before "; crc32" and then of each tensor, by name: its name in UTF-8 and its bytes. Format 2 is for what format 1
 cannot say: an input.scale below 0, or of (inputs,). The first layer then has no array for uint8 inputs.
 """
-import functools
 import io
 import os
 import re
@@ -21,9 +16,9 @@ import zlib
 
 import numpy as np
 
-from . import _files
-from .layers import FUNCTIONS, KINDS, Layer, check, keeps_uint8
-from .native import fallback, kernels, library
+from .. import _files
+from ..graph.layers import FUNCTIONS, KINDS, Layer, check, keeps_uint8
+from .model import Model
 
 FORMATS = 1, 2
 MOST_HEADER = 1 << 24  # bytes; a layer takes about 500
@@ -34,113 +29,6 @@ _INPUT = re.compile(f"input ({_SIZE}(?:x{_SIZE}){{0,30}})")
 _LAYER = re.compile(f"({'|'.join(KINDS)}) ({_SIZE}) ({_SIZE}) (float|bits|bits01) (float|bits)"
                     f"(?: ({'|'.join(FUNCTIONS)}))?")
 _TENSOR = re.compile("(0|[1-9][0-9]{0,8})\\.([a-z0-9_]+)")
-
-
-class Model:
-    """A net that is ready to run: `model(x)`, `model.predict(x)`, `model.summary()`, `model.input_shape`.
-
-    Made by `load`, or from a list of `layers.Layer` and the shape of one input (tuple of int). A net that takes uint8
-    inputs has an input_scale, a float or float32 (inputs,), nowhere 0, and an input_shift, float32 (inputs,), in
-    addition: pixel p of input k stands for input_scale[k] * p + input_shift[k]. Raises what `layers.check` raises.
-
-    The arrays must not be changed afterwards. One model may be called from several threads at once. It can be
-    pickled and copied; what arrives is checked again.
-    """
-
-    def __init__(self, layers, input_shape, input_scale=None, input_shift=None):
-        layers = tuple(layers)
-        check(layers, input_shape, input_scale, input_shift)
-        if input_scale is not None and np.ndim(input_scale) == 0:
-            input_scale = float(np.float32(input_scale))
-        self.layers, self.input_shape = layers, input_shape
-        self.input_scale, self.input_shift = input_scale, input_shift
-        self._inputs = layers[0].inputs
-        if library.available():
-            net = kernels.Net(layers)
-            self._run, self._run_u8 = net.run, net.run_u8
-        else:
-            self._run, self._run_u8 = (functools.partial(run, layers)
-                                       for run in (fallback.run, fallback.run_u8))
-
-    def __getstate__(self):
-        """All but what holds addresses of this process, or is made of the rest."""
-        return {name: value for name, value in vars(self).items() if name not in ("_inputs", "_run", "_run_u8")}
-
-    def __setstate__(self, state):
-        Model.__init__(self, *(state.pop(name) for name in ("layers", "input_shape", "input_scale", "input_shift")))
-        vars(self).update(state)  # what the user added
-
-    def __repr__(self):
-        return f"Model({self._inputs} -> {self.layers[-1].units}, {len(self.layers)} layers)"
-
-    def __call__(self, x, check_finite=False):
-        """The net's outputs, float32 (rows, units), for a batch x; (units,) for one input.
-
-        x is float32, or uint8 where the net has an input scale. One input has the shape `input_shape` or
-        (inputs,), a batch (rows,) before either. A sign of NaN is +1, all else keeps it; `check_finite` refuses
-        NaN and infinities instead. Raises TypeError for another type, ValueError for another shape.
-        """
-        rows, one = self._rows(x, check_finite)
-        if len(rows) == 0:
-            y = np.empty((0, self.layers[-1].units), np.float32)
-        elif rows.dtype == np.uint8:
-            y = self._run_u8(rows, self.input_scale, self.input_shift)
-        else:
-            y = self._run(rows)
-        return y[0] if one else y
-
-    def predict(self, x, check_finite=False):
-        """The index of the largest output, the first of several: int64 (rows,), an int for one input."""
-        y = self(x, check_finite)
-        return int(y.argmax()) if y.ndim == 1 else y.argmax(axis=1)
-
-    def summary(self):
-        """Print a line a layer, and the bytes of all arrays."""
-        def line(*cells):
-            print("{:14}{:>22}  {:16}{:>12}".format(*cells).rstrip())
-        line("layer", "inputs -> units", "form", "bytes")
-        for layer in self.layers:
-            line(layer.function or layer.kind, f"{layer.inputs} -> {layer.units}",
-                 f"{layer.source} -> {layer.target}", layer.nbytes)
-        taken = "float32" if self.input_scale is None else "float32 or uint8"
-        line("total", f"{self._inputs} -> {self.layers[-1].units}", taken,
-             sum(layer.nbytes for layer in self.layers))
-
-    def _rows(self, x, check_finite):
-        """(x as (rows, inputs) in one piece of memory, whether it is one input)."""
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"x must be a NumPy array of float32 or uint8, got {type(x).__name__}")
-        if x.dtype == np.uint8:
-            if self.input_scale is None:
-                raise ValueError("x must be float32, since this net has no scale for uint8 inputs: give "
-                                 "input_scale to freeze; got uint8")
-        elif x.dtype != np.float32:
-            raise TypeError(f"x must be float32 or uint8, got {x.dtype}{self._advice(x)}")
-        shape, flat = x.shape, (self._inputs,)
-        one = shape == self.input_shape or shape == flat
-        if not (one or shape[1:] in (flat, self.input_shape)):
-            shapes = f"{self.input_shape}" + ("" if self.input_shape == flat else f" or {flat}")
-            raise ValueError(f"x must have the shape {shapes} of one input, or of a batch, the rows before that; "
-                             f"got {shape}")
-        if check_finite and x.dtype == np.float32 and not np.isfinite(x).all():
-            raise ValueError(f"x must be finite, got {np.count_nonzero(~np.isfinite(x))} numbers that are "
-                             "not")
-        x = np.ascontiguousarray(x) if x.flags.aligned else x.copy()
-        return x.reshape(-1, self._inputs), one
-
-    def _advice(self, x):
-        """How to convert x, of a wrong dtype, so that it keeps its meaning."""
-        if x.dtype.kind not in "biufO":
-            return ""
-        floats = "x.astype(np.float32)"
-        if self.input_scale is None:
-            return f": {floats} makes it so"
-        floats = f"{floats} is for the numbers that pixels stand for, scale * pixel + shift"
-        if x.dtype.kind not in "biu":
-            return f": x.astype(np.uint8) is for pixels, whole numbers from 0 to 255; {floats}"
-        if x.size and not 0 <= int(x.min()) <= int(x.max()) <= 255:
-            return f" from {int(x.min())} to {int(x.max())}, and pixels are whole numbers from 0 to 255; {floats}"
-        return f": x.astype(np.uint8) makes pixels of it{', 0 and 1' if x.dtype == bool else ''}; {floats}"
 
 
 def save(frozen, path):
@@ -162,7 +50,7 @@ def save(frozen, path):
                                                         layer.target, layer.function))))
                         for layer in layers)])
     from safetensors.numpy import save as serialize
-    content = serialize(tensors, metadata={"gluon_bnn": f"{line}; crc32 {_crc32(line, tensors):08x}"})
+    content = serialize(tensors, metadata={"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
     if not _is_open(path):
         _files.replace(_name(path), content)
     elif isinstance(path, io.TextIOBase):
@@ -236,7 +124,7 @@ def _read(file, size=None):
                          f"no more than the file has; got {got}")
     header = b"".join(_take(file, length))
     line, ends = _read_header(header)
-    version, shape, layers, crc32 = _read_line(line)
+    version, shape, layers, checksum = _read_line(line)
     # Before the rest is read: its size, or else one byte more than there should be is enough.
     pieces = []
     if size is None:
@@ -251,7 +139,7 @@ def _read(file, size=None):
         tensors = deserialize(b"".join([start, header, *(pieces or _take(file, ends))]))
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"safetensors refuses it ({error})") from error
-    if _crc32(line.rpartition("; ")[0], tensors) != crc32:
+    if crc32(line.rpartition("; ")[0], tensors) != checksum:
         raise ValueError("its CRC-32 is not that of its content: it was changed after it was saved; copy it "
                          "again or save the net again")
     scale, shift = tensors.pop("input.scale", None), tensors.pop("input.shift", None)
@@ -296,8 +184,8 @@ def _read_line(line):
         raise ValueError(f"it has format {version[1]}, this version of gluon_bnn reads formats "
                          f"{' and '.join(map(str, FORMATS))}: install a later one")
     entries = line.split("; ")
-    crc32 = re.fullmatch("crc32 ([0-9a-f]{8})", entries[-1])
-    if len(entries) < 4 or not crc32:
+    checksum = re.fullmatch("crc32 ([0-9a-f]{8})", entries[-1])
+    if len(entries) < 4 or not checksum:
         raise ValueError("its metadata must be a format, an input, at least one layer and a crc32, separated "
                          f"by \"; \"; got {len(entries)} entries that end in {entries[-1][:40]!r}")
     shape = _INPUT.fullmatch(entries[1])
@@ -313,10 +201,10 @@ def _read_line(line):
                              f"{', '.join(FUNCTIONS)}; got {entry[:80]!r}")
         kind, inputs, units, source, target, function = match.groups()
         layers.append(Layer(kind, int(inputs), int(units), source, target, function, {}))
-    return int(version[1]), tuple(map(int, shape[1].split("x"))), layers, int(crc32[1], 16)
+    return int(version[1]), tuple(map(int, shape[1].split("x"))), layers, int(checksum[1], 16)
 
 
-def _crc32(line, tensors):
+def crc32(line, tensors):
     """CRC-32 of the line, then of each tensor's name and bytes, by name."""
     value = zlib.crc32(line.encode("utf-8"))
     for name in sorted(tensors):

@@ -7,10 +7,11 @@ import dataclasses
 
 import numpy as np
 
-from . import fold, layers
-from ._compat import mx
-from .layers import Layer
-from .nn import Activation
+from .._compat import mx
+from ..graph import layers
+from ..graph.layers import Layer
+from ..nn import Activation
+from . import fold
 
 nn = mx.gluon.nn
 
@@ -273,7 +274,7 @@ class Frozen(nn.HybridSequential):
 
     @property
     def layers(self):
-        """The net as a list of `gluon_bnn.layers.Layer` for the runtime, in the packed form; NumPy arrays.
+        """The net as a list of `gluon_bnn.graph.layers.Layer` for the runtime, in the packed form; NumPy arrays.
 
         The runtime works on rows, (rows, inputs), so flattening is not in the list. Raises ValueError where
         the net has layers that the runtime does not know, or layers that do not fit together on rows.

@@ -9,9 +9,10 @@ import warnings
 
 import numpy as np
 
-from . import _files, _gluon  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
-from ._compat import mx
-from .native import library
+from .. import _files
+from .._compat import mx
+from ..native import library
+from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
 
 MOST_GRAPH = 1 << 26  # bytes; a layer takes about 1,000
 DTYPES = dict(enumerate(map(np.dtype, ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "?"))))  # by MXNet's number

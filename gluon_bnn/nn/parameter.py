@@ -14,7 +14,7 @@ import contextvars
 import functools
 import json
 
-from ._compat import mx
+from .._compat import mx
 
 BINARY, CURVATURE = "__binary__", "__curvature__"  # attributes of the variable of a binary weight
 _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)

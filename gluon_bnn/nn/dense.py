@@ -3,8 +3,9 @@ import math
 
 import numpy as np
 
-from . import _gluon, initializer, ops, optimizer  # initializer, optimizer: MXNet then finds theirs by name
-from ._compat import mx
+from .. import initializer, ops, optimizer  # initializer, optimizer: MXNet then finds theirs by name
+from .._compat import mx
+from . import parameter as _gluon
 
 __all__ = ["BinaryDense", "Activation", "BinaryActivation", "BinarySigmoid", "BatchNorm", "with_real_weights"]
 

@@ -121,7 +121,7 @@ def check(layers, input_shape=None, input_scale=None, input_shift=None):
         raise ValueError("a net must have at least one layer, got none")
     for index, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            raise TypeError(f"layer {index} must be a gluon_bnn.layers.Layer, got {type(layer).__name__}")
+            raise TypeError(f"layer {index} must be a gluon_bnn.graph.layers.Layer, got {type(layer).__name__}")
         try:
             _check_form(layer)
         except (TypeError, ValueError) as error:

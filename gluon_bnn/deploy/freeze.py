@@ -5,12 +5,12 @@ import operator
 
 import numpy as np
 
-from . import nn as binary, ops
-from ._compat import mx
+from .. import nn as binary, ops
+from .._compat import mx
 from .exported import library_operators
-from .frozen import (FloatDense, FloatSign, Frozen, Pack, PackedDense, Row, bytes_of, fuse, inputs_of, norm_of,
+from .blocks import (FloatDense, FloatSign, Frozen, Pack, PackedDense, Row, bytes_of, fuse, inputs_of, norm_of,
                      set_parameter, value)
-from .native import library
+from ..native import library
 
 nn = mx.gluon.nn
 FORMS = ("packed", "float")

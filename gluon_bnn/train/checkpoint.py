@@ -12,9 +12,9 @@ import stat
 
 import numpy as np
 
-from . import _files
-from ._compat import mx
-from .distributed import digest
+from .. import _files
+from .._compat import mx
+from .workers import digest
 
 FORMAT = 2
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

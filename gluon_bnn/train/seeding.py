@@ -10,7 +10,7 @@ import random
 
 import numpy as np
 
-from ._compat import mx
+from .._compat import mx
 
 _BATCHES, _EPOCH = 2, 1  # keeps the seeds of batches apart from those of epochs
 _running = []  # for each call of `fit` at work, a list of its seed, its epoch and whether it must be resumable
