@@ -30,6 +30,7 @@ from safetensors.numpy import load as deserialize, save as serialize
 from gluon_bnn import runtime
 from gluon_bnn._progress import progress_bar
 from gluon_bnn.graph import engine, layers
+from gluon_bnn.native import library
 from gluon_bnn.runtime.file import crc32
 
 from arguments import SEED, HelpFormatter, positive
@@ -360,7 +361,7 @@ def main():
             print(f"  {times:8d}  {name}")
     path = os.path.join(args.save_dir, RECORD)
     write_record(path, count=args.count, seed=args.seed, seconds=round(time.perf_counter() - began, 1),
-                 instruction_set=runtime.library.instruction_set(), **found)
+                 instruction_set=library.instruction_set(), **found)
     print(f"written to {path}")
     if found["bad"]:
         sys.exit(f"{len(found['bad'])} files were handled badly; they are in {args.save_dir}")
