@@ -104,7 +104,7 @@ def _reference(block, x):
         return [getattr(block, name).data().asnumpy().astype(np.float64) for name in names]
     if isinstance(block, gluon_bnn.nn.BinaryDense):
         curvature = None if block.curvature is None else block.curvature.data().asnumpy().astype(np.float64)
-        return reference.binary.binary_dense(x, *values("weight"), scale=block._scale, curvature=curvature)
+        return reference.binary.binary_dense(x, *values("weight"), scale=block.scale, curvature=curvature)
     if isinstance(block, nn.Dense):
         return reference.dense.affine(x, *values("weight"))
     if isinstance(block, nn.BatchNorm):

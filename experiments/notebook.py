@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 import gluon_bnn
+from gluon_bnn import quantizers
 from gluon_bnn.reference import binary, notebook
 
 from arguments import SEED, HelpFormatter, add_dataset, load_dataset, positive
@@ -107,7 +108,7 @@ def parse_args(description, is_binary, lr):
     add("--engine", choices=("numpy", "gluon", "both"), default="both",
         help="both: from the same weights, printing how far apart they are at each step")
     if is_binary:
-        add("--gradient", choices=("notebook", "xnor", "exact", "ste"), default="notebook",
+        add("--gradient", choices=[rule.name for rule in quantizers.rules("layer")], default="notebook",
             help="rule for the gradient through the sign")
     add("--lr", type=positive(float), default=lr, help="step: W -= lr * dW")
     add("--iterations", type=positive(int), default=100, help="full-batch steps")

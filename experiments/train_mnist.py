@@ -30,7 +30,7 @@ import warnings
 import numpy as np
 
 import gluon_bnn
-from gluon_bnn import _files, ops, optimizer, reference, train  # optimizer: by name, in Trainer
+from gluon_bnn import _files, optimizer, quantizers, reference, train  # optimizer: by name, in Trainer
 from gluon_bnn.train.workers import Workers, connect, digest
 from gluon_bnn._compat import mx
 
@@ -75,9 +75,9 @@ def parse_args(argv=None):
     add("--weights", choices=WEIGHTS, default="binary",
         help="stochastic: signs drawn for every batch, the epoch chosen with the real weights, with --scale none; "
              "real: a plain net to compare with")
-    add("--scale", choices=("layer", "channel", "loss", "none"), default="channel",
+    add("--scale", choices=[str(scale).lower() for scale in quantizers.SCALES], default="channel",
         help="weights that share a scale; loss is LAB's, with --optimizer binaryadam")
-    add("--gradient", choices=("ste", "xnor", "exact", "notebook"),
+    add("--gradient", choices=quantizers.names(),
         help="rule for the gradient through the sign; default: xnor with a scale a layer or channel, else ste")
     add("--clip", type=none_or(positive(float)), default=1.0,
         help="weights beyond it get no gradient through the sign, or none for no limit")
@@ -109,7 +109,7 @@ def parse_args(argv=None):
         parser.error("--scale loss needs --optimizer binaryadam, which keeps the curvature of the loss")
     if args.weights == "stochastic" and args.scale != "none":
         parser.error("--weights stochastic needs --scale none: what is drawn is +1 or -1, without a scale")
-    rules = gradients(None if args.scale == "none" else args.scale)
+    rules = [rule.name for rule in quantizers.rules(None if args.scale == "none" else args.scale)]
     if args.gradient not in (None, *rules):
         parser.error(f"--scale {args.scale} goes with --gradient {' or '.join(rules)}, got {args.gradient}")
     if args.resume and args.overwrite:
@@ -117,16 +117,6 @@ def parse_args(argv=None):
     args.scale = None if args.scale == "none" else args.scale
     args.save_dir = args.save_dir or default_directory(args, parser)
     return args
-
-
-def gradients(scale):
-    """The gradient rules that the library has for a scale."""
-    def fits(gradient):
-        try:
-            return ops.check_sign_scale(scale, gradient, None) == gradient
-        except ValueError:
-            return False
-    return list(filter(fits, ops.GRADIENTS))
 
 
 def settings_of(args):

@@ -54,7 +54,7 @@ def _doctor(as_json):
 def _check(as_json):
     from . import ops
     try:
-        ops.implementation()
+        ops.current()
         from . import check
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"{error}\n`python -m gluon_bnn doctor` says more")

@@ -197,7 +197,7 @@ def _examine_choices(report):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of "auto" without the library, which has been reported
-            ops.implementation()
+            ops.current()
     except (Exception, SystemExit) as error:  # others come from GLUON_BNN_ISA or MXNet, and have been reported
         if "GLUON_BNN_OPS" in str(error):
             report["problems"].append(f"{error}; unset GLUON_BNN_OPS for auto")

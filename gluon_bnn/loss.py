@@ -30,7 +30,7 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
         if batch_axis not in (0, 1):
             raise ValueError(f"batch_axis must be 0 or 1, got {batch_axis!r}")
         super().__init__(weight, batch_axis, **kwargs)
-        self._implementation = ops.implementation()
+        self._ops = ops.current()
 
     def forward(self, outputs, labels, *args):
         if isinstance(outputs, mx.nd.NDArray) and isinstance(labels, mx.nd.NDArray):
@@ -44,21 +44,17 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
         return super().forward(outputs, labels, *args)
 
     def hybrid_forward(self, F, outputs, labels, sample_weight=None):
-        classes = 1 - self._batch_axis
-        if self._implementation == "native" and sample_weight is None:
-            if classes == 0:
-                outputs = F.transpose(outputs)
-            loss = ops.squared_hinge(F, outputs, labels)
+        across = self._batch_axis == 1
+        if across:
+            outputs = F.transpose(outputs)
+        if sample_weight is None:
+            loss = self._ops.squared_hinge(F, outputs, labels)
             return loss if self._weight is None else loss * self._weight
-        numbers = F.contrib.arange_like(outputs, axis=classes)
-        # A row of targets for each class, in the type of the outputs: labels may be of another.
-        targets = 2 * F.broadcast_equal(F.expand_dims(numbers, 1), F.expand_dims(numbers, 0)) - 1
-        targets = F.take(targets, F.reshape(labels, (-1,)), axis=0, mode="raise")
-        if classes == 0:
-            targets = F.transpose(targets)
-        loss = F.square(F.relu(1 - F.elemwise_mul(targets, outputs)))
+        loss = ops.composed.squared_hinges(F, outputs, labels)
+        if across:  # sample_weight is given in the layout of the outputs
+            loss = F.transpose(loss)
         loss = mx.gluon.loss._apply_weighting(F, loss, self._weight, sample_weight)
-        return F.mean(loss, axis=classes)
+        return F.mean(loss, axis=1 - self._batch_axis)
 
 
 class WithLoss(mx.gluon.HybridBlock):

@@ -31,7 +31,7 @@ class _Plan:
         for step in zip(*self.given):
             index, weight, grad, state = step
             own, others = adam._curvatures(index, weight)
-            if adam._is_native(weight, grad):
+            if adam._ops.adam_takes(weight, grad):
                 self.indices.append(index)
                 self.weights.append(weight)
                 self.arrays += [weight, grad, *state, *own]
@@ -91,7 +91,7 @@ class BinaryAdam(mx.optimizer.Adam):
         super().__init__(learning_rate, beta1, beta2, epsilon, **kwargs)
         self.glorot = glorot
         self.aggregate_num = AT_ONCE
-        self._implementation = ops.implementation()
+        self._ops = ops.current()
         self._plan = None
 
     def update(self, index, weight, grad, state):
@@ -118,10 +118,6 @@ class BinaryAdam(mx.optimizer.Adam):
         else:
             self.update(index, weight, grad, state)
 
-    def _is_native(self, weight, grad):
-        return (self._implementation == "native" and weight.dtype in (np.float32, np.float64)
-                and weight.stype == grad.stype == "default" and weight.context.device_type == "cpu")
-
     def _native_update(self, plan):
         """All of them in one operator: it costs more to call it than to update a small array."""
         self._update_count(plan.indices)
@@ -129,10 +125,10 @@ class BinaryAdam(mx.optimizer.Adam):
         factors = {t: math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t) for t in set(counts)}
         lrs = [lr * factors[t] for lr, t in zip(self._get_lrs(plan.indices), counts)]
         clip_gradient = self.clip_gradient if (self.clip_gradient or 0) > 0 else None  # as MXNet takes it
-        mx.nd.gluon_bnn_adam(*plan.arrays, parameters=len(lrs), lr=_text(lrs), wd=_text(self._get_wds(plan.indices)),
-                             clip_weights=plan.bounds, curvature=plan.has_curvature, beta1=self.beta1,
-                             beta2=self.beta2, epsilon=self.epsilon, rescale_grad=self.rescale_grad,
-                             clip_gradient=str(clip_gradient), out=plan.weights)
+        self._ops.adam(*plan.arrays, parameters=len(lrs), lr=_text(lrs), wd=_text(self._get_wds(plan.indices)),
+                       clip_weights=plan.bounds, curvature=plan.has_curvature, beta1=self.beta1, beta2=self.beta2,
+                       epsilon=self.epsilon, rescale_grad=self.rescale_grad, clip_gradient=str(clip_gradient),
+                       out=plan.weights)
 
     def _update_by_mxnet(self, index, weight, grad, state):
         super().update(index, weight, grad, state)
@@ -166,12 +162,12 @@ class BinaryAdam(mx.optimizer.Adam):
         return lrs
 
     def __getstate__(self):
-        return {**super().__getstate__(), "_plan": None}
+        return {**super().__getstate__(), "_plan": None, "_ops": None}
 
     def __setstate__(self, state):
         super().__setstate__(state)
         self.aggregate_num = AT_ONCE  # of an earlier version it is 0, with which the Trainer would never end
-        self._implementation = ops.implementation()
+        self._ops = ops.current()
         self._plan = None
 
     def __reduce_ex__(self, protocol):

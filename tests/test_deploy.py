@@ -63,8 +63,7 @@ def reference(net, x):
     for block in net:
         values = {name: p.data().asnumpy() for name, p in block._reg_params.items()}
         if isinstance(block, nn.BinaryDense):
-            alpha = ops.sign_scale(mx.nd, block.weight.data(), block._scale, block._gradient,
-                                   implementation=block._implementation)[1].asnumpy()
+            alpha = block.alpha().asnumpy()
             dot = integers(x, values["weight"])
             x = alpha * dot.astype(np.float32) + values.get("bias", np.float32(0))
         elif isinstance(block, gluon.BatchNorm):
@@ -651,10 +650,10 @@ def concurrent(*blocks):
 
 
 class OwnOperator(gluon.HybridBlock):
-    """A layer of the user's own on our function, which has no `_implementation`."""
+    """A layer of the user's own on our function, which has no `_ops`."""
 
     def hybrid_forward(self, F, x):
-        return ops.sign(F, x, 1.0, implementation=ops.implementation())
+        return ops.current().sign(F, x, 1.0)
 
 
 class TestBlocksThatStay:

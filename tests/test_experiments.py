@@ -139,12 +139,6 @@ def test_train_mnist_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     assert not [path for path in tmp_path.iterdir() if path.is_dir()], "nothing is made where nothing is done"
 
 
-def test_the_gradients_of_a_scale_are_the_librarys():
-    import train_mnist
-    assert train_mnist.gradients("layer") == train_mnist.gradients("channel") == ["ste", "xnor", "exact", "notebook"]
-    assert train_mnist.gradients("loss") == train_mnist.gradients(None) == ["ste"]
-
-
 @pytest.mark.parametrize("script", ["notebook_bnn.py", "notebook_nn.py", "deploy.py", "fuzz_runtime.py", "reproduce.py",
                                     "train_mnist.py"])
 @pytest.mark.parametrize("seed", ["99999999999999999999", "2147483648", "-1", "1e3", "nan", ""])

@@ -236,16 +236,16 @@ class Own(mx.gluon.HybridBlock):
 
     def __init__(self):
         super().__init__()
-        self._implementation = ops.implementation()
+        self._ops = ops.current()
         self.weight = self.params.get("weight", shape=(4, 6))
         self.bias = self.params.get("bias", shape=4)
         self.alpha = self.params.get("alpha", shape=4, init=mx.init.Constant(0.7))
 
     def hybrid_forward(self, F, x, weight, bias, alpha):
-        signs, scale = ops.sign_scale(F, weight, "channel", implementation=self._implementation)
-        dot = F.FullyConnected(ops.sign(F, x, implementation=self._implementation), signs, num_hidden=4, no_bias=True)
-        y = ops.scale_bias(F, dot, scale, bias, alpha_gradient=False, implementation=self._implementation)
-        return y + ops.scale_bias(F, dot, alpha, bias, alpha_gradient=True, implementation=self._implementation)
+        signs, scale = self._ops.sign_scale(F, weight, "channel")
+        dot = F.FullyConnected(self._ops.sign(F, x), signs, num_hidden=4, no_bias=True)
+        y = self._ops.scale_bias(F, dot, scale, bias, alpha_gradient=False)
+        return y + self._ops.scale_bias(F, dot, alpha, bias, alpha_gradient=True)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -267,7 +267,7 @@ def batch_with_gradient(rng):
 
 def test_the_graph_of_a_training_step_copies_no_parameter(rng):
     """Where nothing has to be added parameters go straight to the operator; what is exported always adds."""
-    if ops.implementation() != "native":
+    if ops.current() is not ops.native:
         pytest.skip("the native library is not there")
     net, x = mx.gluon.nn.HybridSequential(), batch_with_gradient(rng)
     net.add(nn.BinaryDense(4, in_units=6), nn.BatchNorm(in_channels=4), nn.BatchNorm(in_channels=4))

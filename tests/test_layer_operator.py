@@ -8,13 +8,11 @@ import pytest
 
 from gluon_bnn import nn
 from gluon_bnn._compat import mx
+from gluon_bnn.check.sign_scale import all_rules, weight_magnitude
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits
 
 pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-RULES = [(scale, gradient) for scale in ("layer", "channel", "loss", None)
-         for gradient in ("ste", "xnor", "exact", "notebook")
-         if scale in ("layer", "channel") or gradient == "ste"]
 # Rows, units, inputs: awkward ones, more rows than a block of the outer product, more units than a stack holds.
 SIZES = ((1, 1, 1), (5, 7, 33), (3, 17, 65), (100, 130, 97), (300, 40, 33), (2, 2100, 40), (64, 10, 1000))
 # Largest error in units of eps times the sum of magnitudes: 2.6 seen over all cases and 20 seeds.
@@ -28,7 +26,7 @@ def within(found, expected, magnitude):
 
 @pytest.mark.parametrize("of_signs", [False, True])
 @pytest.mark.parametrize("clip", [1.0, None])
-@pytest.mark.parametrize("scale, gradient", RULES)
+@pytest.mark.parametrize("scale, gradient", all_rules())
 def test_forward_and_backward(rng, instruction_set, scale, gradient, clip, of_signs):
     for rows, units, inputs in SIZES:
         x, d = rng.standard_normal((rows, inputs)), rng.standard_normal((rows, units))
@@ -55,11 +53,7 @@ def test_forward_and_backward(rng, instruction_set, scale, gradient, clip, of_si
         magnitude = alpha * np.abs(x).sum(1, keepdims=True) + np.abs(bias)
         within(y, binary.binary_dense(x, w, bias, scale, curvature), magnitude)
         within(arrays[0].grad, expected["x"], (np.abs(d) * alpha).sum(1, keepdims=True))
-        column, n = alpha.reshape(-1, 1), inputs if scale == "channel" else w.size
-        g = np.abs(d).T @ np.abs(x)
-        shares = g.sum(axis=1 if scale == "channel" else None, keepdims=True) / n
-        magnitude = {"ste": g, "xnor": g * (1 / n + column), "exact": g * column + shares,
-                     "notebook": g * (1 / n + np.abs(w) * column / n)}[gradient]
+        magnitude = weight_magnitude(np.abs(d).T @ np.abs(x), w, scale, gradient)
         within(arrays[1].grad, expected["weight"], magnitude)
         within(arrays[2].grad, expected["bias"], np.abs(d).sum(0))
         if scale == "loss":
@@ -124,6 +118,7 @@ def test_wrong_shapes():
 THREADS = """
 import sys, numpy as np
 from gluon_bnn._compat import mx
+from gluon_bnn.check.sign_scale import all_rules, weight_magnitude
 from gluon_bnn.native import library
 library.load_operators()
 rng = np.random.default_rng(7)

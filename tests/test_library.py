@@ -19,13 +19,13 @@ from gluon_bnn import ops
 from gluon_bnn.native import library
 with warnings.catch_warnings(record=True) as seen:
     warnings.simplefilter("always")
-    assert [ops.implementation() for _ in range(2)] == ["composed"] * 2
+    assert [ops.current() for _ in range(2)] == [ops.composed] * 2
 assert [w.category for w in seen] == [RuntimeWarning], "warned once"
 assert library.problem() in str(seen[0].message)
 assert not library.available() and library.instruction_set() is None
 try:
     with ops.use("native"):
-        ops.implementation()
+        ops.current()
 except OSError as error:
     assert str(error) == library.problem() and library.ADVICE in str(error)
     print(error)

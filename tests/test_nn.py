@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import gluon_bnn
-from gluon_bnn import check, nn, ops
+from gluon_bnn import check, nn, ops, quantizers
 from gluon_bnn._compat import mx
+from gluon_bnn.check.sign_scale import all_rules
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary
 
@@ -30,7 +31,7 @@ def run(net, x, d):
 
 @pytest.mark.parametrize("hybridize", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("scale, gradient", check.RULES)
+@pytest.mark.parametrize("scale, gradient", all_rules())
 def test_binary_dense(rng, implementation, scale, gradient, dtype, hybridize):
     for k, units in ((1, 1), (2, 3), (17, 16), (33, 7), (129, 65), (1000, 3)):
         layer = nn.BinaryDense(units, dtype=dtype, scale=scale, gradient=gradient,
@@ -55,7 +56,7 @@ def test_binary_dense(rng, implementation, scale, gradient, dtype, hybridize):
 @pytest.mark.parametrize("shape", [(1,), (5,), (3, 4), (2, 3, 4), (2, 1, 3, 3)])
 def test_sign_scale_takes_any_shape(rng, implementation, shape, scale):
     w = data(rng, *shape)
-    signs, alpha = ops.sign_scale(mx.nd, w, scale, implementation=implementation)
+    signs, alpha = ops.current().sign_scale(mx.nd, w, scale)
     expected = binary.sign_scale(w.asnumpy().astype("float64"), scale)
     np.testing.assert_array_equal(signs.asnumpy(), expected[0])
     np.testing.assert_allclose(alpha.asnumpy(), expected[1], rtol=2e-7)
@@ -105,6 +106,7 @@ def test_export_and_import(rng, implementation, tmp_path, deferred):
     code = f"""
 import sys, numpy as np
 from gluon_bnn._compat import mx
+from gluon_bnn.check.sign_scale import all_rules
 from gluon_bnn.native import library
 {load}
 net = mx.gluon.SymbolBlock.imports({files[0]!r}, ["data"], {files[1]!r})
@@ -227,7 +229,7 @@ def test_a_layer_used_many_times(rng, implementation, hybridize):
 
 @pytest.mark.parametrize("scale", ["layer", "channel"])
 def test_zero_weights_get_no_gradient(implementation, scale):
-    for gradient in ops.GRADIENTS:
+    for gradient in quantizers.names():
         layer = nn.BinaryDense(2, in_units=3, scale=scale, gradient=gradient)
         layer.initialize(mx.init.Zero())
         _, dx = run(layer, mx.nd.ones((4, 3)), mx.nd.ones((4, 2)))
@@ -260,7 +262,7 @@ def test_nan_counts_as_plus_one(implementation):
         expected = backward(np.array([3.0, 2.0]), x.asnumpy().astype(np.float64))
         assert dx[0] == expected[0] == 0
         np.testing.assert_allclose(dx, expected, rtol=1e-6)
-    signs, alpha = ops.sign_scale(mx.nd, x, implementation=implementation)
+    signs, alpha = ops.current().sign_scale(mx.nd, x)
     assert np.isnan(alpha.asnumpy()).all()
     np.testing.assert_array_equal(signs.asnumpy(), [1, -1])
 
@@ -271,7 +273,7 @@ def test_product_over_binary_inputs_is_exact(rng, implementation):
     layer.initialize(mx.init.Normal(1))
     x = np.where(rng.random((33, 1000)) < 0.5, -1, 1).astype(np.float32)
     w = layer.weight.data()
-    signs, alpha = ops.sign_scale(mx.nd, w, "channel", implementation=implementation)
+    signs, alpha = ops.current().sign_scale(mx.nd, w, "channel")
     dots = (x @ binary.sign(w.asnumpy()).T).astype(np.float32)
     np.testing.assert_array_equal(layer(mx.nd.array(x)).asnumpy(), alpha.asnumpy() * dots)
 
@@ -282,15 +284,16 @@ def test_native_is_the_same_for_any_number_of_threads(tmp_path):
 import sys, numpy as np
 from gluon_bnn import ops
 from gluon_bnn._compat import mx
+from gluon_bnn.check.sign_scale import all_rules
 w = mx.nd.array(np.random.default_rng(0).standard_normal((3, 70001)))
 found = []
 for scale in ("layer", "channel"):
     for gradient in ("xnor", "exact"):
         with ops.use("native"):
-            kind = ops.implementation()
+            kind = ops.current()
         w.attach_grad()
         with mx.autograd.record():
-            signs, alpha = ops.sign_scale(mx.nd, w, scale, gradient, implementation=kind)
+            signs, alpha = kind.sign_scale(mx.nd, w, scale, gradient)
         mx.autograd.backward([signs, alpha], [w * 3, alpha])
         found += [alpha.asnumpy(), w.grad.asnumpy()]
     dot, bias = mx.nd.array(w.asnumpy()[:, :66000].reshape(300, 660)), w[0, :660]
@@ -298,7 +301,7 @@ for scale in ("layer", "channel"):
     for array in (dot, alpha, bias):
         array.attach_grad()
     with mx.autograd.record():
-        y = ops.scale_bias(mx.nd, dot, alpha, bias, alpha_gradient=True, implementation=kind)
+        y = kind.scale_bias(mx.nd, dot, alpha, bias, alpha_gradient=True)
     y.backward(dot * 3)
     found += [y.asnumpy(), dot.grad.asnumpy(), alpha.grad.asnumpy(), bias.grad.asnumpy()]
 np.savez(sys.argv[1], *found)
@@ -315,10 +318,10 @@ np.savez(sys.argv[1], *found)
 
 def test_choice_of_implementation(monkeypatch):
     monkeypatch.setenv("GLUON_BNN_OPS", "composed")
-    assert ops.implementation() == "composed"
+    assert ops.current() is ops.composed
     monkeypatch.setenv("GLUON_BNN_OPS", "fast")
     with pytest.raises(ValueError, match="auto, native, composed, got 'fast'"):
-        ops.implementation()
+        ops.current()
     with pytest.raises(ValueError, match="got 'gpu'"):
         with ops.use("gpu"):
             pass
@@ -362,7 +365,7 @@ class TestLossScale:
         w = mx.nd.ones((2, 3))
         for scale, curvature in (("loss", None), ("layer", w)):
             with pytest.raises(ValueError, match="curvature"):
-                ops.sign_scale(mx.nd, w, scale, curvature=curvature, implementation=implementation)
+                ops.current().sign_scale(mx.nd, w, scale, curvature=curvature)
 
     @pytest.mark.skipif(not library.available(), reason=str(library.problem()))
     @pytest.mark.parametrize("curvature, message", [
@@ -371,7 +374,7 @@ class TestLossScale:
     def test_wrong_curvatures(self, curvature, message):
         library.load_operators()
         with pytest.raises(mx.base.MXNetError, match=message):
-            ops.sign_scale(mx.nd, mx.nd.ones((2, 3)), "loss", curvature=curvature, implementation="native")
+            ops.native.sign_scale(mx.nd, mx.nd.ones((2, 3)), "loss", curvature=curvature)
 
 
 class TestStochastic:

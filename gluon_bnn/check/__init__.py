@@ -15,9 +15,8 @@ from ..native import library
 from . import activations, batch_norm, dense, frozen, loss, optimizer, sign_scale
 from .measure import BOUND, MODES, Table
 from .net import check_net
-from .sign_scale import RULES
 
-__all__ = ["BOUND", "MODES", "RULES", "Table", "check", "check_net"]
+__all__ = ["BOUND", "MODES", "Table", "check", "check_net"]
 
 SUBJECTS = sign_scale, dense, activations, batch_norm, loss, optimizer
 

@@ -22,7 +22,7 @@ def errors(layer, x, d, y, dx):
         wide = x.astype(np.float64)
         return (exact(y, binary.binary_sigmoid(x)),
                 units(dx, dense.sigmoid_backward(d.astype(np.float64), wide), np.abs(d), y.dtype))
-    return exact(y, binary.sign(x)), exact(dx, binary.sign_backward(d, x, layer._clip))
+    return exact(y, binary.sign(x)), exact(dx, binary.sign_backward(d, x, layer.clip))
 
 
 def _new_layer_errors(layer, dtype, mode, generator, directory):

@@ -5,12 +5,12 @@ from .. import nn
 from .._compat import mx
 from ..reference import binary
 from .measure import awkward, backward, in_mode, units
-from .sign_scale import RULES, weight_magnitude
+from .sign_scale import all_rules, reference_rule, weight_magnitude
 
 
 def rows(dtype, mode, generator, directory):
     """Yields (errors, row) for every scale with each of its rules, and for signs that are drawn in training only."""
-    for scale, gradient in RULES:
+    for scale, gradient in all_rules():
         yield (_new_layer_errors(dtype, mode, generator, directory, scale=scale, gradient=gradient),
                dict(operator="BinaryDense", gradient=gradient, scale=str(scale)))
     yield (_new_layer_errors(dtype, mode, generator, directory, scale=None, stochastic=True),
@@ -27,18 +27,18 @@ def errors(layer, x, d, y, dx, dweight, dbias):
     bias = None if layer.bias is None else layer.bias.data().asnumpy().astype(np.float64)
     x = x.reshape(len(x), -1) if layer._flatten else x.reshape(-1, x.shape[-1])
     y, d, dx = y.reshape(len(x), -1), d.reshape(len(x), -1), dx.reshape(x.shape)
-    scale = dict(scale=layer._scale)
+    scale = dict(scale=layer.scale)
     if layer.curvature is not None:
         scale["curvature"] = layer.curvature.data().asnumpy().astype(np.float64)
     expected = binary.binary_dense(x, w, bias, **scale)
-    gradients = binary.binary_dense_backward(d, x, w, **scale, gradient=layer._gradient, clip=layer._clip)
+    gradients = binary.binary_dense_backward(d, x, w, **scale, gradient=reference_rule(layer.gradient), clip=layer.clip)
     alpha = binary.sign_scale(w, **scale)[1]
     forward = units(y, expected, alpha * np.abs(x).sum(1, keepdims=True)
                     + (0 if bias is None else np.abs(bias)), dtype)
     backward = [
         units(dx, gradients["x"], (np.abs(d) * alpha).sum(1, keepdims=True), dtype),
         units(dweight, gradients["weight"],
-              weight_magnitude(np.abs(d).T @ np.abs(x), w, layer._scale, layer._gradient), dtype)]
+              weight_magnitude(np.abs(d).T @ np.abs(x), w, layer.scale, layer.gradient), dtype)]
     if bias is not None:
         backward.append(units(dbias, gradients["bias"], np.abs(d).sum(0), dtype))
     return forward, max(backward)

@@ -6,7 +6,7 @@ is float64, and errors are counted in units of the sums of magnitudes.
 """
 import numpy as np
 
-from .. import nn, ops, runtime
+from .. import nn, quantizers, runtime
 from .._compat import mx
 from ..deploy import freeze
 from ..graph import engine
@@ -23,7 +23,7 @@ def rows(choice, generator, directory):
     For a scale each, the largest error of several nets: with and without batch norm and bias, with
     BinaryActivation and BinarySigmoid, and one layer over real inputs.
     """
-    for scale in ops.SCALES:
+    for scale in quantizers.SCALES:
         cases = [_binary_case(scale, normed, hidden, generator) for normed in (False, True)
                  for hidden in (nn.BinaryActivation, nn.BinarySigmoid)] + [_real_case(scale, generator)]
         nets = {"net as trained": [net for net, *_ in cases]}
@@ -83,10 +83,8 @@ def _reference(net, x):
     for block in net:
         values = {name: p.data().asnumpy().astype(x.dtype) for name, p in block._reg_params.items()}
         if isinstance(block, nn.BinaryDense):
-            curvature = block.curvature and block.curvature.data()
-            alpha = ops.sign_scale(mx.nd, block.weight.data(), block._scale, block._gradient, block._clip,
-                                   implementation=block._implementation, curvature=curvature)[1].asnumpy()
-            bias = values.get("bias", np.zeros(block._units, x.dtype))
+            alpha = block.alpha().asnumpy()
+            bias = values.get("bias", np.zeros(block.units, x.dtype))
             x = (alpha * _product(x, values["weight"])).astype(x.dtype) + bias
             magnitude = alpha * magnitude.sum(axis=1, keepdims=True) + np.abs(bias)
         elif isinstance(block, mx.gluon.nn.BatchNorm):

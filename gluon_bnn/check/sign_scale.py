@@ -1,19 +1,23 @@
 """The two operators at the ends of a binary layer, sign_scale and scale_bias, by themselves."""
+import functools
+
 import numpy as np
 
-from .. import ops
+from .. import ops, quantizers
 from .._compat import mx
 from ..reference import binary
 from .measure import awkward, backward, exact, in_mode, units
 
-RULES = [(scale, gradient) for scale in ops.SCALES for gradient in ops.GRADIENTS
-         if scale in ("layer", "channel") or gradient == "ste"]
+
+def all_rules():
+    """Every scale with each of its rules, as pairs (scale, name)."""
+    return [(scale, rule.name) for scale in quantizers.SCALES for rule in quantizers.rules(scale)]
 
 
 def rows(dtype, mode, generator, directory):
     """Yields (errors, row) for every scale with each of its rules, and for every form of scale_bias."""
     common = dtype, mode, generator, directory
-    for scale, gradient in RULES:
+    for scale, gradient in all_rules():
         yield _sign_scale_errors(scale, gradient, *common), dict(operator="sign_scale", gradient=gradient,
                                                                  scale=str(scale))
     for scale in ("layer", "channel"):
@@ -27,13 +31,18 @@ def weight_magnitude(g, w, scale, gradient):
     axes = tuple(range(1, w.ndim)) if scale == "channel" else None
     alpha = np.abs(w).mean(axis=axes, keepdims=True)
     n = w[0].size if scale == "channel" else w.size
-    if gradient == "ste":
-        return g
-    if gradient == "xnor":
-        return g * (1 / n + alpha)
-    if gradient == "exact":
-        return g * alpha + g.sum(axis=axes, keepdims=True) / n
-    return g * (1 / n + np.abs(w) * alpha / n)
+    rule = quantizers.rule(gradient)
+    found = g * np.abs(rule.factor(np, np.abs(w), alpha, n, np.ones_like(w)))
+    return found + g.sum(axis=axes, keepdims=True) / n if rule.through_alpha else found
+
+
+def reference_rule(gradient):
+    """What the reference takes for the rule of this name: that itself, or for a rule that it does not know the
+    factor."""
+    if gradient in binary.GRADIENTS:
+        return gradient
+    rule = quantizers.rule(gradient)
+    return functools.partial(rule.factor, np), rule.through_alpha
 
 
 class _SignScale(mx.gluon.HybridBlock):
@@ -42,10 +51,10 @@ class _SignScale(mx.gluon.HybridBlock):
     def __init__(self, scale, gradient):
         super().__init__()
         self._rule = scale, gradient
-        self._implementation = ops.implementation()
+        self._ops = ops.current()
 
     def hybrid_forward(self, F, x, curvature=None):
-        return ops.sign_scale(F, x, *self._rule, implementation=self._implementation, curvature=curvature)
+        return self._ops.sign_scale(F, x, *self._rule, curvature=curvature)
 
 
 def _sign_scale_errors(scale, gradient, dtype, mode, generator, directory):
@@ -63,7 +72,7 @@ def _sign_scale_errors(scale, gradient, dtype, mode, generator, directory):
     run = in_mode(_SignScale(scale, gradient), inputs, mode, directory)
     upstream = [mx.nd.array(dsigns, dtype=dtype), mx.nd.array(per_group, dtype=dtype)]
     found = backward(run, inputs, upstream)
-    expected = binary.sign_scale_backward(g, w.astype(np.float64), scale, gradient, **curvature)
+    expected = binary.sign_scale_backward(g, w.astype(np.float64), scale, reference_rule(gradient), **curvature)
     magnitude = weight_magnitude(np.abs(g), w.astype(np.float64), scale, gradient)
     return (max(exact(found[0].asnumpy(), signs), units(found[1].asnumpy(), alpha, alpha, dtype)),
             max([units(inputs[0].grad.asnumpy(), expected, magnitude, dtype)]
@@ -75,10 +84,10 @@ class _ScaleBias(mx.gluon.HybridBlock):
 
     def __init__(self, alpha_gradient):
         super().__init__()
-        self._options = dict(alpha_gradient=alpha_gradient, implementation=ops.implementation())
+        self._ops, self._alpha_gradient = ops.current(), alpha_gradient
 
     def hybrid_forward(self, F, dot, alpha, bias=None):
-        return ops.scale_bias(F, dot, alpha, bias, **self._options)
+        return self._ops.scale_bias(F, dot, alpha, bias, alpha_gradient=self._alpha_gradient)
 
 
 def _scale_bias_errors(scale, gradient, dtype, mode, generator, directory):

@@ -123,14 +123,13 @@ def _float_form(leaf):
     if _is(leaf, nn.Dropout):
         return []
     if _is(leaf, binary.BinaryDense):
-        weight = _checked(leaf.weight)
+        _checked(leaf.weight)
         # The layer's own alpha: implementations differ in its last bits.
-        curvature = None if leaf.curvature is None else mx.nd.array(_checked(leaf.curvature))
-        signs, alpha = ops.sign_scale(mx.nd, mx.nd.array(weight), leaf._scale, leaf._gradient, leaf._clip,
-                                      implementation=leaf._implementation, curvature=curvature)
-        alpha = np.broadcast_to(alpha.asnumpy(), (leaf._units,)).copy()
+        if leaf.curvature is not None:
+            _checked(leaf.curvature)
+        alpha = np.broadcast_to(leaf.alpha().asnumpy(), (leaf.units,)).copy()
         bias = None if leaf.bias is None else _checked(leaf.bias)
-        dense = FloatDense(signs.asnumpy(), alpha, bias, leaf._flatten)
+        dense = FloatDense(leaf.signs().asnumpy(), alpha, bias, leaf._flatten)
         return [dense] if leaf.act is None else [dense, *_float_form(leaf.act)]
     if _is(leaf, nn.Dense):
         arrays = {name: _checked(getattr(leaf, name)) for name in ("weight", "bias")
@@ -230,7 +229,7 @@ def _check_operators(block):
         found = library_operators(json.loads(graph.tojson()))
     except Exception:  # a forward of the user's own, which takes no symbol: then by what its layers were made for
         found = []
-        block.apply(lambda b: found.append(b.name) if getattr(b, "_implementation", None) == "native" else None)
+        block.apply(lambda b: found.append(b.name) if getattr(b, "_ops", None) is ops.native else None)
     finally:
         for parameter, state in parameters:  # as they were: tracing leaves marks on them
             parameter.__dict__ = state

@@ -1,4 +1,8 @@
 """Gluon blocks with binary weights and binary activations, and a fast batch norm to go between them."""
-from .dense import Activation, BatchNorm, BinaryActivation, BinaryDense, BinarySigmoid, with_real_weights
+from .. import initializer, optimizer  # MXNet then finds theirs by name
+from .activations import Activation, BinaryActivation, BinarySigmoid
+from .batch_norm import BatchNorm
+from .dense import BinaryDense
+from .real_weights import with_real_weights
 
 __all__ = ["BinaryDense", "Activation", "BinaryActivation", "BinarySigmoid", "BatchNorm", "with_real_weights"]

@@ -1,9 +1,11 @@
-"""What Gluon's own blocks must know of binary layers, added to MXNet's classes when `gluon_bnn.nn` is imported.
+"""Binary weights as Gluon's parameters, and what Gluon's own blocks must know of them.
+
+It is added to MXNet's classes when this module is imported.
 
 MXNet 1.9.1 is the last release, so these methods no longer change. Nets without a layer of ours run them unchanged.
 
 - A hybridized net gets two graphs (`_build_cache`). An operator of an extension library cannot add to a gradient, so
-  parameters go to it through an operator of MXNet's that can (ops.py). That copies the parameter and its gradient: a
+  parameters go to it through an operator of MXNet's that can (ops/gradients.py). That copies the parameter and its gradient: a
   third to a half more time for a training step. The graph that the block itself runs does without, where that is
   right: the parameter has grad_req="write", is used once in the graph, and not in a loop. The graph that `export`
   writes is traced separately and always adds, since it may be bound or loaded in any way.
@@ -13,6 +15,8 @@ MXNet 1.9.1 is the last release, so these methods no longer change. Nets without
 import contextvars
 import functools
 import json
+
+import numpy as np
 
 from .._compat import mx
 
@@ -43,6 +47,12 @@ class BinaryWeight(mx.gluon.Parameter):
             marks = {BINARY: "True"} if self.curvature is None else {BINARY: "True", CURVATURE: self.curvature.name}
             super().var()._set_attr(**marks)
         return self._var
+
+
+def check_dtype(dtype):
+    """ValueError unless dtype is float32 or float64."""
+    if np.dtype(dtype).name not in ("float32", "float64"):
+        raise ValueError(f"binary layers compute in float32 or float64, got {dtype!r}")
 
 
 def mark(weight, curvature=None):

@@ -53,6 +53,8 @@ def _check(w, scale, gradient="ste", clip=1.0, curvature=None):
         raise ValueError(f"weights must not be empty, got shape {np.shape(w)}")
     if scale not in SCALES:
         raise ValueError(f"scale must be one of {SCALES}, got {scale!r}")
+    if isinstance(gradient, tuple):
+        return
     if gradient not in GRADIENTS:
         raise ValueError(f"gradient must be one of {GRADIENTS}, got {gradient!r}")
     if scale in (None, "loss") and gradient != "ste":
@@ -103,7 +105,8 @@ def sign_scale_backward(g, w, scale="layer", gradient="xnor", clip=1.0, curvatur
     - "exact": alpha m g + s/n * sum over G of g_j s_j, the full product rule
     - "notebook": g (1/n + 1[|W| <= 5] W alpha / n), the notebook as it stands; clip is ignored
 
-    A group whose weights are all zero (alpha = 0) gets no gradient.
+    or by another: a pair (factor, through_alpha) of a function of (W, alpha, n, m) that g is multiplied with, and
+    whether the second term of "exact" is added. A group whose weights are all zero (alpha = 0) gets no gradient.
     """
     w, g = np.asarray(w), np.asarray(g)
     _check(w, scale, gradient, clip, curvature)
@@ -114,7 +117,10 @@ def sign_scale_backward(g, w, scale="layer", gradient="xnor", clip=1.0, curvatur
     alpha = alpha.reshape(-1, 1)
     n = w.shape[1]
     m = np.ones_like(w) if clip is None else (np.abs(w) <= clip).astype(w.dtype)
-    if gradient == "ste":
+    if isinstance(gradient, tuple):
+        factor, through_alpha = gradient
+        dw = g * factor(w, alpha, n, m) + (s / n * (g * s).sum(axis=1, keepdims=True) if through_alpha else 0)
+    elif gradient == "ste":
         dw = g * m
     elif gradient == "xnor":
         dw = g * (1 / n + alpha * m)

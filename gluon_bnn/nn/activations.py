@@ -1,0 +1,64 @@
+"""Activations: binary ones, and Gluon's with a ReLU that keeps NaN."""
+from typing import Optional
+
+from .. import ops, quantizers
+from .._compat import mx
+from .parameter import check_dtype
+
+
+class Activation(mx.gluon.nn.Activation):
+    """Gluon's activations, except that "relu" keeps NaN, as `mx.nd.relu` and the runtime do; Gluon's makes 0 of it.
+
+    >>> Activation("relu")(mx.nd.array([-1, float("nan"), 2])).asnumpy()
+    array([ 0., nan,  2.], dtype=float32)
+    """
+
+    def hybrid_forward(self, F, x):
+        return F.relu(x) if self._act_type == "relu" else super().hybrid_forward(F, x)
+
+
+class BinaryActivation(mx.gluon.HybridBlock):
+    """sign(x): -1 where x < 0, else +1; gradient d * 1[|x| <= clip], or d with clip=None.
+
+    Any shape, float32 or float64. Hubara et al. 2016, Binarized Neural Networks, section 1.3.
+
+    >>> BinaryActivation()(mx.nd.array([-2, -0.5, 0, 3])).asnumpy()
+    array([-1., -1.,  1.,  1.], dtype=float32)
+    """
+
+    def __init__(self, clip=1.0, prefix=None, params=None):
+        quantizers.check_clip(clip)
+        super().__init__(prefix=prefix, params=params)
+        self._clip = clip
+        self._ops = ops.current()
+
+    @property
+    def clip(self) -> Optional[float]:
+        return self._clip
+
+    def hybrid_forward(self, F, x):
+        return self._ops.sign(F, x, self._clip)
+
+    def check_dtype(self, dtype):
+        """ValueError unless the layer computes in this dtype; asked before any block of a net is cast."""
+        if self._ops.overwrites:
+            check_dtype(dtype)
+
+    def __repr__(self):
+        return f"BinaryActivation(clip={self._clip!r})"
+
+
+class BinarySigmoid(mx.gluon.HybridBlock):
+    """The sigmoid rounded to a bit: 0 where x < 0, else 1; gradient d * s (1 - s), s = sigmoid(x).
+
+    Any shape. This is the `b_sigmoid` that the notebook left open.
+
+    >>> BinarySigmoid()(mx.nd.array([-2, -0.5, 0, 3])).asnumpy()
+    array([0., 0., 1., 1.], dtype=float32)
+    """
+
+    def hybrid_forward(self, F, x):
+        return ops.composed.binary_sigmoid(F, x)
+
+    def __repr__(self):
+        return "BinarySigmoid()"

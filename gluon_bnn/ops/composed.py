@@ -1,0 +1,170 @@
+"""The operators of binary layers made of MXNet's own: for any device and any machine, and for any gradient rule."""
+from .. import quantizers
+from .gradients import adding, row
+from .training import training, while_training
+
+
+class Composed:
+    """What a binary layer computes. F is mx.nd or mx.sym; arrays are float32 or float64."""
+
+    overwrites = False  # whether an operator needs its arrays through `gradients.adding`
+
+    def sign_scale(self, F, weight, scale="layer", gradient=None, clip=1.0, *, hint=None, flatten=True, curvature=None,
+                   stochastic=False):
+        """(signs, alpha) of `weight` (units, ...), with a gradient rule, by its name or as a `quantizers.Rule`.
+
+        signs has the shape of weight, alpha (1,) or with scale="channel" (units,). The formulas are those of
+        `gluon_bnn.reference.binary.sign_scale_backward`. While the shape of the weight is not known, `hint` is the
+        input of its layer: the shape is inferred from it. scale="loss" takes a `curvature`, positive and in the shape
+        and dtype of weight; no gradient goes there. With `stochastic` signs are drawn while MXNet trains: +1 with
+        probability (w + 1) / 2, held within [0, 1].
+        """
+        rule = _checked(scale, gradient, clip, stochastic, curvature)
+        signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic)
+        return signs, F.reshape(alpha, shape=(-1,))
+
+    def binary_dense(self, F, x, weight, bias=None, curvature=None, *, scale, rule, clip, stochastic, units, flatten,
+                     dtype, hint=False, adds=True):
+        """alpha * (x @ signs.T) + bias: all of `nn.BinaryDense` but its activation.
+
+        x (rows, ...), weight (units, in_units), bias (units,) or None, curvature in the shape of weight with
+        scale="loss", all of `dtype`, "float32" or "float64"; the options are those of the layer, rule a
+        `quantizers.Rule`.
+
+        hint : True while the shape of the weight is not known: it is inferred from x
+        adds : False where no gradient of the weight and the bias has to be added (see gradients.py)
+        """
+        signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic)
+        return self._product(F, adding(F, x), signs, row(F, alpha), bias, scale, rule, units, flatten)
+
+    def _product(self, F, x, signs, alpha, bias, scale, rule, units, flatten):
+        # The product runs over +-1 and the scale multiplies its result: over binary inputs the product
+        # is then an exact integer, and the 1-bit form equal to it.
+        dot = F.FullyConnected(x, signs, no_bias=True, num_hidden=units, flatten=flatten)
+        return self.scale_bias(F, dot, None if scale is None else alpha, bias, alpha_gradient=rule.through_alpha)
+
+    def scale_bias(self, F, dot, alpha, bias=None, *, alpha_gradient):
+        """alpha * dot + bias over the last axis, rounded after the product and after the sum.
+
+        dot (..., units); alpha (1,) or (units,), or None for no scale; bias (units,) or None. alpha gets a
+        gradient only with `alpha_gradient`, see `quantizers.Rule.through_alpha`.
+        """
+        if alpha is not None:
+            dot = F.broadcast_mul(dot, alpha if alpha_gradient else F.BlockGrad(alpha))
+        return dot if bias is None else F.broadcast_add(dot, bias)
+
+    def sign(self, F, x, clip=1.0):
+        """-1 where x < 0, else +1; gradient d * 1[|x| <= clip], clip=None passes d on unchanged.
+
+        Hubara et al. 2016, Binarized Neural Networks, section 1.3. At NaN the sign is +1, and with a clip the
+        gradient 0.
+        """
+        quantizers.check_clip(clip)
+        fixed = F.BlockGrad(x)
+        zero = _zero(F, x)
+        if clip is not None:  # where, and no product: d may be infinite
+            zero = F.where(F.abs(fixed) <= clip, zero, F.zeros_like(fixed))
+        return _signs(F, fixed) + zero
+
+    def binary_sigmoid(self, F, x):
+        """0 where x < 0, else 1; gradient d * s (1 - s), s = sigmoid(x)."""
+        known = F.where(x == x, x, F.zeros_like(x))  # NaN counts as 0, whose bit is 1
+        s = F.sigmoid(known)
+        return F.BlockGrad(1 - (x < 0)) + (s - F.BlockGrad(s))
+
+    def training(self, F):
+        """What `batch_norm` takes as `training`."""
+        return training(F)
+
+    def batch_norm(self, F, x, gamma, beta, running_mean, running_var, *, eps, momentum, fix_gamma, use_global_stats,
+                   training, adds=True):
+        """Batch norm over the last axis; formulas at `nn.BatchNorm`.
+
+        running_mean and running_var change in the backward pass, those of `native` in the forward pass while
+        `training`, an array of one number, is not 1.
+        adds : False where no gradient of gamma and beta has to be added (see gradients.py)
+        """
+        y = F.BatchNorm(_in_plain_order(F, adding(F, x)), gamma, beta, running_mean, running_var, name="fwd", axis=-1,
+                        eps=eps, momentum=momentum, fix_gamma=fix_gamma, use_global_stats=use_global_stats)
+        return _in_plain_order(F, y)
+
+    def squared_hinge(self, F, outputs, labels):
+        """max(0, 1 - t x)^2 averaged over classes, of each row (rows,); t is 1 for the label and -1 for all others.
+
+        outputs x (rows, classes); labels (rows,) or (rows, 1) of any type, whole numbers.
+        """
+        return F.mean(self.squared_hinges(F, outputs, labels), axis=1)
+
+    def squared_hinges(self, F, outputs, labels):
+        """What `squared_hinge` averages: (rows, classes)."""
+        numbers = F.contrib.arange_like(outputs, axis=1)
+        # A row of targets for each class, in the type of the outputs: labels may be of another.
+        targets = 2 * F.broadcast_equal(F.expand_dims(numbers, 1), F.expand_dims(numbers, 0)) - 1
+        targets = F.take(targets, F.reshape(labels, (-1,)), axis=0, mode="raise")
+        return F.square(F.relu(1 - F.elemwise_mul(targets, outputs)))
+
+    def adam_takes(self, weight, grad):
+        """Whether `adam` updates a weight like this."""
+        return False
+
+    def __repr__(self):
+        return type(self).__name__.lower()
+
+    def __reduce__(self):
+        return repr(self)  # copies and what is unpickled are the one object of this name
+
+
+def _checked(scale, gradient, clip, stochastic, curvature):
+    """The `quantizers.Rule`."""
+    name = gradient.name if isinstance(gradient, quantizers.Rule) else gradient
+    rule = quantizers.check(scale, name, clip, stochastic)
+    if (scale == "loss") != (curvature is not None):
+        raise ValueError("a curvature must be given with scale='loss' and only then, got "
+                         f"scale={scale!r} and the curvature {curvature!r}")
+    return rule
+
+
+def _signs(F, x):
+    return 1 - 2 * (x < 0)
+
+
+def _zero(F, x):
+    """Exactly 0.0 for every x, NaN and infinities included, with gradient 1 to x."""
+    zero = F.contrib.sign_ste(x)  # finite for every x, and straight-through
+    return zero - F.BlockGrad(zero)
+
+
+def _sign_scale(F, w, scale, rule, clip, curvature, stochastic):
+    """(signs, alpha), alpha (1, ..., 1), or (units, 1, ..., 1) with scale="channel"."""
+    # Exact signs with a gradient of our own: signs + zero * factor / alpha, since the product multiplies by alpha.
+    fixed = F.BlockGrad(w)
+    signs = _signs(F, fixed)
+    if stochastic:  # w + u, u uniform over [-1, 1), is below 0 with the probability of -1
+        signs = _signs(F, fixed + while_training(F, F.random.uniform_like(fixed, -1, 1)))
+    zero, ones = _zero(F, w), F.ones_like(fixed)
+    mask = ones if clip is None else F.abs(fixed) <= clip
+    # Over a group; keepdims keeps alpha broadcastable to w.
+    axes = {"keepdims": True, **({"axis": 0, "exclude": True} if scale == "channel" else {})}
+    if scale is None:
+        alpha = F.mean(ones, **axes)
+    elif scale == "loss":
+        curvature = F.BlockGrad(curvature)
+        alpha = F.sum(F.abs(fixed) * curvature, **axes) / F.sum(curvature, **axes)
+    else:
+        alpha = F.mean(F.abs(fixed), **axes)
+    n, shared = F.broadcast_mul(ones, F.sum(ones, **axes)), F.broadcast_mul(ones, alpha)
+    alive = shared > 0  # a group whose weights are all zero gets no gradient
+    factor = F.where(alive, rule.factor(F, fixed, shared, n, mask) / shared, F.zeros_like(fixed))
+    if rule.through_alpha:
+        # mean(w s) is mean |w|, with gradient s / n also at 0, where that of abs is not
+        alpha = F.mean(w * F.BlockGrad(signs * alive), **axes)
+    return signs + zero * F.BlockGrad(factor), alpha
+
+
+def _in_plain_order(F, x):
+    """`x`, copied: MXNet's convolutions pass on arrays and gradients in blocks of channels, with which its batch norm
+    over the last axis cannot train (its issue 20858)."""
+    return F.slice_axis(x, axis=0, begin=0, end=None)
+
+
+composed = Composed()

@@ -1,0 +1,33 @@
+"""How arrays reach operators of ours, so that gradients are added where MXNet asks for it.
+
+MXNet does not tell an operator of an extension library when it has to add to a gradient (grad_req="add", the body of a
+loop, an array that is used eight times or more in one graph): the operator overwrites what is there. So every array
+goes to a native operator through `adding`, one of MXNet's own operators, which adds. Only the layers of `nn` may leave
+it out, for their parameters in a graph that needs no addition.
+"""
+import itertools
+
+_use = itertools.count()
+
+
+def adding(F, array):
+    """`array`, dense, through one of MXNet's own operators, which adds to gradients where that is asked for.
+
+    Between two operators it costs nothing, since MXNet lets both use the same memory; a variable is copied, and so is
+    its gradient.
+    """
+    return _reshaped(F, array, (-2,))
+
+
+def row(F, array, adds=True):
+    """`adding` for an array of one axis, as (1, size): mx.viz.print_summary fails on operators that give one axis.
+    Without `adds` the array itself."""
+    return _reshaped(F, array, (1, -1)) if adds else array
+
+
+def _reshaped(F, array, shape):
+    if not F.__name__.startswith("mxnet.symbol"):
+        return F.reshape(array, shape=shape)
+    # MXNet makes one operator of several that are equal. Its gradient would then be added up from those of several
+    # operators of ours. The number makes this one differ.
+    return F.reshape(array, shape=shape, attr={"__use__": str(next(_use))})

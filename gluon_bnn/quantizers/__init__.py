@@ -1,0 +1,100 @@
+"""What is binary and what gradient passes: a rule is one object in one file, found by its name.
+
+Names, what goes with what, the table in the documentation, what `check` compares and the choices of command lines all
+come from here. A rule of one's own is registered from outside: see `Rule`.
+"""
+import sys
+from typing import List, Optional
+
+from .exact import Exact
+from .notebook import Notebook
+from .rule import SCALES, Rule
+from .ste import Ste
+from .xnor import Xnor
+
+__all__ = ["SCALES", "Rule", "check", "check_clip", "names", "register", "rule", "rules", "table", "unregister"]
+
+_rules = {}
+
+
+def register(rule: Rule) -> Rule:
+    """Let layers find this rule by its name; returns it. Raises ValueError where the name is taken or not a word, or
+    the scales are not such, and TypeError for anything but a Rule."""
+    if not isinstance(rule, Rule):
+        raise TypeError(f"register takes a gluon_bnn.quantizers.Rule, got {rule!r}")
+    if not (isinstance(rule.name, str) and rule.name.isidentifier()):
+        raise ValueError(f"the name of a rule must be a word, got {rule.name!r}")
+    if rule.name in _rules:
+        raise ValueError(f"there is a rule {rule.name!r} already: {_rules[rule.name]!r}")
+    if not rule.scales or set(rule.scales) - set(SCALES):
+        raise ValueError(f"a rule goes with some of the scales {SCALES}, got {rule.scales!r}")
+    if rule.through_alpha and not set(rule.scales) <= set(Rule.scales):
+        raise ValueError(f"a rule with through_alpha goes with the scales {Rule.scales}, where alpha = mean |W|; got "
+                         f"{rule.scales!r}")
+    _rules[rule.name] = rule
+    return rule
+
+
+def unregister(name: str) -> None:
+    """Forget a rule; layers that have it keep it."""
+    del _rules[rule(name).name]
+
+
+for _rule in Ste(), Xnor(), Exact(), Notebook():
+    register(_rule)
+
+
+def rules(scale: Optional[str]) -> List[Rule]:
+    """The rules that go with a scale, in the order in which they were registered."""
+    return [rule for rule in _rules.values() if scale in rule.scales]
+
+
+def names() -> List[str]:
+    """The names of all rules."""
+    return list(_rules)
+
+
+def rule(name: str) -> Rule:
+    """The rule of this name; ValueError where there is none."""
+    if not isinstance(name, str) or name not in _rules:
+        raise ValueError(f"gradient must be one of {', '.join(_rules)} or None, got {name!r}")
+    return _rules[name]
+
+
+def check(scale: Optional[str], gradient: Optional[str], clip: Optional[float], stochastic: bool = False) -> Rule:
+    """The rule of a layer with these arguments; ValueError where they do not go together.
+
+    gradient=None stands for "xnor" where that goes with the scale, else for "ste".
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be {', '.join(map(repr, SCALES[:-1]))} or {SCALES[-1]!r}, got {scale!r}")
+    if gradient is None:
+        gradient = "xnor" if scale in Xnor.scales else "ste"
+    found = rule(gradient)
+    if scale not in found.scales:
+        allowed = " or ".join(repr(each.name) for each in rules(scale))
+        raise ValueError(f"scale={scale!r} goes with gradient={allowed}, got {gradient!r}"
+                         + (": without a scale alpha does not depend on the weights" if scale is None else ""))
+    if not isinstance(stochastic, bool):
+        raise ValueError(f"stochastic must be True or False, got {stochastic!r}")
+    if stochastic and scale is not None:
+        raise ValueError(f"stochastic=True takes scale=None, got {scale!r}")
+    check_clip(clip)
+    return found
+
+
+def check_clip(clip: Optional[float]) -> None:
+    """ValueError unless clip is None or a number above 0, and not so small that MXNet cannot read it."""
+    if clip is not None and not (isinstance(clip, (int, float)) and not isinstance(clip, bool)
+                                 and clip >= sys.float_info.min):
+        raise ValueError(f"clip must be a number above 0 or None, got {clip!r}"
+                         + (f"; the smallest is {sys.float_info.min}" if isinstance(clip, float) and clip > 0 else ""))
+
+
+def table() -> str:
+    """The rules as a table of text: name, formula, source."""
+    rows = [("gradient", "dL/dW", "source")] + [(f'"{r.name}"', r.formula, r.source) for r in _rules.values()]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    line = "  ".join("=" * width for width in widths)
+    texts = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join([line, texts[0], line, *texts[1:], line])
