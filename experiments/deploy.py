@@ -187,8 +187,9 @@ def save_forms(net, images, directory):
 
 def hidden_values(net, frozen, images):
     """Values before the first hidden layer's activation, for each kind of sum over the inputs; keys as Way.like."""
-    import mnist_net
     from gluon_bnn import runtime, train
+
+    import mnist_net
     x, pixels = images.test, images.test_pixels
     first = runtime.Model([dataclasses.replace(frozen.layers[0], target="float")], (784,), frozen.input_scale,
                           frozen.input_shift)
@@ -290,7 +291,9 @@ def load_trained(directory, wanted):
     """(settings, net with the parameters of the best epoch) from a directory of train_mnist.py; leaves with a message
     that begins with what is `wanted` where it does not hold them."""
     from safetensors import safe_open
+
     from gluon_bnn._compat import mx
+
     from mnist_batches import INPUTS
     from mnist_net import ACTIVATIONS, NET_OPTIONS, WEIGHTS, make_net
     path = os.path.join(directory, "checkpoint.safetensors")

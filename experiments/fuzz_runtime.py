@@ -25,7 +25,8 @@ import time
 import traceback
 
 import numpy as np
-from safetensors.numpy import load as deserialize, save as serialize
+from safetensors.numpy import load as deserialize
+from safetensors.numpy import save as serialize
 
 from gluon_bnn import runtime
 from gluon_bnn._progress import progress_bar

@@ -415,8 +415,13 @@ class OnnxRuntime(Peer):
     def dense(self, layers, x):
         import onnx
         import onnxruntime
-        from onnxruntime.quantization import (CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic,
-                                              quantize_static)
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            QuantFormat,
+            QuantType,
+            quantize_dynamic,
+            quantize_static,
+        )
         helper, units = onnx.helper, layers[-1][0].shape[0]
         nodes, constants, name = [], [], "x"
         for i, (weight, bias) in enumerate(layers):

@@ -21,7 +21,7 @@ def curves(history, path):
     right.plot(best + 1, 100 * history["validation_error"][best], "o", color="tab:orange",
                label=f"best epoch, {best + 1}")
     right.set(xlabel="epoch", ylabel="error, %", yscale="log")
-    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50)]
+    ticks = 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50
     low, high = right.get_ylim()
     right.set_yticks([t for t in ticks if low <= t <= high])
     right.get_yaxis().set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))

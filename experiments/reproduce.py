@@ -18,6 +18,7 @@ import os
 import sys
 
 import results_table
+
 from arguments import SEED
 from record import replace, writable
 
@@ -100,6 +101,7 @@ def is_own(results):
 def verify(args):
     """Classify with every frozen net; the number of nets that do not have their recorded error."""
     from gluon_bnn import runtime
+
     from mnist_batches import Images
     images, wrong, checked = {}, 0, 0
     for method, records in results_table.load_records(args.results).items():

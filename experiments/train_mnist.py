@@ -30,14 +30,22 @@ import warnings
 import numpy as np
 
 import gluon_bnn
-from gluon_bnn import _files, optimizer, quantizers, reference, train  # optimizer: by name, in Trainer
-from gluon_bnn.train.workers import Workers, connect, digest
+from gluon_bnn import _files, quantizers, reference, train
 from gluon_bnn._compat import mx
+from gluon_bnn.train.workers import Workers, connect, digest
 
 from arguments import SEED, HelpFormatter, add_dataset, none_or, number, positive, read_arguments
 from mnist_batches import INPUTS, SIZE, Images, batches_of
-from mnist_net import (ACTIVATIONS, INITIALIZERS, NET_OPTIONS, WEIGHTS, binary_weights, cross_check, make_net,
-                       real_weights_errors)
+from mnist_net import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    NET_OPTIONS,
+    WEIGHTS,
+    binary_weights,
+    cross_check,
+    make_net,
+    real_weights_errors,
+)
 from record import writable, write_record
 
 LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_bnn.loss.SquaredHingeLoss}

@@ -36,7 +36,7 @@ def sizes_of(width):
     return [INPUTS] + [width] * HIDDEN_LAYERS + [CLASSES]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def images():
     """Images and labels."""
     generator = np.random.default_rng(1)
@@ -89,7 +89,7 @@ class MXNet(Worker):
     def __init__(self, threads):
         super().__init__(threads)
         import gluon_bnn
-        from gluon_bnn import loss, nn, ops, optimizer  # optimizer: by name, in Trainer
+        from gluon_bnn import loss, nn, ops
         from gluon_bnn._compat import mx
         if not gluon_bnn.native.library.available():
             sys.exit(gluon_bnn.native.library.problem())

@@ -4,6 +4,7 @@ other. A worker reads requests, a line of JSON each, and answers in JSON when it
 Needs nothing but Python: a worker may run on another one.
 """
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -49,10 +50,8 @@ class Worker:
                 sys.exit(f"the worker {self.name} ended: {log.read()[-2000:].strip() or self.process.returncode}")
 
     def close(self):
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.communicate()
-        except BrokenPipeError:
-            pass
 
     def __enter__(self):
         return self

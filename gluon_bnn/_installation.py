@@ -3,8 +3,9 @@ import importlib.metadata
 import json
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional
+from typing import NamedTuple, Optional
 from urllib.parse import unquote, urlsplit
 
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 MXNET_VERSION = "1.9.1"
 REINSTALL = f"pip install mxnet=={MXNET_VERSION} --force-reinstall --no-deps"
@@ -40,8 +40,8 @@ class Missing(NamedTuple):
     compiler : whether the native library was not built and there is no C++ compiler to build it
     """
 
-    modules: List[str]
-    libraries: List[str]
+    modules: list[str]
+    libraries: list[str]
     compiler: bool
 
     def __str__(self):
@@ -121,7 +121,7 @@ def has_compiler() -> bool:
     return bool(shutil.which((command.split() or [COMPILER])[0]))
 
 
-def missing_libraries(path: Optional[str]) -> List[str]:
+def missing_libraries(path: Optional[str]) -> list[str]:
     """The names of all system libraries that the shared library `path`, or where it is None MXNet's, needs, itself or
     for others, and that are not here, sorted; found without loading it."""
     if not sys.platform.startswith("linux"):
@@ -191,7 +191,7 @@ def explain(error: BaseException) -> str:
     return "; ".join([text, *untried(), f"if the installed MXNet is damaged: {REINSTALL}"])
 
 
-def untried() -> List[str]:
+def untried() -> list[str]:
     """What is said of a Python or NumPy that this package has not been tried on; nothing of others."""
     found = []
     for name, version in (("Python", platform.python_version()), ("NumPy", installed("numpy"))):

@@ -9,7 +9,7 @@ import threading
 from tqdm import tqdm
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _bars():
     """A class of its own: the user's bars keep the lock that they have."""
     bars = type("Bar", (tqdm,), {})

@@ -19,7 +19,7 @@ from ._compat import physical_cores
 GRACE = 10  # seconds for the others to end by themselves after one has failed
 
 
-def start(command, workers, servers=1, server_environ={}, **options):
+def start(command, workers, servers=1, server_environ=None, **options):
     """Yields (role, Popen) for a scheduler, servers and workers that run `command` (a list), workers last.
 
     They talk over 127.0.0.1 only. Each worker gets its share of the cores, unless OMP_NUM_THREADS is set.
@@ -32,7 +32,7 @@ def start(command, workers, servers=1, server_environ={}, **options):
               "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": str(port), "DMLC_NODE_HOST": "127.0.0.1",
               "DMLC_NUM_WORKER": str(workers), "DMLC_NUM_SERVER": str(servers)}
     for role in ["scheduler"] + ["server"] * servers + ["worker"] * workers:
-        environ = {**common, "DMLC_ROLE": role, **(server_environ if role == "server" else {})}
+        environ = {**common, "DMLC_ROLE": role, **(server_environ or {} if role == "server" else {})}
         yield role, subprocess.Popen(command, env=environ, **options)
 
 

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from gluon_bnn import nn, optimizer, train  # optimizer: by name, in Trainer
+from gluon_bnn import nn, train
 from gluon_bnn._compat import mx
 from gluon_bnn.train import workers as distributed
 

@@ -18,9 +18,8 @@ def doctor(expected):
 
 def runtime():
     """A net of bits from NumPy arrays: saved, loaded and run, on the compiled library and in NumPy."""
-    from gluon_bnn.graph import layers
     from gluon_bnn import runtime
-    from gluon_bnn.graph import engine
+    from gluon_bnn.graph import engine, layers
     from gluon_bnn.native import library
     assert "mxnet" not in sys.modules and library.available(), library.problem()
     rng = np.random.default_rng(0)
@@ -36,8 +35,9 @@ def runtime():
 
 def mxnet():
     """The import both ways, a step of training, export and reload, freeze, save and run."""
-    import gluon_bnn
     import mxnet
+
+    import gluon_bnn
     from gluon_bnn import mx, nn, train
     assert mx is mxnet and mx.nd.ones(tuple(np.array([2, 3]))).shape == (2, 3)
     data = gluon_bnn.data.load("digits")

@@ -1,14 +1,12 @@
 """Frozen nets in every form against the net as trained and the reference, as "What equal means" has it."""
 import fractions
-import json
 
 import numpy as np
 import pytest
 
 from gluon_bnn import check, nn, ops, runtime
-from gluon_bnn.deploy import fold
 from gluon_bnn._compat import mx
-from gluon_bnn.deploy import freeze
+from gluon_bnn.deploy import fold, freeze
 from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.graph import engine
 from gluon_bnn.native import library

@@ -82,12 +82,13 @@ def test_from_an_earlier_run(tmp_path):
     (["--weights", "stochastic"], "needs --scale none"), (["--dataset", "cifar"], "--dataset must be digits, mnist"),
     (["--data-dir", "nowhere"], "--data-dir must be")])
 def test_refuses_before_it_trains(tmp_path, monkeypatch, capsys, arguments, message):
-    import train_mnist
     from safetensors.numpy import save_file
+
+    import train_mnist
     settings = {name: value for name, value in vars(train_mnist.parse_args([])).items() if name != "save_dir"}
     for directory, changed in (("real", {"weights": "real"}), ("other", {}), ("names", {"activation": ["relu"]})):
         (tmp_path / directory).mkdir()
-        net = deploy_net(**{"weights": changed.get("weights", "binary")}) if directory == "real" else {}
+        net = deploy_net(weights=changed.get("weights", "binary")) if directory == "real" else {}
         save_file({"x": np.zeros(1), **net}, tmp_path / directory / "checkpoint.safetensors",
                   {"gluon_bnn": json.dumps({"settings": {**settings, **changed}})})
     (tmp_path / "damaged").mkdir()
@@ -123,6 +124,7 @@ def test_a_net_that_was_just_trained_is_not_what_from_names(tmp_path, monkeypatc
 @pytest.mark.parametrize("hidden", [(20,), (20, 15)])
 def test_hidden_values_are_those_of_the_first_layer(dropout, hidden):
     from gluon_bnn._compat import mx
+
     from mnist_batches import Images
     from mnist_net import make_net, reference_outputs
     images = Images("digits", inputs="centered")

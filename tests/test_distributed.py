@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 import distributed_worker
+from gluon_bnn import launch
+from gluon_bnn._compat import mx
+from gluon_bnn.train.workers import Workers, check_environment
+
 import saved_runs
 from cluster import Job
-from gluon_bnn import launch
-from gluon_bnn.train.workers import Workers, check_environment
-from gluon_bnn._compat import mx
 
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "distributed_worker.py")
 SEED = 7

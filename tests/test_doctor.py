@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import gluon_bnn
-from gluon_bnn import _compat, _installation, _missing, doctor
+from gluon_bnn import _installation, _missing, doctor
 from gluon_bnn.native import library
 
 PACKAGE = Path(gluon_bnn.__file__).resolve().parent

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from gluon_bnn import runtime
-from gluon_bnn.graph import layers
-from gluon_bnn.graph import engine
+from gluon_bnn.graph import engine, layers
 from gluon_bnn.graph.layers import Layer
 from gluon_bnn.native import library
 from gluon_bnn.reference import bits

@@ -63,11 +63,13 @@ def test_train_mnist(tmp_path, activation, scale):
 def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
     done = run("train_mnist.py", *TINY, "--weights", "stochastic", "--scale", "none", "--save-dir", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    from safetensors.numpy import load_file
+
     from gluon_bnn import nn, train
     from gluon_bnn.train.checkpoint import set_values
+
     from mnist_batches import Images
     from mnist_net import make_net
-    from safetensors.numpy import load_file
     images, net = Images("digits"), make_net(scale=None, weights="stochastic")
     saved = load_file(tmp_path / "checkpoint.safetensors")
     set_values(net, {name[5:]: value for name, value in saved.items() if name.startswith("best/")})
@@ -79,6 +81,7 @@ def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
 def test_real_weights_errors():
     """The error with averages of their own against NumPy's with the mean and variance of all training images."""
     from gluon_bnn._compat import mx
+
     from mnist_batches import Images
     from mnist_net import make_net, real_weights_errors
     mx.random.seed(7)

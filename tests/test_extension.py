@@ -190,7 +190,6 @@ print(result, boundary.message())
 
 
 def test_no_exception_passes_the_boundary(boundary):
-    name, no_axes = ctypes.c_char_p(), ctypes.c_int()
     pointers = [ctypes.byref(ctypes.c_void_p()) for _ in range(4)]
     assert boundary.library._opCallInferShape(boundary.functions["gluon_bnn_sign"]["shape"], None, None, 0, None, None,
                                               -1, *pointers, 1) == 0

@@ -91,7 +91,7 @@ def test_sparse_inputs(implementation, layer, hybridize, rng):
 
 
 @pytest.mark.parametrize("options", [None, {}, {"static_alloc": True, "static_shape": True}])
-@pytest.mark.parametrize("after", [lambda: [], lambda: [gluon.Conv2D(16, 3)]])
+@pytest.mark.parametrize("after", [list, lambda: [gluon.Conv2D(16, 3)]])
 def test_batch_norm_among_convolutions(implementation, after, options):
     net = sequential(gluon.Conv2D(32, 3, in_channels=3), nn.BatchNorm(), *after(), nn.BinaryActivation(),
                      nn.BinaryDense(4))

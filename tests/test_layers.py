@@ -11,7 +11,7 @@ from random_nets import random_layer
 
 
 @pytest.mark.parametrize("made, error, words", [
-    (lambda: [], ValueError, "at least one layer"),
+    (list, ValueError, "at least one layer"),
     (lambda: ["dense"], TypeError, "layer 0 must be a gluon_bnn.graph.layers.Layer, got str"),
     (lambda: [Layer("conv", 3, 3)], ValueError, "kind must be one of binary_dense, .* got 'conv'"),
     (lambda: [Layer("activation", 3.0, 3, function="relu")], TypeError, "inputs must be an int, got 3.0"),

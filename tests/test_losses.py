@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 
-from gluon_bnn import loss, nn, ops, optimizer  # noqa: F401 (optimizer: by name, in Trainer)
+from gluon_bnn import loss, nn, ops
 from gluon_bnn._compat import mx
 from gluon_bnn.data import load
 from gluon_bnn.native import library

@@ -14,7 +14,8 @@ import zipfile
 import numpy as np
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import load_file, save as serialize
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
 
 from gluon_bnn import runtime
 from gluon_bnn.runtime.file import crc32

@@ -17,9 +17,10 @@ import time
 import numpy as np
 import pytest
 
-import saved_runs
 from gluon_bnn import _files, _interrupt, train
 from test_train import LABELS, X, fit, make
+
+import saved_runs
 
 KILLS = int(os.environ.get("GLUON_BNN_KILLS", 5))
 SEED = int(os.environ.get("GLUON_BNN_KILLS_SEED", 0))

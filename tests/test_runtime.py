@@ -15,7 +15,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from gluon_bnn import runtime
-from gluon_bnn.graph import engine as numpy_engine, layers
+from gluon_bnn.graph import engine as numpy_engine
+from gluon_bnn.graph import layers
 from gluon_bnn.graph.layers import Layer
 from gluon_bnn.native import bindings, library
 
@@ -281,8 +282,8 @@ def test_summary(rng, model, capsys):
     model.summary()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 and lines[0].split() == ["layer", "inputs", "->", "units", "form", "bytes"]
-    assert lines[1].split() == "binary_dense 24 -> 33 float -> bits 720".split()
-    assert lines[3].split()[:4] == "total 24 -> 5".split() and lines[3].endswith(
+    assert lines[1].split() == ["binary_dense", "24", "->", "33", "float", "->", "bits", "720"]
+    assert lines[3].split()[:4] == ["total", "24", "->", "5"] and lines[3].endswith(
         str(sum(layer.nbytes for layer in model.layers)))
     assert repr(model) == "Model(24 -> 5, 2 layers)"
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import gluon_bnn.train.seeding
-from gluon_bnn import nn, optimizer, train  # optimizer: by name, in Trainer
+from gluon_bnn import nn, train
 from gluon_bnn._compat import mx
 
 X = np.random.default_rng(0).standard_normal((50, 12)).astype(np.float32)

@@ -155,4 +155,4 @@ def test_what_numpy_has_is_not_overwritten():
     before = {name: vars(np)[name] for name in vars(np)}
     _shims.add_missing_names(np)
     assert all(vars(np)[name] is value for name, value in before.items())
-    assert np.alltrue([1, 1]) and not np.alltrue([1, 0]) and np.NINF == -np.inf and np.round_(1.5) == 2
+    assert np.alltrue([1, 1]) and not np.alltrue([1, 0]) and -np.inf == np.NINF and np.round_(1.5) == 2

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import gluon_bnn.train.checkpoint
-from gluon_bnn import _files, nn, optimizer, train  # optimizer: by name, in Trainer
+from gluon_bnn import _files, nn, train
 from gluon_bnn._compat import mx
 
 SETTINGS = {"lr": 0.01}

@@ -12,7 +12,8 @@ from ..deploy import freeze
 from ..graph import engine
 from ..native import library
 from ..reference import binary, bits, dense
-from .measure import MODES, exact, in_mode, units
+from .measure import MODES, exact, in_mode
+from .measure import units as units_of
 
 WIDTHS = 37, 70, 33, 10
 
@@ -122,5 +123,5 @@ def _without_mxnet(layers, x, kernels):
 
 def _error(cases, found):
     """The largest error of the outputs found, one array a case."""
-    return max(exact(y, expected) if magnitude is None else units(y, expected, magnitude, np.float32)
+    return max(exact(y, expected) if magnitude is None else units_of(y, expected, magnitude, np.float32)
                for y, (_, _, expected, magnitude) in zip(found, cases))

@@ -7,8 +7,8 @@ import dataclasses
 
 import numpy as np
 
-from ..graph.layers import Layer
 from ..graph import engine
+from ..graph.layers import Layer
 
 NEVER, ALWAYS = np.iinfo(np.int32).min, np.iinfo(np.int32).max  # as thresholds: bit = dot < threshold
 

@@ -1,16 +1,30 @@
 """From the trained net to the one that is deployed: `freeze`."""
+import contextlib
 import json
 import math
 import operator
 
 import numpy as np
 
-from .. import nn as binary, ops
+from .. import nn as binary
+from .. import ops
 from .._compat import mx
-from .exported import library_operators
-from .blocks import (FloatDense, FloatSign, Frozen, Pack, PackedDense, Row, bytes_of, fuse, inputs_of, norm_of,
-                     set_parameter, value)
 from ..native import library
+from .blocks import (
+    FloatDense,
+    FloatSign,
+    Frozen,
+    Pack,
+    PackedDense,
+    Row,
+    bytes_of,
+    fuse,
+    inputs_of,
+    norm_of,
+    set_parameter,
+    value,
+)
+from .exported import library_operators
 
 nn = mx.gluon.nn
 FORMS = ("packed", "float")
@@ -268,10 +282,8 @@ def _input(shape, scale, shift):
 def _each_input(name, given, shape):
     """A number, or an array of numbers that fits an input of this shape, as float32 (inputs,)."""
     array = given.asnumpy() if isinstance(given, mx.nd.NDArray) else np.asarray(given)
-    try:
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         array = array.astype(np.float64) if array.dtype.kind == "O" else array  # a Fraction, say
-    except (TypeError, ValueError, OverflowError):
-        pass
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be a number or an array of numbers, got {given!r}")
     inputs = math.prod(shape)

@@ -5,10 +5,10 @@ It is added to MXNet's classes when this module is imported.
 MXNet 1.9.1 is the last release, so these methods no longer change. Nets without a layer of ours run them unchanged.
 
 - A hybridized net gets two graphs (`_build_cache`). An operator of an extension library cannot add to a gradient, so
-  parameters go to it through an operator of MXNet's that can (ops/gradients.py). That copies the parameter and its gradient: a
-  third to a half more time for a training step. The graph that the block itself runs does without, where that is
-  right: the parameter has grad_req="write", is used once in the graph, and not in a loop. The graph that `export`
-  writes is traced separately and always adds, since it may be bound or loaded in any way.
+  parameters go to it through an operator of MXNet's that can (ops/gradients.py). That copies the parameter and its
+  gradient: a third to a half more time for a training step. The graph that the block itself runs does without, where
+  that is right: the parameter has grad_req="write", is used once in the graph, and not in a loop. The graph that
+  `export` writes is traced separately and always adds, since it may be bound or loaded in any way.
 - A block is not cast by half (`cast`): binary layers are asked before the first parameter changes.
 - A loaded graph knows its binary weights (`SymbolBlock`): they are marked as attributes of its variables.
 """
@@ -162,4 +162,4 @@ def _init_symbol_block(original, block, *args, **kwargs):
     for name, attributes in block._cached_graph[1].attr_dict().items():
         if attributes.get(BINARY) == "True" and name in block.params:
             curvature = attributes.get(CURVATURE)
-            mark(block.params[name], block.params[curvature] if curvature in block.params else None)
+            mark(block.params[name], dict(block.params.items()).get(curvature))

@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import os
 import warnings
-from typing import Iterator
+from collections.abc import Iterator
 
 from ..native import library
 from .composed import Composed, composed

@@ -27,9 +27,14 @@ class Native(Composed):
                                         stochastic=stochastic, units=units, flatten=flatten, dtype=dtype)
         x, weight = adding(F, x), adding(F, weight) if adds else weight
         if dtype != "float32" or stochastic:
-            signs, alpha = _sign_scale(F, weight, scale, rule, clip, x if hint else None, flatten, curvature, stochastic)
+            hint = x if hint else None
+            signs, alpha = _sign_scale(F, weight, scale, rule, clip, hint, flatten, curvature, stochastic)
             return self._product(F, x, signs, alpha, bias, scale, rule, units, flatten)
-        inputs = [x, weight, *([] if bias is None else [row(F, bias, adds)]), *([] if curvature is None else [curvature])]
+        inputs = [x, weight]
+        if bias is not None:
+            inputs.append(row(F, bias, adds))
+        if curvature is not None:
+            inputs.append(curvature)
         return F.gluon_bnn_binary_dense(*inputs, units=str(units), scale=str(scale), gradient=rule.native,
                                         clip=str(clip), no_bias=str(bias is None), flatten=str(flatten))[0]
 

@@ -4,7 +4,7 @@ Names, what goes with what, the table in the documentation, what `check` compare
 come from here. A rule of one's own is registered from outside: see `Rule`.
 """
 import sys
-from typing import List, Optional
+from typing import Optional
 
 from .exact import Exact
 from .notebook import Notebook
@@ -44,12 +44,12 @@ for _rule in Ste(), Xnor(), Exact(), Notebook():
     register(_rule)
 
 
-def rules(scale: Optional[str]) -> List[Rule]:
+def rules(scale: Optional[str]) -> list[Rule]:
     """The rules that go with a scale, in the order in which they were registered."""
     return [rule for rule in _rules.values() if scale in rule.scales]
 
 
-def names() -> List[str]:
+def names() -> list[str]:
     """The names of all rules."""
     return list(_rules)
 

@@ -1,5 +1,5 @@
 """What a gradient rule is: how a gradient reaches the real weight behind a binary one."""
-from typing import Any, ClassVar, Optional, Tuple
+from typing import Any, ClassVar, Optional
 
 SCALES = ("layer", "channel", "loss", None)  # which weights share a scale alpha, see `nn.BinaryDense`
 
@@ -35,7 +35,7 @@ class Rule:
     name: ClassVar[str]
     formula: ClassVar[str]
     source: ClassVar[str]
-    scales: ClassVar[Tuple[Optional[str], ...]] = ("layer", "channel")
+    scales: ClassVar[tuple[Optional[str], ...]] = ("layer", "channel")
     native: ClassVar[Optional[str]] = None
     through_alpha: ClassVar[bool] = False
 

@@ -65,7 +65,7 @@ def b_affine_(d, x, w):
     The rule of XNOR-Net, section 3, with its printed factor w kept, clipped at 5, and divided by n.
     """
     g, n = x.T.dot(d), w.size
-    return {"x": d.dot(b(w).T), "w": g * (1 / n + ((-5 <= w) * (w <= 5) * w) * l1(w) / n)}
+    return {"x": d.dot(b(w).T), "w": g * (1 / n + ((w >= -5) * (w <= 5) * w) * l1(w) / n)}
 
 
 def b_sigmoid(x):

@@ -12,15 +12,17 @@ import math
 import operator
 import os
 import time
-from typing import Any, Callable, Iterable, Optional, Sequence, Union
+from collections.abc import Iterable, Sequence
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
-from .. import _files, _interrupt, metric as metrics
+from .. import _files, _interrupt
+from .. import metric as metrics
 from .._compat import mx
 from .._progress import progress_bar
-from .seeding import seeded
 from .checkpoint import Checkpoint, set_values, states, values
+from .seeding import seeded
 from .workers import Workers, digest
 
 AnyMetric = Union[str, "mx.metric.EvalMetric", Callable[[np.ndarray, np.ndarray], float]]
