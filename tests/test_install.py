@@ -147,7 +147,8 @@ def test_sdist(copy):
     needed = {"setup.py", "pyproject.toml", "README.md", "LICENSE", ".ci/wheels", "tests/conftest.py",
               "tests/native/common.h", "tests/native/wheel.c", "experiments/train_mnist.py",
               *(f"data/digits/{file}" for file in FILES),
-              *(f"gluon_bnn/native/src/{file}" for file in os.listdir(copy / "gluon_bnn/native/src"))}
+              *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.[ch]*")),
+              *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.map"))}
     assert needed <= names, needed - names
     kept = ("notebook_bnn.json", os.path.join("papers", "bnn-0.json"), os.path.join("papers", "curves.png"))
     assert {os.path.join(results, name) for name in kept} <= names

@@ -29,19 +29,19 @@ esac
 
 jobs=()
 avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-maybe-uninitialized"
-for file in "$src"/*.cc "$here"/test_*.cc; do
-  name=$(basename "$file" .cc)
+for file in "$src"/*.cc "$src"/*/*.cc "$here"/test_*.cc; do
+  name=${file#"$src/"} name=${name#"$here/"} name=${name%.cc}
   case $name in mxnet_*) continue ;; esac
   set_flags=
   if [ "${1:-}" != arm64 ] && [ "$(uname -m)" = x86_64 ]; then
     case $name in
-      kernels_avx2) set_flags="-mavx2 -mfma" ;;
-      kernels_avx512) set_flags=$avx512 ;;
-      kernels_avx512vpopcntdq) set_flags="$avx512 -mavx512vpopcntdq -mavx512vnni" ;;
+      kernels/avx2) set_flags="-mavx2 -mfma" ;;
+      kernels/avx512) set_flags=$avx512 ;;
+      kernels/avx512vpopcntdq) set_flags="$avx512 -mavx512vpopcntdq -mavx512vnni" ;;
     esac
   fi
   # shellcheck disable=SC2086
-  $compiler $flags $set_flags -I"$src" -c "$file" -o "$work/$name.o" &
+  $compiler $flags $set_flags -I"$src" -c "$file" -o "$work/${name/\//_}.o" &
   jobs+=($!)
 done
 for job in "${jobs[@]}"; do

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "common.h"
-#include "kernels.h"
+#include "kernels/table.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "parallel.h"
-#include "plain_loops.h"
+#include "kernels/portable.h"
 #include "products.h"
 
 namespace gluon_bnn {

@@ -1,10 +1,10 @@
-// Adam in blocks that threads share; the loop is in plain_loops.h, for float once an instruction set.
+// Adam in blocks that threads share; the loop is in kernels/portable.h, for float once an instruction set.
 #include "optimizer.h"
 
 #include <algorithm>
 
 #include "parallel.h"
-#include "plain_loops.h"
+#include "kernels/portable.h"
 
 namespace gluon_bnn {
 namespace {

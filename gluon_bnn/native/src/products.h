@@ -3,7 +3,7 @@
 #ifndef GLUON_BNN_PRODUCTS_H_
 #define GLUON_BNN_PRODUCTS_H_
 
-#include "kernels.h"
+#include "kernels/table.h"
 
 namespace gluon_bnn {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "parallel.h"
-#include "plain_loops.h"
+#include "kernels/portable.h"
 
 namespace gluon_bnn {
 namespace {

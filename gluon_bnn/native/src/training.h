@@ -17,7 +17,7 @@ enum class Gradient { kSte, kXnor, kExact, kNotebook };
 enum class Scale { kNone, kLayer, kChannel, kLoss };
 
 // alpha from the sums of the rows of `units` units, two of each: of l |w| and of l, l = 1 but with kLoss, as
-// `magnitudes` of plain_loops.h adds them. They are added in order. alpha holds one number, with kChannel `units`.
+// `magnitudes` of kernels/portable.h adds them. They are added in order. alpha holds one number, with kChannel `units`.
 template <typename T>
 void alpha_of(Scale scale, const double* sums, int64_t units, T* alpha);
 

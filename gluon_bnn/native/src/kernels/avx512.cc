@@ -1,5 +1,5 @@
 // The kernels for AVX-512 F, BW, DQ and VL; popcounts by table, since VPOPCNTDQ came later.
-#include "kernels_avx512.h"
+#include "kernels/avx512.h"
 
 namespace gluon_bnn {
 

@@ -1,10 +1,10 @@
 // The kernels for 64-bit ARM, where NEON is part of the baseline: a block of 16 units is four vectors.
-#include "plain_loops.h"
+#include "kernels/portable.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
-#include "by_shape.h"
+#include "kernels/tile_dispatch.h"
 #endif
 
 namespace gluon_bnn {

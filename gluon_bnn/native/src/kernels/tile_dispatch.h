@@ -1,6 +1,6 @@
 // Calls a tile that is compiled for each shape: run(r, b) with rows and blocks as compile-time constants.
-#ifndef GLUON_BNN_BY_SHAPE_H_
-#define GLUON_BNN_BY_SHAPE_H_
+#ifndef GLUON_BNN_KERNELS_TILE_DISPATCH_H_
+#define GLUON_BNN_KERNELS_TILE_DISPATCH_H_
 
 #include <cstdint>
 #include <type_traits>
@@ -22,4 +22,4 @@ inline void by_shape(int64_t rows, int64_t blocks, const Run& run) {
 }  // namespace
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_BY_SHAPE_H_
+#endif  // GLUON_BNN_KERNELS_TILE_DISPATCH_H_

@@ -1,10 +1,10 @@
 // The kernels for AVX2 and FMA: a block of 16 units is two vectors.
-#include "plain_loops.h"
+#include "kernels/portable.h"
 
 #if defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 
-#include "by_shape.h"
+#include "kernels/tile_dispatch.h"
 #endif
 
 namespace gluon_bnn {

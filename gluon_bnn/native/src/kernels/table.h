@@ -3,8 +3,8 @@
 //
 // The layout of bits is that of gluon_bnn.h. A block is 16 units, the lanes of a vector of 32-bit words: the
 // accumulators are the outputs, so there are no horizontal sums, and bits and floats read the same weights.
-#ifndef GLUON_BNN_KERNELS_H_
-#define GLUON_BNN_KERNELS_H_
+#ifndef GLUON_BNN_KERNELS_TABLE_H_
+#define GLUON_BNN_KERNELS_TABLE_H_
 
 #include <cstdint>
 
@@ -109,4 +109,4 @@ const Kernels& kernels();
 
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_KERNELS_H_
+#endif  // GLUON_BNN_KERNELS_TABLE_H_

@@ -1,11 +1,11 @@
 // Loops that need no intrinsics: compilers vectorise them well. Each instruction set's file includes them, and so
 // compiles them with its flags, for its kernel table; others do for the baseline. All of it is local to the file.
-#ifndef GLUON_BNN_PLAIN_LOOPS_H_
-#define GLUON_BNN_PLAIN_LOOPS_H_
+#ifndef GLUON_BNN_KERNELS_PORTABLE_H_
+#define GLUON_BNN_KERNELS_PORTABLE_H_
 
 #include <cmath>
 
-#include "kernels.h"
+#include "kernels/table.h"
 #include "optimizer.h"
 
 namespace gluon_bnn {
@@ -164,4 +164,4 @@ inline void dense(const float* x, int64_t inputs, const float* w, int64_t w_stri
 }  // namespace
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_PLAIN_LOOPS_H_
+#endif  // GLUON_BNN_KERNELS_PORTABLE_H_

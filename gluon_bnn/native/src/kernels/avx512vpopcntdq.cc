@@ -1,6 +1,6 @@
 // The kernels for AVX-512 with VPOPCNTDQ and VNNI (Ice Lake, Zen 4 and later): popcount and the product of
 // bytes are one instruction each.
-#include "kernels_avx512.h"
+#include "kernels/avx512.h"
 
 namespace gluon_bnn {
 

@@ -2,12 +2,12 @@
 #ifndef GLUON_BNN_KERNELS_AVX512_H_
 #define GLUON_BNN_KERNELS_AVX512_H_
 
-#include "plain_loops.h"
+#include "kernels/portable.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #include <immintrin.h>
 
-#include "by_shape.h"
+#include "kernels/tile_dispatch.h"
 
 namespace gluon_bnn {
 namespace {
@@ -53,7 +53,7 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
 }
 
 // A column of 16 units at a time, whose scales stay in registers for all rows. dot and dot01 are computed as in
-// plain_loops.h.
+// portable.h.
 template <bool kNorm, bool kSums, bool kStream>
 void finish_columns(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& a, float* y,
                     int64_t y_stride) {

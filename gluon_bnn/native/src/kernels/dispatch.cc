@@ -6,7 +6,7 @@
 
 #include "error.h"
 #include "gluon_bnn.h"
-#include "kernels.h"
+#include "kernels/table.h"
 
 namespace gluon_bnn {
 namespace {

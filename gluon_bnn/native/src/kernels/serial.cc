@@ -1,5 +1,5 @@
 // The kernels in plain C++: what every machine runs, and what the others are compared with first.
-#include "plain_loops.h"
+#include "kernels/portable.h"
 
 namespace gluon_bnn {
 namespace {
