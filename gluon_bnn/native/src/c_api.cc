@@ -6,7 +6,7 @@
 
 #include "error.h"
 #include "parallel.h"
-#include "products.h"
+#include "gemm/products.h"
 
 namespace gluon_bnn {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "parallel.h"
 #include "kernels/portable.h"
-#include "products.h"
+#include "gemm/products.h"
 
 namespace gluon_bnn {
 namespace {

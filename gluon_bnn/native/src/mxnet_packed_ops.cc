@@ -6,7 +6,7 @@
 //
 // The inputs are those that a layer of kind binary_dense has (gluon_bnn.h), in this order.
 #include "mxnet_side.h"
-#include "products.h"
+#include "gemm/products.h"
 
 namespace {
 

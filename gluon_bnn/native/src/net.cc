@@ -5,7 +5,7 @@
 #include "functions.h"
 #include "gluon_bnn.h"
 #include "parallel.h"
-#include "products.h"
+#include "gemm/products.h"
 
 namespace gluon_bnn {
 namespace {

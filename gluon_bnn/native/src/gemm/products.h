@@ -1,7 +1,7 @@
 // The binary products and what surrounds them in a net, over whole arrays: tiles, blocks and threads.
 // Arguments are not checked here. Results do not depend on the number of threads.
-#ifndef GLUON_BNN_PRODUCTS_H_
-#define GLUON_BNN_PRODUCTS_H_
+#ifndef GLUON_BNN_GEMM_PRODUCTS_H_
+#define GLUON_BNN_GEMM_PRODUCTS_H_
 
 #include "kernels/table.h"
 
@@ -27,4 +27,4 @@ void dense(const float* x, const float* w, const float* bias, int64_t rows, int6
 
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_PRODUCTS_H_
+#endif  // GLUON_BNN_GEMM_PRODUCTS_H_

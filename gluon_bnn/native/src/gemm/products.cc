@@ -2,7 +2,7 @@
 //
 // A piece is a tile of units for a chunk of rows: its weights stay in the L1 cache while the rows pass by, the rows in
 // the L2 cache while all tiles pass by.
-#include "products.h"
+#include "gemm/products.h"
 
 #include <algorithm>
 #include <cstring>
