@@ -13,11 +13,11 @@
 #include <utility>
 #include <vector>
 
-#include "batch_norm.h"
+#include "training/batch_norm.h"
 #include "common.h"
-#include "layer.h"
-#include "optimizer.h"
-#include "training.h"
+#include "training/binary_dense.h"
+#include "training/adam.h"
+#include "training/sign_scale.h"
 
 namespace {
 std::atomic<int64_t> allocations_left{INT64_MAX};

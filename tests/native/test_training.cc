@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "batch_norm.h"
+#include "training/batch_norm.h"
 #include "common.h"
-#include "layer.h"
-#include "optimizer.h"
+#include "training/binary_dense.h"
+#include "training/adam.h"
 
 namespace {
 

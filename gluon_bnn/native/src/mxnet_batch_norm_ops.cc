@@ -6,7 +6,7 @@
 // MXNet does not tell an extension whether it trains: `training`, one number, does. It is the attribute `inference`
 // while MXNet does not train (0 where that is not given, as in exports of version 0.1). While it trains the running
 // averages are changed in place; otherwise they are used, and the last two outputs are zeros.
-#include "batch_norm.h"
+#include "training/batch_norm.h"
 
 #include "mxnet_side.h"
 

@@ -13,7 +13,7 @@
 #include <cstring>
 
 #include "mxnet_side.h"
-#include "training.h"
+#include "training/sign_scale.h"
 
 namespace {
 

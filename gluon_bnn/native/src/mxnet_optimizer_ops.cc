@@ -11,7 +11,7 @@
 #include <algorithm>
 
 #include "mxnet_side.h"
-#include "optimizer.h"
+#include "training/adam.h"
 
 namespace {
 

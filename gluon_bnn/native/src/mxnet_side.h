@@ -16,7 +16,7 @@
 
 #include "gluon_bnn.h"
 #include "mxnet_extension.h"
-#include "training.h"
+#include "training/sign_scale.h"
 
 namespace gluon_bnn {
 namespace mxnet_side {

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "kernels/table.h"
-#include "optimizer.h"
+#include "training/adam.h"
 
 namespace gluon_bnn {
 namespace {

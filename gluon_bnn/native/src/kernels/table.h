@@ -24,7 +24,7 @@ constexpr int64_t kTileRows = 8;    // most rows of a tile
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-struct AdamStep;  // optimizer.h
+struct AdamStep;  // training/adam.h
 
 // What follows a dot product; pointers to the first unit of a tile. mean, factor and beta, or none of them;
 // sums where the inputs are 0/1, else null.
@@ -87,7 +87,7 @@ struct Kernels {
   // Sums over `size` numbers: sums[0] of l |w| and sums[1] of l, or of |w| alone where l is null; in float64.
   void (*magnitudes)(const float* w, const float* l, int64_t size, double sums[2]);
 
-  // As `update` of optimizer.h, on one thread.
+  // As `update` of training/adam.h, on one thread.
   void (*adam)(const AdamStep& step, const float* grad, int64_t size, float* weight, float* mean, float* var,
                float* curvature);
 

@@ -1,6 +1,6 @@
 // Forward: multiply with the bits of the weights. Backward: transpose these bits, multiply; then the outer product of
 // dy and x, tile by tile, each of which becomes dw while it is in the cache.
-#include "layer.h"
+#include "training/binary_dense.h"
 
 #include <algorithm>
 #include <atomic>
@@ -114,7 +114,7 @@ bool all_have_alpha(const Rule& rule, int64_t unit, int64_t units) {
   return std::count(rule.alpha + unit, rule.alpha + unit + units, 0.0f) == 0;
 }
 
-// dw of a row from g = dL/d(alpha s): see training.cc. g and dw do not overlap.
+// dw of a row from g = dL/d(alpha s): see sign_scale.cc. g and dw do not overlap.
 template <Gradient kGradient>
 void rule_row(const Rule& rule, float alpha, const float* g, const float* w, int64_t size, float* __restrict dw) {
   const float share = 1.0f / rule.n, factor = alpha / rule.n, clip = rule.clip;

@@ -3,8 +3,8 @@
 //
 // Every number is computed from its own neighbours in the other arrays alone, so results are the same bits
 // for any number of threads and on every instruction set.
-#ifndef GLUON_BNN_OPTIMIZER_H_
-#define GLUON_BNN_OPTIMIZER_H_
+#ifndef GLUON_BNN_TRAINING_ADAM_H_
+#define GLUON_BNN_TRAINING_ADAM_H_
 
 #include <cstdint>
 #include <limits>
@@ -33,4 +33,4 @@ void update(const AdamStep& step, const double* grad, int64_t size, double* weig
 
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_OPTIMIZER_H_
+#endif  // GLUON_BNN_TRAINING_ADAM_H_

@@ -1,10 +1,10 @@
 // A whole binary layer for training in float32, forward and backward: what sign_scale, a product over +-1 and
 // scale_bias do one after the other, in fewer passes over the weights and with bits for signs.
 // The formulas are those of gluon_bnn/reference/binary.py. Results do not depend on the number of threads.
-#ifndef GLUON_BNN_LAYER_H_
-#define GLUON_BNN_LAYER_H_
+#ifndef GLUON_BNN_TRAINING_BINARY_DENSE_H_
+#define GLUON_BNN_TRAINING_BINARY_DENSE_H_
 
-#include "training.h"
+#include "training/sign_scale.h"
 
 namespace gluon_bnn {
 
@@ -31,4 +31,4 @@ void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, flo
 
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_LAYER_H_
+#endif  // GLUON_BNN_TRAINING_BINARY_DENSE_H_

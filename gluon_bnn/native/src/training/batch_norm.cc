@@ -1,6 +1,6 @@
 // Strips of units, each read row after row: once for every sum and once for the result. MXNet's own goes down the
 // columns instead, a cache line for every number.
-#include "batch_norm.h"
+#include "training/batch_norm.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // sign_scale, scale_bias and sign for the baseline of the platform; the loops are plain enough to be
 // vectorised. All of them are bound by memory, so a wider instruction set would buy nothing.
-#include "training.h"
+#include "training/sign_scale.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // Adam in blocks that threads share; the loop is in kernels/portable.h, for float once an instruction set.
-#include "optimizer.h"
+#include "training/adam.h"
 
 #include <algorithm>
 

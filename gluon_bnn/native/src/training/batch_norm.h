@@ -2,8 +2,8 @@
 // of MXNet; the formulas are those of gluon_bnn/reference/dense.py. T is float or double.
 //
 // A unit's sums go over its rows in one order, so every function gives the same bits for any number of threads.
-#ifndef GLUON_BNN_BATCH_NORM_H_
-#define GLUON_BNN_BATCH_NORM_H_
+#ifndef GLUON_BNN_TRAINING_BATCH_NORM_H_
+#define GLUON_BNN_TRAINING_BATCH_NORM_H_
 
 #include <cstdint>
 
@@ -32,4 +32,4 @@ void batch_norm_infer_backward(const T* dy, const T* x, const T* gamma, const T*
 
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_BATCH_NORM_H_
+#endif  // GLUON_BNN_TRAINING_BATCH_NORM_H_

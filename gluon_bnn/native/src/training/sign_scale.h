@@ -3,8 +3,8 @@
 //
 // Every function gives the same bits for any number of threads: sums go over fixed blocks, and the
 // blocks are added in order. T is float or double. NaN counts as +1, and so do 0.0 and -0.0.
-#ifndef GLUON_BNN_TRAINING_H_
-#define GLUON_BNN_TRAINING_H_
+#ifndef GLUON_BNN_TRAINING_SIGN_SCALE_H_
+#define GLUON_BNN_TRAINING_SIGN_SCALE_H_
 
 #include <cstdint>
 
@@ -60,4 +60,4 @@ void scale_bias_backward(const T* dy, const T* dot, const T* alpha, bool per_uni
 
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_TRAINING_H_
+#endif  // GLUON_BNN_TRAINING_SIGN_SCALE_H_
