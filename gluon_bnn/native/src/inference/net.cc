@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "error.h"
-#include "functions.h"
+#include "inference/activations.h"
 #include "gluon_bnn.h"
 #include "parallel.h"
 #include "gemm/products.h"

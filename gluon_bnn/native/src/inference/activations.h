@@ -1,7 +1,7 @@
 // The activations of a deployed net. NumPy has to compute the same bits (fallback.py), so there is no libm in
 // it: exp is a polynomial in float64, far more exact than the float32 that it is rounded to.
-#ifndef GLUON_BNN_FUNCTIONS_H_
-#define GLUON_BNN_FUNCTIONS_H_
+#ifndef GLUON_BNN_INFERENCE_ACTIVATIONS_H_
+#define GLUON_BNN_INFERENCE_ACTIVATIONS_H_
 
 #include <cstdint>
 
@@ -16,4 +16,4 @@ void batch_norm(const float* x, const float* mean, const float* factor, const fl
 
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_FUNCTIONS_H_
+#endif  // GLUON_BNN_INFERENCE_ACTIVATIONS_H_

@@ -1,5 +1,5 @@
 // Activations and batch norm, a number at a time.
-#include "functions.h"
+#include "inference/activations.h"
 
 #include <cmath>
 #include <limits>
