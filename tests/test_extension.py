@@ -63,10 +63,10 @@ def looked_up(header):
 
 
 def test_version_and_types(header):
-    ours = text_of(os.path.join(SOURCES, "mxnet_extension.cc"))
+    ours = text_of(os.path.join(SOURCES, "mxnet", "extension.cc"))
     version, = re.findall(r"#define MX_LIBRARY_VERSION (\d+)", header)
     assert re.findall(r"kVersion = (\d+);", ours) == [version]
-    ours = text_of(os.path.join(SOURCES, "mxnet_extension.h"))
+    ours = text_of(os.path.join(SOURCES, "mxnet", "extension.h"))
     numbers = [dict(re.findall(r"\b(k\w+)\s*=\s*(\d+)", re.search(f"enum {name}[^{{]*{{(.*?)}}", text, re.DOTALL)[1]))
                for name, text in (("MXDType", header), ("Type", ours))]
     assert numbers[0].pop("kUNSET") and numbers[0] == numbers[1] and len(numbers[1]) == 7
@@ -76,7 +76,7 @@ def test_signatures(header):
     """Of all functions that MXNet calls."""
     declared = looked_up(header)
     assert len(declared) == 30
-    source = text_of(os.path.join(SOURCES, "mxnet_extension.cc"))
+    source = text_of(os.path.join(SOURCES, "mxnet", "extension.cc"))
     ours = dict(re.findall(r"^int (\w+)\(([^()]*)\) {", source, re.MULTILINE))
     assert set(ours) >= set(declared)
     called = set(declared) - {name for name, arguments in ours.items() if arguments == "void"}

@@ -31,7 +31,7 @@ jobs=()
 avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-maybe-uninitialized"
 for file in "$src"/*.cc "$src"/*/*.cc "$here"/test_*.cc; do
   name=${file#"$src/"} name=${name#"$here/"} name=${name%.cc}
-  case $name in mxnet_*) continue ;; esac
+  case $name in mxnet/*) continue ;; esac
   set_flags=
   if [ "${1:-}" != arm64 ] && [ "$(uname -m)" = x86_64 ]; then
     case $name in

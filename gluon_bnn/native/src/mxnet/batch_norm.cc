@@ -8,7 +8,7 @@
 // averages are changed in place; otherwise they are used, and the last two outputs are zeros.
 #include "training/batch_norm.h"
 
-#include "mxnet_side.h"
+#include "mxnet/operator.h"
 
 namespace {
 

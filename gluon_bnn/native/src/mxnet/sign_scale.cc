@@ -12,7 +12,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "mxnet_side.h"
+#include "mxnet/operator.h"
 #include "training/sign_scale.h"
 
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "mxnet_side.h"
+#include "mxnet/operator.h"
 
 namespace {
 

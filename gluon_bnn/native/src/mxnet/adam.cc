@@ -10,7 +10,7 @@
 // place, as are the weights with out=weights. It is for mx.nd alone.
 #include <algorithm>
 
-#include "mxnet_side.h"
+#include "mxnet/operator.h"
 #include "training/adam.h"
 
 namespace {

@@ -1,7 +1,7 @@
 // What MXNet hands to an operator of ours, and how an operator is described to MXNet.
 //
 // MXNet loads operators through its extension interface: plain C functions that it looks up by name. They are in
-// mxnet_extension.cc, written from the interface itself, so that building the library needs no MXNet.
+// extension.cc, written from the interface itself, so that building the library needs no MXNet.
 //
 // An operator is a class. Its constructor reads the attributes of one call and `refuse`s what is not allowed:
 //
@@ -173,12 +173,12 @@ constexpr Operator describe(const char* name) {
 }
 
 // All of them, each from its own file.
-extern const Operator kSignScale, kScaleBias, kSign;  // mxnet_ops.cc
-extern const Operator kBinaryDense;                   // mxnet_layer_ops.cc
-extern const Operator kBatchNorm;                     // mxnet_batch_norm_ops.cc
-extern const Operator kSquaredHinge;                  // mxnet_loss_ops.cc
-extern const Operator kAdam;                          // mxnet_optimizer_ops.cc
-extern const Operator kPack, kPackedDense;            // mxnet_packed_ops.cc
+extern const Operator kSignScale, kScaleBias, kSign;  // sign_scale.cc
+extern const Operator kBinaryDense;                   // binary_dense.cc
+extern const Operator kBatchNorm;                     // batch_norm.cc
+extern const Operator kSquaredHinge;                  // squared_hinge.cc
+extern const Operator kAdam;                          // adam.cc
+extern const Operator kPack, kPackedDense;            // packed_dense.cc
 
 }  // namespace mxnet_side
 }  // namespace gluon_bnn

@@ -5,7 +5,7 @@
 //                          units=, in_units=, source=, target=, norm=, flatten=) -> floats or bits
 //
 // The inputs are those that a layer of kind binary_dense has (gluon_bnn.h), in this order.
-#include "mxnet_side.h"
+#include "mxnet/operator.h"
 #include "gemm/products.h"
 
 namespace {

@@ -4,7 +4,7 @@
 // MXNet asks once for every operator (_opRegSize, _opRegGet) and keeps the addresses of its functions. To call one it
 // gives that address back, with the attributes of the call as two arrays of texts and with everything else as plain
 // arrays. A call returns 1, or 0 and leaves a message, which MXNet then reads on the same thread.
-#include "mxnet_extension.h"
+#include "mxnet/extension.h"
 
 #include <algorithm>
 #include <cstring>

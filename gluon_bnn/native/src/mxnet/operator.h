@@ -1,6 +1,6 @@
 // What the operators share: the texts of attributes to numbers, types by name, shapes.
-#ifndef GLUON_BNN_MXNET_SIDE_H_
-#define GLUON_BNN_MXNET_SIDE_H_
+#ifndef GLUON_BNN_MXNET_OPERATOR_H_
+#define GLUON_BNN_MXNET_OPERATOR_H_
 
 #include <locale.h>
 #ifdef __APPLE__
@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "gluon_bnn.h"
-#include "mxnet_extension.h"
+#include "mxnet/extension.h"
 #include "training/sign_scale.h"
 
 namespace gluon_bnn {
@@ -236,4 +236,4 @@ inline int64_t rows_of(const Tensor& data, int64_t width) {
 }  // namespace mxnet_side
 }  // namespace gluon_bnn
 
-#endif  // GLUON_BNN_MXNET_SIDE_H_
+#endif  // GLUON_BNN_MXNET_OPERATOR_H_

@@ -7,7 +7,7 @@
 // again. scale=loss takes a curvature in the shape of the weight; no gradient goes there.
 #include "kernels/table.h"
 #include "training/binary_dense.h"
-#include "mxnet_side.h"
+#include "mxnet/operator.h"
 
 namespace {
 
