@@ -28,7 +28,7 @@ AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
           "-Wno-maybe-uninitialized"]  # GCC's own headers: _mm512_undefined
 FLAGS = {"kernels/avx2.cc": ["-mavx2", "-mfma"], "kernels/avx512.cc": AVX512,
          "kernels/avx512vpopcntdq.cc": AVX512 + ["-mavx512vpopcntdq", "-mavx512vnni"]}
-SOURCES = "gluon_bnn/native/src"
+SOURCES, INCLUDE = "gluon_bnn/native/src", "gluon_bnn/native/include"
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY = "gluon_bnn.native.libgluon_bnn"
@@ -128,10 +128,10 @@ def library():
                         "-fvisibility-inlines-hidden", "-Wall", "-Wno-unknown-pragmas"]
         link_args = ["-fopenmp"]
         if sys.platform.startswith("linux"):
-            link_args.append(f"-Wl,--version-script={SOURCES}/exports.map")
+            link_args.append(f"-Wl,--version-script={SOURCES}/api/exports.map")
     return Extension(LIBRARY, sources=sorted(glob.glob(f"{SOURCES}/**/*.cc", recursive=True)),
-                     depends=sorted(glob.glob(f"{SOURCES}/**/*.[hm]*", recursive=True)), language="c++",
-                     include_dirs=[SOURCES],
+                     depends=sorted(glob.glob("gluon_bnn/native/**/*.[hm]*", recursive=True)), language="c++",
+                     include_dirs=[SOURCES, INCLUDE],
                      extra_compile_args=compile_args, extra_link_args=link_args, optional=True)
 
 

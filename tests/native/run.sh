@@ -7,7 +7,8 @@
 #                                  (apt-get install g++-aarch64-linux-gnu qemu-user)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-src=$here/../../gluon_bnn/native/src
+native=$here/../../gluon_bnn/native
+src=$native/src
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -41,7 +42,7 @@ for file in "$src"/*.cc "$src"/*/*.cc "$here"/test_*.cc; do
     esac
   fi
   # shellcheck disable=SC2086
-  $compiler $flags $set_flags -I"$src" -c "$file" -o "$work/${name/\//_}.o" &
+  $compiler $flags $set_flags -I"$src" -I"$native/include" -c "$file" -o "$work/${name/\//_}.o" &
   jobs+=($!)
 done
 for job in "${jobs[@]}"; do

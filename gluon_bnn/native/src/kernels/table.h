@@ -1,5 +1,5 @@
 // What an instruction set has to provide: the inner tiles, one thread each, and nothing else.
-// The loops around them (gemm/products.cc and others) and the checks (c_api.cc, inference/net.cc) are written once, for all.
+// The loops around them (gemm/products.cc and others) and the checks (api/c_api.cc, inference/net.cc) are written once, for all.
 //
 // The layout of bits is that of gluon_bnn.h. A block is 16 units, the lanes of a vector of 32-bit words: the
 // accumulators are the outputs, so there are no horizontal sums, and bits and floats read the same weights.
