@@ -36,8 +36,8 @@ void operator delete[](void* memory, size_t) noexcept { operator delete(memory);
 
 namespace {
 
+using gluon_bnn::DenseSizes;
 using gluon_bnn::Gradient;
-using gluon_bnn::LayerSizes;
 using gluon_bnn::Scale;
 
 constexpr int kThreads = 3;
@@ -150,11 +150,11 @@ std::vector<Call> calls(Arrays& s) {
       return static_cast<int>(GLUON_BNN_OK);
     }});
   };
-  const LayerSizes sizes = {kRows, kUnits, kInputs};
+  const DenseSizes sizes = {kRows, kUnits, kInputs};
   for (const Scale scale : {Scale::kNone, Scale::kChannel, Scale::kLoss}) {
-    training("layer_weights", [=, &s] {
-      gluon_bnn::layer_weights(sizes, scale, s.w.data(), scale == Scale::kLoss ? s.curvature.data() : nullptr,
-                               reinterpret_cast<uint32_t*>(s.integers.data()), s.y.data());
+    training("binary_dense_weights", [=, &s] {
+      gluon_bnn::binary_dense_weights(sizes, scale, s.w.data(), scale == Scale::kLoss ? s.curvature.data() : nullptr,
+                                      reinterpret_cast<uint32_t*>(s.integers.data()), s.y.data());
     });
     training("sign_scale", [=, &s] {
       gluon_bnn::sign_scale(scale, s.w.data(), scale == Scale::kLoss ? s.curvature.data() : nullptr, kUnits, kInputs,
@@ -164,13 +164,13 @@ std::vector<Call> calls(Arrays& s) {
   for (const bool real_inputs : {false, true}) {
     const float* inputs = (real_inputs ? s.x : s.signs).data();
     const auto* words = reinterpret_cast<const uint32_t*>(w);
-    training("layer_forward", [=, &s] {
-      gluon_bnn::layer_forward(sizes, words, p, inputs, real_inputs ? p : nullptr, s.y.data());
+    training("binary_dense_forward", [=, &s] {
+      gluon_bnn::binary_dense_forward(sizes, words, p, inputs, real_inputs ? p : nullptr, s.y.data());
     });
     for (const Gradient gradient : {Gradient::kSte, Gradient::kExact}) {
-      training("layer_backward", [=, &s] {
-        gluon_bnn::layer_backward(sizes, Scale::kChannel, gradient, 1.0f, s.dy.data(), inputs, s.w.data(), words, p,
-                                  s.a.data(), s.y.data(), real_inputs ? s.b.data() : nullptr);
+      training("binary_dense_backward", [=, &s] {
+        gluon_bnn::binary_dense_backward(sizes, Scale::kChannel, gradient, 1.0f, s.dy.data(), inputs, s.w.data(), words,
+                                         p, s.a.data(), s.y.data(), real_inputs ? s.b.data() : nullptr);
       });
     }
   }
@@ -179,11 +179,11 @@ std::vector<Call> calls(Arrays& s) {
                                           s.b.data(), s.y.data());
   });
   training("sign", [=, &s] { gluon_bnn::sign(x, kRows * kInputs, s.y.data()); });
-  training("update", [=, &s] {
+  training("adam_update", [=, &s] {
     std::fill(s.y.begin(), s.y.end(), 0.5f);
     std::fill(s.b.begin(), s.b.end(), 0.5f);
     std::fill(s.c.begin(), s.c.end(), 0.5f);
-    gluon_bnn::update({}, s.w.data(), kUnits * kInputs, s.y.data(), s.b.data(), s.c.data(), s.d.data());
+    gluon_bnn::adam_update({}, s.w.data(), kUnits * kInputs, s.y.data(), s.b.data(), s.c.data(), s.d.data());
   });
   training("batch_norm_train", [=, &s] {
     gluon_bnn::batch_norm_train<float>(x, p, p, kRows, kInputs, 1e-5, 0.9, s.b.data(), s.c.data(), s.d.data(),

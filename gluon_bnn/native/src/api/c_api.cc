@@ -45,11 +45,11 @@ uint32_t* words(int32_t* bits) { return reinterpret_cast<uint32_t*>(bits); }
 }  // namespace
 }  // namespace gluon_bnn
 
-using gluon_bnn::Affine;
 using gluon_bnn::call;
 using gluon_bnn::check_pointers;
 using gluon_bnn::check_size;
 using gluon_bnn::check_sizes;
+using gluon_bnn::Epilogue;
 using gluon_bnn::words;
 
 #define GLUON_BNN_RETURN_IF_BAD(check)                    \
@@ -98,8 +98,8 @@ int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits, const 
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
   GLUON_BNN_RETURN_IF_BAD(check_pointers(
       {{"bits", bits}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
-  const Affine affine = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
-  return call([=] { gluon_bnn::xnor_dense(words(bits), words(weight_bits), affine, rows, units, inputs, y); });
+  const Epilogue epilogue = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
+  return call([=] { gluon_bnn::xnor_dense(words(bits), words(weight_bits), epilogue, rows, units, inputs, y); });
 }
 
 int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits, const int32_t* threshold,
@@ -117,8 +117,8 @@ int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits, const flo
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
   GLUON_BNN_RETURN_IF_BAD(
       check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
-  const Affine affine = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
-  return call([=] { gluon_bnn::binary_dense(x, words(weight_bits), affine, rows, units, inputs, y, nullptr); });
+  const Epilogue epilogue = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
+  return call([=] { gluon_bnn::binary_dense(x, words(weight_bits), epilogue, rows, units, inputs, y, nullptr); });
 }
 
 int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, const float* alpha,
@@ -126,8 +126,8 @@ int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, cons
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs, GLUON_BNN_MOST_INPUTS_U8));
   GLUON_BNN_RETURN_IF_BAD(
       check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
-  const Affine affine = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
-  return call([=] { gluon_bnn::binary_dense_u8(x, words(weight_bits), affine, rows, units, inputs, y, nullptr); });
+  const Epilogue epilogue = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
+  return call([=] { gluon_bnn::binary_dense_u8(x, words(weight_bits), epilogue, rows, units, inputs, y, nullptr); });
 }
 
 }  // extern "C"

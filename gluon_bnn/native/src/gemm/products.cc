@@ -30,7 +30,7 @@ void over_tiles(int threads, int64_t rows, int64_t units, int64_t tile, const Pi
   });
 }
 
-Affine at(const Affine& a, int64_t unit) {
+Epilogue at(const Epilogue& a, int64_t unit) {
   const auto move = [=](auto* pointer) { return pointer == nullptr ? nullptr : pointer + unit; };
   return {move(a.alpha), move(a.bias), move(a.mean), move(a.factor), move(a.beta), move(a.sums)};
 }
@@ -58,8 +58,8 @@ void xnor_tiles(const uint32_t* x, const uint32_t* w, int64_t rows, int64_t unit
         // Tiles of about equal height: one of a row or two would leave units idle.
         size = ceil_div(row_end - r, ceil_div(row_end - r, k.xnor_rows));
         int32_t* to = counts + (r - row) * kTileUnits;
-        k.xnor(x + r * words + word, words, size, w + (unit / kBlock * words + word) * kBlock, words * kBlock,
-               ceil_div(unit_end - unit, kBlock), std::min(kWordsBlock, words - word), word == 0, to);
+        k.xnor_gemm(x + r * words + word, words, size, w + (unit / kBlock * words + word) * kBlock, words * kBlock,
+                    ceil_div(unit_end - unit, kBlock), std::min(kWordsBlock, words - word), word == 0, to);
         // At once, so that few stores at a time are waiting for the cache.
         if (word + kWordsBlock >= words) finish(to, r, size, unit, unit_end - unit);
       }
@@ -91,36 +91,36 @@ void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, in
   });
 }
 
-void xnor_dense(const uint32_t* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
+void xnor_dense(const uint32_t* x, const uint32_t* w, const Epilogue& epilogue, int64_t rows, int64_t units,
                 int64_t inputs, float* y) {
   const Kernels& k = kernels();
   const bool aligned = reinterpret_cast<uintptr_t>(y) % 64 == 0 && units % kBlock == 0;
-  const bool stream = k.stream_counts != nullptr && aligned && rows * units >= kStreamed;
-  const auto finish = stream ? k.stream_counts : k.finish_counts;
+  const bool stream = k.epilogue_xnor_stream != nullptr && aligned && rows * units >= kStreamed;
+  const auto finish = stream ? k.epilogue_xnor_stream : k.epilogue_xnor;
   xnor_tiles(x, w, rows, units, inputs,
              [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
-    finish(counts, size, width, inputs, at(affine, unit), y + row * units + unit, units);
-  });
+               finish(counts, size, width, inputs, at(epilogue, unit), y + row * units + unit, units);
+             });
 }
 
 void xnor_dense_bits(const uint32_t* x, const uint32_t* w, const int32_t* threshold, int64_t rows,
                      int64_t units, int64_t inputs, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t stride = ceil_div(units, kWord);
-  xnor_tiles(x, w, rows, units, inputs,
-             [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
-    k.finish_bits(counts, size, width, inputs, threshold + unit, bits + row * stride + unit / kWord, stride);
-  });
+  xnor_tiles(
+      x, w, rows, units, inputs, [&](const int32_t* counts, int64_t row, int64_t size, int64_t unit, int64_t width) {
+        k.epilogue_xnor_bits(counts, size, width, inputs, threshold + unit, bits + row * stride + unit / kWord, stride);
+      });
 }
 
 // The tables of a few rows are built for some words of inputs and used for all units before the next words, so
 // that they stay in the L1 cache; the sums of these rows wait in scratch memory.
-void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
+void binary_dense(const float* x, const uint32_t* w, const Epilogue& epilogue, int64_t rows, int64_t units,
                   int64_t inputs, float* y, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord), whole = inputs / kWord, tail = inputs % kWord;
-  const int64_t tile_rows = std::min(k.add_rows, rows), row_blocks = ceil_div(rows, tile_rows);
-  const int64_t word_tables = kWordGroups * k.table;
+  const int64_t tile_rows = std::min(k.lut_rows, rows), row_blocks = ceil_div(rows, tile_rows);
+  const int64_t word_tables = kWordGroups * k.lut_entries;
   const int64_t words_block = kTables / word_tables / tile_rows / kSumWords * kSumWords;
   const int64_t table_stride = words_block * word_tables;
   const int threads = threads_for(0.4 * rows * units * words);
@@ -144,23 +144,23 @@ void binary_dense(const float* x, const uint32_t* w, const Affine& affine, int64
         const float* from = x + (row + r) * inputs + word * kWord;
         float* to = tables + r * table_stride;
         const int64_t full = std::min(count, whole - word);
-        k.tables(from, full * kWordGroups, to);
+        k.lut_build(from, full * kWordGroups, to);
         if (full < count) {
           float padded[kWord] = {};
           std::memcpy(padded, from + full * kWord, tail * sizeof(float));
-          k.tables(padded, kWordGroups, to + full * word_tables);
+          k.lut_build(padded, kWordGroups, to + full * word_tables);
         }
       }
-      k.add(tables, table_stride, size, w + (first / kBlock * words + word) * kBlock, words * kBlock,
-            ceil_div(end - first, kBlock), ceil_div(std::min(count * kWord, inputs - word * kWord), kGroup), sums,
-            chunk);
+      k.lut_gemm(tables, table_stride, size, w + (first / kBlock * words + word) * kBlock, words * kBlock,
+                 ceil_div(end - first, kBlock), ceil_div(std::min(count * kWord, inputs - word * kWord), kGroup), sums,
+                 chunk);
     }
     for (int64_t unit = first; unit < end; unit += kTileUnits) {
       const int64_t width = std::min(kTileUnits, end - unit);
       if (y != nullptr) {
-        k.finish_sums(sums + unit - first, chunk, size, width, at(affine, unit), y + row * units + unit, units);
+        k.epilogue_lut(sums + unit - first, chunk, size, width, at(epilogue, unit), y + row * units + unit, units);
       } else {
-        k.finish_sums(sums + unit - first, chunk, size, width, at(affine, unit), out, kTileUnits);
+        k.epilogue_lut(sums + unit - first, chunk, size, width, at(epilogue, unit), out, kTileUnits);
         pack_rows(k, out, size, width, bits + row * stride + unit / kWord, stride);
       }
     }
@@ -177,37 +177,38 @@ struct alignas(64) TileU8 {
 
 }  // namespace
 
-void binary_dense_u8(const uint8_t* x, const uint32_t* w, const Affine& affine, int64_t rows, int64_t units,
+void binary_dense_u8(const uint8_t* x, const uint32_t* w, const Epilogue& epilogue, int64_t rows, int64_t units,
                      int64_t inputs, float* y, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord), whole = inputs / kWord, tail = inputs % kWord;
   const int64_t stride = ceil_div(units, kWord);
   const int threads = threads_for(0.3 * rows * units * words);
   const Scratch<TileU8> scratch(threads, 1);
-  over_tiles(threads, rows, units, k.add_u8_blocks * kBlock,
+  over_tiles(threads, rows, units, k.u8_blocks * kBlock,
              [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end, int thread) {
-    TileU8& tile = *scratch[thread];
-    for (int64_t r = row; r < row_end; r += k.add_u8_rows) {
-      const int64_t size = std::min(k.add_u8_rows, row_end - r), width = unit_end - unit;
-      std::memset(tile.sums, 0, size * kTileUnits * sizeof(int32_t));
-      const uint32_t* block = w + unit / kBlock * words * kBlock;
-      k.add_u8(x + r * inputs, inputs, size, block, words * kBlock, ceil_div(width, kBlock), whole, tile.sums);
-      if (tail > 0) {
-        std::memset(tile.padded, 0, size * kWord);
-        for (int64_t s = 0; s < size; ++s) {
-          std::memcpy(tile.padded + s * kWord, x + (r + s) * inputs + whole * kWord, tail);
-        }
-        k.add_u8(tile.padded, kWord, size, block + whole * kBlock, words * kBlock, ceil_div(width, kBlock), 1,
-                 tile.sums);
-      }
-      if (y != nullptr) {
-        k.finish_u8(tile.sums, size, width, at(affine, unit), y + r * units + unit, units);
-      } else {
-        k.finish_u8(tile.sums, size, width, at(affine, unit), tile.out, kTileUnits);
-        pack_rows(k, tile.out, size, width, bits + r * stride + unit / kWord, stride);
-      }
-    }
-  });
+               TileU8& tile = *scratch[thread];
+               for (int64_t r = row; r < row_end; r += k.u8_rows) {
+                 const int64_t size = std::min(k.u8_rows, row_end - r), width = unit_end - unit;
+                 std::memset(tile.sums, 0, size * kTileUnits * sizeof(int32_t));
+                 const uint32_t* block = w + unit / kBlock * words * kBlock;
+                 k.u8_gemm(x + r * inputs, inputs, size, block, words * kBlock, ceil_div(width, kBlock), whole,
+                           tile.sums);
+                 if (tail > 0) {
+                   std::memset(tile.padded, 0, size * kWord);
+                   for (int64_t s = 0; s < size; ++s) {
+                     std::memcpy(tile.padded + s * kWord, x + (r + s) * inputs + whole * kWord, tail);
+                   }
+                   k.u8_gemm(tile.padded, kWord, size, block + whole * kBlock, words * kBlock, ceil_div(width, kBlock),
+                             1, tile.sums);
+                 }
+                 if (y != nullptr) {
+                   k.epilogue_u8(tile.sums, size, width, at(epilogue, unit), y + r * units + unit, units);
+                 } else {
+                   k.epilogue_u8(tile.sums, size, width, at(epilogue, unit), tile.out, kTileUnits);
+                   pack_rows(k, tile.out, size, width, bits + r * stride + unit / kWord, stride);
+                 }
+               }
+             });
 }
 
 void dense(const float* x, const float* w, const float* bias, int64_t rows, int64_t units, int64_t inputs,
@@ -216,8 +217,8 @@ void dense(const float* x, const float* w, const float* bias, int64_t rows, int6
   over_tiles(threads_for(0.05 * rows * units * inputs), rows, units, kTileUnits,
              [&](int64_t row, int64_t row_end, int64_t unit, int64_t unit_end, int) {
     for (int64_t r = row; r < row_end; ++r) {
-      k.dense(x + r * inputs, inputs, w + unit, units, bias == nullptr ? nullptr : bias + unit, unit_end - unit,
-              y + r * units + unit);
+      k.dense_f32(x + r * inputs, inputs, w + unit, units, bias == nullptr ? nullptr : bias + unit, unit_end - unit,
+                  y + r * units + unit);
     }
   });
 }

@@ -16,7 +16,7 @@ constexpr int64_t kRows = 256;  // rows that pass through all layers before the 
 
 const uint32_t* words(const void* bits) { return static_cast<const uint32_t*>(bits); }
 
-Affine affine_of(const Layer& layer) {
+Epilogue epilogue_of(const Layer& layer) {
   return {layer.alpha, layer.bias, layer.mean, layer.factor, layer.beta,
           layer.from == GLUON_BNN_BITS01 ? layer.sums : nullptr};
 }
@@ -110,15 +110,14 @@ void run_layer(const Layer& layer, const void* x, int64_t rows, void* y) {
   switch (layer.kind) {
     case GLUON_BNN_BINARY_DENSE:
       if (layer.from == GLUON_BNN_FLOAT) {
-        return binary_dense(in, words(layer.weight_bits), affine_of(layer), rows, layer.units, layer.inputs,
-                            out, bits);
+        return binary_dense(in, words(layer.weight_bits), epilogue_of(layer), rows, layer.units, layer.inputs, out,
+                            bits);
       }
       if (out == nullptr) {
         return xnor_dense_bits(words(x), words(layer.weight_bits), layer.threshold, rows, layer.units,
                                layer.inputs, bits);
       }
-      return xnor_dense(words(x), words(layer.weight_bits), affine_of(layer), rows, layer.units, layer.inputs,
-                        out);
+      return xnor_dense(words(x), words(layer.weight_bits), epilogue_of(layer), rows, layer.units, layer.inputs, out);
     case GLUON_BNN_DENSE:
       return dense(in, layer.weight, layer.bias, rows, layer.units, layer.inputs, out);
     case GLUON_BNN_BATCH_NORM:
@@ -173,13 +172,13 @@ int gluon_bnn_run_u8(const gluon_bnn_layer* layers, int64_t count, const uint8_t
   const gluon_bnn_layer& layer = layers[0];
   const int64_t inputs = layer.inputs;
   if (layer.kind == GLUON_BNN_BINARY_DENSE && layer.alpha_u8 != nullptr && layer.bias_u8 != nullptr) {
-    gluon_bnn::Affine affine = gluon_bnn::affine_of(layer);
-    affine.alpha = layer.alpha_u8;
-    affine.bias = layer.bias_u8;
+    gluon_bnn::Epilogue epilogue = gluon_bnn::epilogue_of(layer);
+    epilogue.alpha = layer.alpha_u8;
+    epilogue.bias = layer.bias_u8;
     return gluon_bnn::run(layers, count, 1, rows, 0, y, [&](int64_t row, int64_t size, void* to) -> const void* {
       const bool bits = layer.to == GLUON_BNN_BITS;
-      gluon_bnn::binary_dense_u8(x + row * inputs, gluon_bnn::words(layer.weight_bits), affine, size,
-                                 layer.units, inputs, bits ? nullptr : static_cast<float*>(to),
+      gluon_bnn::binary_dense_u8(x + row * inputs, gluon_bnn::words(layer.weight_bits), epilogue, size, layer.units,
+                                 inputs, bits ? nullptr : static_cast<float*>(to),
                                  bits ? static_cast<uint32_t*>(to) : nullptr);
       return to;
     });

@@ -12,7 +12,8 @@ namespace gluon_bnn {
 #if defined(__AVX2__) && defined(__FMA__)
 namespace {
 
-constexpr int64_t kHalf = 8;  // units a vector
+constexpr int64_t kHalf = 8;  // units per vector
+constexpr int kDwUnits = 6, kDwInputs = 16;
 // Popcounts are kept in bytes, up to 8 a word, for as many words as a byte can hold, then widened.
 constexpr int64_t kBytes = 31;
 
@@ -53,8 +54,8 @@ void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_
       [=](int64_t k) { return x[k] < threshold[k]; });
 }
 
-void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
-                 uint32_t* y, int64_t y_stride) {
+void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
+                        uint32_t* y, int64_t y_stride) {
   const int32_t k = static_cast<int32_t>(inputs);
   for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
     pack_bits(
@@ -99,8 +100,8 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t wor
   }
 }
 
-void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-          int64_t blocks, int64_t words, bool begin, int32_t* counts) {
+void xnor_gemm(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
+               int64_t words, bool begin, int32_t* counts) {
   for (int64_t b = 0; b < blocks; ++b) {
     by_shape<4, 1>(rows, 1, [&](auto r, auto) {
       xnor_tile<r>(x, stride, w + b * block_stride, words, begin, counts + b * kBlock);
@@ -110,7 +111,7 @@ void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, in
 
 // The 16 sums of a group in two parts: +-x0 +- x1, then +-x2 +- x3. To look up both and add them takes half as long as
 // one lookup among 8, whose instruction crosses the halves of a vector.
-void tables(const float* x, int64_t groups, float* out) {
+void lut_build(const float* x, int64_t groups, float* out) {
   const __m256 first = _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f);
   const __m256 second = _mm256_setr_ps(0, 0, -0.0f, -0.0f, 0, 0, -0.0f, -0.0f);
   for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kHalf) {
@@ -122,7 +123,7 @@ void tables(const float* x, int64_t groups, float* out) {
 }
 
 template <int R>
-void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t groups, float* sums,
+void lut_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t groups, float* sums,
               int64_t sums_stride) {
   const __m256 one = _mm256_set1_ps(1.0f);
   __m256 acc[R][2];
@@ -153,13 +154,13 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
   }
 }
 
-void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-         int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
+void lut_gemm(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+              int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
   constexpr int64_t kSumGroups = kSumWords * kWordGroups;
   for (int64_t b = 0; b < blocks; ++b) {
     for (int64_t g = 0; g < groups; g += kSumGroups) {
       by_shape<4, 1>(rows, 1, [&](auto r, auto) {
-        add_tile<r>(tables + g * kHalf, table_stride, w + b * block_stride + g / kWordGroups * kBlock,
+        lut_tile<r>(tables + g * kHalf, table_stride, w + b * block_stride + g / kWordGroups * kBlock,
                     smaller(kSumGroups, groups - g), sums + b * kBlock, sums_stride);
       });
     }
@@ -168,7 +169,7 @@ void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t
 
 // A byte of weights, copied to the four bytes of its lane, is compared bit by bit: -1 where set, else 1.
 template <int R>
-void add_u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t words, int32_t* sums) {
+void u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t words, int32_t* sums) {
   const __m256i low = _mm256_set1_epi32(0x08040201), high = _mm256_set1_epi32(static_cast<int>(0x80402010));
   const __m256i one = _mm256_set1_epi8(1), ones = _mm256_set1_epi16(1);
   const __m256i spread = _mm256_broadcastsi128_si256(
@@ -196,45 +197,60 @@ void add_u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t wo
   }
 }
 
-void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-            int64_t blocks, int64_t words, int32_t* sums) {
+void u8_gemm(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
+             int64_t words, int32_t* sums) {
   for (int64_t b = 0; b < blocks; ++b) {
-    by_shape<4, 1>(rows, 1, [&](auto r, auto) {
-      add_u8_tile<r>(x, stride, w + b * block_stride, words, sums + b * kBlock);
-    });
+    by_shape<4, 1>(rows, 1,
+                   [&](auto r, auto) { u8_tile<r>(x, stride, w + b * block_stride, words, sums + b * kBlock); });
   }
 }
 
 // The sums of a tile stay in 12 registers, which leaves 4 for x and dy. Without the pragmas GCC writes all of
 // them to memory in every turn.
-void outer(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
-  constexpr int kUnits = 6, kInputs = 16;
+void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
   const auto at = [=](int i) { return sums + i / 2 * stride + i % 2 * kHalf; };
-  __m256 acc[2 * kUnits];
+  __m256 acc[2 * kDwUnits];
 #pragma GCC unroll 12
-  for (int i = 0; i < 2 * kUnits; ++i) acc[i] = begin ? _mm256_setzero_ps() : _mm256_loadu_ps(at(i));
+  for (int i = 0; i < 2 * kDwUnits; ++i) acc[i] = begin ? _mm256_setzero_ps() : _mm256_loadu_ps(at(i));
 #pragma GCC unroll 1
-  for (int64_t m = 0; m < rows; ++m, dy += kUnits, x += kInputs) {
+  for (int64_t m = 0; m < rows; ++m, dy += kDwUnits, x += kDwInputs) {
     const __m256 low = _mm256_loadu_ps(x), high = _mm256_loadu_ps(x + kHalf);
 #pragma GCC unroll 6
-    for (int u = 0; u < kUnits; ++u) {
+    for (int u = 0; u < kDwUnits; ++u) {
       const __m256 d = _mm256_broadcast_ss(dy + u);
       acc[2 * u] = _mm256_fmadd_ps(d, low, acc[2 * u]);
       acc[2 * u + 1] = _mm256_fmadd_ps(d, high, acc[2 * u + 1]);
     }
   }
 #pragma GCC unroll 12
-  for (int i = 0; i < 2 * kUnits; ++i) _mm256_storeu_ps(at(i), acc[i]);
+  for (int i = 0; i < 2 * kDwUnits; ++i) _mm256_storeu_ps(at(i), acc[i]);
+}
+
+constexpr Kernels by_name() {
+  Kernels k = portable_kernels("avx2");
+  k.pack = pack;
+  k.pack_u8 = pack_u8;
+  k.xnor_gemm = xnor_gemm;
+  k.xnor_rows = 4;
+  k.xnor_blocks = 2;
+  k.epilogue_xnor_bits = epilogue_xnor_bits;
+  k.lut_build = lut_build;
+  k.lut_entries = kHalf;
+  k.lut_gemm = lut_gemm;
+  k.lut_rows = 4;
+  k.u8_gemm = u8_gemm;
+  k.u8_rows = 4;
+  k.u8_blocks = 4;
+  k.dw_gemm = dw_gemm;
+  k.dw_units = kDwUnits;
+  k.dw_inputs = kDwInputs;
+  return k;
 }
 
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels table = {
-      "avx2", 4, 2, 4, 4, 4, kHalf,
-      pack, pack_u8, xnor, tables, add, add_u8,
-      finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
-      6, 16, outer, magnitudes<float>, adam<float>, dense};
+  static constexpr Kernels table = by_name();
   return &table;
 }
 #else

@@ -51,21 +51,40 @@ struct Add4 {
   }
 };
 
-void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-          int64_t blocks, int64_t words, bool begin, int32_t* counts) {
+void xnor_gemm(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
+               int64_t words, bool begin, int32_t* counts) {
   by_shape<4, 2>(rows, blocks, [&](auto r, auto b) {
     xnor_tile<r, b>(x, stride, w, block_stride, words, begin, counts);
   });
 }
 
+constexpr Kernels by_name() {
+  Kernels k = portable_kernels("avx512");
+  k.pack = pack;
+  k.pack_u8 = pack_u8;
+  k.xnor_gemm = xnor_gemm;
+  k.xnor_rows = 4;
+  k.xnor_blocks = 2;
+  k.epilogue_xnor = epilogue_xnor_by<false>;
+  k.epilogue_xnor_stream = epilogue_xnor_by<true>;
+  k.epilogue_xnor_bits = epilogue_xnor_bits;
+  k.lut_build = lut_build;
+  k.lut_entries = kLutEntries;
+  k.lut_gemm = lut_gemm;
+  k.lut_rows = 4;
+  k.u8_gemm = u8_gemm<Add4>;
+  k.u8_rows = 6;
+  k.u8_blocks = 4;
+  k.dw_gemm = dw_gemm;
+  k.dw_units = kDwUnits;
+  k.dw_inputs = kDwInputs;
+  return k;
+}
+
 }  // namespace
 
 const Kernels* avx512_kernels() {
-  static const Kernels table = {
-      "avx512", 4, 2, 4, 6, 4, kTable,
-      pack, pack_u8, xnor, tables, add, add_u8<Add4>,
-      finish_counts_by<false>, finish_counts_by<true>, finish_bits, finish_sums, finish_u8,
-      8, 32, outer, magnitudes<float>, adam<float>, dense};
+  static constexpr Kernels table = by_name();
   return &table;
 }
 #else

@@ -12,6 +12,8 @@
 namespace gluon_bnn {
 namespace {
 
+constexpr int kDwUnits = 8, kDwInputs = 32;
+
 inline __mmask16 first(int64_t lanes) { return static_cast<__mmask16>(lanes >= 16 ? 0xffff : (1 << lanes) - 1); }
 
 // Two halves of 16 truths make a word; `below(begin, mask)` compares those that the mask names.
@@ -41,8 +43,8 @@ void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_
   });
 }
 
-void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
-                 uint32_t* y, int64_t y_stride) {
+void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
+                        uint32_t* y, int64_t y_stride) {
   const __m512i k = _mm512_set1_epi32(static_cast<int32_t>(inputs));
   for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
     pack_bits(units, y, [=](int64_t u, __mmask16 mask) {
@@ -55,8 +57,8 @@ void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inp
 // A column of 16 units at a time, whose scales stay in registers for all rows. dot and dot01 are computed as in
 // portable.h.
 template <bool kNorm, bool kSums, bool kStream>
-void finish_columns(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& a, float* y,
-                    int64_t y_stride) {
+void epilogue_columns(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Epilogue& a, float* y,
+                      int64_t y_stride) {
   const __m512i half = _mm512_set1_epi32(static_cast<int32_t>((inputs + 1) / 2));
   for (int64_t u = 0; u < units; u += kBlock) {
     const __mmask16 mask = first(units - u);
@@ -82,21 +84,20 @@ void finish_columns(const int32_t* counts, int64_t rows, int64_t units, int64_t 
 }
 
 template <bool kStream>
-void finish_counts_by(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& a, float* y,
+void epilogue_xnor_by(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Epilogue& a, float* y,
                       int64_t y_stride) {
-  const auto finish = a.mean == nullptr
-                          ? (a.sums == nullptr ? finish_columns<false, false, kStream>
-                                               : finish_columns<false, true, kStream>)
-                          : (a.sums == nullptr ? finish_columns<true, false, kStream>
-                                               : finish_columns<true, true, kStream>);
+  const auto finish =
+      a.mean == nullptr
+          ? (a.sums == nullptr ? epilogue_columns<false, false, kStream> : epilogue_columns<false, true, kStream>)
+          : (a.sums == nullptr ? epilogue_columns<true, false, kStream> : epilogue_columns<true, true, kStream>);
   finish(counts, rows, units, inputs, a, y, y_stride);
 }
 
-void tables(const float* x, int64_t groups, float* out) {
+void lut_build(const float* x, int64_t groups, float* out) {
   const __m512 minus = _mm512_set1_ps(-0.0f), zero = _mm512_setzero_ps();
   const __m512 s0 = _mm512_mask_mov_ps(zero, 0xaaaa, minus), s1 = _mm512_mask_mov_ps(zero, 0xcccc, minus);
   const __m512 s2 = _mm512_mask_mov_ps(zero, 0xf0f0, minus), s3 = _mm512_mask_mov_ps(zero, 0xff00, minus);
-  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kTable) {
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kLutEntries) {
     const __m512 left = _mm512_add_ps(_mm512_xor_ps(_mm512_set1_ps(x[0]), s0),
                                       _mm512_xor_ps(_mm512_set1_ps(x[1]), s1));
     const __m512 right = _mm512_add_ps(_mm512_xor_ps(_mm512_set1_ps(x[2]), s2),
@@ -109,8 +110,8 @@ void tables(const float* x, int64_t groups, float* out) {
 // row adds by a product with 1, the same bits, on units that a lookup and a plain addition leave alone, which takes a
 // seventh off the product of floats on Zen 4.
 template <int R, int B>
-void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t block_stride,
-              int64_t groups, float* sums, int64_t sums_stride) {
+void lut_tile(const float* tables, int64_t table_stride, const uint32_t* w, int64_t block_stride, int64_t groups,
+              float* sums, int64_t sums_stride) {
   const __m512 one = _mm512_set1_ps(1.0f);
   __m512 acc[R][B];
   for (auto& row : acc) {
@@ -121,7 +122,7 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
     __m512i v[B];
     for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride);
 #pragma GCC unroll 1
-    for (int64_t q = 0; q < size; ++q, tables += kTable) {
+    for (int64_t q = 0; q < size; ++q, tables += kLutEntries) {
       for (int r = 0; r < R; ++r) {
         const __m512 table = _mm512_loadu_ps(tables + r * table_stride);
         for (int b = 0; b < B; ++b) {
@@ -144,7 +145,7 @@ void add_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
 // half of a product with 2^12, 2^8 or 2^4 moves the next groups of each 16 bits down as well, on units that
 // have nothing else to do.
 template <int B>
-void add_row_tile(const float* tables, const uint32_t* w, int64_t block_stride, int64_t words, float* sums) {
+void lut_row_tile(const float* tables, const uint32_t* w, int64_t block_stride, int64_t words, float* sums) {
   const __m512i by4 = _mm512_set1_epi16(1 << 12), by8 = _mm512_set1_epi16(1 << 8);
   const __m512i by12 = _mm512_set1_epi16(1 << 4);
   __m512 acc[B];
@@ -153,9 +154,9 @@ void add_row_tile(const float* tables, const uint32_t* w, int64_t block_stride, 
     __m512i v[B];
     for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
 #pragma GCC unroll 1
-    for (int half = 0; half < 2; ++half, tables += 4 * kTable) {
+    for (int half = 0; half < 2; ++half, tables += 4 * kLutEntries) {
       const auto look_up = [&](int group, const auto& moved) {
-        const __m512 table = _mm512_loadu_ps(tables + group * kTable);
+        const __m512 table = _mm512_loadu_ps(tables + group * kLutEntries);
         for (int b = 0; b < B; ++b) acc[b] = _mm512_add_ps(acc[b], _mm512_permutexvar_ps(moved(v[b]), table));
       };
       look_up(0, [](__m512i bits) { return bits; });
@@ -171,22 +172,22 @@ void add_row_tile(const float* tables, const uint32_t* w, int64_t block_stride, 
   }
 }
 
-void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-         int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
+void lut_gemm(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+              int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
   constexpr int64_t kSumGroups = kSumWords * kWordGroups;
   const int64_t step = rows == 1 ? 4 : 5;
   for (int64_t block = 0; block < blocks; block += step) {
     for (int64_t g = 0; g < groups; g += kSumGroups) {
-      const float* from = tables + g * kTable;
+      const float* from = tables + g * kLutEntries;
       const uint32_t* weights = w + block * block_stride + g / kWordGroups * kBlock;
       const int64_t count = smaller(kSumGroups, groups - g);
       if (rows == 1) {
         by_shape<1, 4>(1, blocks - block, [&](auto, auto b) {
-          add_row_tile<b>(from, weights, block_stride, ceil_div(count, kWordGroups), sums + block * kBlock);
+          lut_row_tile<b>(from, weights, block_stride, ceil_div(count, kWordGroups), sums + block * kBlock);
         });
       } else {
         by_shape<4, 5>(rows, blocks - block, [&](auto r, auto b) {
-          add_tile<r, b>(from, table_stride, weights, block_stride, count, sums + block * kBlock, sums_stride);
+          lut_tile<r, b>(from, table_stride, weights, block_stride, count, sums + block * kBlock, sums_stride);
         });
       }
     }
@@ -194,30 +195,28 @@ void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t
 }
 
 // The sums of a tile of 8 units and 32 inputs stay in registers while rows pass by.
-void outer(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
-  constexpr int kUnits = 8, kInputs = 32;
+void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
   const auto at = [=](int i) { return sums + i / 2 * stride + i % 2 * kBlock; };
-  __m512 acc[2 * kUnits];
+  __m512 acc[2 * kDwUnits];
 #pragma GCC unroll 16
-  for (int i = 0; i < 2 * kUnits; ++i) acc[i] = begin ? _mm512_setzero_ps() : _mm512_loadu_ps(at(i));
+  for (int i = 0; i < 2 * kDwUnits; ++i) acc[i] = begin ? _mm512_setzero_ps() : _mm512_loadu_ps(at(i));
 #pragma GCC unroll 1
-  for (int64_t m = 0; m < rows; ++m, dy += kUnits, x += kInputs) {
+  for (int64_t m = 0; m < rows; ++m, dy += kDwUnits, x += kDwInputs) {
     const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + kBlock);
 #pragma GCC unroll 8
-    for (int u = 0; u < kUnits; ++u) {
+    for (int u = 0; u < kDwUnits; ++u) {
       const __m512 d = _mm512_set1_ps(dy[u]);
       acc[2 * u] = _mm512_fmadd_ps(d, low, acc[2 * u]);
       acc[2 * u + 1] = _mm512_fmadd_ps(d, high, acc[2 * u + 1]);
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < 2 * kUnits; ++i) _mm512_storeu_ps(at(i), acc[i]);
+  for (int i = 0; i < 2 * kDwUnits; ++i) _mm512_storeu_ps(at(i), acc[i]);
 }
 
 // Four bits of weight become four bytes +-1 by one permutation of a table of 16 words.
 template <typename Add4, int R, int B>
-void add_u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words,
-                 int32_t* sums) {
+void u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words, int32_t* sums) {
   alignas(64) int8_t bytes[16][4];
   for (int n = 0; n < 16; ++n) {
     for (int t = 0; t < 4; ++t) bytes[n][t] = n >> t & 1 ? -1 : 1;
@@ -251,21 +250,19 @@ void add_u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t bl
 }
 
 template <typename Add4>
-void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-            int64_t blocks, int64_t words, int32_t* sums) {
+void u8_gemm(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
+             int64_t words, int32_t* sums) {
   // Few rows need many blocks to keep the units busy, many rows have no registers for them.
   const int64_t step = rows <= 2 ? 4 : 2;
   for (int64_t block = 0; block < blocks; block += step) {
     const uint32_t* from = w + block * block_stride;
     int32_t* to = sums + block * kBlock;
     if (rows <= 2) {
-      by_shape<2, 4>(rows, smaller(step, blocks - block), [&](auto r, auto b) {
-        add_u8_tile<Add4, r, b>(x, stride, from, block_stride, words, to);
-      });
+      by_shape<2, 4>(rows, smaller(step, blocks - block),
+                     [&](auto r, auto b) { u8_tile<Add4, r, b>(x, stride, from, block_stride, words, to); });
     } else {
-      by_shape<6, 2>(rows, smaller(step, blocks - block), [&](auto r, auto b) {
-        add_u8_tile<Add4, r, b>(x, stride, from, block_stride, words, to);
-      });
+      by_shape<6, 2>(rows, smaller(step, blocks - block),
+                     [&](auto r, auto b) { u8_tile<Add4, r, b>(x, stride, from, block_stride, words, to); });
     }
   }
 }

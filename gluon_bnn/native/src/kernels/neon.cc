@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kQuarter = 4;  // units a vector
 constexpr int kQuarters = 4;
+constexpr int kDwUnits = 4, kDwInputs = 16;
 // Popcounts are kept in bytes, up to 8 a word, for as many words as a byte can hold, then widened.
 constexpr int64_t kBytes = 31;
 
@@ -47,8 +48,8 @@ void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_
       [=](int64_t k) { return x[k] < threshold[k]; });
 }
 
-void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
-                 uint32_t* y, int64_t y_stride) {
+void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
+                        uint32_t* y, int64_t y_stride) {
   const int32_t k = static_cast<int32_t>(inputs);
   for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
     pack_bits(
@@ -90,8 +91,8 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t wor
   }
 }
 
-void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-          int64_t blocks, int64_t words, bool begin, int32_t* counts) {
+void xnor_gemm(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
+               int64_t words, bool begin, int32_t* counts) {
   for (int64_t b = 0; b < blocks; ++b) {
     by_shape<4, 1>(rows, 1, [&](auto r, auto) {
       xnor_tile<r>(x, stride, w + b * block_stride, words, begin, counts + b * kBlock);
@@ -99,8 +100,8 @@ void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, in
   }
 }
 
-void tables(const float* x, int64_t groups, float* out) {
-  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kTable) {
+void lut_build(const float* x, int64_t groups, float* out) {
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kLutEntries) {
     const float32x4_t left = {x[0] + x[1], -x[0] + x[1], x[0] - x[1], -x[0] - x[1]};
     const float right[4] = {x[2] + x[3], -x[2] + x[3], x[2] - x[3], -x[2] - x[3]};
     for (int i = 0; i < 4; ++i) vst1q_f32(out + 4 * i, vaddq_f32(left, vdupq_n_f32(right[i])));
@@ -108,14 +109,14 @@ void tables(const float* x, int64_t groups, float* out) {
 }
 
 // A table of 16 floats is 64 bytes, what one lookup of four registers reaches: lane n wants the bytes from 4 n.
-void add_block(const float* tables, const uint32_t* w, int64_t words, float* sums) {
+void lut_block(const float* tables, const uint32_t* w, int64_t words, float* sums) {
   float32x4_t acc[kQuarters];
   for (auto& v : acc) v = vdupq_n_f32(0);
-  for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kTable) {
+  for (int64_t word = 0; word < words; ++word, tables += kWord / kGroup * kLutEntries) {
     uint32x4_t v[kQuarters];
     for (int i = 0; i < kQuarters; ++i) v[i] = vld1q_u32(w + word * kBlock + i * kQuarter);
     for (int q = 0; q < kWord / kGroup; ++q) {
-      const uint8x16x4_t table = vld1q_u8_x4(reinterpret_cast<const uint8_t*>(tables + q * kTable));
+      const uint8x16x4_t table = vld1q_u8_x4(reinterpret_cast<const uint8_t*>(tables + q * kLutEntries));
       for (int i = 0; i < kQuarters; ++i) {
         const uint32x4_t n = vandq_u32(v[i], vdupq_n_u32(15));
         const uint32x4_t bytes = vmlaq_u32(vdupq_n_u32(0x03020100), n, vdupq_n_u32(0x04040404));
@@ -129,13 +130,13 @@ void add_block(const float* tables, const uint32_t* w, int64_t words, float* sum
   }
 }
 
-void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-         int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
+void lut_gemm(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+              int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
   const int64_t words = ceil_div(groups, kWordGroups);
   for (int64_t b = 0; b < blocks; ++b) {
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t word = 0; word < words; word += kSumWords) {
-        add_block(tables + r * table_stride + word * (kWord / kGroup * kTable),
+        lut_block(tables + r * table_stride + word * (kWord / kGroup * kLutEntries),
                   w + b * block_stride + word * kBlock, smaller(kSumWords, words - word),
                   sums + r * sums_stride + b * kBlock);
       }
@@ -145,7 +146,7 @@ void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t
 
 // sum s p = sum p - 2 * (sum of the p whose bit is set). A pair of pixels adds at most 510 to 16 bits: 128
 // groups fit, that is 16 words.
-void add_u8_block(const uint8_t* x, const uint32_t* w, int64_t words, int32_t* sums) {
+void u8_block(const uint8_t* x, const uint32_t* w, int64_t words, int32_t* sums) {
   const uint8x16_t spread = {0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12};
   const uint8x16_t low = vreinterpretq_u8_u32(vdupq_n_u32(0x08040201));
   const uint8x16_t high = vreinterpretq_u8_u32(vdupq_n_u32(0x80402010));
@@ -175,23 +176,40 @@ void add_u8_block(const uint8_t* x, const uint32_t* w, int64_t words, int32_t* s
   }
 }
 
-void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-            int64_t blocks, int64_t words, int32_t* sums) {
+void u8_gemm(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
+             int64_t words, int32_t* sums) {
   for (int64_t b = 0; b < blocks; ++b) {
     for (int64_t r = 0; r < rows; ++r) {
-      add_u8_block(x + r * stride, w + b * block_stride, words, sums + r * kTileUnits + b * kBlock);
+      u8_block(x + r * stride, w + b * block_stride, words, sums + r * kTileUnits + b * kBlock);
     }
   }
+}
+
+constexpr Kernels by_name() {
+  Kernels k = portable_kernels("neon");
+  k.pack = pack;
+  k.pack_u8 = pack_u8;
+  k.xnor_gemm = xnor_gemm;
+  k.xnor_rows = 4;
+  k.xnor_blocks = 2;
+  k.epilogue_xnor_bits = epilogue_xnor_bits;
+  k.lut_build = lut_build;
+  k.lut_entries = kLutEntries;
+  k.lut_gemm = lut_gemm;
+  k.lut_rows = 1;
+  k.u8_gemm = u8_gemm;
+  k.u8_rows = 1;
+  k.u8_blocks = 4;
+  k.dw_gemm = dw_gemm<kDwUnits, kDwInputs>;
+  k.dw_units = kDwUnits;
+  k.dw_inputs = kDwInputs;
+  return k;
 }
 
 }  // namespace
 
 const Kernels* neon_kernels() {
-  static const Kernels table = {
-      "neon", 4, 2, 1, 1, 4, kTable,
-      pack, pack_u8, xnor, tables, add, add_u8,
-      finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
-      4, 16, outer<4, 16>, magnitudes<float>, adam<float>, dense};
+  static constexpr Kernels table = by_name();
   return &table;
 }
 #else

@@ -6,14 +6,13 @@
 #include <cmath>
 
 #include "kernels/table.h"
-#include "training/adam.h"
 
 namespace gluon_bnn {
 namespace {
 
 // `size` numbers of y = ((alpha dot + bias) - mean) factor + beta, rounded after every step. `dot(u)` is a float.
 template <typename Dot>
-inline void finish_units(int64_t begin, int64_t size, const Affine& a, float* __restrict y, const Dot& dot) {
+inline void epilogue_units(int64_t begin, int64_t size, const Epilogue& a, float* __restrict y, const Dot& dot) {
   if (a.mean == nullptr) {
     for (int64_t i = 0; i < size; ++i) {
       const int64_t u = begin + i;
@@ -29,46 +28,47 @@ inline void finish_units(int64_t begin, int64_t size, const Affine& a, float* __
 
 // A row in strips of a known size, which need no loop, and what is left over.
 template <typename Dot>
-inline void finish_row(int64_t units, const Affine& a, float* __restrict y, const Dot& dot) {
+inline void epilogue_row(int64_t units, const Epilogue& a, float* __restrict y, const Dot& dot) {
   int64_t begin = 0;
-  for (; begin + kBlock <= units; begin += kBlock) finish_units(begin, kBlock, a, y, dot);
-  finish_units(begin, units - begin, a, y, dot);
+  for (; begin + kBlock <= units; begin += kBlock) epilogue_units(begin, kBlock, a, y, dot);
+  epilogue_units(begin, units - begin, a, y, dot);
 }
 
 // inputs <= 2^30. Twice a count, and dot + sums, may then be 2^31, which int32 does not hold. So
 //   dot   = (inputs - count) - count
 //   dot01 = (dot + sums) / 2 = (inputs + sums) / 2 - count = (inputs + 1) / 2 + floor(sums / 2) - count,
 // with the first quotient rounded down: inputs and sums are both even or both odd. Every step is at most 2^30 in size.
-inline void finish_counts(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Affine& affine,
+inline void epilogue_xnor(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Epilogue& epilogue,
                           float* y, int64_t y_stride) {
   const int32_t k = static_cast<int32_t>(inputs), half = static_cast<int32_t>((inputs + 1) / 2);
   for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
-    if (affine.sums == nullptr) {
-      finish_row(units, affine, y, [=](int64_t u) { return static_cast<float>(k - counts[u] - counts[u]); });
+    if (epilogue.sums == nullptr) {
+      epilogue_row(units, epilogue, y, [=](int64_t u) { return static_cast<float>(k - counts[u] - counts[u]); });
     } else {
-      const int32_t* sums = affine.sums;
-      finish_row(units, affine, y, [=](int64_t u) { return static_cast<float>(half + (sums[u] >> 1) - counts[u]); });
+      const int32_t* sums = epilogue.sums;
+      epilogue_row(units, epilogue, y,
+                   [=](int64_t u) { return static_cast<float>(half + (sums[u] >> 1) - counts[u]); });
     }
   }
 }
 
-inline void finish_sums(const float* sums, int64_t sums_stride, int64_t rows, int64_t units, const Affine& affine,
-                 float* y, int64_t y_stride) {
+inline void epilogue_lut(const float* sums, int64_t sums_stride, int64_t rows, int64_t units, const Epilogue& epilogue,
+                         float* y, int64_t y_stride) {
   for (int64_t r = 0; r < rows; ++r, sums += sums_stride, y += y_stride) {
-    finish_row(units, affine, y, [=](int64_t u) { return sums[u]; });
+    epilogue_row(units, epilogue, y, [=](int64_t u) { return sums[u]; });
   }
 }
 
-inline void finish_u8(const int32_t* sums, int64_t rows, int64_t units, const Affine& affine, float* y,
-               int64_t y_stride) {
+inline void epilogue_u8(const int32_t* sums, int64_t rows, int64_t units, const Epilogue& epilogue, float* y,
+                        int64_t y_stride) {
   for (int64_t r = 0; r < rows; ++r, sums += kTileUnits, y += y_stride) {
-    finish_row(units, affine, y, [=](int64_t u) { return static_cast<float>(sums[u]); });
+    epilogue_row(units, epilogue, y, [=](int64_t u) { return static_cast<float>(sums[u]); });
   }
 }
 
 // The sums of a tile stay in registers, if there are enough of them, while rows pass by.
 template <int kUnits, int kInputs>
-inline void outer(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
+inline void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
   float parts[kUnits][kInputs] = {};
   for (int64_t m = 0; m < rows; ++m, dy += kUnits, x += kInputs) {
     for (int u = 0; u < kUnits; ++u) {
@@ -152,13 +152,28 @@ void dense_strip(const float* x, int64_t inputs, const float* w, int64_t w_strid
   for (int u = 0; u < kStrip; ++u) y[u] = bias == nullptr ? sums[u] : sums[u] + bias[u];
 }
 
-inline void dense(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias, int64_t units,
-           float* y) {
+inline void dense_f32(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias,
+                      int64_t units, float* y) {
   int64_t u = 0;
   const auto at = [&](int64_t unit) { return bias == nullptr ? nullptr : bias + unit; };
   for (; u + 64 <= units; u += 64) dense_strip<64>(x, inputs, w + u, w_stride, at(u), y + u);
   for (; u + 8 <= units; u += 8) dense_strip<8>(x, inputs, w + u, w_stride, at(u), y + u);
   for (; u < units; ++u) dense_strip<1>(x, inputs, w + u, w_stride, at(u), y + u);
+}
+
+// A table with the kernels of this file. Each instruction set writes its own over it, field by field: two swapped
+// entries of a list without names would compile. The tables are constants because the library asks for all of them when
+// it is loaded: code that fills one might use instructions that the machine does not have.
+constexpr Kernels portable_kernels(const char* name) {
+  Kernels k = {};
+  k.name = name;
+  k.epilogue_xnor = epilogue_xnor;
+  k.epilogue_lut = epilogue_lut;
+  k.epilogue_u8 = epilogue_u8;
+  k.dense_f32 = dense_f32;
+  k.magnitudes = magnitudes<float>;
+  k.adam = adam<float>;
+  return k;
 }
 
 }  // namespace

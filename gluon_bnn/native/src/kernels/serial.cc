@@ -4,6 +4,8 @@
 namespace gluon_bnn {
 namespace {
 
+constexpr int kDwUnits = 4, kDwInputs = 8;
+
 int32_t popcount(uint32_t v) {
   v -= (v >> 1) & 0x55555555u;
   v = (v & 0x33333333u) + ((v >> 2) & 0x33333333u);
@@ -30,8 +32,8 @@ void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_
   pack_bits(inputs, bits, [=](int64_t k) { return x[k] < threshold[k]; });
 }
 
-void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-          int64_t blocks, int64_t words, bool begin, int32_t* counts) {
+void xnor_gemm(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
+               int64_t words, bool begin, int32_t* counts) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < blocks; ++b) {
       int32_t* to = counts + r * kTileUnits + b * kBlock;
@@ -44,17 +46,17 @@ void xnor(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, in
   }
 }
 
-void tables(const float* x, int64_t groups, float* out) {
-  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kTable) {
-    for (int n = 0; n < kTable; ++n) {
+void lut_build(const float* x, int64_t groups, float* out) {
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kLutEntries) {
+    for (int n = 0; n < kLutEntries; ++n) {
       out[n] = ((n & 1 ? -x[0] : x[0]) + (n & 2 ? -x[1] : x[1])) +
                ((n & 4 ? -x[2] : x[2]) + (n & 8 ? -x[3] : x[3]));
     }
   }
 }
 
-void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-         int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
+void lut_gemm(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+              int64_t blocks, int64_t groups, float* sums, int64_t sums_stride) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < blocks; ++b) {
       float* to = sums + r * sums_stride + b * kBlock;
@@ -62,7 +64,7 @@ void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t
         float parts[kBlock] = {};
         for (int64_t g = begin; g < smaller(groups, begin + kSumWords * kWordGroups); ++g) {
           const uint32_t* v = w + b * block_stride + g / kWordGroups * kBlock;
-          const float* table = tables + r * table_stride + g * kTable;
+          const float* table = tables + r * table_stride + g * kLutEntries;
           const int64_t shift = kGroup * (g % kWordGroups);
           for (int64_t l = 0; l < kBlock; ++l) parts[l] += table[v[l] >> shift & 15];
         }
@@ -72,8 +74,8 @@ void add(const float* tables, int64_t table_stride, int64_t rows, const uint32_t
   }
 }
 
-void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
-            int64_t blocks, int64_t words, int32_t* sums) {
+void u8_gemm(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
+             int64_t words, int32_t* sums) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < blocks; ++b) {
       int32_t* to = sums + r * kTileUnits + b * kBlock;
@@ -86,22 +88,39 @@ void add_u8(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, i
   }
 }
 
-void finish_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
-                 uint32_t* y, int64_t y_stride) {
+void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
+                        uint32_t* y, int64_t y_stride) {
   const int32_t k = static_cast<int32_t>(inputs);
   for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
     pack_bits(units, y, [=](int64_t u) { return k - counts[u] - counts[u] < threshold[u]; });
   }
 }
 
+constexpr Kernels by_name() {
+  Kernels k = portable_kernels("serial");
+  k.pack = pack;
+  k.pack_u8 = pack_u8;
+  k.xnor_gemm = xnor_gemm;
+  k.xnor_rows = 1;
+  k.xnor_blocks = 2;
+  k.epilogue_xnor_bits = epilogue_xnor_bits;
+  k.lut_build = lut_build;
+  k.lut_entries = kLutEntries;
+  k.lut_gemm = lut_gemm;
+  k.lut_rows = 1;
+  k.u8_gemm = u8_gemm;
+  k.u8_rows = 1;
+  k.u8_blocks = 2;
+  k.dw_gemm = dw_gemm<kDwUnits, kDwInputs>;
+  k.dw_units = kDwUnits;
+  k.dw_inputs = kDwInputs;
+  return k;
+}
+
 }  // namespace
 
 const Kernels* serial_kernels() {
-  static const Kernels table = {
-      "serial", 1, 2, 1, 1, 2, kTable,
-      pack, pack_u8, xnor, tables, add, add_u8,
-      finish_counts, nullptr, finish_bits, finish_sums, finish_u8,
-      4, 8, outer<4, 8>, magnitudes<float>, adam<float>, dense};
+  static constexpr Kernels table = by_name();
   return &table;
 }
 

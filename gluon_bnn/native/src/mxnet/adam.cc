@@ -15,7 +15,7 @@
 
 namespace {
 
-using namespace gluon_bnn::mxnet_side;
+using namespace gluon_bnn::mxnet;
 
 constexpr int64_t kMostParameters = 1 << 20;  // more arrays than a call of MXNet takes
 
@@ -113,8 +113,8 @@ class Adam {
         const T* from = of[0].data<T>();
         T* to = out[i].data<T>();
         if (to != from) std::copy(from, from + of[0].size(), to);
-        gluon_bnn::update(parameters_[i].step, of[1].data<T>(), of[0].size(), to, of[2].data<T>(), of[3].data<T>(),
-                          parameters_[i].curvature ? of[4].data<T>() : nullptr);
+        gluon_bnn::adam_update(parameters_[i].step, of[1].data<T>(), of[0].size(), to, of[2].data<T>(), of[3].data<T>(),
+                               parameters_[i].curvature ? of[4].data<T>() : nullptr);
       }
     });
   }
@@ -126,9 +126,9 @@ class Adam {
 }  // namespace
 
 namespace gluon_bnn {
-namespace mxnet_side {
+namespace mxnet {
 
 const Operator kAdam = describe<Adam>("gluon_bnn_adam");
 
-}  // namespace mxnet_side
+}  // namespace mxnet
 }  // namespace gluon_bnn

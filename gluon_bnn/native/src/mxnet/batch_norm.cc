@@ -12,7 +12,7 @@
 
 namespace {
 
-using namespace gluon_bnn::mxnet_side;
+using namespace gluon_bnn::mxnet;
 
 class BatchNorm {
  public:
@@ -92,9 +92,9 @@ class BatchNorm {
 }  // namespace
 
 namespace gluon_bnn {
-namespace mxnet_side {
+namespace mxnet {
 
 const Operator kBatchNorm = describe<BatchNorm>("gluon_bnn_batch_norm");
 
-}  // namespace mxnet_side
+}  // namespace mxnet
 }  // namespace gluon_bnn

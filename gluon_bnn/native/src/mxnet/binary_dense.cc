@@ -11,7 +11,7 @@
 
 namespace {
 
-using namespace gluon_bnn::mxnet_side;
+using namespace gluon_bnn::mxnet;
 using gluon_bnn::ceil_div;
 using gluon_bnn::kBlock;
 using gluon_bnn::kWord;
@@ -52,24 +52,25 @@ class BinaryDense {
 
   void forward(const Tensors& in, const Tensors& out) const {
     const Tensor &data = in[0], &weight = in[1];
-    const gluon_bnn::LayerSizes sizes = sizes_of(data, weight);
+    const gluon_bnn::DenseSizes sizes = sizes_of(data, weight);
     float* alpha = out[2].data<float>();
-    gluon_bnn::layer_weights(sizes, rule_.scale, weight.data<float>(),
-                             rule_.has_curvature() ? in.back().data<float>() : nullptr, words(out[1]), alpha);
-    gluon_bnn::layer_forward(sizes, words(out[1]), alpha, data.data<float>(),
-                             has_bias_ ? in[2].data<float>() : nullptr, out[0].data<float>());
+    gluon_bnn::binary_dense_weights(sizes, rule_.scale, weight.data<float>(),
+                                    rule_.has_curvature() ? in.back().data<float>() : nullptr, words(out[1]), alpha);
+    gluon_bnn::binary_dense_forward(sizes, words(out[1]), alpha, data.data<float>(),
+                                    has_bias_ ? in[2].data<float>() : nullptr, out[0].data<float>());
   }
 
   void backward(const Tensors& in, const Tensors& out) const {
     const Tensor &dy = in[0], &data = in[3], &weight = in[4], &bits = in[in.size() - 2], &alpha = in.back();
-    gluon_bnn::layer_backward(sizes_of(data, weight), rule_.scale, rule_.gradient, clip_, dy.data<float>(),
-                              data.data<float>(), weight.data<float>(), words(bits), alpha.data<float>(),
-                              out[0].data<float>(), out[1].data<float>(), has_bias_ ? out[2].data<float>() : nullptr);
+    gluon_bnn::binary_dense_backward(sizes_of(data, weight), rule_.scale, rule_.gradient, clip_, dy.data<float>(),
+                                     data.data<float>(), weight.data<float>(), words(bits), alpha.data<float>(),
+                                     out[0].data<float>(), out[1].data<float>(),
+                                     has_bias_ ? out[2].data<float>() : nullptr);
     if (rule_.has_curvature()) gluon_bnn::set_to_zero(out.back().data<float>(), out.back().size());
   }
 
  private:
-  static gluon_bnn::LayerSizes sizes_of(const Tensor& data, const Tensor& weight) {
+  static gluon_bnn::DenseSizes sizes_of(const Tensor& data, const Tensor& weight) {
     return {rows_of(data, weight.shape[1]), weight.shape[0], weight.shape[1]};
   }
 
@@ -84,9 +85,9 @@ class BinaryDense {
 }  // namespace
 
 namespace gluon_bnn {
-namespace mxnet_side {
+namespace mxnet {
 
 const Operator kBinaryDense = describe<BinaryDense>("gluon_bnn_binary_dense");
 
-}  // namespace mxnet_side
+}  // namespace mxnet
 }  // namespace gluon_bnn

@@ -16,7 +16,7 @@
 
 namespace {
 
-using namespace gluon_bnn::mxnet_side;
+using namespace gluon_bnn::mxnet;
 
 constexpr int kVersion = 11;
 constexpr int kFail = 0, kSuccess = 1;

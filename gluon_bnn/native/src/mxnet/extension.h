@@ -28,7 +28,7 @@
 #include <vector>
 
 namespace gluon_bnn {
-namespace mxnet_side {
+namespace mxnet {
 
 // MXNet's numbers of its types.
 enum Type : int {
@@ -180,7 +180,7 @@ extern const Operator kSquaredHinge;                  // squared_hinge.cc
 extern const Operator kAdam;                          // adam.cc
 extern const Operator kPack, kPackedDense;            // packed_dense.cc
 
-}  // namespace mxnet_side
+}  // namespace mxnet
 }  // namespace gluon_bnn
 
 #endif  // GLUON_BNN_MXNET_EXTENSION_H_

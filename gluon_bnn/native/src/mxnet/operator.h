@@ -19,7 +19,7 @@
 #include "training/sign_scale.h"
 
 namespace gluon_bnn {
-namespace mxnet_side {
+namespace mxnet {
 
 // ---- Attributes. `missing` stands for an attribute that is not given; one that must be given is "nothing". ----
 
@@ -233,7 +233,7 @@ inline int64_t rows_of(const Tensor& data, int64_t width) {
   return data.size() / width;
 }
 
-}  // namespace mxnet_side
+}  // namespace mxnet
 }  // namespace gluon_bnn
 
 #endif  // GLUON_BNN_MXNET_OPERATOR_H_

@@ -10,7 +10,7 @@
 
 namespace {
 
-using namespace gluon_bnn::mxnet_side;
+using namespace gluon_bnn::mxnet;
 using gluon_bnn::ceil_div;
 using gluon_bnn::kBlock;
 using gluon_bnn::kWord;
@@ -72,18 +72,18 @@ class PackedDense : public Inference {
       return;
     }
     const auto numbers = [&](int i) { return in[i].data<float>(); };
-    const gluon_bnn::Affine affine = {numbers(2),
-                                      numbers(3),
-                                      norm_ ? numbers(4) : nullptr,
-                                      norm_ ? numbers(5) : nullptr,
-                                      norm_ ? numbers(6) : nullptr,
-                                      sums() ? in.back().data<int32_t>() : nullptr};
+    const gluon_bnn::Epilogue epilogue = {numbers(2),
+                                          numbers(3),
+                                          norm_ ? numbers(4) : nullptr,
+                                          norm_ ? numbers(5) : nullptr,
+                                          norm_ ? numbers(6) : nullptr,
+                                          sums() ? in.back().data<int32_t>() : nullptr};
     if (source_ == Form::kFloat) {
       const bool to_bits = target_ == Form::kBits;
-      gluon_bnn::binary_dense(data.data<float>(), words(weights), affine, rows, units_, in_units_,
+      gluon_bnn::binary_dense(data.data<float>(), words(weights), epilogue, rows, units_, in_units_,
                               to_bits ? nullptr : y.data<float>(), to_bits ? words(y) : nullptr);
     } else {
-      gluon_bnn::xnor_dense(words(data), words(weights), affine, rows, units_, in_units_, y.data<float>());
+      gluon_bnn::xnor_dense(words(data), words(weights), epilogue, rows, units_, in_units_, y.data<float>());
     }
   }
 
@@ -131,10 +131,10 @@ class Pack : public Inference {
 }  // namespace
 
 namespace gluon_bnn {
-namespace mxnet_side {
+namespace mxnet {
 
 const Operator kPack = describe<Pack>("gluon_bnn_pack");
 const Operator kPackedDense = describe<PackedDense>("gluon_bnn_packed_dense");
 
-}  // namespace mxnet_side
+}  // namespace mxnet
 }  // namespace gluon_bnn

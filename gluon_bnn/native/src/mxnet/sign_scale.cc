@@ -17,7 +17,7 @@
 
 namespace {
 
-using namespace gluon_bnn::mxnet_side;
+using namespace gluon_bnn::mxnet;
 using gluon_bnn::Scale;
 
 enum class Hint { kNone, kFlatten, kLast };
@@ -191,11 +191,11 @@ class Sign {
 }  // namespace
 
 namespace gluon_bnn {
-namespace mxnet_side {
+namespace mxnet {
 
 const Operator kSignScale = describe<SignScale>("gluon_bnn_sign_scale");
 const Operator kScaleBias = describe<ScaleBias>("gluon_bnn_scale_bias");
 const Operator kSign = describe<Sign>("gluon_bnn_sign");
 
-}  // namespace mxnet_side
+}  // namespace mxnet
 }  // namespace gluon_bnn

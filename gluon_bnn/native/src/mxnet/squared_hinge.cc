@@ -10,7 +10,7 @@
 
 namespace {
 
-using namespace gluon_bnn::mxnet_side;
+using namespace gluon_bnn::mxnet;
 
 double half_to_double(uint16_t half) {
   const int exponent = half >> 10 & 31, fraction = half & 1023;
@@ -118,9 +118,9 @@ class SquaredHinge {
 }  // namespace
 
 namespace gluon_bnn {
-namespace mxnet_side {
+namespace mxnet {
 
 const Operator kSquaredHinge = describe<SquaredHinge>("gluon_bnn_squared_hinge");
 
-}  // namespace mxnet_side
+}  // namespace mxnet
 }  // namespace gluon_bnn

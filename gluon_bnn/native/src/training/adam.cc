@@ -24,13 +24,13 @@ void in_parts(const Loop& loop, const AdamStep& step, const T* grad, int64_t siz
 
 }  // namespace
 
-void update(const AdamStep& step, const float* grad, int64_t size, float* weight, float* mean, float* var,
-            float* curvature) {
+void adam_update(const AdamStep& step, const float* grad, int64_t size, float* weight, float* mean, float* var,
+                 float* curvature) {
   in_parts(kernels().adam, step, grad, size, weight, mean, var, curvature);
 }
 
-void update(const AdamStep& step, const double* grad, int64_t size, double* weight, double* mean, double* var,
-            double* curvature) {
+void adam_update(const AdamStep& step, const double* grad, int64_t size, double* weight, double* mean, double* var,
+                 double* curvature) {
   in_parts(adam<double>, step, grad, size, weight, mean, var, curvature);
 }
 

@@ -1,4 +1,4 @@
-// Forward: multiply with the bits of the weights. Backward: transpose these bits, multiply; then the outer product of
+// Forward: multiply with the bits of the weights. Backward: transpose these bits, multiply; then the dw_gemm product of
 // dy and x, tile by tile, each of which becomes dw while it is in the cache.
 #include "training/binary_dense.h"
 
@@ -15,17 +15,17 @@
 namespace gluon_bnn {
 namespace {
 
-constexpr int64_t kRows = 128;  // rows of an outer product whose inputs stay in the L1 cache
+constexpr int64_t kRows = 128;             // rows of an dw_gemm product whose inputs stay in the L1 cache
 constexpr double kMultiply = kTouch / 16;  // nanoseconds per product of the weights' gradient
 constexpr double kTranspose = kTouch / 4;  // nanoseconds per bit
 
-int64_t size_of_bits(const LayerSizes& sizes) {
+int64_t size_of_bits(const DenseSizes& sizes) {
   return ceil_div(sizes.units, kBlock) * ceil_div(sizes.inputs, kWord) * kBlock;
 }
 
 // The bits of w; of each row, while it is in the L1 cache, also what `then` wants to know.
 template <typename Then>
-void pack_rows(const LayerSizes& sizes, const float* w, uint32_t* bits, const Then& then) {
+void pack_rows(const DenseSizes& sizes, const float* w, uint32_t* bits, const Then& then) {
   const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
   const int threads = threads_for(kTouch * sizes.units * sizes.inputs);
   const Scratch<uint32_t> rows(threads, words);
@@ -58,7 +58,7 @@ void transpose(uint32_t words[32]) {
 }
 
 // The bits of the transposed weights, from those of `units` units.
-std::vector<uint32_t> transposed(const LayerSizes& sizes, const uint32_t* bits) {
+std::vector<uint32_t> transposed(const DenseSizes& sizes, const uint32_t* bits) {
   const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
   const int64_t unit_words = ceil_div(sizes.units, kWord), input_blocks = ceil_div(sizes.inputs, kBlock);
   std::vector<uint32_t> to(input_blocks * unit_words * kBlock);
@@ -137,7 +137,7 @@ double exact_row(const Rule& rule, float alpha, const float* g, const float* w, 
 }
 
 // The rest of kExact: dw += s/n sum over the group of g s.
-void add_products(const LayerSizes& sizes, Scale scale, const Rule& rule, const float* w, float* dw) {
+void add_products(const DenseSizes& sizes, Scale scale, const Rule& rule, const float* w, float* dw) {
   double all = 0;
   for (int64_t unit = 0; unit < sizes.units; ++unit) all += rule.products[unit];
   const int threads = threads_for(kTouch * sizes.units * sizes.inputs);
@@ -192,22 +192,22 @@ void copy_panel(const float* from, int64_t stride, int64_t rows, int64_t width, 
 
 // g = dy^T . x where x is -1 and 1: the product of a binary layer whose inputs are the columns of dy and whose
 // weights are the columns of x. The tables of a few columns serve all of x, a strip of it at a time.
-void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const float* dy, const float* x,
+void weight_gradient_of_signs(const DenseSizes& sizes, const Rule& rule, const float* dy, const float* x,
                               const float* w, float* dw) {
   constexpr int64_t kStrip = 512, kColumns = 16;
   const Kernels& k = kernels();
-  const LayerSizes rows_as_units = {0, sizes.rows, sizes.inputs};
+  const DenseSizes rows_as_units = {0, sizes.rows, sizes.inputs};
   std::vector<uint32_t> row_bits(size_of_bits(rows_as_units));
   pack_rows(rows_as_units, x, row_bits.data(), [](int64_t) {});
   const std::vector<uint32_t> bits = transposed(rows_as_units, row_bits.data());
   const int64_t words = ceil_div(sizes.rows, kWord), groups = ceil_div(sizes.rows, kGroup);
-  const int64_t column = words * kWord, table_stride = words * kWordGroups * k.table;
+  const int64_t column = words * kWord, table_stride = words * kWordGroups * k.lut_entries;
   const int threads = threads_for(kMultiply * sizes.rows * sizes.units * sizes.inputs);
-  const Scratch<float> scratch(threads, kColumns * column + k.add_rows * (table_stride + kStrip));
+  const Scratch<float> scratch(threads, kColumns * column + k.lut_rows * (table_stride + kStrip));
   parallel_for<Schedule::kDynamic>(threads, ceil_div(sizes.units, kColumns), [&](int64_t block, int thread) {
     float* columns = scratch[thread];
     float* tables = columns + kColumns * column;
-    float* sums = tables + k.add_rows * table_stride;
+    float* sums = tables + k.lut_rows * table_stride;
     const int64_t first = block * kColumns, end = std::min(first + kColumns, sizes.units);
     for (int64_t m = 0; m < sizes.rows; ++m) {
       for (int64_t u = first; u < end; ++u) columns[(u - first) * column + m] = dy[m * sizes.units + u];
@@ -215,10 +215,10 @@ void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const f
     for (int64_t u = first; u < end; ++u) {
       std::fill(columns + (u - first) * column + sizes.rows, columns + (u - first + 1) * column, 0.0f);
     }
-    for (int64_t unit = first; unit < end; unit += k.add_rows) {
-      const int64_t size = std::min(k.add_rows, end - unit);
+    for (int64_t unit = first; unit < end; unit += k.lut_rows) {
+      const int64_t size = std::min(k.lut_rows, end - unit);
       for (int64_t r = 0; r < size; ++r) {
-        k.tables(columns + (unit - first + r) * column, words * kWordGroups, tables + r * table_stride);
+        k.lut_build(columns + (unit - first + r) * column, words * kWordGroups, tables + r * table_stride);
       }
       for (int64_t input = 0; input < sizes.inputs; input += kStrip) {
         const int64_t width = std::min(kStrip, sizes.inputs - input), at = unit * sizes.inputs + input;
@@ -229,8 +229,8 @@ void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const f
         const int64_t stride = direct ? sizes.inputs : kStrip;
         const int64_t blocks = ceil_div(width, kBlock);
         for (int64_t r = 0; r < size; ++r) std::fill(g + r * stride, g + r * stride + blocks * kBlock, 0.0f);
-        k.add(tables, table_stride, size, &bits[input / kBlock * words * kBlock], words * kBlock, blocks, groups, g,
-              stride);
+        k.lut_gemm(tables, table_stride, size, &bits[input / kBlock * words * kBlock], words * kBlock, blocks, groups,
+                   g, stride);
         if (!direct) apply(rule, unit, size, width, g, stride, w + at, sizes.inputs, dw + at);
       }
     }
@@ -239,11 +239,11 @@ void weight_gradient_of_signs(const LayerSizes& sizes, const Rule& rule, const f
 
 // g = dy^T . x in tiles. The panels of dy for a few tiles of units and that of x for one tile of inputs stay in the L1
 // cache while these tiles pass by.
-void weight_gradient_of_reals(const LayerSizes& sizes, const Rule& rule, const float* dy, const float* x,
+void weight_gradient_of_reals(const DenseSizes& sizes, const Rule& rule, const float* dy, const float* x,
                               const float* w, float* dw) {
   constexpr int64_t kTiles = 8;
   const Kernels& k = kernels();
-  const int64_t tile_units = k.outer_units, tile_inputs = k.outer_inputs;
+  const int64_t tile_units = k.dw_units, tile_inputs = k.dw_inputs;
   const int64_t input_tiles = ceil_div(sizes.inputs, tile_inputs), strip = kTiles * tile_units;
   const int threads = threads_for(kMultiply * sizes.rows * sizes.units * sizes.inputs);
   const Scratch<float> all_panels(1, input_tiles * sizes.rows * tile_inputs);
@@ -273,8 +273,8 @@ void weight_gradient_of_reals(const LayerSizes& sizes, const Rule& rule, const f
         float* g = direct ? dw + at : sums;
         const int64_t stride = direct ? sizes.inputs : tile_inputs;
         for (int64_t row = 0; row < sizes.rows; row += kRows) {
-          k.outer(unit_panel + row * tile_units, panel + row * tile_inputs, std::min(kRows, sizes.rows - row),
-                  row == 0, g, stride);
+          k.dw_gemm(unit_panel + row * tile_units, panel + row * tile_inputs, std::min(kRows, sizes.rows - row),
+                    row == 0, g, stride);
         }
         if (!direct) apply(rule, unit, units, width, g, stride, w + at, sizes.inputs, dw + at);
       }
@@ -284,8 +284,8 @@ void weight_gradient_of_reals(const LayerSizes& sizes, const Rule& rule, const f
 
 }  // namespace
 
-void layer_weights(const LayerSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
-                   float* alpha) {
+void binary_dense_weights(const DenseSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
+                          float* alpha) {
   std::vector<double> sums(2 * sizes.units);  // of each row, whichever thread it comes to
   pack_rows(sizes, w, bits, [&](int64_t unit) {
     const int64_t at = unit * sizes.inputs;
@@ -296,22 +296,22 @@ void layer_weights(const LayerSizes& sizes, Scale scale, const float* w, const f
   if (scale != Scale::kChannel) std::fill(alpha + 1, alpha + sizes.units, alpha[0]);
 }
 
-void layer_forward(const LayerSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
-                   const float* bias, float* y) {
+void binary_dense_forward(const DenseSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
+                          const float* bias, float* y) {
   const std::vector<float> none(bias == nullptr ? sizes.units : 0, -0.0f);  // v + -0.0 is v for every v
-  const Affine affine = {alpha, bias == nullptr ? none.data() : bias, nullptr, nullptr, nullptr, nullptr};
+  const Epilogue epilogue = {alpha, bias == nullptr ? none.data() : bias, nullptr, nullptr, nullptr, nullptr};
   if (all_signs(x, sizes.rows * sizes.inputs)) {
     std::vector<uint32_t> input_bits(sizes.rows * ceil_div(sizes.inputs, kWord));
     pack_inputs(x, sizes.rows, sizes.inputs, input_bits.data());
-    xnor_dense(input_bits.data(), bits, affine, sizes.rows, sizes.units, sizes.inputs, y);
+    xnor_dense(input_bits.data(), bits, epilogue, sizes.rows, sizes.units, sizes.inputs, y);
   } else {
-    binary_dense(x, bits, affine, sizes.rows, sizes.units, sizes.inputs, y, nullptr);
+    binary_dense(x, bits, epilogue, sizes.rows, sizes.units, sizes.inputs, y, nullptr);
   }
 }
 
-void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
-                    const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx, float* dw,
-                    float* dbias) {
+void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
+                           const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx,
+                           float* dw, float* dbias) {
   const Scratch<float> scaled(1, sizes.rows * sizes.units), none(1, sizes.units);
   const float* ddot = scaled[0];
   if (dbias != nullptr) {
@@ -322,7 +322,7 @@ void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, flo
     ddot = dy;
   }
   const std::vector<float> one(sizes.inputs, 1.0f), zero(sizes.inputs, -0.0f);
-  const Affine plain = {one.data(), zero.data(), nullptr, nullptr, nullptr, nullptr};
+  const Epilogue plain = {one.data(), zero.data(), nullptr, nullptr, nullptr, nullptr};
   binary_dense(ddot, transposed(sizes, bits).data(), plain, sizes.rows, sizes.inputs, sizes.units, dx, nullptr);
   const int64_t n = scale == Scale::kChannel ? sizes.inputs : sizes.units * sizes.inputs;
   std::vector<double> products(gradient == Gradient::kExact ? sizes.units : 0);

@@ -8,26 +8,26 @@
 
 namespace gluon_bnn {
 
-struct LayerSizes {
+struct DenseSizes {
   int64_t rows, units, inputs;
 };
 
 // What the products need of w (units, inputs), in one pass over it: its bits, laid out as weights are, and alpha
 // (units,), the same number throughout but with kChannel. curvature is read with kLoss only. alpha is
 // that of sign_scale to the bit: a frozen layer has it from there.
-void layer_weights(const LayerSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
-                   float* alpha);
+void binary_dense_weights(const DenseSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
+                          float* alpha);
 
 // y = alpha * (x . signs of w) + bias: x (rows, inputs), bias (units,) or null, y (rows, units). Where every x is
 // -1 or 1, the product is one of bits; the result is the same.
-void layer_forward(const LayerSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
-                   const float* bias, float* y);
+void binary_dense_forward(const DenseSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
+                          const float* bias, float* y);
 
 // dx = (dy alpha) . signs of w, dw by the rule from g = dy^T . x, dbias = column sums of dy (where not null).
 // clip is +infinity where nothing is masked; w is then not read by kSte. kExact needs a second pass over dw and w.
-void layer_backward(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
-                    const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx, float* dw,
-                    float* dbias);
+void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
+                           const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx,
+                           float* dw, float* dbias);
 
 }  // namespace gluon_bnn
 
