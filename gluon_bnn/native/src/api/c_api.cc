@@ -1,12 +1,11 @@
 // The C interface: every argument is checked here, before any kernel sees it.
-#include "gluon_bnn.h"
-
-#include <cstring>
 #include <initializer_list>
 
 #include "error.h"
+#include "gemm/gemm.h"
+#include "gemm/pack.h"
+#include "gluon_bnn.h"
 #include "parallel.h"
-#include "gemm/products.h"
 
 namespace gluon_bnn {
 namespace {
@@ -49,7 +48,6 @@ using gluon_bnn::call;
 using gluon_bnn::check_pointers;
 using gluon_bnn::check_size;
 using gluon_bnn::check_sizes;
-using gluon_bnn::Epilogue;
 using gluon_bnn::words;
 
 #define GLUON_BNN_RETURN_IF_BAD(check)                    \
@@ -78,19 +76,7 @@ int gluon_bnn_pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t
 int gluon_bnn_pack_weights(const float* w, int64_t units, int64_t inputs, int32_t* weight_bits) {
   GLUON_BNN_RETURN_IF_BAD(check_sizes(1, units, inputs));
   GLUON_BNN_RETURN_IF_BAD(check_pointers({{"w", w}, {"weight_bits", weight_bits}}));
-  return call([=] {
-    const int64_t count = gluon_bnn::ceil_div(inputs, gluon_bnn::kWord);
-    const gluon_bnn::Scratch<uint32_t> scratch(1, count);
-    uint32_t* row = scratch[0];
-    constexpr int64_t kBlock = gluon_bnn::kBlock;
-    const int64_t blocks = gluon_bnn::ceil_div(units, kBlock);
-    std::memset(weight_bits, 0, sizeof(int32_t) * blocks * count * kBlock);
-    for (int64_t unit = 0; unit < units; ++unit) {
-      gluon_bnn::kernels().pack(w + unit * inputs, inputs, row);
-      uint32_t* to = words(weight_bits) + unit / kBlock * count * kBlock + unit % kBlock;
-      for (int64_t word = 0; word < count; ++word) to[word * kBlock] = row[word];
-    }
-  });
+  return call([=] { gluon_bnn::pack_weights(w, units, inputs, words(weight_bits), [](int64_t) {}); });
 }
 
 int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits, const float* alpha, const float* bias,
@@ -98,8 +84,7 @@ int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits, const 
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
   GLUON_BNN_RETURN_IF_BAD(check_pointers(
       {{"bits", bits}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
-  const Epilogue epilogue = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
-  return call([=] { gluon_bnn::xnor_dense(words(bits), words(weight_bits), epilogue, rows, units, inputs, y); });
+  return call([=] { gluon_bnn::xnor_dense({rows, units, inputs}, words(bits), words(weight_bits), {alpha, bias}, y); });
 }
 
 int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits, const int32_t* threshold,
@@ -107,9 +92,8 @@ int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits, c
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
   GLUON_BNN_RETURN_IF_BAD(check_pointers(
       {{"bits", bits}, {"weight_bits", weight_bits}, {"threshold", threshold}, {"y", y}}));
-  return call([=] {
-    gluon_bnn::xnor_dense_bits(words(bits), words(weight_bits), threshold, rows, units, inputs, words(y));
-  });
+  return call(
+      [=] { gluon_bnn::xnor_dense_bits({rows, units, inputs}, words(bits), words(weight_bits), threshold, words(y)); });
 }
 
 int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits, const float* alpha, const float* bias,
@@ -117,8 +101,7 @@ int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits, const flo
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
   GLUON_BNN_RETURN_IF_BAD(
       check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
-  const Epilogue epilogue = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
-  return call([=] { gluon_bnn::binary_dense(x, words(weight_bits), epilogue, rows, units, inputs, y, nullptr); });
+  return call([=] { gluon_bnn::lut_dense({rows, units, inputs}, x, words(weight_bits), {alpha, bias}, {y}); });
 }
 
 int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, const float* alpha,
@@ -126,8 +109,7 @@ int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, cons
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs, GLUON_BNN_MOST_INPUTS_U8));
   GLUON_BNN_RETURN_IF_BAD(
       check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
-  const Epilogue epilogue = {alpha, bias, nullptr, nullptr, nullptr, nullptr};
-  return call([=] { gluon_bnn::binary_dense_u8(x, words(weight_bits), epilogue, rows, units, inputs, y, nullptr); });
+  return call([=] { gluon_bnn::u8_dense({rows, units, inputs}, x, words(weight_bits), {alpha, bias}, {y}); });
 }
 
 }  // extern "C"

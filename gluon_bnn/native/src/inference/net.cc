@@ -2,10 +2,11 @@
 #include <algorithm>
 
 #include "error.h"
-#include "inference/activations.h"
+#include "gemm/gemm.h"
+#include "gemm/pack.h"
 #include "gluon_bnn.h"
+#include "inference/activations.h"
 #include "parallel.h"
-#include "gemm/products.h"
 
 namespace gluon_bnn {
 namespace {
@@ -103,23 +104,24 @@ int64_t bytes_a_row(const Layer& layer) {
   return 4 * (layer.to == GLUON_BNN_FLOAT ? layer.units : ceil_div(layer.units, kWord));
 }
 
+Result result_of(const Layer& layer, void* y) {
+  if (layer.to == GLUON_BNN_FLOAT) return {static_cast<float*>(y), nullptr};
+  return {nullptr, static_cast<uint32_t*>(y)};
+}
+
 void run_layer(const Layer& layer, const void* x, int64_t rows, void* y) {
-  float* out = layer.to == GLUON_BNN_FLOAT ? static_cast<float*>(y) : nullptr;
-  uint32_t* bits = static_cast<uint32_t*>(y);
+  const auto [out, bits] = result_of(layer, y);
   const float* in = static_cast<const float*>(x);
+  const DenseSizes sizes = {rows, layer.units, layer.inputs};
   switch (layer.kind) {
     case GLUON_BNN_BINARY_DENSE:
       if (layer.from == GLUON_BNN_FLOAT) {
-        return binary_dense(in, words(layer.weight_bits), epilogue_of(layer), rows, layer.units, layer.inputs, out,
-                            bits);
+        return lut_dense(sizes, in, words(layer.weight_bits), epilogue_of(layer), result_of(layer, y));
       }
-      if (out == nullptr) {
-        return xnor_dense_bits(words(x), words(layer.weight_bits), layer.threshold, rows, layer.units,
-                               layer.inputs, bits);
-      }
-      return xnor_dense(words(x), words(layer.weight_bits), epilogue_of(layer), rows, layer.units, layer.inputs, out);
+      if (out == nullptr) return xnor_dense_bits(sizes, words(x), words(layer.weight_bits), layer.threshold, bits);
+      return xnor_dense(sizes, words(x), words(layer.weight_bits), epilogue_of(layer), out);
     case GLUON_BNN_DENSE:
-      return dense(in, layer.weight, layer.bias, rows, layer.units, layer.inputs, out);
+      return dense(sizes, in, layer.weight, layer.bias, out);
     case GLUON_BNN_BATCH_NORM:
       return batch_norm(in, layer.mean, layer.factor, layer.beta, rows, layer.units, out);
     case GLUON_BNN_ACTIVATION:
@@ -176,10 +178,8 @@ int gluon_bnn_run_u8(const gluon_bnn_layer* layers, int64_t count, const uint8_t
     epilogue.alpha = layer.alpha_u8;
     epilogue.bias = layer.bias_u8;
     return gluon_bnn::run(layers, count, 1, rows, 0, y, [&](int64_t row, int64_t size, void* to) -> const void* {
-      const bool bits = layer.to == GLUON_BNN_BITS;
-      gluon_bnn::binary_dense_u8(x + row * inputs, gluon_bnn::words(layer.weight_bits), epilogue, size, layer.units,
-                                 inputs, bits ? nullptr : static_cast<float*>(to),
-                                 bits ? static_cast<uint32_t*>(to) : nullptr);
+      gluon_bnn::u8_dense({size, layer.units, inputs}, x + row * inputs, gluon_bnn::words(layer.weight_bits), epilogue,
+                          gluon_bnn::result_of(layer, to));
       return to;
     });
   }

@@ -5,8 +5,9 @@
 //                          units=, in_units=, source=, target=, norm=, flatten=) -> floats or bits
 //
 // The inputs are those that a layer of kind binary_dense has (gluon_bnn.h), in this order.
+#include "gemm/gemm.h"
+#include "gemm/pack.h"
 #include "mxnet/operator.h"
-#include "gemm/products.h"
 
 namespace {
 
@@ -65,25 +66,25 @@ class PackedDense : public Inference {
 
   void forward(const Tensors& in, const Tensors& out) const {
     const Tensor &data = in[0], &weights = in[1], &y = out[0];
-    const int64_t rows = rows_of(data, width());
+    const gluon_bnn::DenseSizes sizes = {rows_of(data, width()), units_, in_units_};
+    const auto numbers = [&](int i) { return in[i].data<float>(); };
     if (threshold()) {
-      gluon_bnn::xnor_dense_bits(words(data), words(weights), in[2].data<int32_t>(), rows, units_, in_units_,
-                                 words(y));
+      gluon_bnn::xnor_dense_bits(sizes, words(data), words(weights), in[2].data<int32_t>(), words(y));
       return;
     }
-    const auto numbers = [&](int i) { return in[i].data<float>(); };
-    const gluon_bnn::Epilogue epilogue = {numbers(2),
-                                          numbers(3),
-                                          norm_ ? numbers(4) : nullptr,
-                                          norm_ ? numbers(5) : nullptr,
-                                          norm_ ? numbers(6) : nullptr,
-                                          sums() ? in.back().data<int32_t>() : nullptr};
-    if (source_ == Form::kFloat) {
-      const bool to_bits = target_ == Form::kBits;
-      gluon_bnn::binary_dense(data.data<float>(), words(weights), epilogue, rows, units_, in_units_,
-                              to_bits ? nullptr : y.data<float>(), to_bits ? words(y) : nullptr);
+    gluon_bnn::Epilogue epilogue = {numbers(2), numbers(3)};
+    if (norm_) {
+      epilogue.mean = numbers(4);
+      epilogue.factor = numbers(5);
+      epilogue.beta = numbers(6);
+    }
+    if (sums()) epilogue.sums = in.back().data<int32_t>();
+    if (source_ != Form::kFloat) {
+      gluon_bnn::xnor_dense(sizes, words(data), words(weights), epilogue, y.data<float>());
+    } else if (target_ == Form::kBits) {
+      gluon_bnn::lut_dense(sizes, data.data<float>(), words(weights), epilogue, {nullptr, words(y)});
     } else {
-      gluon_bnn::xnor_dense(words(data), words(weights), epilogue, rows, units_, in_units_, y.data<float>());
+      gluon_bnn::lut_dense(sizes, data.data<float>(), words(weights), epilogue, {y.data<float>()});
     }
   }
 

@@ -8,77 +8,16 @@
 #include <cstring>
 #include <vector>
 
-#include "parallel.h"
+#include "gemm/gemm.h"
+#include "gemm/pack.h"
 #include "kernels/portable.h"
-#include "gemm/products.h"
+#include "parallel.h"
 
 namespace gluon_bnn {
 namespace {
 
 constexpr int64_t kRows = 128;             // rows of an dw_gemm product whose inputs stay in the L1 cache
 constexpr double kMultiply = kTouch / 16;  // nanoseconds per product of the weights' gradient
-constexpr double kTranspose = kTouch / 4;  // nanoseconds per bit
-
-int64_t size_of_bits(const DenseSizes& sizes) {
-  return ceil_div(sizes.units, kBlock) * ceil_div(sizes.inputs, kWord) * kBlock;
-}
-
-// The bits of w; of each row, while it is in the L1 cache, also what `then` wants to know.
-template <typename Then>
-void pack_rows(const DenseSizes& sizes, const float* w, uint32_t* bits, const Then& then) {
-  const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
-  const int threads = threads_for(kTouch * sizes.units * sizes.inputs);
-  const Scratch<uint32_t> rows(threads, words);
-  parallel_for<Schedule::kDynamic>(threads, blocks, [&](int64_t block, int thread) {
-    uint32_t* row = rows[thread];
-    uint32_t* to = bits + block * words * kBlock;
-    for (int64_t l = 0; l < kBlock; ++l) {
-      const int64_t unit = block * kBlock + l;
-      if (unit < sizes.units) {
-        kernels().pack(w + unit * sizes.inputs, sizes.inputs, row);
-        then(unit);
-      } else {
-        std::fill(row, row + words, 0u);
-      }
-      for (int64_t word = 0; word < words; ++word) to[word * kBlock + l] = row[word];
-    }
-  });
-}
-
-// Bit t of word i becomes bit i of word t: squares off the diagonal change places, 16 x 16 first, 1 x 1 last.
-void transpose(uint32_t words[32]) {
-  uint32_t mask = 0x0000ffffu;
-  for (int size = 16; size != 0; size >>= 1, mask ^= mask << size) {
-    for (int i = 0; i < 32; i = (i + size + 1) & ~size) {
-      const uint32_t differ = ((words[i] >> size) ^ words[i + size]) & mask;
-      words[i] ^= differ << size;
-      words[i + size] ^= differ;
-    }
-  }
-}
-
-// The bits of the transposed weights, from those of `units` units.
-std::vector<uint32_t> transposed(const DenseSizes& sizes, const uint32_t* bits) {
-  const int64_t words = ceil_div(sizes.inputs, kWord), blocks = ceil_div(sizes.units, kBlock);
-  const int64_t unit_words = ceil_div(sizes.units, kWord), input_blocks = ceil_div(sizes.inputs, kBlock);
-  std::vector<uint32_t> to(input_blocks * unit_words * kBlock);
-  const int threads = threads_for(kTranspose * sizes.units * sizes.inputs);
-  parallel_for<Schedule::kDynamic>(threads, words, [&](int64_t word, int) {
-    for (int64_t unit_word = 0; unit_word < unit_words; ++unit_word) {
-      uint32_t square[2 * kBlock] = {};
-      for (int64_t half = 0; half < 2 && 2 * unit_word + half < blocks; ++half) {
-        std::memcpy(square + half * kBlock, &bits[((2 * unit_word + half) * words + word) * kBlock],
-                    kBlock * sizeof(uint32_t));
-      }
-      transpose(square);
-      for (int64_t half = 0; half < 2 && 2 * word + half < input_blocks; ++half) {
-        std::memcpy(&to[((2 * word + half) * unit_words + unit_word) * kBlock], square + half * kBlock,
-                    kBlock * sizeof(uint32_t));
-      }
-    }
-  });
-  return to;
-}
 
 // The numbers of x other than -1 and 1.
 int64_t count_others(const float* x, int64_t size) {
@@ -196,10 +135,11 @@ void weight_gradient_of_signs(const DenseSizes& sizes, const Rule& rule, const f
                               const float* w, float* dw) {
   constexpr int64_t kStrip = 512, kColumns = 16;
   const Kernels& k = kernels();
-  const DenseSizes rows_as_units = {0, sizes.rows, sizes.inputs};
-  std::vector<uint32_t> row_bits(size_of_bits(rows_as_units));
-  pack_rows(rows_as_units, x, row_bits.data(), [](int64_t) {});
-  const std::vector<uint32_t> bits = transposed(rows_as_units, row_bits.data());
+  const Scratch<uint32_t> row_bits(1, packed_size(sizes.rows, sizes.inputs));
+  const Scratch<uint32_t> column_bits(1, packed_size(sizes.inputs, sizes.rows));
+  pack_weights(x, sizes.rows, sizes.inputs, row_bits[0], [](int64_t) {});
+  transpose_weights(row_bits[0], sizes.rows, sizes.inputs, column_bits[0]);
+  const uint32_t* bits = column_bits[0];
   const int64_t words = ceil_div(sizes.rows, kWord), groups = ceil_div(sizes.rows, kGroup);
   const int64_t column = words * kWord, table_stride = words * kWordGroups * k.lut_entries;
   const int threads = threads_for(kMultiply * sizes.rows * sizes.units * sizes.inputs);
@@ -287,7 +227,7 @@ void weight_gradient_of_reals(const DenseSizes& sizes, const Rule& rule, const f
 void binary_dense_weights(const DenseSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
                           float* alpha) {
   std::vector<double> sums(2 * sizes.units);  // of each row, whichever thread it comes to
-  pack_rows(sizes, w, bits, [&](int64_t unit) {
+  pack_weights(w, sizes.units, sizes.inputs, bits, [&](int64_t unit) {
     const int64_t at = unit * sizes.inputs;
     if (scale == Scale::kNone) return;
     kernels().magnitudes(w + at, scale == Scale::kLoss ? curvature + at : nullptr, sizes.inputs, &sums[2 * unit]);
@@ -299,13 +239,13 @@ void binary_dense_weights(const DenseSizes& sizes, Scale scale, const float* w, 
 void binary_dense_forward(const DenseSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
                           const float* bias, float* y) {
   const std::vector<float> none(bias == nullptr ? sizes.units : 0, -0.0f);  // v + -0.0 is v for every v
-  const Epilogue epilogue = {alpha, bias == nullptr ? none.data() : bias, nullptr, nullptr, nullptr, nullptr};
+  const Epilogue epilogue = {alpha, bias == nullptr ? none.data() : bias};
   if (all_signs(x, sizes.rows * sizes.inputs)) {
     std::vector<uint32_t> input_bits(sizes.rows * ceil_div(sizes.inputs, kWord));
     pack_inputs(x, sizes.rows, sizes.inputs, input_bits.data());
-    xnor_dense(input_bits.data(), bits, epilogue, sizes.rows, sizes.units, sizes.inputs, y);
+    xnor_dense(sizes, input_bits.data(), bits, epilogue, y);
   } else {
-    binary_dense(x, bits, epilogue, sizes.rows, sizes.units, sizes.inputs, y, nullptr);
+    lut_dense(sizes, x, bits, epilogue, {y});
   }
 }
 
@@ -322,8 +262,9 @@ void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradie
     ddot = dy;
   }
   const std::vector<float> one(sizes.inputs, 1.0f), zero(sizes.inputs, -0.0f);
-  const Epilogue plain = {one.data(), zero.data(), nullptr, nullptr, nullptr, nullptr};
-  binary_dense(ddot, transposed(sizes, bits).data(), plain, sizes.rows, sizes.inputs, sizes.units, dx, nullptr);
+  const Scratch<uint32_t> transposed(1, packed_size(sizes.inputs, sizes.units));
+  transpose_weights(bits, sizes.units, sizes.inputs, transposed[0]);
+  lut_dense({sizes.rows, sizes.inputs, sizes.units}, ddot, transposed[0], {one.data(), zero.data()}, {dx});
   const int64_t n = scale == Scale::kChannel ? sizes.inputs : sizes.units * sizes.inputs;
   std::vector<double> products(gradient == Gradient::kExact ? sizes.units : 0);
   const Rule rule = {gradient, clip, static_cast<float>(n), alpha, products.data()};

@@ -4,13 +4,10 @@
 #ifndef GLUON_BNN_TRAINING_BINARY_DENSE_H_
 #define GLUON_BNN_TRAINING_BINARY_DENSE_H_
 
+#include "gemm/gemm.h"
 #include "training/sign_scale.h"
 
 namespace gluon_bnn {
-
-struct DenseSizes {
-  int64_t rows, units, inputs;
-};
 
 // What the products need of w (units, inputs), in one pass over it: its bits, laid out as weights are, and alpha
 // (units,), the same number throughout but with kChannel. curvature is read with kLoss only. alpha is
