@@ -17,6 +17,8 @@
 #include "common.h"
 #include "training/binary_dense.h"
 #include "training/adam.h"
+#include "training/scale_bias.h"
+#include "training/sign.h"
 #include "training/sign_scale.h"
 
 namespace {
@@ -40,6 +42,8 @@ using gluon_bnn::DenseSizes;
 using gluon_bnn::Gradient;
 using gluon_bnn::Scale;
 
+const Gradient kSte = gluon_bnn::gradient_of<gluon_bnn::Ste>();
+const Gradient kExact = gluon_bnn::gradient_of<gluon_bnn::Exact>();
 constexpr int kThreads = 3;
 constexpr size_t kStack = 1 << 20;
 #if defined(__SANITIZE_ADDRESS__)
@@ -167,7 +171,7 @@ std::vector<Call> calls(Arrays& s) {
     training("binary_dense_forward", [=, &s] {
       gluon_bnn::binary_dense_forward(sizes, words, p, inputs, real_inputs ? p : nullptr, s.y.data());
     });
-    for (const Gradient gradient : {Gradient::kSte, Gradient::kExact}) {
+    for (const Gradient gradient : {kSte, kExact}) {
       training("binary_dense_backward", [=, &s] {
         gluon_bnn::binary_dense_backward(sizes, Scale::kChannel, gradient, 1.0f, s.dy.data(), inputs, s.w.data(), words,
                                          p, s.a.data(), s.y.data(), real_inputs ? s.b.data() : nullptr);

@@ -22,6 +22,10 @@ using gluon_bnn::Scale;
 using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
 
+const Gradient kSte = gluon_bnn::gradient_of<gluon_bnn::Ste>();
+const Gradient kXnor = gluon_bnn::gradient_of<gluon_bnn::Xnor>();
+const Gradient kExact = gluon_bnn::gradient_of<gluon_bnn::Exact>();
+const Gradient kNotebook = gluon_bnn::gradient_of<gluon_bnn::Notebook>();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kBound = 8;  // in units of float's epsilon times the sum of the magnitudes; 2.9 seen
 double most = 0;              // that was seen
@@ -122,13 +126,13 @@ void check_layer(const DenseSizes& sizes, Scale scale, Gradient gradient, float 
     const Sum& product = products[scale == Scale::kChannel ? i / k : 0];
     if (a == 0) continue;
     double factor = 0;
-    if (gradient == Gradient::kSte) factor = passes;
-    if (gradient == Gradient::kXnor) factor = 1 / group_size + a * passes;
-    if (gradient == Gradient::kExact) factor = a * passes;
-    if (gradient == Gradient::kNotebook) factor = 1 / group_size + (std::fabs(w[i]) <= 5) * w[i] * a / group_size;
+    if (gradient == kSte) factor = passes;
+    if (gradient == kXnor) factor = 1 / group_size + a * passes;
+    if (gradient == kExact) factor = a * passes;
+    if (gradient == kNotebook) factor = 1 / group_size + (std::fabs(w[i]) <= 5) * w[i] * a / group_size;
     dws[i] = {factor * gs[i].value, std::fabs(factor) * gs[i].size};
-    if (gradient == Gradient::kNotebook) dws[i].size = gs[i].size * (1 + std::fabs(w[i]) * a) / group_size;
-    if (gradient != Gradient::kExact) continue;
+    if (gradient == kNotebook) dws[i].size = gs[i].size * (1 + std::fabs(w[i]) * a) / group_size;
+    if (gradient != kExact) continue;
     dws[i].value += sign(i) * product.value / group_size;
     dws[i].size += product.size / group_size;
   }
@@ -223,8 +227,8 @@ void check_layers(const DenseSizes& sizes) {
     for (const float clip : {1.0f, kInfinity}) {
       for (const Scale scale : {Scale::kNone, Scale::kLayer, Scale::kChannel, Scale::kLoss}) {
         const bool any = scale == Scale::kLayer || scale == Scale::kChannel;
-        for (const Gradient gradient : {Gradient::kSte, Gradient::kXnor, Gradient::kExact, Gradient::kNotebook}) {
-          if (any || gradient == Gradient::kSte) check_layer(sizes, scale, gradient, clip, signs, clip == 1.0f);
+        for (const Gradient gradient : {kSte, kXnor, kExact, kNotebook}) {
+          if (any || gradient == kSte) check_layer(sizes, scale, gradient, clip, signs, clip == 1.0f);
         }
       }
     }

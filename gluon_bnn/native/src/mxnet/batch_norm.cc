@@ -56,8 +56,8 @@ class BatchNorm {
                                        inverse, y);
       } else {
         gluon_bnn::batch_norm_infer<T>(x, gamma, beta, running_mean, running_var, rows, units, eps_, y);
-        gluon_bnn::set_to_zero(mean, units);
-        gluon_bnn::set_to_zero(inverse, units);
+        set_to_zero(out[1]);
+        set_to_zero(out[2]);
       }
     });
   }
@@ -76,10 +76,8 @@ class BatchNorm {
         gluon_bnn::batch_norm_infer_backward<T>(dy, x, gamma, in[6].data<T>(), in[7].data<T>(), rows, units, eps_, dx,
                                                 dgamma, dbeta);
       }
-      gluon_bnn::set_to_zero(out[3].data<T>(), units);
-      gluon_bnn::set_to_zero(out[4].data<T>(), units);
-      gluon_bnn::set_to_zero(out[5].data<float>(), 1);
     });
+    for (int i = 3; i < 6; ++i) set_to_zero(out[i]);
   }
 
  private:

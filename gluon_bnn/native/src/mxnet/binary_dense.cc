@@ -66,7 +66,7 @@ class BinaryDense {
                                      data.data<float>(), weight.data<float>(), words(bits), alpha.data<float>(),
                                      out[0].data<float>(), out[1].data<float>(),
                                      has_bias_ ? out[2].data<float>() : nullptr);
-    if (rule_.has_curvature()) gluon_bnn::set_to_zero(out.back().data<float>(), out.back().size());
+    if (rule_.has_curvature()) set_to_zero(out.back());
   }
 
  private:
@@ -76,7 +76,7 @@ class BinaryDense {
 
   static uint32_t* words(const Tensor& bits) { return bits.data<uint32_t>(); }
 
-  Rule rule_;
+  ScaleAndRule rule_;
   int64_t units_;
   float clip_;
   bool has_bias_, flatten_;

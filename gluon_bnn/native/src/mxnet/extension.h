@@ -172,13 +172,9 @@ constexpr Operator describe(const char* name) {
   return described;
 }
 
-// All of them, each from its own file.
-extern const Operator kSignScale, kScaleBias, kSign;  // sign_scale.cc
-extern const Operator kBinaryDense;                   // binary_dense.cc
-extern const Operator kBatchNorm;                     // batch_norm.cc
-extern const Operator kSquaredHinge;                  // squared_hinge.cc
-extern const Operator kAdam;                          // adam.cc
-extern const Operator kPack, kPackedDense;            // packed_dense.cc
+// All operators, each from the file of its name.
+extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kBatchNorm, kSquaredHinge, kAdam, kPack,
+    kPackedDense;
 
 }  // namespace mxnet
 }  // namespace gluon_bnn

@@ -1,4 +1,4 @@
-// What the operators share: the texts of attributes to numbers, types by name, shapes.
+// What the operators share: parsers of attributes, checks of types and shapes.
 #ifndef GLUON_BNN_MXNET_OPERATOR_H_
 #define GLUON_BNN_MXNET_OPERATOR_H_
 
@@ -7,15 +7,16 @@
 #include <xlocale.h>
 #endif
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <initializer_list>
 #include <limits>
 #include <utility>
 
 #include "gluon_bnn.h"
 #include "mxnet/extension.h"
+#include "parallel.h"
 #include "training/sign_scale.h"
 
 namespace gluon_bnn {
@@ -79,21 +80,28 @@ inline int64_t size_of(const Attributes& attributes, const char* name, std::stri
 
 // The value that the text names.
 template <typename T>
-T choice_of(const char* name, std::string_view text, std::initializer_list<std::pair<const char*, T>> choices) {
-  for (const auto& [choice, value] : choices) {
-    if (text == choice) return value;
-  }
-  std::string allowed;
+using Choices = std::vector<std::pair<const char*, T>>;
+
+template <typename T>
+std::string names_of(const Choices<T>& choices) {
+  std::string names;
   for (const auto& each : choices) {
-    allowed += allowed.empty() ? "" : &each == choices.end() - 1 ? " or " : ", ";
-    allowed += each.first;
+    names += names.empty() ? "" : &each == &choices.back() ? " or " : ", ";
+    names += each.first;
   }
-  refuse(name, " must be ", allowed, ", got ", text);
+  return names;
 }
 
 template <typename T>
-T choice_of(const Attributes& attributes, const char* name, std::string_view missing,
-            std::initializer_list<std::pair<const char*, T>> choices) {
+T choice_of(const char* name, std::string_view text, const Choices<T>& choices) {
+  for (const auto& [choice, value] : choices) {
+    if (text == choice) return value;
+  }
+  refuse(name, " must be ", names_of(choices), ", got ", text);
+}
+
+template <typename T>
+T choice_of(const Attributes& attributes, const char* name, std::string_view missing, const Choices<T>& choices) {
   return choice_of(name, attributes.get(name, missing), choices);
 }
 
@@ -105,22 +113,32 @@ inline bool flag_of(const Attributes& attributes, const char* name, std::string_
   return flag_of(name, attributes.get(name, missing));
 }
 
-// The scale and the gradient rule of a binary layer, which have to go together.
-struct Rule {
+// The gradient rules by name, all of them or those that go with every scale.
+inline Choices<Gradient> gradients(bool for_every_scale) {
+  Choices<Gradient> choices;
+  for_each_rule([&](auto rule, Gradient gradient) {
+    if (!for_every_scale || !rule.kUsesAlpha) choices.emplace_back(rule.kName, gradient);
+  });
+  return choices;
+}
+
+// The scale and the gradient rule of a binary layer. Where alpha is 1 or depends on a curvature, rules that use alpha
+// have no meaning.
+struct ScaleAndRule {
   Scale scale;
   Gradient gradient;
 
-  explicit Rule(const Attributes& attributes)
-      : scale(choice_of<Scale>(attributes, "scale", "layer",
-                               {{"layer", Scale::kLayer}, {"channel", Scale::kChannel}, {"loss", Scale::kLoss},
-                                {"None", Scale::kNone}})),
-        gradient(choice_of<Gradient>(attributes, "gradient", "xnor",
-                                     {{"ste", Gradient::kSte}, {"xnor", Gradient::kXnor}, {"exact", Gradient::kExact},
-                                      {"notebook", Gradient::kNotebook}})) {
-    if ((scale == Scale::kNone || scale == Scale::kLoss) && gradient != Gradient::kSte) {
-      refuse("scale=", attributes.get("scale", ""), " allows gradient=ste only, got ",
-             attributes.get("gradient", "xnor"));
-    }
+  explicit ScaleAndRule(const Attributes& attributes)
+      : scale(choice_of<Scale>(
+            attributes, "scale", "layer",
+            {{"layer", Scale::kLayer}, {"channel", Scale::kChannel}, {"loss", Scale::kLoss}, {"None", Scale::kNone}})),
+        gradient(choice_of<Gradient>(attributes, "gradient", "xnor", gradients(false))) {
+    const bool any_rule = scale == Scale::kLayer || scale == Scale::kChannel;
+    with_rule(gradient, [&](auto rule) {
+      if (any_rule || !rule.kUsesAlpha) return;
+      refuse("scale=", attributes.get("scale", ""), " allows gradient=", names_of(gradients(true)), " only, got ",
+             rule.kName);
+    });
   }
 
   bool has_curvature() const { return scale == Scale::kLoss; }
@@ -143,6 +161,26 @@ inline const char* name_of(int type) {
     case kBool: return "bool";
     case kBfloat16: return "bfloat16";
     default: return "a type that it does not know";
+  }
+}
+
+inline int64_t bytes_of(int type) {
+  switch (type) {
+    case kFloat64:
+    case kInt64:
+      return 8;
+    case kFloat32:
+    case kInt32:
+      return 4;
+    case kFloat16:
+    case kBfloat16:
+      return 2;
+    case kUint8:
+    case kInt8:
+    case kBool:
+      return 1;
+    default:
+      refuse("the library cannot use an array of ", name_of(type));
   }
 }
 
@@ -182,6 +220,14 @@ void by_type(const Tensor& tensor, const Run& run) {
   } else {
     refuse("the binary operators take float32 or float64, got ", name_of(tensor.type));
   }
+}
+
+// For the gradient of an input that has none.
+inline void set_to_zero(const Tensor& tensor) {
+  char* bytes = static_cast<char*>(tensor.address);
+  for_each_part<Schedule::kStatic>(1, tensor.size() * bytes_of(tensor.type), [=](int64_t, int64_t begin, int64_t end) {
+    std::fill(bytes + begin, bytes + end, '\0');
+  });
 }
 
 // ---- Shapes ----
@@ -232,6 +278,16 @@ inline int64_t rows_of(const Tensor& data, int64_t width) {
   if (data.size() == 0) refuse("a binary layer takes at least one row, got an empty batch");
   return data.size() / width;
 }
+
+// The base of operators of frozen nets. MXNet hybridizes only operators that have a backward, so they have one that
+// explains why there is no gradient.
+class Inference {
+ public:
+  int outputs() const { return 1; }
+  void backward(const Tensors&, const Tensors&) const {
+    refuse("a frozen net is for inference and has no gradient: train the net that it was made from");
+  }
+};
 
 }  // namespace mxnet
 }  // namespace gluon_bnn

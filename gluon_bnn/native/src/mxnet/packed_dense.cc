@@ -1,12 +1,10 @@
-// The operators of a net frozen to bits as MXNet sees them; inference only. No arithmetic here.
+// A binary layer that is frozen to bits, as MXNet sees it: attributes, shapes, types and errors. Inference only.
 //
-//   gluon_bnn_pack(data, in_units=, flatten=)                               -> bits
 //   gluon_bnn_packed_dense(data, weight_bits, [alpha, bias, [mean, factor, beta]], [threshold], [sums],
 //                          units=, in_units=, source=, target=, norm=, flatten=) -> floats or bits
 //
 // The inputs are those that a layer of kind binary_dense has (gluon_bnn.h), in this order.
 #include "gemm/gemm.h"
-#include "gemm/pack.h"
 #include "mxnet/operator.h"
 
 namespace {
@@ -17,17 +15,6 @@ using gluon_bnn::kBlock;
 using gluon_bnn::kWord;
 
 enum class Form { kFloat, kBits, kBits01 };
-
-uint32_t* words(const Tensor& bits) { return bits.data<uint32_t>(); }
-
-// MXNet hybridizes only operators that have a backward.
-class Inference {
- public:
-  int outputs() const { return 1; }
-  void backward(const Tensors&, const Tensors&) const {
-    refuse("a frozen net is for inference and has no gradient: train the net that it was made from");
-  }
-};
 
 class PackedDense : public Inference {
  public:
@@ -69,7 +56,8 @@ class PackedDense : public Inference {
     const gluon_bnn::DenseSizes sizes = {rows_of(data, width()), units_, in_units_};
     const auto numbers = [&](int i) { return in[i].data<float>(); };
     if (threshold()) {
-      gluon_bnn::xnor_dense_bits(sizes, words(data), words(weights), in[2].data<int32_t>(), words(y));
+      gluon_bnn::xnor_dense_bits(sizes, data.data<uint32_t>(), weights.data<uint32_t>(), in[2].data<int32_t>(),
+                                 y.data<uint32_t>());
       return;
     }
     gluon_bnn::Epilogue epilogue = {numbers(2), numbers(3)};
@@ -80,11 +68,12 @@ class PackedDense : public Inference {
     }
     if (sums()) epilogue.sums = in.back().data<int32_t>();
     if (source_ != Form::kFloat) {
-      gluon_bnn::xnor_dense(sizes, words(data), words(weights), epilogue, y.data<float>());
+      gluon_bnn::xnor_dense(sizes, data.data<uint32_t>(), weights.data<uint32_t>(), epilogue, y.data<float>());
     } else if (target_ == Form::kBits) {
-      gluon_bnn::lut_dense(sizes, data.data<float>(), words(weights), epilogue, {nullptr, words(y)});
+      gluon_bnn::lut_dense(sizes, data.data<float>(), weights.data<uint32_t>(), epilogue,
+                           {nullptr, y.data<uint32_t>()});
     } else {
-      gluon_bnn::lut_dense(sizes, data.data<float>(), words(weights), epilogue, {y.data<float>()});
+      gluon_bnn::lut_dense(sizes, data.data<float>(), weights.data<uint32_t>(), epilogue, {y.data<float>()});
     }
   }
 
@@ -98,43 +87,11 @@ class PackedDense : public Inference {
   bool norm_, flatten_;
 };
 
-class Pack : public Inference {
- public:
-  explicit Pack(const Attributes& attributes)
-      : in_units_(size_of(attributes, "in_units")), flatten_(flag_of(attributes, "flatten", "True")) {}
-
-  int inputs() const { return 1; }
-
-  void infer_type(Types in, Types out) const {
-    expect_type("pack", in, 0, kFloat32);
-    out[0] = kInt32;
-  }
-
-  void infer_shape(Shapes* in, Shapes* out) const {
-    const Shape& data = (*in)[0];
-    expect_rows("pack", data);
-    const int64_t width = width_of(data, flatten_);
-    if (width != kUnknown && width != in_units_) {
-      refuse("pack of ", in_units_, " inputs takes rows of as many numbers, got ", width);
-    }
-    (*out)[0] = with_width(data, flatten_, ceil_div(in_units_, kWord));
-  }
-
-  void forward(const Tensors& in, const Tensors& out) const {
-    gluon_bnn::pack_inputs(in[0].data<float>(), rows_of(in[0], in_units_), in_units_, words(out[0]));
-  }
-
- private:
-  int64_t in_units_;
-  bool flatten_;
-};
-
 }  // namespace
 
 namespace gluon_bnn {
 namespace mxnet {
 
-const Operator kPack = describe<Pack>("gluon_bnn_pack");
 const Operator kPackedDense = describe<PackedDense>("gluon_bnn_packed_dense");
 
 }  // namespace mxnet

@@ -1,15 +1,12 @@
-// The operators for training as MXNet sees them: attributes, shapes, types and errors. No arithmetic here.
+// Weights to signs and scales, as MXNet sees it: attributes, shapes, types and errors. No arithmetic here.
 //
 //   gluon_bnn_sign_scale(weight, [hint], [curvature], [random], scale=, gradient=, clip=, hint=, stochastic=)
-//                                                                          -> signs, alpha
-//   gluon_bnn_scale_bias(dot, alpha, [bias], no_bias=, alpha_gradient=)    -> alpha * dot + bias
-//   gluon_bnn_sign(data, clip=)                                            -> signs
+//       -> signs, alpha
 //
-// An extension's infer_shape cannot answer "unknown yet". So while a layer does not know its in_units,
-// it passes a slice of its input as `hint`, and the shape of the weight is set from that.
-// scale=loss takes a curvature in the shape of the weight; stochastic=True takes two numbers from MXNet's own
-// generator to draw signs from, or two zeros for the signs of the weights.
-#include <cmath>
+// An extension's infer_shape cannot answer "unknown yet". So while a layer does not know its in_units, it passes a
+// slice of its input as `hint`, and the shape of the weight is set from that. scale=loss takes a curvature in the shape
+// of the weight. stochastic=True takes two numbers from MXNet's own generator, which seed the drawing of signs; two
+// zeros stand for the signs of the weights.
 #include <cstring>
 
 #include "mxnet/operator.h"
@@ -93,9 +90,7 @@ class SignScale {
 
   void backward(const Tensors& in, const Tensors& out) const {
     const Tensor &dsigns = in[0], &dalpha = in[1], &weight = in[2], &alpha = in.back();
-    for (size_t i = 1; i < out.size(); ++i) {  // nothing goes to a hint, a curvature or random numbers
-      by_type(out[i], [&](auto zero) { gluon_bnn::set_to_zero(out[i].data<decltype(zero)>(), out[i].size()); });
-    }
+    for (size_t i = 1; i < out.size(); ++i) set_to_zero(out[i]);  // a hint, a curvature, random numbers
     by_type(weight, [&](auto zero) {
       using T = decltype(zero);
       gluon_bnn::sign_scale_backward<T>(rule_.gradient, static_cast<T>(clip_), dsigns.data<T>(), dalpha.data<T>(),
@@ -107,84 +102,9 @@ class SignScale {
  private:
   bool has_hint() const { return hint_ != Hint::kNone; }
 
-  Rule rule_;
+  ScaleAndRule rule_;
   Hint hint_;
   bool stochastic_;
-  double clip_;
-};
-
-class ScaleBias {
- public:
-  explicit ScaleBias(const Attributes& attributes)
-      : has_bias_(!flag_of(attributes, "no_bias", "False")),
-        alpha_gradient_(flag_of(attributes, "alpha_gradient", "False")) {}
-
-  int inputs() const { return has_bias_ ? 3 : 2; }
-  int outputs() const { return 1; }
-
-  void infer_type(Types in, Types out) const { out[0] = one_float_type("scale_bias", in); }
-
-  void infer_shape(Shapes* in, Shapes* out) const {
-    const Shape &dot = (*in)[0], &alpha = (*in)[1];
-    if (dot.empty()) refuse("scale_bias takes products with at least one axis, got none");
-    const bool one = !alpha.empty() && alpha.back() == 1;
-    expect_numbers("alpha, of one number or one for each unit,", one ? 1 : dot.back(), &(*in)[1]);
-    if (has_bias_) expect_numbers("the bias", dot.back(), &(*in)[2]);
-    (*out)[0] = dot;
-  }
-
-  void forward(const Tensors& in, const Tensors& out) const {
-    const Tensor &dot = in[0], &alpha = in[1];
-    const int64_t units = dot.shape.back(), rows = rows_of(dot, units);
-    by_type(dot, [&](auto zero) {
-      using T = decltype(zero);
-      gluon_bnn::scale_bias<T>(dot.data<T>(), alpha.data<T>(), alpha.size() > 1,
-                               has_bias_ ? in[2].data<T>() : nullptr, rows, units, out[0].data<T>());
-    });
-  }
-
-  void backward(const Tensors& in, const Tensors& out) const {
-    const Tensor &dy = in[0], &dot = in[1], &alpha = in[2];
-    const int64_t units = dot.shape.back(), rows = rows_of(dot, units);
-    by_type(dot, [&](auto zero) {
-      using T = decltype(zero);
-      gluon_bnn::scale_bias_backward<T>(dy.data<T>(), dot.data<T>(), alpha.data<T>(), alpha.size() > 1,
-                                        alpha_gradient_, rows, units, out[0].data<T>(), out[1].data<T>(),
-                                        has_bias_ ? out[2].data<T>() : nullptr);
-    });
-  }
-
- private:
-  bool has_bias_, alpha_gradient_;
-};
-
-class Sign {
- public:
-  explicit Sign(const Attributes& attributes) : clip_(clip_of<double>(attributes, "clip")) {}
-
-  int inputs() const { return 1; }
-  int outputs() const { return 1; }
-
-  void infer_type(Types in, Types out) const { out[0] = one_float_type("sign", in); }
-  void infer_shape(Shapes* in, Shapes* out) const { (*out)[0] = (*in)[0]; }
-
-  void forward(const Tensors& in, const Tensors& out) const {
-    by_type(in[0], [&](auto zero) {
-      using T = decltype(zero);
-      gluon_bnn::sign(in[0].data<T>(), in[0].size(), out[0].data<T>());
-    });
-  }
-
-  void backward(const Tensors& in, const Tensors& out) const {
-    const Tensor &dsigns = in[0], &data = in[1];
-    by_type(data, [&](auto zero) {
-      using T = decltype(zero);
-      gluon_bnn::sign_backward<T>(std::isfinite(clip_), static_cast<T>(clip_), dsigns.data<T>(), data.data<T>(),
-                                  data.size(), out[0].data<T>());
-    });
-  }
-
- private:
   double clip_;
 };
 
@@ -194,8 +114,6 @@ namespace gluon_bnn {
 namespace mxnet {
 
 const Operator kSignScale = describe<SignScale>("gluon_bnn_sign_scale");
-const Operator kScaleBias = describe<ScaleBias>("gluon_bnn_scale_bias");
-const Operator kSign = describe<Sign>("gluon_bnn_sign");
 
 }  // namespace mxnet
 }  // namespace gluon_bnn

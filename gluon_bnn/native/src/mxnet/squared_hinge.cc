@@ -3,8 +3,7 @@
 //   gluon_bnn_squared_hinge(outputs, labels) -> the loss of each row
 //
 // outputs (rows, classes), float32 or float64; labels of any type, whole numbers from 0 to classes - 1, one a row.
-#include <algorithm>
-#include <cstring>
+#include <cmath>
 
 #include "mxnet/operator.h"
 
@@ -81,7 +80,7 @@ class SquaredHinge {
         }
       });
     });
-    std::memset(out[1].address, 0, out[1].size() * size_of_type(out[1].type));
+    set_to_zero(out[1]);
   }
 
  private:
@@ -102,15 +101,6 @@ class SquaredHinge {
         refuse("labels must be whole numbers from 0 to ", classes - 1, ", got ", label, " for row ", row);
       }
       run(row, x.data<T>() + row * classes, static_cast<int64_t>(label));
-    }
-  }
-
-  static int64_t size_of_type(int type) {
-    switch (type) {
-      case kFloat64: case kInt64: return 8;
-      case kFloat32: case kInt32: return 4;
-      case kFloat16: return 2;
-      default: return 1;
     }
   }
 };

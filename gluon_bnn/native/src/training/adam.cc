@@ -1,23 +1,17 @@
-// Adam in blocks that threads share; the loop is in kernels/portable.h, for float once an instruction set.
+// Adam in parts that threads share. The loop is in kernels/portable.h, for float compiled once per instruction set.
 #include "training/adam.h"
 
-#include <algorithm>
-
-#include "parallel.h"
 #include "kernels/portable.h"
+#include "parallel.h"
 
 namespace gluon_bnn {
 namespace {
 
-// Part of the arrays that one thread does at a time.
-constexpr int64_t kPart = 8192;
-
 template <typename T, typename Loop>
 void in_parts(const Loop& loop, const AdamStep& step, const T* grad, int64_t size, T* weight, T* mean, T* var,
               T* curvature) {
-  parallel_for<Schedule::kDynamic>(threads_for(kTouch * size), ceil_div(size, kPart), [&](int64_t part, int) {
-    const int64_t begin = part * kPart;
-    loop(step, grad + begin, std::min(kPart, size - begin), weight + begin, mean + begin, var + begin,
+  for_each_part<Schedule::kDynamic>(1, size, [&](int64_t, int64_t begin, int64_t end) {
+    loop(step, grad + begin, end - begin, weight + begin, mean + begin, var + begin,
          curvature == nullptr ? nullptr : curvature + begin);
   });
 }
