@@ -13,10 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "training/batch_norm.h"
 #include "common.h"
-#include "training/binary_dense.h"
 #include "training/adam.h"
+#include "training/batch_norm.h"
+#include "training/binary_dense.h"
 #include "training/scale_bias.h"
 #include "training/sign.h"
 #include "training/sign_scale.h"

@@ -50,8 +50,9 @@ class RuleOnTiles {
     return copies_ && std::count(alpha, alpha + part.units, 0.0f) == 0 ? dw_ + offset(part) : nullptr;
   }
 
-  // Prefetches what the rule reads and writes, so that the loads overlap with computing g.
-  void prefetch(const Part& part) const {
+  // Prefetches what the rule reads and writes, so that the loads overlap with computing g. GCC leaves calls out of
+  // functions that only prefetch, as it sees no effect in them; hence always_inline.
+  [[gnu::always_inline]] inline void prefetch(const Part& part) const {
     constexpr int64_t kLine = 16;
     const float* w = w_ + offset(part);
     float* dw = dw_ + offset(part);
