@@ -1,4 +1,4 @@
-// Activations and batch norm, a number at a time.
+// Activations and batch norm, element by element.
 #include "inference/activations.h"
 
 #include <cmath>

@@ -14,13 +14,13 @@ namespace {
 
 constexpr int64_t kHalf = 8;  // units per vector
 constexpr int kDwUnits = 6, kDwInputs = 16;
-// Popcounts are kept in bytes, up to 8 a word, for as many words as a byte can hold, then widened.
+// Popcounts are added up in bytes. A word adds at most 8 to a byte, so after 31 words they are widened to int32.
 constexpr int64_t kBytes = 31;
 
 inline __m256i load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 inline void store(void* to, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(to), v); }
 
-// Four vectors of 8 truths make a word; `below(begin)` compares 8 numbers, `one(k)` a single one at the tail.
+// Four comparisons of 8 numbers make a word. `below(begin)` compares 8 numbers, `one(k)` a single one of the tail.
 template <typename Below, typename One>
 inline void pack_bits(int64_t inputs, uint32_t* bits, const Below& below, const One& one) {
   for (int64_t begin = 0; begin < inputs; begin += kWord) {
@@ -167,7 +167,8 @@ void lut_gemm(const float* tables, int64_t table_stride, int64_t rows, const uin
   }
 }
 
-// A byte of weights, copied to the four bytes of its lane, is compared bit by bit: -1 where set, else 1.
+// A byte of weights is copied to the four bytes of its lane. Each of them tests one bit, which gives -1 where the bit
+// is set, else 1.
 template <int R>
 void u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t words, int32_t* sums) {
   const __m256i low = _mm256_set1_epi32(0x08040201), high = _mm256_set1_epi32(static_cast<int>(0x80402010));
@@ -205,8 +206,8 @@ void u8_gemm(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, 
   }
 }
 
-// The sums of a tile stay in 12 registers, which leaves 4 for x and dy. Without the pragmas GCC writes all of
-// them to memory in every turn.
+// The sums of a tile stay in 12 registers, which leaves 4 for x and dy. Without the pragmas GCC stores all of them to
+// memory in every iteration.
 void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride) {
   const auto at = [=](int i) { return sums + i / 2 * stride + i % 2 * kHalf; };
   __m256 acc[2 * kDwUnits];

@@ -6,7 +6,7 @@ namespace gluon_bnn {
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 namespace {
 
-// Popcounts are kept in bytes, up to 8 a word, for as many words as a byte can hold, then widened.
+// Popcounts are added up in bytes. A word adds at most 8 to a byte, so after 31 words they are widened to int32.
 constexpr int64_t kBytes = 31;
 
 template <int R, int B>

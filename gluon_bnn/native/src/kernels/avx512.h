@@ -16,7 +16,7 @@ constexpr int kDwUnits = 8, kDwInputs = 32;
 
 inline __mmask16 first(int64_t lanes) { return static_cast<__mmask16>(lanes >= 16 ? 0xffff : (1 << lanes) - 1); }
 
-// Two halves of 16 truths make a word; `below(begin, mask)` compares those that the mask names.
+// Two comparisons of 16 numbers make a word. `below(begin, mask)` compares the numbers that the mask selects.
 template <typename Below>
 inline void pack_bits(int64_t inputs, uint32_t* bits, const Below& below) {
   int64_t begin = 0;
@@ -54,8 +54,8 @@ void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int6
   }
 }
 
-// A column of 16 units at a time, whose scales stay in registers for all rows. dot and dot01 are computed as in
-// portable.h.
+// One column of 16 units after the other, so that its scales stay in registers for all rows. dot and dot01 are computed
+// as in portable.h.
 template <bool kNorm, bool kSums, bool kStream>
 void epilogue_columns(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Epilogue& a, float* y,
                       int64_t y_stride) {

@@ -12,13 +12,13 @@ namespace gluon_bnn {
 #if defined(__aarch64__)
 namespace {
 
-constexpr int64_t kQuarter = 4;  // units a vector
+constexpr int64_t kQuarter = 4;  // units per vector
 constexpr int kQuarters = 4;
 constexpr int kDwUnits = 4, kDwInputs = 16;
-// Popcounts are kept in bytes, up to 8 a word, for as many words as a byte can hold, then widened.
+// Popcounts are added up in bytes. A word adds at most 8 to a byte, so after 31 words they are widened to int32.
 constexpr int64_t kBytes = 31;
 
-// Eight vectors of 4 truths make a word; `below(begin)` compares 4 numbers, `one(k)` a single one at the tail.
+// Eight comparisons of 4 numbers make a word. `below(begin)` compares 4 numbers, `one(k)` a single one of the tail.
 template <typename Below, typename One>
 inline void pack_bits(int64_t inputs, uint32_t* bits, const Below& below, const One& one) {
   const uint32x4_t powers = {1, 2, 4, 8};
@@ -108,7 +108,8 @@ void lut_build(const float* x, int64_t groups, float* out) {
   }
 }
 
-// A table of 16 floats is 64 bytes, what one lookup of four registers reaches: lane n wants the bytes from 4 n.
+// A table of 16 floats is 64 bytes, and one lookup instruction can select from four registers of 16 bytes. To select
+// float n it needs the bytes from 4 n on.
 void lut_block(const float* tables, const uint32_t* w, int64_t words, float* sums) {
   float32x4_t acc[kQuarters];
   for (auto& v : acc) v = vdupq_n_f32(0);

@@ -10,7 +10,7 @@
 namespace gluon_bnn {
 namespace {
 
-// `size` numbers of y = ((alpha dot + bias) - mean) factor + beta, rounded after every step. `dot(u)` is a float.
+// y = ((alpha dot + bias) - mean) factor + beta for `size` units, rounded after every step. `dot(u)` is a float.
 template <typename Dot>
 inline void epilogue_units(int64_t begin, int64_t size, const Epilogue& a, float* __restrict y, const Dot& dot) {
   if (a.mean == nullptr) {
@@ -26,7 +26,7 @@ inline void epilogue_units(int64_t begin, int64_t size, const Epilogue& a, float
   }
 }
 
-// A row in strips of a known size, which need no loop, and what is left over.
+// A row in strips of kBlock units, whose loops the compiler can unroll, and the rest.
 template <typename Dot>
 inline void epilogue_row(int64_t units, const Epilogue& a, float* __restrict y, const Dot& dot) {
   int64_t begin = 0;
@@ -81,7 +81,7 @@ inline void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, f
   }
 }
 
-// The sum of `size` terms, in lanes as a vector unit would; what is left over goes to the first of them.
+// The sum of `size` terms, in 8 lanes so that it can be vectorised. The rest goes to the first lane.
 template <typename Term>
 inline double add_up(int64_t size, const Term& term) {
   constexpr int kLanes = 8;
@@ -112,8 +112,8 @@ inline T clipped(T x, T most) {
   return x > most ? most : (x < -most ? -most : x);
 }
 
-// Operations in the order of MXNet's AdamUpdateKernel, so that both give the same bits. A square root and a division
-// for every number: without wide vectors these take longer than the memory does.
+// The operations have the order of MXNet's AdamUpdateKernel, so that both give the same bits. Every element needs a
+// square root and a division, which without wide vectors take longer than memory does.
 template <bool kCurvature, typename T>
 inline void adam_loop(const AdamStep& step, const T* __restrict grad, int64_t size, T* __restrict weight,
                       T* __restrict mean, T* __restrict var, T* __restrict curvature) {

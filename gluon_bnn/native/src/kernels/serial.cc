@@ -1,4 +1,4 @@
-// The kernels in plain C++: what every machine runs, and what the others are compared with first.
+// The kernels in plain C++, which run on every machine. Tests compare the other instruction sets with them.
 #include "kernels/portable.h"
 
 namespace gluon_bnn {
@@ -13,7 +13,7 @@ int32_t popcount(uint32_t v) {
   return static_cast<int32_t>((v * 0x01010101u) >> 24);
 }
 
-// bits of `inputs` truths, tail bits 0.
+// Bit k is below(k). The bits after the last input are 0.
 template <typename Below>
 void pack_bits(int64_t inputs, uint32_t* bits, const Below& below) {
   for (int64_t begin = 0; begin < inputs; begin += kWord) {

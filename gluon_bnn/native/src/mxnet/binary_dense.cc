@@ -55,16 +55,17 @@ class BinaryDense {
     const gluon_bnn::DenseSizes sizes = sizes_of(data, weight);
     float* alpha = out[2].data<float>();
     gluon_bnn::binary_dense_weights(sizes, rule_.scale, weight.data<float>(),
-                                    rule_.has_curvature() ? in.back().data<float>() : nullptr, words(out[1]), alpha);
-    gluon_bnn::binary_dense_forward(sizes, words(out[1]), alpha, data.data<float>(),
+                                    rule_.has_curvature() ? in.back().data<float>() : nullptr, out[1].data<uint32_t>(),
+                                    alpha);
+    gluon_bnn::binary_dense_forward(sizes, out[1].data<uint32_t>(), alpha, data.data<float>(),
                                     has_bias_ ? in[2].data<float>() : nullptr, out[0].data<float>());
   }
 
   void backward(const Tensors& in, const Tensors& out) const {
     const Tensor &dy = in[0], &data = in[3], &weight = in[4], &bits = in[in.size() - 2], &alpha = in.back();
     gluon_bnn::binary_dense_backward(sizes_of(data, weight), rule_.scale, rule_.gradient, clip_, dy.data<float>(),
-                                     data.data<float>(), weight.data<float>(), words(bits), alpha.data<float>(),
-                                     out[0].data<float>(), out[1].data<float>(),
+                                     data.data<float>(), weight.data<float>(), bits.data<uint32_t>(),
+                                     alpha.data<float>(), out[0].data<float>(), out[1].data<float>(),
                                      has_bias_ ? out[2].data<float>() : nullptr);
     if (rule_.has_curvature()) set_to_zero(out.back());
   }
@@ -73,8 +74,6 @@ class BinaryDense {
   static gluon_bnn::DenseSizes sizes_of(const Tensor& data, const Tensor& weight) {
     return {rows_of(data, weight.shape[1]), weight.shape[0], weight.shape[1]};
   }
-
-  static uint32_t* words(const Tensor& bits) { return bits.data<uint32_t>(); }
 
   ScaleAndRule rule_;
   int64_t units_;

@@ -1,5 +1,5 @@
-// Strips of units, each read row after row: once for every sum and once for the result. MXNet's own goes down the
-// columns instead, a cache line for every number.
+// The units are cut into strips. A strip is read row after row, once for every sum and once for the result. MXNet's own
+// batch norm reads column after column, which loads a cache line for every element.
 #include "training/batch_norm.h"
 
 #include <algorithm>
@@ -14,7 +14,7 @@ constexpr int64_t kStrip = 256;
 // Rows that are added up in T before the sum goes to a double.
 constexpr int64_t kRows = 64;
 
-// What a strip needs of the parameters, close together, and its sums.
+// Scratch buffer of a strip: its parameters, next to each other, and its sums.
 template <typename T>
 struct alignas(64) Strip {
   T mean[kStrip], inverse[kStrip], factor[kStrip], beta[kStrip], slope[kStrip], offset[kStrip];
