@@ -1,6 +1,6 @@
 """Build gluon_bnn: pure Python plus one shared library that knows MXNet but not Python.
 
-The library is compiled from gluon_bnn/native/src/*.cc; a C++ compiler and setuptools are all that it takes.
+The library is compiled from the .cc files under gluon_bnn/native/src; a C++ compiler and setuptools are all that it takes.
 Because it does not touch Python's ABI, the wheel is tagged py3-none-<platform>. Where no C++ compiler works,
 the install goes on without it and the wheel is py3-none-any: every layer then runs on MXNet's own operators,
 only slower.
@@ -26,8 +26,9 @@ except ImportError:
 # runs is decided when the library is loaded.
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
           "-Wno-maybe-uninitialized"]  # GCC's own headers: _mm512_undefined
-FLAGS = {"kernels_avx2.cc": ["-mavx2", "-mfma"], "kernels_avx512.cc": AVX512,
-         "kernels_avx512vpopcntdq.cc": AVX512 + ["-mavx512vpopcntdq", "-mavx512vnni"]}
+FLAGS = {"kernels/avx2.cc": ["-mavx2", "-mfma"], "kernels/avx512.cc": AVX512,
+         "kernels/avx512vpopcntdq.cc": AVX512 + ["-mavx512vpopcntdq", "-mavx512vnni"]}
+SOURCES, INCLUDE = "gluon_bnn/native/src", "gluon_bnn/native/include"
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY = "gluon_bnn.native.libgluon_bnn"
@@ -53,11 +54,14 @@ class BuildLibrary(build_ext):
     def build_extension(self, ext):
         """Compile every file by itself, as many at once as there are processors, and link them."""
         def object_of(source, flags):
-            return self.compiler.compile([source], output_dir=self.build_temp,
+            return self.compiler.compile([source], output_dir=self.build_temp, include_dirs=ext.include_dirs,
                                          extra_postargs=ext.extra_compile_args + flags)
 
+        def path_in_sources(source):
+            return os.path.relpath(source, SOURCES).replace(os.sep, "/")
+
         def object_for_its_instruction_set(source):
-            own = flags.get(os.path.basename(source), [])
+            own = flags.get(path_in_sources(source), [])
             try:
                 return object_of(source, own)
             except CompileError as error:
@@ -70,7 +74,7 @@ class BuildLibrary(build_ext):
         target = sysconfig.get_platform()
         flags = FLAGS if target.endswith(("x86_64", "amd64")) and os.name != "nt" else {}
         # What takes longest comes first, or one processor would work on it alone in the end.
-        sources = sorted(ext.sources, key=lambda source: os.path.basename(source) in flags, reverse=True)
+        sources = sorted(ext.sources, key=lambda source: path_in_sources(source) in flags, reverse=True)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for objects in pool.map(object_for_its_instruction_set, sources):
                 ext.extra_objects += objects
@@ -124,9 +128,10 @@ def library():
                         "-fvisibility-inlines-hidden", "-Wall", "-Wno-unknown-pragmas"]
         link_args = ["-fopenmp"]
         if sys.platform.startswith("linux"):
-            link_args.append("-Wl,--version-script=gluon_bnn/native/src/exports.map")
-    return Extension(LIBRARY, sources=sorted(glob.glob("gluon_bnn/native/src/*.cc")),
-                     depends=sorted(glob.glob("gluon_bnn/native/src/*.[hm]*")), language="c++",
+            link_args.append(f"-Wl,--version-script={SOURCES}/api/exports.map")
+    return Extension(LIBRARY, sources=sorted(glob.glob(f"{SOURCES}/**/*.cc", recursive=True)),
+                     depends=sorted(glob.glob("gluon_bnn/native/**/*.[hm]*", recursive=True)), language="c++",
+                     include_dirs=[SOURCES, INCLUDE],
                      extra_compile_args=compile_args, extra_link_args=link_args, optional=True)
 
 

@@ -17,7 +17,7 @@ from gluon_bnn.native import library
 from gluon_bnn.reference import binary
 
 pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-SOURCES = os.path.join(os.path.dirname(os.path.abspath(library.__file__)), "src")
+NATIVE = os.path.dirname(os.path.abspath(library.__file__))
 OPERATORS = ["adam", "batch_norm", "binary_dense", "pack", "packed_dense", "scale_bias", "sign", "sign_scale",
              "squared_hinge"]
 
@@ -63,10 +63,10 @@ def looked_up(header):
 
 
 def test_version_and_types(header):
-    ours = text_of(os.path.join(SOURCES, "mxnet_extension.cc"))
+    ours = text_of(os.path.join(NATIVE, "src", "mxnet", "extension.cc"))
     version, = re.findall(r"#define MX_LIBRARY_VERSION (\d+)", header)
     assert re.findall(r"kVersion = (\d+);", ours) == [version]
-    ours = text_of(os.path.join(SOURCES, "mxnet_extension.h"))
+    ours = text_of(os.path.join(NATIVE, "src", "mxnet", "extension.h"))
     numbers = [dict(re.findall(r"\b(k\w+)\s*=\s*(\d+)", re.search(f"enum {name}[^{{]*{{(.*?)}}", text, re.DOTALL)[1]))
                for name, text in (("MXDType", header), ("Type", ours))]
     assert numbers[0].pop("kUNSET") and numbers[0] == numbers[1] and len(numbers[1]) == 7
@@ -76,7 +76,7 @@ def test_signatures(header):
     """Of all functions that MXNet calls."""
     declared = looked_up(header)
     assert len(declared) == 30
-    source = text_of(os.path.join(SOURCES, "mxnet_extension.cc"))
+    source = text_of(os.path.join(NATIVE, "src", "mxnet", "extension.cc"))
     ours = dict(re.findall(r"^int (\w+)\(([^()]*)\) {", source, re.MULTILINE))
     assert set(ours) >= set(declared)
     called = set(declared) - {name for name, arguments in ours.items() if arguments == "void"}
@@ -92,7 +92,7 @@ def test_exported_names(header):
     if not sys.platform.startswith("linux") or not shutil.which("nm"):
         pytest.skip("knows how to list what a library shows on Linux with nm only")
     listed = subprocess.run(["nm", "-D", "--defined-only", library.path()], capture_output=True, text=True, check=True)
-    c_interface = re.findall(r"\b(gluon_bnn_\w+)\(", text_of(os.path.join(SOURCES, "gluon_bnn.h")))
+    c_interface = re.findall(r"\b(gluon_bnn_\w+)\(", text_of(os.path.join(NATIVE, "include", "gluon_bnn.h")))
     assert "gluon_bnn_run" in c_interface
     assert {line.split()[-1] for line in listed.stdout.splitlines()} == {*c_interface, *looked_up(header)}
 

@@ -51,7 +51,7 @@ def build_wheel(copy, **environment):
         content = {name: archive.read(name) for name in archive.namelist()}
     for file in FILES:
         assert content[f"gluon_bnn/_data/digits/{file}"] == (copy / "data/digits" / file).read_bytes()
-    assert {"gluon_bnn/reference/binary.py", "gluon_bnn/py.typed", "gluon_bnn/native/src/gluon_bnn.h"} <= content.keys()
+    assert {"gluon_bnn/reference/binary.py", "gluon_bnn/py.typed", "gluon_bnn/native/include/gluon_bnn.h"} <= content.keys()
     assert any(name.endswith("LICENSE") for name in content)
     assert {name.split("/")[0].split("-")[0] for name in content} == {"gluon_bnn"}  # no tests
     return wheel, content
@@ -106,7 +106,7 @@ def test_wheel_for_arm(copy, tmp_path, emulated_arm):
 
     def results(compiler, shared_library, *emulator):
         program = tmp_path / compiler
-        run("-std=gnu99", "-Wall", "-Wextra", "-Werror", "-I", os.path.join(os.path.dirname(library.__file__), "src"),
+        run("-std=gnu99", "-Wall", "-Wextra", "-Werror", "-I", os.path.join(os.path.dirname(library.__file__), "include"),
             os.path.join(ROOT, "tests", "native", "wheel.c"), "-o", program, "-ldl", cwd=tmp_path, program=compiler)
         done = subprocess.run([*emulator, program, shared_library], capture_output=True)
         assert done.returncode == 0, done.stderr
@@ -147,7 +147,8 @@ def test_sdist(copy):
     needed = {"setup.py", "pyproject.toml", "README.md", "LICENSE", ".ci/wheels", "tests/conftest.py",
               "tests/native/common.h", "tests/native/wheel.c", "experiments/train_mnist.py",
               *(f"data/digits/{file}" for file in FILES),
-              *(f"gluon_bnn/native/src/{file}" for file in os.listdir(copy / "gluon_bnn/native/src"))}
+              *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.[ch]*")),
+              *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.map"))}
     assert needed <= names, needed - names
     kept = ("notebook_bnn.json", os.path.join("papers", "bnn-0.json"), os.path.join("papers", "curves.png"))
     assert {os.path.join(results, name) for name in kept} <= names

@@ -1,6 +1,6 @@
 /* Classifies images with a model that gluon_bnn.runtime.save wrote: C99 and the library's C interface, no Python.
  *
- *   make                      # or make LIB=/path/to/libgluon_bnn.so INCLUDE=/path/to/gluon_bnn/native/src
+ *   make                      # or make LIB=/path/to/libgluon_bnn.so INCLUDE=/path/to/gluon_bnn/native/include
  *   gunzip -k t10k-images-idx3-ubyte.gz t10k-labels-idx1-ubyte.gz
  *   ./classify model.safetensors t10k-images-idx3-ubyte t10k-labels-idx1-ubyte      # 9715 of 10000 right (97.15%)
  *

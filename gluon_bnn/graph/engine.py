@@ -1,7 +1,7 @@
 """The kernels' arithmetic in NumPy alone, for where there is no compiled library: slower, the same bits.
 
 `run` and `run_u8` take a list of layers that `layers.check` has passed. Formulas and their order are those
-of src/gluon_bnn.h: every operation is rounded in float32, and no product is fused with a sum.
+of include/gluon_bnn.h: every operation is rounded in float32, and no product is fused with a sum.
 """
 import functools
 import math

@@ -1,7 +1,7 @@
 """What a net for 1-bit inference is made of: a list of layers, plain NumPy, and the check of such a list.
 
 `freeze` makes the list, `runtime` saves, loads and runs it; the kernels trust a list that was checked here.
-What each kind computes, bit for bit, is in native/src/gluon_bnn.h.
+What each kind computes, bit for bit, is in native/include/gluon_bnn.h.
 """
 import dataclasses
 import math

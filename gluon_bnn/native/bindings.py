@@ -1,6 +1,6 @@
 """The compiled kernels on NumPy arrays: arguments checked, memory kept alive, errors raised.
 
-Bits, shapes and arithmetic are those of src/gluon_bnn.h and of `gluon_bnn.reference.bits`. Every function
+Bits, shapes and arithmetic are those of include/gluon_bnn.h and of `gluon_bnn.reference.bits`. Every function
 raises TypeError for a wrong dtype, ValueError for a wrong shape or value, OSError without the library, and
 MemoryError where there is none. Arrays that are not contiguous are copied.
 """
@@ -131,7 +131,7 @@ def xnor_dense_bits(bits, weight_bits, threshold, inputs):
 def binary_dense(x, weight_bits, alpha, bias):
     """alpha * dot + bias, float32 (rows, units), dot = x, float32 (rows, inputs), times signs.
 
-    Added in one order, see src/gluon_bnn.h: every instruction set gives the same bits.
+    Added in one order, see include/gluon_bnn.h: every instruction set gives the same bits.
     """
     x = _array(x, "x", np.float32, (None, None))
     return _scaled("binary_dense", x, weight_bits, alpha, bias, x.shape[1])

@@ -23,7 +23,7 @@ _address, _size = ctypes.c_void_p, ctypes.c_int64
 
 
 class Layer(ctypes.Structure):
-    """`gluon_bnn_layer` of src/gluon_bnn.h, field by field."""
+    """`gluon_bnn_layer` of include/gluon_bnn.h, field by field."""
 
     _fields_ = ([(name, ctypes.c_int32) for name in ("kind", "source", "target", "function")]
                 + [(name, _size) for name in ("inputs", "units")]
@@ -32,7 +32,7 @@ class Layer(ctypes.Structure):
                     "alpha_u8", "bias_u8", "threshold_u8")])
 
 
-# Arguments of the functions of src/gluon_bnn.h that return an error code.
+# Arguments of the functions of include/gluon_bnn.h that return an error code.
 _FUNCTIONS = {
     "use": (ctypes.c_char_p,),
     "pack_inputs": (_address, _size, _size, _address),

@@ -7,7 +7,8 @@
 #                                  (apt-get install g++-aarch64-linux-gnu qemu-user)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-src=$here/../../gluon_bnn/native/src
+native=$here/../../gluon_bnn/native
+src=$native/src
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -29,19 +30,19 @@ esac
 
 jobs=()
 avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-maybe-uninitialized"
-for file in "$src"/*.cc "$here"/test_*.cc; do
-  name=$(basename "$file" .cc)
-  case $name in mxnet_*) continue ;; esac
+for file in "$src"/*.cc "$src"/*/*.cc "$here"/test_*.cc; do
+  name=${file#"$src/"} name=${name#"$here/"} name=${name%.cc}
+  case $name in mxnet/*) continue ;; esac
   set_flags=
   if [ "${1:-}" != arm64 ] && [ "$(uname -m)" = x86_64 ]; then
     case $name in
-      kernels_avx2) set_flags="-mavx2 -mfma" ;;
-      kernels_avx512) set_flags=$avx512 ;;
-      kernels_avx512vpopcntdq) set_flags="$avx512 -mavx512vpopcntdq -mavx512vnni" ;;
+      kernels/avx2) set_flags="-mavx2 -mfma" ;;
+      kernels/avx512) set_flags=$avx512 ;;
+      kernels/avx512vpopcntdq) set_flags="$avx512 -mavx512vpopcntdq -mavx512vnni" ;;
     esac
   fi
   # shellcheck disable=SC2086
-  $compiler $flags $set_flags -I"$src" -c "$file" -o "$work/$name.o" &
+  $compiler $flags $set_flags -I"$src" -I"$native/include" -c "$file" -o "$work/${name/\//_}.o" &
   jobs+=($!)
 done
 for job in "${jobs[@]}"; do

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "common.h"
-#include "kernels.h"
+#include "kernels/table.h"
 
 namespace {
 
@@ -263,28 +263,29 @@ void check_most_inputs() {
     for (const bool with_sums : {false, true}) {
       for (const bool norm : {false, true}) {
         const float* third = norm ? ones.data() : nullptr;
-        const gluon_bnn::Affine affine = {ones.data(), ones.data(), third, third, third,
-                                          with_sums ? sums.data() : nullptr};
+        const gluon_bnn::Epilogue epilogue = {ones.data(), ones.data(), third,
+                                              third,       third,       with_sums ? sums.data() : nullptr};
         std::vector<float> want(rows * units);
         for (int i = 0; i < rows * units; ++i) {
           const int64_t d = dot(i / units, i % units);
           want[i] = static_cast<float>(with_sums ? (d + sums[i % units]) / 2 : d) + 1.0f;
           if (norm) want[i] = want[i] - 1.0f + 1.0f;
         }
-        k.finish_counts(counts.data(), rows, units, inputs, affine, y.data(), units);
-        same(y, want, "finish_counts with most inputs", rows, units, inputs);
-        if (k.stream_counts == nullptr) continue;
-        k.stream_counts(counts.data(), rows, units, inputs, affine, aligned, units);
+        k.epilogue_xnor(counts.data(), rows, units, inputs, epilogue, y.data(), units);
+        same(y, want, "epilogue_xnor with most inputs", rows, units, inputs);
+        if (k.epilogue_xnor_stream == nullptr) continue;
+        k.epilogue_xnor_stream(counts.data(), rows, units, inputs, epilogue, aligned, units);
         std::copy(aligned, aligned + rows * units, y.begin());
-        same(y, want, "stream_counts with most inputs", rows, units, inputs);
+        same(y, want, "epilogue_xnor_stream with most inputs", rows, units, inputs);
       }
     }
     for (const int width : {units, units - 3}) {
       std::vector<bool> out(rows * width);
       for (int i = 0; i < rows * width; ++i) out[i] = dot(i / width, i % width) < threshold[i % width];
-      k.finish_bits(counts.data(), rows, width, inputs, threshold.data(), bits.data(), words(width));
+      k.epilogue_xnor_bits(counts.data(), rows, width, inputs, threshold.data(), bits.data(), words(width));
       const auto want = packed(out, rows, width);
-      same(bits, std::vector<uint32_t>(want.begin(), want.end()), "finish_bits with most inputs", rows, width, inputs);
+      same(bits, std::vector<uint32_t>(want.begin(), want.end()), "epilogue_xnor_bits with most inputs", rows, width,
+           inputs);
     }
   }
 }
@@ -302,8 +303,8 @@ void check_many_blocks() {
         expected[u] += w[(u / 16 * words + i / 32) * 16 + u % 16] >> i % 32 & 1 ? -x[i] : x[i];
       }
     }
-    k.add_u8(x.data(), words * 32, 1, w.data(), words * 16, n, words, sums.data());
-    same(sums, expected, "add_u8", 1, n * 16, words * 32);
+    k.u8_gemm(x.data(), words * 32, 1, w.data(), words * 16, n, words, sums.data());
+    same(sums, expected, "u8_gemm", 1, n * 16, words * 32);
   }
 }
 

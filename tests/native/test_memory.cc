@@ -13,11 +13,13 @@
 #include <utility>
 #include <vector>
 
-#include "batch_norm.h"
 #include "common.h"
-#include "layer.h"
-#include "optimizer.h"
-#include "training.h"
+#include "training/adam.h"
+#include "training/batch_norm.h"
+#include "training/binary_dense.h"
+#include "training/scale_bias.h"
+#include "training/sign.h"
+#include "training/sign_scale.h"
 
 namespace {
 std::atomic<int64_t> allocations_left{INT64_MAX};
@@ -36,10 +38,12 @@ void operator delete[](void* memory, size_t) noexcept { operator delete(memory);
 
 namespace {
 
+using gluon_bnn::DenseSizes;
 using gluon_bnn::Gradient;
-using gluon_bnn::LayerSizes;
 using gluon_bnn::Scale;
 
+const Gradient kSte = gluon_bnn::gradient_of<gluon_bnn::Ste>();
+const Gradient kExact = gluon_bnn::gradient_of<gluon_bnn::Exact>();
 constexpr int kThreads = 3;
 constexpr size_t kStack = 1 << 20;
 #if defined(__SANITIZE_ADDRESS__)
@@ -150,11 +154,11 @@ std::vector<Call> calls(Arrays& s) {
       return static_cast<int>(GLUON_BNN_OK);
     }});
   };
-  const LayerSizes sizes = {kRows, kUnits, kInputs};
+  const DenseSizes sizes = {kRows, kUnits, kInputs};
   for (const Scale scale : {Scale::kNone, Scale::kChannel, Scale::kLoss}) {
-    training("layer_weights", [=, &s] {
-      gluon_bnn::layer_weights(sizes, scale, s.w.data(), scale == Scale::kLoss ? s.curvature.data() : nullptr,
-                               reinterpret_cast<uint32_t*>(s.integers.data()), s.y.data());
+    training("binary_dense_weights", [=, &s] {
+      gluon_bnn::binary_dense_weights(sizes, scale, s.w.data(), scale == Scale::kLoss ? s.curvature.data() : nullptr,
+                                      reinterpret_cast<uint32_t*>(s.integers.data()), s.y.data());
     });
     training("sign_scale", [=, &s] {
       gluon_bnn::sign_scale(scale, s.w.data(), scale == Scale::kLoss ? s.curvature.data() : nullptr, kUnits, kInputs,
@@ -164,13 +168,13 @@ std::vector<Call> calls(Arrays& s) {
   for (const bool real_inputs : {false, true}) {
     const float* inputs = (real_inputs ? s.x : s.signs).data();
     const auto* words = reinterpret_cast<const uint32_t*>(w);
-    training("layer_forward", [=, &s] {
-      gluon_bnn::layer_forward(sizes, words, p, inputs, real_inputs ? p : nullptr, s.y.data());
+    training("binary_dense_forward", [=, &s] {
+      gluon_bnn::binary_dense_forward(sizes, words, p, inputs, real_inputs ? p : nullptr, s.y.data());
     });
-    for (const Gradient gradient : {Gradient::kSte, Gradient::kExact}) {
-      training("layer_backward", [=, &s] {
-        gluon_bnn::layer_backward(sizes, Scale::kChannel, gradient, 1.0f, s.dy.data(), inputs, s.w.data(), words, p,
-                                  s.a.data(), s.y.data(), real_inputs ? s.b.data() : nullptr);
+    for (const Gradient gradient : {kSte, kExact}) {
+      training("binary_dense_backward", [=, &s] {
+        gluon_bnn::binary_dense_backward(sizes, Scale::kChannel, gradient, 1.0f, s.dy.data(), inputs, s.w.data(), words,
+                                         p, s.a.data(), s.y.data(), real_inputs ? s.b.data() : nullptr);
       });
     }
   }
@@ -179,11 +183,11 @@ std::vector<Call> calls(Arrays& s) {
                                           s.b.data(), s.y.data());
   });
   training("sign", [=, &s] { gluon_bnn::sign(x, kRows * kInputs, s.y.data()); });
-  training("update", [=, &s] {
+  training("adam_update", [=, &s] {
     std::fill(s.y.begin(), s.y.end(), 0.5f);
     std::fill(s.b.begin(), s.b.end(), 0.5f);
     std::fill(s.c.begin(), s.c.end(), 0.5f);
-    gluon_bnn::update({}, s.w.data(), kUnits * kInputs, s.y.data(), s.b.data(), s.c.data(), s.d.data());
+    gluon_bnn::adam_update({}, s.w.data(), kUnits * kInputs, s.y.data(), s.b.data(), s.c.data(), s.d.data());
   });
   training("batch_norm_train", [=, &s] {
     gluon_bnn::batch_norm_train<float>(x, p, p, kRows, kInputs, 1e-5, 0.9, s.b.data(), s.c.data(), s.d.data(),

@@ -9,19 +9,23 @@
 #include <string>
 #include <vector>
 
-#include "batch_norm.h"
+#include "training/batch_norm.h"
 #include "common.h"
-#include "layer.h"
-#include "optimizer.h"
+#include "training/binary_dense.h"
+#include "training/adam.h"
 
 namespace {
 
+using gluon_bnn::DenseSizes;
 using gluon_bnn::Gradient;
-using gluon_bnn::LayerSizes;
 using gluon_bnn::Scale;
 using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
 
+const Gradient kSte = gluon_bnn::gradient_of<gluon_bnn::Ste>();
+const Gradient kXnor = gluon_bnn::gradient_of<gluon_bnn::Xnor>();
+const Gradient kExact = gluon_bnn::gradient_of<gluon_bnn::Exact>();
+const Gradient kNotebook = gluon_bnn::gradient_of<gluon_bnn::Notebook>();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kBound = 8;  // in units of float's epsilon times the sum of the magnitudes; 2.9 seen
 double most = 0;              // that was seen
@@ -64,7 +68,7 @@ void compare(const Floats& found, const std::vector<Sum>& sums, const std::strin
   within(found, expected, magnitude, what);
 }
 
-void check_layer(const LayerSizes& sizes, Scale scale, Gradient gradient, float clip, bool signs, bool has_bias) {
+void check_layer(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, bool signs, bool has_bias) {
   const int64_t m = sizes.rows, n = sizes.units, k = sizes.inputs;
   Floats x = reals(m * k), w = reals(n * k), l = reals(n * k);
   const Floats bias = reals(n), dy = reals(m * n);
@@ -76,11 +80,12 @@ void check_layer(const LayerSizes& sizes, Scale scale, Gradient gradient, float 
 
   std::vector<uint32_t> bits((n + 15) / 16 * ((k + 31) / 32) * 16);
   Floats alpha(n), y(m * n), dx(m * k), dw(n * k, 7.0f), dbias(n);
-  gluon_bnn::layer_weights(sizes, scale, w.data(), scale == Scale::kLoss ? l.data() : nullptr, bits.data(),
-                           alpha.data());
-  gluon_bnn::layer_forward(sizes, bits.data(), alpha.data(), x.data(), has_bias ? bias.data() : nullptr, y.data());
-  gluon_bnn::layer_backward(sizes, scale, gradient, clip, dy.data(), x.data(), w.data(), bits.data(), alpha.data(),
-                            dx.data(), dw.data(), has_bias ? dbias.data() : nullptr);
+  gluon_bnn::binary_dense_weights(sizes, scale, w.data(), scale == Scale::kLoss ? l.data() : nullptr, bits.data(),
+                                  alpha.data());
+  gluon_bnn::binary_dense_forward(sizes, bits.data(), alpha.data(), x.data(), has_bias ? bias.data() : nullptr,
+                                  y.data());
+  gluon_bnn::binary_dense_backward(sizes, scale, gradient, clip, dy.data(), x.data(), w.data(), bits.data(),
+                                   alpha.data(), dx.data(), dw.data(), has_bias ? dbias.data() : nullptr);
 
   const auto sign = [&](int64_t i) { return w[i] < 0 ? -1.0 : 1.0; };
   Doubles scales(n, 1.0);
@@ -121,13 +126,13 @@ void check_layer(const LayerSizes& sizes, Scale scale, Gradient gradient, float 
     const Sum& product = products[scale == Scale::kChannel ? i / k : 0];
     if (a == 0) continue;
     double factor = 0;
-    if (gradient == Gradient::kSte) factor = passes;
-    if (gradient == Gradient::kXnor) factor = 1 / group_size + a * passes;
-    if (gradient == Gradient::kExact) factor = a * passes;
-    if (gradient == Gradient::kNotebook) factor = 1 / group_size + (std::fabs(w[i]) <= 5) * w[i] * a / group_size;
+    if (gradient == kSte) factor = passes;
+    if (gradient == kXnor) factor = 1 / group_size + a * passes;
+    if (gradient == kExact) factor = a * passes;
+    if (gradient == kNotebook) factor = 1 / group_size + (std::fabs(w[i]) <= 5) * w[i] * a / group_size;
     dws[i] = {factor * gs[i].value, std::fabs(factor) * gs[i].size};
-    if (gradient == Gradient::kNotebook) dws[i].size = gs[i].size * (1 + std::fabs(w[i]) * a) / group_size;
-    if (gradient != Gradient::kExact) continue;
+    if (gradient == kNotebook) dws[i].size = gs[i].size * (1 + std::fabs(w[i]) * a) / group_size;
+    if (gradient != kExact) continue;
     dws[i].value += sign(i) * product.value / group_size;
     dws[i].size += product.size / group_size;
   }
@@ -151,8 +156,8 @@ void check_adam(int64_t size) {
   for (float& value : v) value = std::fabs(value);
   for (const bool curved : {false, true}) {
     Floats weight = w, mean = m, var = v, curvature(size);
-    gluon_bnn::update(step, g.data(), size, weight.data(), mean.data(), var.data(),
-                      curved ? curvature.data() : nullptr);
+    gluon_bnn::adam_update(step, g.data(), size, weight.data(), mean.data(), var.data(),
+                           curved ? curvature.data() : nullptr);
     Doubles weights(size), means(size), vars(size), curvatures(size), moved_by(size), sizes(size), squares(size);
     for (int64_t i = 0; i < size; ++i) {
       const double beta1 = step.beta1, beta2 = step.beta2, limit = step.clip_gradient;
@@ -217,13 +222,13 @@ void check_batch_norm(int64_t m, int64_t n) {
   within(running_mean, running, running_size, "batch norm's running mean");
 }
 
-void check_layers(const LayerSizes& sizes) {
+void check_layers(const DenseSizes& sizes) {
   for (const bool signs : {false, true}) {
     for (const float clip : {1.0f, kInfinity}) {
       for (const Scale scale : {Scale::kNone, Scale::kLayer, Scale::kChannel, Scale::kLoss}) {
         const bool any = scale == Scale::kLayer || scale == Scale::kChannel;
-        for (const Gradient gradient : {Gradient::kSte, Gradient::kXnor, Gradient::kExact, Gradient::kNotebook}) {
-          if (any || gradient == Gradient::kSte) check_layer(sizes, scale, gradient, clip, signs, clip == 1.0f);
+        for (const Gradient gradient : {kSte, kXnor, kExact, kNotebook}) {
+          if (any || gradient == kSte) check_layer(sizes, scale, gradient, clip, signs, clip == 1.0f);
         }
       }
     }
@@ -235,8 +240,15 @@ void check_layers(const LayerSizes& sizes) {
 // Any argument leaves the largest layer out, for which an emulator takes a minute.
 int main(int argc, char**) {
   const std::string names = on_every_instruction_set([argc] {
-    for (const LayerSizes& sizes : {LayerSizes{1, 1, 1}, {2, 3, 5}, {5, 7, 33}, {3, 17, 64}, {9, 16, 48}, {13, 33, 31},
-                                    {100, 13, 97}, {130, 37, 16}, {6, 40, 530}}) {
+    for (const DenseSizes& sizes : {DenseSizes{1, 1, 1},
+                                    {2, 3, 5},
+                                    {5, 7, 33},
+                                    {3, 17, 64},
+                                    {9, 16, 48},
+                                    {13, 33, 31},
+                                    {100, 13, 97},
+                                    {130, 37, 16},
+                                    {6, 40, 530}}) {
       check_layers(sizes);
     }
     if (argc == 1) check_layers({100, 70, 784});

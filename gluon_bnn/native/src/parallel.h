@@ -59,6 +59,18 @@ void parallel_for(int threads, int64_t count, const Body& body) {
   }
 }
 
+// Runs body(group, begin, end) over parts of an array of `groups` groups of n elements each. No part is in two groups.
+// The parts do not depend on the number of threads, so that sums over them do not either.
+template <Schedule kSchedule, typename Body>
+void for_each_part(int64_t groups, int64_t n, const Body& body) {
+  constexpr int64_t kPart = 8192;
+  const int64_t parts = (n + kPart - 1) / kPart;  // of a group
+  parallel_for<kSchedule>(threads_for(kTouch * groups * n), groups * parts, [&](int64_t i, int) {
+    const int64_t group = i / parts, begin = group * n + i % parts * kPart, end = (group + 1) * n;
+    body(group, begin, begin + kPart < end ? begin + kPart : end);
+  });
+}
+
 // `count` buffers of `size` elements, mostly one per thread: not initialised, each at a multiple of 64 bytes. Stacks
 // may be small, so everything larger than about a kilobyte is kept here.
 template <typename T>

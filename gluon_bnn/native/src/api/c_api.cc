@@ -1,0 +1,115 @@
+// The C interface: every argument is checked here, before any kernel sees it.
+#include <initializer_list>
+
+#include "error.h"
+#include "gemm/gemm.h"
+#include "gemm/pack.h"
+#include "gluon_bnn.h"
+#include "parallel.h"
+
+namespace gluon_bnn {
+namespace {
+
+// Rows, units and inputs below these bounds have products that fit into int64 with room to spare.
+constexpr int64_t kMostRows = INT64_C(1) << 31;
+constexpr int64_t kMostUnits = INT64_C(1) << 30;
+
+int check_size(const char* name, int64_t size, int64_t most) {
+  if (size >= 1 && size <= most) return GLUON_BNN_OK;
+  return fail("%s must be from 1 to %lld, got %lld", name, static_cast<long long>(most),
+              static_cast<long long>(size));
+}
+
+int check_sizes(int64_t rows, int64_t units, int64_t inputs, int64_t most_inputs = GLUON_BNN_MOST_INPUTS) {
+  int error = check_size("rows", rows, kMostRows);
+  if (error == GLUON_BNN_OK) error = check_size("units", units, kMostUnits);
+  return error != GLUON_BNN_OK ? error : check_size("inputs", inputs, most_inputs);
+}
+
+struct Named {
+  const char* name;
+  const void* pointer;
+};
+
+int check_pointers(std::initializer_list<Named> pointers) {
+  for (const Named& each : pointers) {
+    if (each.pointer == nullptr) return fail("%s must not be null", each.name);
+  }
+  return GLUON_BNN_OK;
+}
+
+const uint32_t* words(const int32_t* bits) { return reinterpret_cast<const uint32_t*>(bits); }
+uint32_t* words(int32_t* bits) { return reinterpret_cast<uint32_t*>(bits); }
+
+}  // namespace
+}  // namespace gluon_bnn
+
+using gluon_bnn::call;
+using gluon_bnn::check_pointers;
+using gluon_bnn::check_size;
+using gluon_bnn::check_sizes;
+using gluon_bnn::words;
+
+#define GLUON_BNN_RETURN_IF_BAD(check)                    \
+  do {                                                    \
+    const int error = (check);                            \
+    if (error != GLUON_BNN_OK) return error;              \
+  } while (false)
+
+extern "C" {
+
+void gluon_bnn_after_fork(void) { gluon_bnn::after_fork(); }
+
+int gluon_bnn_pack_inputs(const float* x, int64_t rows, int64_t inputs, int32_t* bits) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, 1, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers({{"x", x}, {"bits", bits}}));
+  return call([=] { gluon_bnn::pack_inputs(x, rows, inputs, words(bits)); });
+}
+
+int gluon_bnn_pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs,
+                             int32_t* bits) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, 1, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers({{"x", x}, {"threshold", threshold}, {"bits", bits}}));
+  return call([=] { gluon_bnn::pack_inputs_u8(x, threshold, rows, inputs, words(bits)); });
+}
+
+int gluon_bnn_pack_weights(const float* w, int64_t units, int64_t inputs, int32_t* weight_bits) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(1, units, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers({{"w", w}, {"weight_bits", weight_bits}}));
+  return call([=] { gluon_bnn::pack_weights(w, units, inputs, words(weight_bits), [](int64_t) {}); });
+}
+
+int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits, const float* alpha, const float* bias,
+                         int64_t rows, int64_t units, int64_t inputs, float* y) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers(
+      {{"bits", bits}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
+  return call([=] { gluon_bnn::xnor_dense({rows, units, inputs}, words(bits), words(weight_bits), {alpha, bias}, y); });
+}
+
+int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits, const int32_t* threshold,
+                              int64_t rows, int64_t units, int64_t inputs, int32_t* y) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
+  GLUON_BNN_RETURN_IF_BAD(check_pointers(
+      {{"bits", bits}, {"weight_bits", weight_bits}, {"threshold", threshold}, {"y", y}}));
+  return call(
+      [=] { gluon_bnn::xnor_dense_bits({rows, units, inputs}, words(bits), words(weight_bits), threshold, words(y)); });
+}
+
+int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits, const float* alpha, const float* bias,
+                           int64_t rows, int64_t units, int64_t inputs, float* y) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
+  GLUON_BNN_RETURN_IF_BAD(
+      check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
+  return call([=] { gluon_bnn::lut_dense({rows, units, inputs}, x, words(weight_bits), {alpha, bias}, {y}); });
+}
+
+int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, const float* alpha,
+                              const float* bias, int64_t rows, int64_t units, int64_t inputs, float* y) {
+  GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs, GLUON_BNN_MOST_INPUTS_U8));
+  GLUON_BNN_RETURN_IF_BAD(
+      check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
+  return call([=] { gluon_bnn::u8_dense({rows, units, inputs}, x, words(weight_bits), {alpha, bias}, {y}); });
+}
+
+}  // extern "C"

@@ -1,0 +1,60 @@
+#include "gemm/pack.h"
+
+#include <cstring>
+
+namespace gluon_bnn {
+namespace {
+
+constexpr double kPackElement = 0.05;      // nanoseconds per element
+constexpr double kTranspose = kTouch / 4;  // nanoseconds per bit
+
+// Bit t of word i becomes bit i of word t: squares off the diagonal change places, 16 x 16 first, 1 x 1 last.
+void transpose(uint32_t words[32]) {
+  uint32_t mask = 0x0000ffffu;
+  for (int size = 16; size != 0; size >>= 1, mask ^= mask << size) {
+    for (int i = 0; i < 32; i = (i + size + 1) & ~size) {
+      const uint32_t differ = ((words[i] >> size) ^ words[i + size]) & mask;
+      words[i] ^= differ << size;
+      words[i + size] ^= differ;
+    }
+  }
+}
+
+}  // namespace
+
+void pack_inputs(const float* x, int64_t rows, int64_t inputs, uint32_t* bits) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(inputs, kWord);
+  parallel_for<Schedule::kStatic>(threads_for(kPackElement * rows * inputs), rows,
+                                  [&](int64_t r, int) { k.pack(x + r * inputs, inputs, bits + r * words); });
+}
+
+void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs, uint32_t* bits) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(inputs, kWord);
+  parallel_for<Schedule::kStatic>(threads_for(kPackElement * rows * inputs), rows, [&](int64_t r, int) {
+    k.pack_u8(x + r * inputs, threshold, inputs, bits + r * words);
+  });
+}
+
+// Squares of 32 by 32 bits, each two half squares of 16 units above and below.
+void transpose_weights(const uint32_t* bits, int64_t units, int64_t inputs, uint32_t* transposed) {
+  const int64_t words = ceil_div(inputs, kWord), blocks = ceil_div(units, kBlock);
+  const int64_t unit_words = ceil_div(units, kWord), input_blocks = ceil_div(inputs, kBlock);
+  constexpr size_t kHalf = kBlock * sizeof(uint32_t);
+  const int threads = threads_for(kTranspose * units * inputs);
+  parallel_for<Schedule::kDynamic>(threads, words, [&](int64_t word, int) {
+    for (int64_t unit_word = 0; unit_word < unit_words; ++unit_word) {
+      uint32_t square[2 * kBlock] = {};
+      for (int64_t half = 0, block = 2 * unit_word; half < 2 && block < blocks; ++half, ++block) {
+        std::memcpy(square + half * kBlock, bits + (block * words + word) * kBlock, kHalf);
+      }
+      transpose(square);
+      for (int64_t half = 0, block = 2 * word; half < 2 && block < input_blocks; ++half, ++block) {
+        std::memcpy(transposed + (block * unit_words + unit_word) * kBlock, square + half * kBlock, kHalf);
+      }
+    }
+  });
+}
+
+}  // namespace gluon_bnn

@@ -1,0 +1,76 @@
+// What the GEMMs share: the iterator over the tiles of a result, addresses in packed weights, and the way from a tile
+// to the result.
+//
+// A tile of units meets a chunk of rows: the tile's weights stay in the L1 cache for all rows of the chunk, and the
+// rows of the chunk stay in the L2 cache for all tiles.
+#ifndef GLUON_BNN_GEMM_TILES_H_
+#define GLUON_BNN_GEMM_TILES_H_
+
+#include "gemm/gemm.h"
+#include "parallel.h"
+
+namespace gluon_bnn {
+
+constexpr int64_t kChunkRows = 48;  // a multiple of the rows of all micro-kernels
+
+// A part of the result.
+struct Tile {
+  int64_t row, rows, unit, units;
+
+  int64_t blocks() const { return ceil_div(units, kBlock); }
+};
+
+struct PackedWeights {
+  const uint32_t* bits;
+  int64_t words;  // per unit
+
+  PackedWeights(const uint32_t* bits, int64_t inputs) : bits(bits), words(ceil_div(inputs, kWord)) {}
+  int64_t block_stride() const { return words * kBlock; }
+  const uint32_t* at(int64_t unit, int64_t word) const { return bits + (unit / kBlock * words + word) * kBlock; }
+};
+
+// Calls body(tile, thread) for all tiles of `tile_units` units. Threads get rows that lie together and, where there are
+// enough rows, all units of these rows.
+template <typename Body>
+void for_each_tile(int threads, const DenseSizes& sizes, int64_t tile_units, const Body& body) {
+  const int64_t tiles = ceil_div(sizes.units, tile_units), chunks = ceil_div(sizes.rows, kChunkRows);
+  const int64_t chunk = ceil_div(sizes.rows, chunks);
+  parallel_for<Schedule::kStatic>(threads, chunks * tiles, [&](int64_t i, int thread) {
+    const int64_t row = i / tiles * chunk, unit = i % tiles * tile_units;
+    if (row >= sizes.rows) return;
+    body(Tile{row, smaller(chunk, sizes.rows - row), unit, smaller(tile_units, sizes.units - unit)}, thread);
+  });
+}
+
+// Calls body(strip) for strips of at most `most` rows. Their heights are about equal: a last strip of a row or two
+// would leave execution units of the processor idle.
+template <typename Body>
+void for_each_strip(const Tile& tile, int64_t most, const Body& body) {
+  const int64_t end = tile.row + tile.rows;
+  for (int64_t row = tile.row, rows; row < end; row += rows) {
+    rows = ceil_div(end - row, ceil_div(end - row, most));
+    body(Tile{row, rows, tile.unit, tile.units});
+  }
+}
+
+// The epilogue of a tile that begins at `unit`.
+inline Epilogue epilogue_at(const Epilogue& all, int64_t unit) {
+  const auto move = [=](auto* pointer) { return pointer == nullptr ? nullptr : pointer + unit; };
+  return {move(all.alpha), move(all.bias), move(all.mean), move(all.factor), move(all.beta), move(all.sums)};
+}
+
+// Runs epilogue(y, y_stride) for a tile of a result with `units` units: into the floats, or into `scratch`, kTileUnits
+// floats per row, and from there into the bits.
+template <typename RunEpilogue>
+void write_tile(const Kernels& k, const Result& result, const Tile& tile, int64_t units, float* scratch,
+                const RunEpilogue& epilogue) {
+  if (result.y != nullptr) return epilogue(result.y + tile.row * units + tile.unit, units);
+  epilogue(scratch, kTileUnits);
+  const int64_t words = ceil_div(units, kWord);
+  uint32_t* bits = result.bits + tile.row * words + tile.unit / kWord;
+  for (int64_t r = 0; r < tile.rows; ++r) k.pack(scratch + r * kTileUnits, tile.units, bits + r * words);
+}
+
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_GEMM_TILES_H_

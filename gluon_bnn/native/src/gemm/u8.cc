@@ -1,0 +1,52 @@
+// uint8 inputs times bits, exact in int32.
+#include <cstring>
+
+#include "gemm/tiles.h"
+
+namespace gluon_bnn {
+namespace {
+
+struct alignas(64) Buffers {
+  int32_t sums[kTileRows * kTileUnits];
+  float out[kTileRows * kTileUnits];
+  uint8_t padded[kTileRows * kWord];  // the inputs of the last word, followed by zeros
+};
+
+// sums = the dot products of a strip. The kernel takes whole words of inputs, so the last word of each row is copied to
+// a buffer with zeros after it.
+void multiply(const Kernels& k, int64_t inputs, const uint8_t* x, const PackedWeights& weights, const Tile& strip,
+              Buffers* buffers) {
+  const int64_t whole = inputs / kWord, tail = inputs % kWord;
+  const uint8_t* rows = x + strip.row * inputs;
+  std::memset(buffers->sums, 0, strip.rows * kTileUnits * sizeof(int32_t));
+  k.u8_gemm(rows, inputs, strip.rows, weights.at(strip.unit, 0), weights.block_stride(), strip.blocks(), whole,
+            buffers->sums);
+  if (tail == 0) return;
+  std::memset(buffers->padded, 0, strip.rows * kWord);
+  for (int64_t r = 0; r < strip.rows; ++r) {
+    std::memcpy(buffers->padded + r * kWord, rows + r * inputs + whole * kWord, tail);
+  }
+  k.u8_gemm(buffers->padded, kWord, strip.rows, weights.at(strip.unit, whole), weights.block_stride(), strip.blocks(),
+            1, buffers->sums);
+}
+
+}  // namespace
+
+void u8_dense(const DenseSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue,
+              const Result& result) {
+  const Kernels& k = kernels();
+  const PackedWeights weights(w, sizes.inputs);
+  const int threads = threads_for(0.3 * sizes.rows * sizes.units * weights.words);
+  const Scratch<Buffers> scratch(threads, 1);
+  for_each_tile(threads, sizes, k.u8_blocks * kBlock, [&](const Tile& tile, int thread) {
+    Buffers* buffers = scratch[thread];
+    for_each_strip(tile, k.u8_rows, [&](const Tile& strip) {
+      multiply(k, sizes.inputs, x, weights, strip, buffers);
+      write_tile(k, result, strip, sizes.units, buffers->out, [&](float* y, int64_t y_stride) {
+        k.epilogue_u8(buffers->sums, strip.rows, strip.units, epilogue_at(epilogue, strip.unit), y, y_stride);
+      });
+    });
+  });
+}
+
+}  // namespace gluon_bnn

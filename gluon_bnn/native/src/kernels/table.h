@@ -1,0 +1,147 @@
+// What an instruction set has to provide: micro-kernels that run on one thread, and nothing else. The loops around them
+// (the rooms gemm, training and inference) and the checks of arguments (api) are written once, for all instruction
+// sets.
+//
+// The layout of bits is that of gluon_bnn.h. A block is 16 units, which are the lanes of a vector of 32-bit words. So
+// the accumulators are the outputs, no sum goes across lanes, and kernels for bits and for floats read the same
+// weights.
+#ifndef GLUON_BNN_KERNELS_TABLE_H_
+#define GLUON_BNN_KERNELS_TABLE_H_
+
+#include <cstdint>
+#include <limits>
+
+namespace gluon_bnn {
+
+constexpr int64_t kWord = 32;        // inputs per word of bits
+constexpr int64_t kBlock = 16;       // units per block of packed weights
+constexpr int64_t kGroup = 4;        // float inputs per lookup table (LUT)
+constexpr int64_t kLutEntries = 16;  // signed sums of four inputs
+constexpr int64_t kWordGroups = kWord / kGroup;
+constexpr int64_t kSumWords = 8;    // words of float inputs that are added up before the sum is added to the total
+constexpr int64_t kTileUnits = 64;  // most units of a tile, and the length of a row in its buffer
+constexpr int64_t kTileRows = 8;    // most rows of a tile
+
+// These and all other functions of headers that kernels include are static. Otherwise the linker would keep one copy
+// for all files, perhaps one that was compiled for an instruction set that the machine does not have.
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// What follows a dot product: y = ((alpha dot + bias) - mean) factor + beta. The pointers are to the first unit of a
+// tile. mean, factor and beta are null where no batch norm follows. sums is not null where the bits stand for 0 and 1.
+struct Epilogue {
+  const float* alpha = nullptr;
+  const float* bias = nullptr;
+  const float* mean = nullptr;
+  const float* factor = nullptr;
+  const float* beta = nullptr;
+  const int32_t* sums = nullptr;
+};
+
+// A step of Adam, as in mx.nd.adam_update: float also where the weights are double, so that both compute with the same
+// numbers. By default nothing is clipped.
+struct AdamStep {
+  float lr = 0;  // bias correction included
+  float beta1 = 0;
+  float beta2 = 0;
+  float epsilon = 0;
+  float wd = 0;
+  float rescale_grad = 1;
+  float clip_gradient = std::numeric_limits<float>::infinity();
+  float clip_weights = std::numeric_limits<float>::infinity();
+};
+
+struct Kernels {
+  const char* name;
+
+  // ---- Bits ----
+
+  // bits[k / 32] gets the sign of x[k], or of x[k] - threshold[k].
+  void (*pack)(const float* x, int64_t inputs, uint32_t* bits);
+  void (*pack_u8)(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_t* bits);
+
+  // ---- Products of bits: popcounts, then one of the epilogues ----
+
+  // counts[r][u] = popcount(x[r] xor w[u]) over `words` words, added to what is there unless `begin`. A row of x has
+  // `stride` words, a block of w `block_stride` words, a row of counts kTileUnits numbers. The registers are enough for
+  // a tile of xnor_rows rows and xnor_blocks blocks, which is at least 32 units.
+  void (*xnor_gemm)(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+                    int64_t blocks, int64_t words, bool begin, int32_t* counts);
+  int64_t xnor_rows, xnor_blocks;
+
+  // y from dot = inputs - 2 counts, or from (dot + sums) / 2 where the epilogue has sums.
+  void (*epilogue_xnor)(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const Epilogue& epilogue,
+                        float* y, int64_t y_stride);
+  // The same with stores that bypass the caches, for results that are larger than the caches. y starts at a multiple of
+  // 64 bytes, as do its rows, and units is a multiple of 16. Null where the instruction set has no such store.
+  void (*epilogue_xnor_stream)(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs,
+                               const Epilogue& epilogue, float* y, int64_t y_stride);
+  // y[r][u / 32] gets the bit dot < threshold[u].
+  void (*epilogue_xnor_bits)(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs,
+                             const int32_t* threshold, uint32_t* y, int64_t y_stride);
+
+  // ---- Products of float inputs and bits, by lookup table ----
+
+  // Builds the table of each group g of four inputs: tables[g][n] = (+-x0 +- x1) + (+-x2 +- x3), where bit t of n is
+  // the sign of x_t. A table has lut_entries floats: these 16 sums, or the two halves of the sum, 4 and 4 numbers.
+  void (*lut_build)(const float* x, int64_t groups, float* tables);
+  int64_t lut_entries;
+
+  // Each group of 4 bits of w[u] selects an entry of row r's tables. The entries of kSumWords words are added up from
+  // zero, and that partial sum is added to sums[r][u]; then come the next kSumWords words. If the last group is not at
+  // the end of a word, tables of zeros follow it up to there. `table_stride` floats lie between the tables of two rows,
+  // `sums_stride` between their sums. At most lut_rows rows, which is at most kTileRows / 2.
+  void (*lut_gemm)(const float* tables, int64_t table_stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+                   int64_t blocks, int64_t groups, float* sums, int64_t sums_stride);
+  int64_t lut_rows;
+
+  // y from dot = sums.
+  void (*epilogue_lut)(const float* sums, int64_t sums_stride, int64_t rows, int64_t units, const Epilogue& epilogue,
+                       float* y, int64_t y_stride);
+
+  // ---- Products of uint8 inputs and bits ----
+
+  // sums[r][u] += sum of x[r][k] * sign of w[u][k]; x has 32 bytes per word, with zeros after the last input.
+  void (*u8_gemm)(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
+                  int64_t blocks, int64_t words, int32_t* sums);
+  int64_t u8_rows, u8_blocks;
+
+  // y from dot = sums.
+  void (*epilogue_u8)(const int32_t* sums, int64_t rows, int64_t units, const Epilogue& epilogue, float* y,
+                      int64_t y_stride);
+
+  // ---- Floats ----
+
+  // y[u] = sum_k x[k] w[k][u] + bias[u] for `units` columns of w; bias may be null. The products are added one after
+  // the other, in partial sums of kSumWords words of inputs as in lut_gemm.
+  void (*dense_f32)(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias, int64_t units,
+                    float* y);
+
+  // ---- Training ----
+
+  // A tile of the weights' gradient, dw_units by dw_inputs: sums[u][k] = the sum of dy[m][u] x[m][k] over `rows` rows
+  // m, added to what is there unless `begin`. dy (rows, dw_units) and x (rows, dw_inputs) are packed.
+  void (*dw_gemm)(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride);
+  int64_t dw_units, dw_inputs;
+
+  // Two sums over `size` elements, in float64: sums[0] of l |w| and sums[1] of l, where l = 1 if the pointer is null.
+  void (*magnitudes)(const float* w, const float* l, int64_t size, double sums[2]);
+
+  // As `adam_update` of training/adam.h, on one thread.
+  void (*adam)(const AdamStep& step, const float* grad, int64_t size, float* weight, float* mean, float* var,
+               float* curvature);
+};
+
+// Each returns null where this build has no such kernels. dispatch.cc asks whether the machine can run them.
+const Kernels* serial_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+const Kernels* avx512vpopcntdq_kernels();
+const Kernels* neon_kernels();
+
+// The table in use.
+const Kernels& kernels();
+
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_KERNELS_TABLE_H_

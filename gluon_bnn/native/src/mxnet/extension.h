@@ -1,0 +1,182 @@
+// What MXNet hands to an operator of ours, and how an operator is described to MXNet.
+//
+// MXNet loads operators through its extension interface: plain C functions that it looks up by name. They are in
+// extension.cc, written from the interface itself, so that building the library needs no MXNet.
+//
+// An operator is a class. Its constructor reads the attributes of one call and `refuse`s what is not allowed:
+//
+//   explicit Op(const Attributes& attributes);
+//   int inputs() const;
+//   int outputs() const;
+//   void infer_type(Types in, Types out) const;                       sets what is kAnyType
+//   void infer_shape(Shapes* in, Shapes* out) const;                  sets what is not known
+//   void forward(const Tensors& in, const Tensors& out) const;
+//   void backward(const Tensors& in, const Tensors& out) const;       may be missing
+//   std::vector<int> mutated() const;                                 may be missing: inputs that forward changes
+//
+// The inputs of backward are the gradients of the outputs, then the inputs of forward, then its outputs; its outputs
+// are the gradients of the inputs. Whatever any of these throws is an error in MXNet with the same message.
+#ifndef GLUON_BNN_MXNET_EXTENSION_H_
+#define GLUON_BNN_MXNET_EXTENSION_H_
+
+#include <charconv>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+namespace gluon_bnn {
+namespace mxnet {
+
+// MXNet's numbers of its types.
+enum Type : int {
+  kAnyType = -1,  // not known yet
+  kFloat32 = 0,
+  kFloat64 = 1,
+  kFloat16 = 2,
+  kUint8 = 3,
+  kInt32 = 4,
+  kInt8 = 5,
+  kInt64 = 6,
+};
+
+// An array that MXNet owns.
+template <typename T>
+class Span {
+ public:
+  Span(T* first, int count) : first_(first), count_(count) {}
+  int size() const { return count_; }
+  T* begin() const { return first_; }
+  T* end() const { return first_ + count_; }
+  T& operator[](int i) const { return first_[i]; }
+  T& back() const { return first_[count_ - 1]; }
+
+ private:
+  T* first_;
+  int count_;
+};
+
+// A shape has no axes where not even their number is known.
+constexpr int64_t kUnknown = -1;  // a size that is not known yet
+using Shape = std::vector<int64_t>;
+
+using Types = Span<int>;
+using Shapes = std::vector<Shape>;
+
+struct Tensor {
+  void* address;
+  Span<const int64_t> shape;
+  int type;
+
+  template <typename T>
+  T* data() const {
+    return static_cast<T*>(address);
+  }
+
+  int64_t size() const {
+    int64_t size = 1;
+    for (int64_t axis : shape) size *= axis;
+    return size;
+  }
+};
+
+using Tensors = std::vector<Tensor>;
+
+// The attributes of a call: texts by name. Each text ends where a '\0', or a ',' of a list, follows.
+class Attributes {
+ public:
+  Attributes(const char* const* names, const char* const* texts, int count)
+      : names_(names), texts_(texts), count_(count) {}
+
+  std::string_view get(std::string_view name, std::string_view missing) const {
+    for (int i = 0; i < count_; ++i) {
+      if (name == names_[i]) return texts_[i];
+    }
+    return missing;
+  }
+
+ private:
+  const char* const* names_;
+  const char* const* texts_;
+  int count_;
+};
+
+inline std::string text_of(std::string_view text) { return std::string(text); }
+// With a decimal point, whatever the host program's locale is.
+template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
+std::string text_of(Number number) {
+  char text[32];
+  return std::string(text, std::to_chars(text, text + sizeof text, number).ptr);
+}
+
+// As Python writes it, with a question mark for what is not known.
+inline std::string text_of(const Shape& shape) {
+  std::string text;
+  for (int64_t size : shape) text += (text.empty() ? "" : ", ") + (size == kUnknown ? "?" : text_of(size));
+  return "(" + text + (shape.size() == 1 ? ",)" : ")");
+}
+
+// Ends the call with an error whose message is made of the parts.
+template <typename... Parts>
+[[noreturn]] void refuse(const Parts&... parts) {
+  throw std::invalid_argument((text_of(parts) + ...));
+}
+
+// An operator as MXNet calls it.
+struct Operator {
+  using Compute = void (*)(const Attributes&, const Tensors& in, const Tensors& out);
+
+  const char* name;
+  void (*count)(const Attributes&, int* inputs, int* outputs);
+  void (*infer_type)(const Attributes&, Types in, Types out);
+  void (*infer_shape)(const Attributes&, Shapes* in, Shapes* out);
+  Compute forward;
+  Compute backward;                                // or null
+  std::vector<int> (*mutated)(const Attributes&);  // or null
+};
+
+template <typename Op, typename = void>
+struct HasBackward : std::false_type {};
+template <typename Op>
+struct HasBackward<Op, std::void_t<decltype(&Op::backward)>> : std::true_type {};
+
+template <typename Op, typename = void>
+struct HasMutated : std::false_type {};
+template <typename Op>
+struct HasMutated<Op, std::void_t<decltype(&Op::mutated)>> : std::true_type {};
+
+template <typename Op>
+constexpr Operator describe(const char* name) {
+  Operator described = {
+      name,
+      [](const Attributes& attributes, int* inputs, int* outputs) {
+        const Op op(attributes);
+        *inputs = op.inputs();
+        *outputs = op.outputs();
+      },
+      [](const Attributes& attributes, Types in, Types out) { Op(attributes).infer_type(in, out); },
+      [](const Attributes& attributes, Shapes* in, Shapes* out) { Op(attributes).infer_shape(in, out); },
+      [](const Attributes& attributes, const Tensors& in, const Tensors& out) { Op(attributes).forward(in, out); },
+      nullptr,
+      nullptr};
+  if constexpr (HasBackward<Op>::value) {
+    described.backward = [](const Attributes& attributes, const Tensors& in, const Tensors& out) {
+      Op(attributes).backward(in, out);
+    };
+  }
+  if constexpr (HasMutated<Op>::value) {
+    described.mutated = [](const Attributes& attributes) { return Op(attributes).mutated(); };
+  }
+  return described;
+}
+
+// All operators, each from the file of its name.
+extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kBatchNorm, kSquaredHinge, kAdam, kPack,
+    kPackedDense;
+
+}  // namespace mxnet
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_MXNET_EXTENSION_H_

@@ -1,0 +1,84 @@
+// Forward: multiply with the bits of the weights. Backward: transpose these bits and multiply for dx; dw is in
+// weight_gradient.cc.
+#include "training/binary_dense.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <vector>
+
+#include "gemm/pack.h"
+#include "parallel.h"
+#include "training/scale_bias.h"
+#include "training/weight_gradient.h"
+
+namespace gluon_bnn {
+namespace {
+
+// How many elements of x are neither -1 nor 1.
+int64_t count_others(const float* x, int64_t size) {
+  int32_t others = 0;
+  for (int64_t i = 0; i < size; ++i) others += std::fabs(x[i]) != 1.0f;
+  return others;
+}
+
+bool all_signs(const float* x, int64_t size) {
+  constexpr int64_t kStrip = 1024;  // real-valued input nearly always fails in its first strip
+  if (count_others(x, std::min(size, kStrip)) != 0) return false;
+  std::atomic<bool> others{false};
+  parallel_for<Schedule::kStatic>(threads_for(kTouch * size), ceil_div(size, kStrip), [&](int64_t strip, int) {
+    if (others.load(std::memory_order_relaxed)) return;
+    const int64_t begin = strip * kStrip;
+    if (count_others(x + begin, std::min(size - begin, kStrip)) != 0) others.store(true, std::memory_order_relaxed);
+  });
+  return !others;
+}
+
+}  // namespace
+
+void binary_dense_weights(const DenseSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
+                          float* alpha) {
+  std::vector<double> sums(2 * sizes.units);  // per unit, so that they do not depend on the threads
+  pack_weights(w, sizes.units, sizes.inputs, bits, [&](int64_t unit) {
+    const int64_t at = unit * sizes.inputs;
+    if (scale == Scale::kNone) return;
+    kernels().magnitudes(w + at, scale == Scale::kLoss ? curvature + at : nullptr, sizes.inputs, &sums[2 * unit]);
+  });
+  alpha_of(scale, sums.data(), sizes.units, alpha);
+  if (scale != Scale::kChannel) std::fill(alpha + 1, alpha + sizes.units, alpha[0]);
+}
+
+void binary_dense_forward(const DenseSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
+                          const float* bias, float* y) {
+  const std::vector<float> none(bias == nullptr ? sizes.units : 0, -0.0f);  // v + -0.0 is v for every v
+  const Epilogue epilogue = {alpha, bias == nullptr ? none.data() : bias};
+  if (all_signs(x, sizes.rows * sizes.inputs)) {
+    const Scratch<uint32_t> input_bits(1, sizes.rows * ceil_div(sizes.inputs, kWord));
+    pack_inputs(x, sizes.rows, sizes.inputs, input_bits[0]);
+    xnor_dense(sizes, input_bits[0], bits, epilogue, y);
+  } else {
+    lut_dense(sizes, x, bits, epilogue, {y});
+  }
+}
+
+void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
+                           const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx,
+                           float* dw, float* dbias) {
+  const Scratch<float> scaled(1, sizes.rows * sizes.units), unused(1, sizes.units);
+  const float* ddot = scaled[0];
+  if (dbias != nullptr) {
+    scale_bias_backward<float>(dy, dy, alpha, true, false, sizes.rows, sizes.units, scaled[0], unused[0], dbias);
+  } else if (scale != Scale::kNone) {
+    scale_bias<float>(dy, alpha, true, nullptr, sizes.rows, sizes.units, scaled[0]);
+  } else {
+    ddot = dy;
+  }
+  const std::vector<float> one(sizes.inputs, 1.0f), zero(sizes.inputs, -0.0f);
+  const Scratch<uint32_t> transposed(1, packed_size(sizes.inputs, sizes.units));
+  transpose_weights(bits, sizes.units, sizes.inputs, transposed[0]);
+  lut_dense({sizes.rows, sizes.inputs, sizes.units}, ddot, transposed[0], {one.data(), zero.data()}, {dx});
+  const bool signs = all_signs(x, sizes.rows * sizes.inputs);
+  weight_gradient(sizes, scale, gradient, clip, dy, x, signs, w, alpha, dw);
+}
+
+}  // namespace gluon_bnn

@@ -1,0 +1,31 @@
+// A whole binary layer for training in float32, forward and backward: what sign_scale, a product over +-1 and
+// scale_bias compute one after the other, in fewer passes over the weights and with bits for signs. The formulas are
+// those of gluon_bnn/reference/binary.py. Results do not depend on the number of threads.
+#ifndef GLUON_BNN_TRAINING_BINARY_DENSE_H_
+#define GLUON_BNN_TRAINING_BINARY_DENSE_H_
+
+#include "gemm/gemm.h"
+#include "training/sign_scale.h"
+
+namespace gluon_bnn {
+
+// What the products need of w (units, inputs), in one pass over it: its packed bits, and alpha (units,), which is the
+// same number for all units except with kChannel. curvature is read with kLoss only. alpha equals that of sign_scale to
+// the bit, because a frozen layer takes it from there.
+void binary_dense_weights(const DenseSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
+                          float* alpha);
+
+// y = alpha * (x . signs of w) + bias: x (rows, inputs), bias (units,) or null, y (rows, units). Where every x is
+// -1 or 1, the product is one of bits; the result is the same.
+void binary_dense_forward(const DenseSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
+                          const float* bias, float* y);
+
+// dx = (dy alpha) . signs of w; dw by the rule from g = dy^T . x; dbias, if not null, the sums of dy over the rows.
+// clip is +infinity where nothing is masked; w is then not read by ste.
+void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
+                           const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx,
+                           float* dw, float* dbias);
+
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_TRAINING_BINARY_DENSE_H_

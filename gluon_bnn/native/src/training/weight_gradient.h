@@ -1,0 +1,17 @@
+// The gradient of a binary layer's weights, in float32. Results do not depend on the number of threads.
+#ifndef GLUON_BNN_TRAINING_WEIGHT_GRADIENT_H_
+#define GLUON_BNN_TRAINING_WEIGHT_GRADIENT_H_
+
+#include "gemm/gemm.h"
+#include "training/sign_scale.h"
+
+namespace gluon_bnn {
+
+// dw (units, inputs) by the rule from g = dy^T . x. alpha is (units,); clip is +infinity where nothing is masked.
+// `signs` tells that every x is -1 or 1.
+void weight_gradient(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
+                     const float* x, bool signs, const float* w, const float* alpha, float* dw);
+
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_TRAINING_WEIGHT_GRADIENT_H_
