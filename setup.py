@@ -1,6 +1,6 @@
 """Build gluon_bnn: pure Python plus one shared library that knows MXNet but not Python.
 
-The library is compiled from the .cc files under gluon_bnn/native/src; a C++ compiler and setuptools are all that it takes.
+The library is compiled from the .cc files under gluon_bnn/native/src; a C++ compiler and setuptools are all it takes.
 Because it does not touch Python's ABI, the wheel is tagged py3-none-<platform>. Where no C++ compiler works,
 the install goes on without it and the wheel is py3-none-any: every layer then runs on MXNet's own operators,
 only slower.

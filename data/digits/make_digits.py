@@ -6,6 +6,7 @@ Needed only to regenerate the files beside it, and the only thing here that need
 arithmetic is on integers and the random stream is NumPy's frozen one, so every machine writes the
 same content; it prints the SHA-256 that README.md lists.
 """
+
 import gzip
 import hashlib
 import struct
@@ -45,22 +46,23 @@ def split(labels):
 def build():
     """The decompressed content of the four files: a dict from file name to bytes."""
     from sklearn.datasets import load_digits
+
     source = load_digits()
     images, labels = enlarge(source.images.astype(np.int64)), source.target.astype(np.uint8)
     files = {}
     for part, index in zip(("train", "t10k"), split(labels)):
-        files[f"{part}-images-idx3-ubyte.gz"] = (
-            struct.pack(">IIII", 2051, len(index), 28, 28) + images[index].tobytes())
-        files[f"{part}-labels-idx1-ubyte.gz"] = (
-            struct.pack(">II", 2049, len(index)) + labels[index].tobytes())
+        files[f"{part}-images-idx3-ubyte.gz"] = struct.pack(">IIII", 2051, len(index), 28, 28) + images[index].tobytes()
+        files[f"{part}-labels-idx1-ubyte.gz"] = struct.pack(">II", 2049, len(index)) + labels[index].tobytes()
     return files
 
 
 def main():
     for name, content in build().items():
         # No name and no time in the gzip header: with the same zlib the same bytes come out.
-        with open(Path(__file__).with_name(name), "wb") as out, \
-                gzip.GzipFile("", "wb", compresslevel=9, fileobj=out, mtime=0) as stream:
+        with (
+            open(Path(__file__).with_name(name), "wb") as out,
+            gzip.GzipFile("", "wb", compresslevel=9, fileobj=out, mtime=0) as stream,
+        ):
             stream.write(content)
         print(f"| `{name}` | {len(content)} | `{hashlib.sha256(content).hexdigest()}` |")
 

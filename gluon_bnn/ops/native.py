@@ -65,7 +65,7 @@ class Native(Composed):
                 and weight.context.device_type == "cpu")
 
     def adam(self, *arrays, **options):
-        """A step of Adam for several parameters, in place; arguments in native/src/mxnet_optimizer_ops.cc."""
+        """A step of Adam for several parameters, in place; arguments in native/src/mxnet/adam.cc."""
         from .._compat import mx
         mx.nd.gluon_bnn_adam(*arrays, **options)
 
