@@ -5,6 +5,7 @@ Because it does not touch Python's ABI, the wheel is tagged py3-none-<platform>.
 the install goes on without it and the wheel is py3-none-any: every layer then runs on MXNet's own operators,
 only slower.
 """
+
 import glob
 import os
 import shutil
@@ -24,10 +25,18 @@ except ImportError:
 
 # One file an instruction set, compiled for it; all others for the baseline of the platform. Which of them
 # runs is decided when the library is loaded.
-AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
-          "-Wno-maybe-uninitialized"]  # GCC's own headers: _mm512_undefined
-FLAGS = {"kernels/avx2.cc": ["-mavx2", "-mfma"], "kernels/avx512.cc": AVX512,
-         "kernels/avx512vpopcntdq.cc": AVX512 + ["-mavx512vpopcntdq", "-mavx512vnni"]}
+AVX512 = [
+    "-mavx512f",
+    "-mavx512bw",
+    "-mavx512dq",
+    "-mavx512vl",
+    "-Wno-maybe-uninitialized",
+]  # GCC's own headers: _mm512_undefined
+FLAGS = {
+    "kernels/avx2.cc": ["-mavx2", "-mfma"],
+    "kernels/avx512.cc": AVX512,
+    "kernels/avx512vpopcntdq.cc": AVX512 + ["-mavx512vpopcntdq", "-mavx512vnni"],
+}
 SOURCES, INCLUDE = "gluon_bnn/native/src", "gluon_bnn/native/include"
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -53,9 +62,14 @@ class BuildLibrary(build_ext):
 
     def build_extension(self, ext):
         """Compile every file by itself, as many at once as there are processors, and link them."""
+
         def object_of(source, flags):
-            return self.compiler.compile([source], output_dir=self.build_temp, include_dirs=ext.include_dirs,
-                                         extra_postargs=ext.extra_compile_args + flags)
+            return self.compiler.compile(
+                [source],
+                output_dir=self.build_temp,
+                include_dirs=ext.include_dirs,
+                extra_postargs=ext.extra_compile_args + flags,
+            )
 
         def path_in_sources(source):
             return os.path.relpath(source, SOURCES).replace(os.sep, "/")
@@ -123,16 +137,31 @@ def library():
         # No -march: the baseline of the platform. No contraction: every build rounds alike. Nobody asks for
         # floating-point traps, nor reads errno after a square root, and without them loops that choose between
         # numbers or have a root in them can be vectorised.
-        compile_args = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-ffp-contract=off", "-fno-trapping-math",
-                        "-fno-math-errno",
-                        "-fvisibility-inlines-hidden", "-Wall", "-Wno-unknown-pragmas"]
+        compile_args = [
+            "-std=c++17",
+            "-O3",
+            "-g0",
+            "-fopenmp",
+            "-ffp-contract=off",
+            "-fno-trapping-math",
+            "-fno-math-errno",
+            "-fvisibility-inlines-hidden",
+            "-Wall",
+            "-Wno-unknown-pragmas",
+        ]
         link_args = ["-fopenmp"]
         if sys.platform.startswith("linux"):
             link_args.append(f"-Wl,--version-script={SOURCES}/api/exports.map")
-    return Extension(LIBRARY, sources=sorted(glob.glob(f"{SOURCES}/**/*.cc", recursive=True)),
-                     depends=sorted(glob.glob("gluon_bnn/native/**/*.[hm]*", recursive=True)), language="c++",
-                     include_dirs=[SOURCES, INCLUDE],
-                     extra_compile_args=compile_args, extra_link_args=link_args, optional=True)
+    return Extension(
+        LIBRARY,
+        sources=sorted(glob.glob(f"{SOURCES}/**/*.cc", recursive=True)),
+        depends=sorted(glob.glob("gluon_bnn/native/**/*.[hm]*", recursive=True)),
+        language="c++",
+        include_dirs=[SOURCES, INCLUDE],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+        optional=True,
+    )
 
 
 setup(

@@ -1,4 +1,5 @@
 """What the scripts' command lines share."""
+
 import argparse
 import os
 import pathlib
@@ -16,19 +17,28 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 def number(kind, above=None, least=None, below=float("inf"), most=None):
     """An argparse type: a number of this kind, int or float, within these limits; NaN is within none."""
+
     def parse(text):
         value = kind(text)
-        if not ((above is None or value > above) and (least is None or value >= least) and value < below
-                and (most is None or value <= most)):
+        if not (
+            (above is None or value > above)
+            and (least is None or value >= least)
+            and value < below
+            and (most is None or value <= most)
+        ):
             raise argparse.ArgumentTypeError(f"must be {_limits(above, least, below, most)}, got {text}")
         return value
+
     parse.__name__ = "whole number" if kind is int else "number"  # argparse: "invalid whole number value: 'x'"
     return parse
 
 
 def _limits(above, least, below, most):
-    limits = [f"{word} {limit}" for word, limit in (("above", above), ("at least", least), ("at most", most),
-                                                    ("below", below)) if limit not in (None, float("inf"))]
+    limits = [
+        f"{word} {limit}"
+        for word, limit in (("above", above), ("at least", least), ("at most", most), ("below", below))
+        if limit not in (None, float("inf"))
+    ]
     return " and ".join(limits)
 
 
@@ -42,8 +52,10 @@ SEED = number(int, least=0, most=LARGEST_SEED)
 
 def none_or(kind):
     """An argparse type: "none" or what `kind` takes."""
+
     def parse(text):
         return None if text == "none" else kind(text)
+
     parse.__name__ = f"{kind.__name__} or none"
     return parse
 
@@ -55,32 +67,43 @@ def read_arguments(line):
 
 def add_dataset(parser, default="digits"):
     """Add --dataset and --data-dir, whose values are for `load_dataset`."""
-    parser.add_argument("--dataset", default=default,
-                        help="digits (embedded in the package), mnist, or a directory with IDX files")
-    parser.add_argument("--data-dir", help="the directory that holds digits/ or mnist/; default: GLUON_BNN_DATA, "
-                        "data/, ...; MNIST that is in none of them is downloaded")
+    parser.add_argument(
+        "--dataset", default=default, help="digits (embedded in the package), mnist, or a directory with IDX files"
+    )
+    parser.add_argument(
+        "--data-dir",
+        help="the directory that holds digits/ or mnist/; default: GLUON_BNN_DATA, "
+        "data/, ...; MNIST that is in none of them is downloaded",
+    )
 
 
 def find_dataset(dataset, data_dir=None):
     """Where the set of --dataset is, or will be downloaded to (None). ValueError where an option is wrong."""
     from gluon_bnn import data
+
     if dataset not in data.SETS:
         if not os.path.isdir(dataset):
-            raise ValueError("--dataset must be digits, mnist or an existing directory with IDX files, got "
-                             f"{dataset!r}")
+            raise ValueError(
+                f"--dataset must be digits, mnist or an existing directory with IDX files, got {dataset!r}"
+            )
         if data_dir is not None:
-            raise ValueError(f"--data-dir says where digits and mnist are; --dataset {dataset!r} is a directory "
-                             "itself: leave --data-dir out")
+            raise ValueError(
+                f"--data-dir says where digits and mnist are; --dataset {dataset!r} is a directory "
+                "itself: leave --data-dir out"
+            )
         return data.find(dataset)
     found = data.find(dataset, data_dir)
     if data_dir is not None and found != pathlib.Path(data_dir).absolute() / dataset:
-        raise ValueError(f"--data-dir must be a directory that holds {dataset}/ with {data.FILES[0]} and so on, got "
-                         f"{data_dir!r}; a directory that holds these files itself goes to --dataset")
+        raise ValueError(
+            f"--data-dir must be a directory that holds {dataset}/ with {data.FILES[0]} and so on, got "
+            f"{data_dir!r}; a directory that holds these files itself goes to --dataset"
+        )
     return found
 
 
 def load_dataset(dataset, data_dir=None):
     """gluon_bnn.data.load for --dataset and --data-dir; ValueError or OSError in the words of these options."""
     from gluon_bnn import data
+
     find_dataset(dataset, data_dir)
     return data.load(dataset, root=data_dir)

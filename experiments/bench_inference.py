@@ -12,6 +12,7 @@ PyTorch and ONNX Runtime (`pip install torch onnx onnxruntime 'ml_dtypes<0.6'`) 
 and Larq Compute Engine (`pip install larq-compute-engine larq tensorflow-cpu==2.14.1 tf-keras==2.14.1`, in an
 environment of its own), as a 1x1 convolution of signs.
 """
+
 import interrupt
 
 if __name__ == "__main__":
@@ -51,8 +52,10 @@ def fail(message):
 
 def start_workers(stack, peers, lce_python, threads, directory):
     """Ours and MXNet's, then those of the libraries that are there; contexts on the stack."""
+
     def there(*modules):
         return all(map(importlib.util.find_spec, modules))
+
     pythons = {"ours": sys.executable, "mxnet": sys.executable}
     if peers and (lce_python or there("larq_compute_engine")):
         pythons["lce"] = lce_python or sys.executable
@@ -60,8 +63,9 @@ def start_workers(stack, peers, lce_python, threads, directory):
         pythons["torch"] = sys.executable
     if peers and there("onnx", "onnxruntime"):
         pythons["onnx"] = sys.executable
-    return {name: stack.enter_context(Worker(WORKERS, name, threads, directory, python))
-            for name, python in pythons.items()}
+    return {
+        name: stack.enter_context(Worker(WORKERS, name, threads, directory, python)) for name, python in pythons.items()
+    }
 
 
 def measure(workers, rounds, case, *arguments):
@@ -92,8 +96,7 @@ def ratio(times, slow, fast):
 
 def best(times, names):
     """The fastest of these candidates, those that are there; None where none is."""
-    return min((name for name in names if name in times), key=lambda name: statistics.median(times[name]),
-               default=None)
+    return min((name for name in names if name in times), key=lambda name: statistics.median(times[name]), default=None)
 
 
 def of_roofline(times, name):
@@ -111,10 +114,12 @@ def show(title, times, operations=None):
 
 def layer_record(times, operations):
     us = microseconds(times)
-    return {"us": us, "gops": {name: digits(operations / t / 1e3) for name, t in us.items()
-                               if name != "weights read"},
-            "times_mxnet_float32": {name: ratio(times, "MXNet float32", name) for name in times},
-            "of_roofline": {name: of_roofline(times, name) for name in OURS if "xnor" in name}}
+    return {
+        "us": us,
+        "gops": {name: digits(operations / t / 1e3) for name, t in us.items() if name != "weights read"},
+        "times_mxnet_float32": {name: ratio(times, "MXNet float32", name) for name in times},
+        "of_roofline": {name: of_roofline(times, name) for name in OURS if "xnor" in name},
+    }
 
 
 def growth_record(times):
@@ -127,21 +132,28 @@ def growth_record(times):
         us = list(microseconds({name: times[name] for name in names}).values())
         growth = [ratio(times, b, a) for a, b in zip(names, names[1:])]
         record.setdefault(kernel, {})[axis] = {
-            "size": sizes, "us": us, "growth": growth,
+            "size": sizes,
+            "us": us,
+            "growth": growth,
             "cliffs": [size for size, factor in zip(sizes[1:], growth) if factor > CLIFF],
-            "time_an_operation": [round(t / size * sizes[-1] / us[-1], 2) for t, size in zip(us, sizes)]}
+            "time_an_operation": [round(t / size * sizes[-1] / us[-1], 2) for t, size in zip(us, sizes)],
+        }
     return record
 
 
 def show_growth(record):
-    print("\ntime as one of 64 rows x 1024 units x 1024 inputs changes; "
-          f"! where doubling it takes {CLIFF} times as long")
+    print(
+        f"\ntime as one of 64 rows x 1024 units x 1024 inputs changes; ! where doubling it takes {CLIFF} times as long"
+    )
     for kernel, axes in record.items():
         for axis, found in axes.items():
             print(f"  {kernel} by {axis}")
             for size, us, growth in zip(found["size"], found["us"], [None] + found["growth"]):
-                print(f"    {size:6d} {us:12.2f} us" + ("" if growth is None else f" {growth:7.2f} x")
-                            + (" !" if size in found["cliffs"] else ""))
+                print(
+                    f"    {size:6d} {us:12.2f} us"
+                    + ("" if growth is None else f" {growth:7.2f} x")
+                    + (" !" if size in found["cliffs"] else "")
+                )
 
 
 def targets(layers, net, size, growth):
@@ -150,8 +162,15 @@ def targets(layers, net, size, growth):
 
     def add(name, found, least=None, most=None):
         reached = None if found is None else bool(found >= least if most is None else found <= most)
-        rows.append({"name": name, "wanted": f">= {least}" if most is None else f"<= {most}", "found": found,
-                     "reached": reached})
+        rows.append(
+            {
+                "name": name,
+                "wanted": f">= {least}" if most is None else f"<= {most}",
+                "found": found,
+                "reached": reached,
+            }
+        )
+
     for shape, times in layers.items():
         float32, int8 = best(times, FLOAT32), best(times, INT8)
         if shape in ("256x4096x4096", "1024x4096x4096"):
@@ -160,13 +179,17 @@ def targets(layers, net, size, growth):
             add(f"{shape} xnor_dense, times the best int8", ratio(times, int8, "xnor_dense"), 5)
         if shape == "64x1024x1024":
             add(f"{shape} pack + xnor_dense, of the roofline", of_roofline(times, "pack + xnor_dense"), 0.7)
-        wanted = {"1x1024x1024": 4, "1x4096x4096": 12, "64x1024x1024": 1.8, "256x4096x4096": 1.8,
-                  "1024x4096x4096": 1.8}.get(shape)
+        wanted = {
+            "1x1024x1024": 4,
+            "1x4096x4096": 12,
+            "64x1024x1024": 1.8,
+            "256x4096x4096": 1.8,
+            "1024x4096x4096": 1.8,
+        }.get(shape)
         if wanted:
             add(f"{shape} binary_dense, times the best float32", ratio(times, float32, "binary_dense"), wanted)
         if shape in SHAPES:
-            add(f"{shape} binary_dense_u8, times binary_dense",
-                ratio(times, "binary_dense", "binary_dense_u8"), 1.5)
+            add(f"{shape} binary_dense_u8, times binary_dense", ratio(times, "binary_dense", "binary_dense_u8"), 1.5)
         slowest = min(ratio(times, "MXNet float32", name) for name in OURS)
         add(f"{shape} slowest of ours, times MXNet float32", slowest, 1)
     add("one image, runtime, us", microseconds(net)["runtime"], most=60)
@@ -174,8 +197,11 @@ def targets(layers, net, size, growth):
     add("one image, runtime, times ONNX Runtime int8", ratio(net, "ONNX Runtime int8", "runtime"), 2)
     add("one image, MXNet packed, times MXNet float32", ratio(net, "MXNet float32", "MXNet packed"), 1)
     add("float32 file, times ours", round(size["float32"] / size["runtime"], 1), 25)
-    add("largest growth of time on doubling", max(max(found["growth"], default=0) for axes in growth.values()
-                                                  for found in axes.values()), most=CLIFF)
+    add(
+        "largest growth of time on doubling",
+        max(max(found["growth"], default=0) for axes in growth.values() for found in axes.values()),
+        most=CLIFF,
+    )
     return rows
 
 
@@ -192,18 +218,18 @@ def sizes_of(shape):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("--shapes", type=shape, nargs="+", default=SHAPES, metavar="ROWSxUNITSxINPUTS",
-                        help="dense layers to time")
+    parser.add_argument(
+        "--shapes", type=shape, nargs="+", default=SHAPES, metavar="ROWSxUNITSxINPUTS", help="dense layers to time"
+    )
     parser.add_argument("--width", type=positive(int, MOST), default=2048, help="hidden units of the whole net")
-    parser.add_argument("--model", metavar="FILE",
-                        help="a file of runtime.save, in place of a net of random weights")
-    parser.add_argument("--largest", type=positive(int, MOST), default=4096,
-                        help="size up to which each axis doubles")
+    parser.add_argument("--model", metavar="FILE", help="a file of runtime.save, in place of a net of random weights")
+    parser.add_argument("--largest", type=positive(int, MOST), default=4096, help="size up to which each axis doubles")
     parser.add_argument("--rounds", type=positive(int), default=15, help="timed rounds; medians are reported")
     parser.add_argument("--no-peers", action="store_true", help="MXNet and gluon_bnn alone")
     parser.add_argument("--lce-python", metavar="PATH", help="the Python that has Larq Compute Engine")
-    parser.add_argument("--save-dir", default=os.path.join("runs", "bench_inference"),
-                        help="for the record and the chart")
+    parser.add_argument(
+        "--save-dir", default=os.path.join("runs", "bench_inference"), help="for the record and the chart"
+    )
     args = parser.parse_args()
     threads = threads_wanted()
     writable(args.save_dir, RECORD, CHART)
@@ -226,10 +252,14 @@ def main():
         mxnet.ask("freeze", sizes, made, outputs)
         model = (args.model, None) if args.model else (made, outputs)
         net = measure(workers.values(), args.rounds, "net", sizes, *model)
-        size = {"runtime": os.path.getsize(model[0]),
-                "float32": sum(4 * (inputs + 1) * units for inputs, units in zip(sizes, sizes[1:]))}
-        show(f"one image through {'-'.join(map(str, sizes))}; {size['runtime']:,} bytes, as float32 "
-             f"{size['float32']:,}", net)
+        size = {
+            "runtime": os.path.getsize(model[0]),
+            "float32": sum(4 * (inputs + 1) * units for inputs, units in zip(sizes, sizes[1:])),
+        }
+        show(
+            f"one image through {'-'.join(map(str, sizes))}; {size['runtime']:,} bytes, as float32 {size['float32']:,}",
+            net,
+        )
         growth = growth_record(measure([ours], args.rounds, "growth", args.largest))
         show_growth(growth)
     wanted = targets(layers, net, size, growth)
@@ -239,12 +269,21 @@ def main():
         print(f"  {row['name']:62s} {row['wanted']:>8s} {row['found'] or 0:9.2f}  {mark}")
     path = os.path.join(args.save_dir, RECORD)
     record = write_record(
-        path, threads=threads, rounds=args.rounds, **about.pop("ours"),
+        path,
+        threads=threads,
+        rounds=args.rounds,
+        **about.pop("ours"),
         peers={package: version for found in about.values() for package, version in found.items()},
         layers={name: layer_record(times, 2 * math.prod(sizes_of(name))) for name, times in layers.items()},
-        net={"sizes": sizes, "us": microseconds(net), "bytes": size,
-             "times_mxnet_float32": {name: ratio(net, "MXNet float32", name) for name in net}},
-        growth=growth, targets=wanted)
+        net={
+            "sizes": sizes,
+            "us": microseconds(net),
+            "bytes": size,
+            "times_mxnet_float32": {name: ratio(net, "MXNet float32", name) for name in net},
+        },
+        growth=growth,
+        targets=wanted,
+    )
     print(f"\nwritten to {path}")
     try:
         import pictures

@@ -12,6 +12,7 @@ and PyTorch's plain nets, of equal weights, against each other. Every round time
 that drift of the machine meets all alike; a burst starts when the threads of the one before sleep. Medians of the
 rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
 """
+
 import interrupt
 
 if __name__ == "__main__":
@@ -69,14 +70,20 @@ def ratios(times, peer):
     """{name: time of a step in those of `peer`}, medians of the rounds; None where the peer is missing."""
     if peer not in times:
         return None
-    return {name: round(statistics.median(a / b for a, b in zip(seconds, times[peer])), 3)
-            for name, seconds in times.items()}
+    return {
+        name: round(statistics.median(a / b for a, b in zip(seconds, times[peer])), 3)
+        for name, seconds in times.items()
+    }
 
 
 def net_record(width, times, losses, profile):
-    return {"net": "-".join(map(str, sizes_of(width))), "first_loss": losses,
-            "step": {name: round(1e3 * statistics.median(seconds), 3) for name, seconds in times.items()},
-            "ratio": {peer: ratios(times, peer) for peer in PEERS}, "profile": profile}
+    return {
+        "net": "-".join(map(str, sizes_of(width))),
+        "first_loss": losses,
+        "step": {name: round(1e3 * statistics.median(seconds), 3) for name, seconds in times.items()},
+        "ratio": {peer: ratios(times, peer) for peer in PEERS},
+        "profile": profile,
+    }
 
 
 def show(found, batch=BATCH, rows=12):
@@ -92,8 +99,13 @@ def show(found, batch=BATCH, rows=12):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("--widths", type=positive(int, MOST_UNITS), nargs="+", default=[100, 1024, 2048],
-                        help="units of each hidden layer")
+    parser.add_argument(
+        "--widths",
+        type=positive(int, MOST_UNITS),
+        nargs="+",
+        default=[100, 1024, 2048],
+        help="units of each hidden layer",
+    )
     parser.add_argument("--rounds", type=positive(int), default=20, help="timed rounds; medians are reported")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_training"), help="for the record")

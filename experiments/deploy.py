@@ -13,6 +13,7 @@ the exact one over uint8 pixels are rounded differently (and MXNet's sigmoid and
 differ by a near tie: the two classes, or with binary hidden layers a value of the first one and 0, are closer in
 float64 than the rounding errors that are measured here. Such rows are listed; any other difference is an error.
 """
+
 import interrupt
 
 if __name__ == "__main__":
@@ -41,10 +42,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BATCH, ONE_BY_ONE = 1000, 500  # images
 NOT_REAL = "only nets with binary or stochastic weights have bits to deploy"
 # What each form imports, and its files.
-FORMS = {"net": ("mnist_net", ["net.params"]),
-         "float": ("gluon_bnn.train", ["float-symbol.json", "float-0000.params"]),
-         "packed": ("gluon_bnn.deploy.exported", ["packed-symbol.json", "packed-0000.params"]),
-         "runtime": ("gluon_bnn.runtime", ["model.safetensors"])}
+FORMS = {
+    "net": ("mnist_net", ["net.params"]),
+    "float": ("gluon_bnn.train", ["float-symbol.json", "float-0000.params"]),
+    "packed": ("gluon_bnn.deploy.exported", ["packed-symbol.json", "packed-0000.params"]),
+    "runtime": ("gluon_bnn.runtime", ["model.safetensors"]),
+}
 
 
 def fail(message):
@@ -57,12 +60,15 @@ def load(form, directory, net_options, numpy_only):
     if form == "runtime":
         from gluon_bnn import runtime
         from gluon_bnn.native import library
+
         if numpy_only:
             library.path = lambda: None  # as where no library was built
         return runtime.load(*files)
     from gluon_bnn._compat import mx
+
     if form == "net":
         from mnist_net import make_net
+
         net = make_net(**net_options)
         net.load_parameters(*files)
         net.hybridize(static_alloc=True, static_shape=True)
@@ -72,6 +78,7 @@ def load(form, directory, net_options, numpy_only):
             net = mx.gluon.SymbolBlock.imports(files[0], ["data"], files[1])
     else:
         from gluon_bnn.deploy import exported
+
         net = exported.load_exported(os.path.join(directory, form))
     return lambda x: net(mx.nd.array(x)).asnumpy()
 
@@ -83,7 +90,7 @@ def classify(form, directory, net_options, numpy_only, images, outputs, began):
     net = load(form, directory, net_options, numpy_only)
     loaded = time.time()
     x = np.load(images)
-    batches = [x[i:i + BATCH] for i in range(0, len(x), BATCH)]
+    batches = [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
     np.save(outputs, np.concatenate([net(batch) for batch in batches]))
 
     def seconds(pieces):
@@ -94,14 +101,23 @@ def classify(form, directory, net_options, numpy_only, images, outputs, began):
             net(piece)
             found.append((time.perf_counter() - start) / len(piece))
         return float(np.median(found))
-    ones = [x[i:i + 1] for i in range(min(len(x), ONE_BY_ONE))]
-    print(json.dumps({"import_seconds": imported - began, "load_seconds": loaded - imported,
-                      "seconds_per_image": {"batch": seconds(10 * batches), "one_by_one": seconds(ones)}}))
+
+    ones = [x[i : i + 1] for i in range(min(len(x), ONE_BY_ONE))]
+    print(
+        json.dumps(
+            {
+                "import_seconds": imported - began,
+                "load_seconds": loaded - imported,
+                "seconds_per_image": {"batch": seconds(10 * batches), "one_by_one": seconds(ones)},
+            }
+        )
+    )
 
 
 @dataclasses.dataclass
 class Way:
     """A form, on certain kernels and inputs, and what it gave; ways that are `like` each other are equal."""
+
     name: str
     form: str
     like: str
@@ -114,14 +130,24 @@ class Way:
         """Classify in a fresh process."""
         outputs = os.path.join(scratch, "outputs.npy")
         images = "pixels.npy" if self.like == "uint8" else "images.npy"
-        arguments = dict(form=self.form, directory=directory, net_options=net_options,
-                         numpy_only=self.isa == "NumPy", images=os.path.join(scratch, images), outputs=outputs,
-                         began=time.time())
+        arguments = dict(
+            form=self.form,
+            directory=directory,
+            net_options=net_options,
+            numpy_only=self.isa == "NumPy",
+            images=os.path.join(scratch, images),
+            outputs=outputs,
+            began=time.time(),
+        )
         environment = dict(os.environ)
         if self.isa not in (None, "NumPy"):
             environment["GLUON_BNN_ISA"] = self.isa
-        done = interrupt.run([sys.executable, os.path.abspath(__file__), "--classify", json.dumps(arguments)],
-                             env=environment, stdout=PIPE, text=True)
+        done = interrupt.run(
+            [sys.executable, os.path.abspath(__file__), "--classify", json.dumps(arguments)],
+            env=environment,
+            stdout=PIPE,
+            text=True,
+        )
         if done.returncode:
             fail(f"{self.name} does not run, see above")
         self.times = json.loads(done.stdout.splitlines()[-1])
@@ -132,13 +158,17 @@ class Way:
 def ways(activation):
     """All that this machine has but the C program, for nets with this activation; the first is the net as trained."""
     from gluon_bnn.native import library
+
     found = [Way("net as trained", "net", "as trained"), Way("float export", "float", "float")]
     if library.available():
         found.append(Way("packed export", "packed", "packed" if activation == "sigmoid" else "float32"))
     else:
         print(f"no packed export, no C program, and the runtime in NumPy only: {library.problem()}")
-    return found + [Way(f"runtime, {like}, {isa}", "runtime", like, isa) for like in ("float32", "uint8")
-                    for isa in (*library.instruction_sets(), "NumPy")]
+    return found + [
+        Way(f"runtime, {like}, {isa}", "runtime", like, isa)
+        for like in ("float32", "uint8")
+        for isa in (*library.instruction_sets(), "NumPy")
+    ]
 
 
 def in_c(images, directory, scratch):
@@ -146,21 +176,28 @@ def in_c(images, directory, scratch):
     ValueError where the program does not compile or run."""
     from gluon_bnn import data
     from gluon_bnn.native import library
+
     if not (library.available() and shutil.which(os.environ.get("CC", "cc")) and shutil.which("make")):
         print("no C program: it needs the native library, make, and cc or a compiler named in CC")
         return None
     program = os.path.join(scratch, "classify")
-    done = interrupt.run(["make", "-s", "-C", os.path.join(HERE, "deploy_c"), "classify"], stdout=PIPE, stderr=STDOUT,
-                         text=True, env={**os.environ, "OUT": program, "LIB": str(library.path())})
+    done = interrupt.run(
+        ["make", "-s", "-C", os.path.join(HERE, "deploy_c"), "classify"],
+        stdout=PIPE,
+        stderr=STDOUT,
+        text=True,
+        env={**os.environ, "OUT": program, "LIB": str(library.path())},
+    )
     if done.returncode:
         raise ValueError(f"deploy_c/classify.c does not compile:\n{done.stdout}")
-    files = [os.path.join(scratch, name[:-len(".gz")]) for name in data.FILES[2:]]
+    files = [os.path.join(scratch, name[: -len(".gz")]) for name in data.FILES[2:]]
     for packed, plain in zip(data.FILES[2:], files):
         with gzip.open(images / packed) as source, open(plain, "wb") as target:
             shutil.copyfileobj(source, target)
     began = time.perf_counter()
-    done = interrupt.run([program, "-p", os.path.join(directory, "model.safetensors"), *files], stdout=PIPE,
-                         stderr=PIPE, text=True)
+    done = interrupt.run(
+        [program, "-p", os.path.join(directory, "model.safetensors"), *files], stdout=PIPE, stderr=PIPE, text=True
+    )
     seconds = time.perf_counter() - began
     if done.returncode:
         raise ValueError(f"deploy_c/classify.c does not run: {done.stderr}")
@@ -173,11 +210,13 @@ def save_forms(net, images, directory):
     from gluon_bnn import deploy, runtime
     from gluon_bnn._compat import mx
     from gluon_bnn.native import library
+
     net.save_parameters(os.path.join(directory, "net.params"))
     frozen = {}
     for form in ("float", "packed") if library.available() else ("float",):
-        frozen[form] = deploy.freeze(net, form, input_scale=float(images.scale), input_shift=images.shift,
-                                     verbose=form == "packed")
+        frozen[form] = deploy.freeze(
+            net, form, input_scale=float(images.scale), input_shift=images.shift, verbose=form == "packed"
+        )
         frozen[form].hybridize()
         frozen[form](mx.nd.array(images.test[:1]))
         frozen[form].export(os.path.join(directory, form))
@@ -190,11 +229,18 @@ def hidden_values(net, frozen, images):
     from gluon_bnn import runtime, train
 
     import mnist_net
+
     x, pixels = images.test, images.test_pixels
-    first = runtime.Model([dataclasses.replace(frozen.layers[0], target="float")], (784,), frozen.input_scale,
-                          frozen.input_shift)
-    return {"as trained": mnist_net.hidden_values(net, x)[0], "float": train.predict(frozen[:2], x, BATCH),
-            "packed": first(x), "float32": first(x), "uint8": first(pixels)}
+    first = runtime.Model(
+        [dataclasses.replace(frozen.layers[0], target="float")], (784,), frozen.input_scale, frozen.input_shift
+    )
+    return {
+        "as trained": mnist_net.hidden_values(net, x)[0],
+        "float": train.predict(frozen[:2], x, BATCH),
+        "packed": first(x),
+        "float32": first(x),
+        "uint8": first(pixels),
+    }
 
 
 def compare(found, hidden, reference, binary, rounding):
@@ -223,8 +269,11 @@ def compare(found, hidden, reference, binary, rounding):
     net = found[0]
     for way in found:
         first = firsts.setdefault(way.like, way)
-        same = (np.array_equal(way.classes, first.classes) if way.outputs is None
-                else way.outputs.tobytes() == first.outputs.tobytes())
+        same = (
+            np.array_equal(way.classes, first.classes)
+            if way.outputs is None
+            else way.outputs.tobytes() == first.outputs.tobytes()
+        )
         if not same:
             complaints.append(f"{way.name} differs from {first.name}: they must be equal to the bit")
     for like, way in firsts.items():
@@ -235,8 +284,7 @@ def compare(found, hidden, reference, binary, rounding):
         for row in map(int, np.flatnonzero(way.classes != net.classes)):
             classes = [int(net.classes[row]), int(way.classes[row])]
             if binary:  # the float64 value of each unit whose bit differs
-                proof = {f"hidden unit {unit}": float(true_hidden[row, unit])
-                         for unit in np.flatnonzero(flipped[row])}
+                proof = {f"hidden unit {unit}": float(true_hidden[row, unit]) for unit in np.flatnonzero(flipped[row])}
             else:
                 proof = {"margin": float(abs(np.subtract(*true_outputs[row, classes])))}
             rows.append({"row": row, "classes": classes, "near_ties": proof})
@@ -250,9 +298,15 @@ def print_table(table):
     cells = [("form", "right", "bytes", "import s", "load s", "us an image", "one by one")]
     for name, row in table.items():
         each = row.get("seconds_per_image", {})
-        cells.append((name, f"{1 - row['test_error']:.2%}", f"{row['bytes']:,}",
-                      *(f"{row[key]:.2f}" if key in row else "" for key in ("import_seconds", "load_seconds")),
-                      *(f"{1e6 * each[key]:.3g}" if key in each else "" for key in ("batch", "one_by_one"))))
+        cells.append(
+            (
+                name,
+                f"{1 - row['test_error']:.2%}",
+                f"{row['bytes']:,}",
+                *(f"{row[key]:.2f}" if key in row else "" for key in ("import_seconds", "load_seconds")),
+                *(f"{1e6 * each[key]:.3g}" if key in each else "" for key in ("batch", "one_by_one")),
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*cells)]
     for name, *rest in cells:
         print(f"{name:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(rest, widths[1:])), sep="  ")
@@ -260,8 +314,11 @@ def print_table(table):
 
 def parse_args(argv):
     """(own options, the command line with which train_mnist.py is to train into args.trained, None with --from)."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False,
-                                     epilog="All other options are those of train_mnist.py: see its --help.")
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0],
+        allow_abbrev=False,
+        epilog="All other options are those of train_mnist.py: see its --help.",
+    )
     add = parser.add_argument
     add("--from", dest="trained", metavar="DIR", help="--save-dir of an earlier train_mnist.py; default: train now")
     add_dataset(parser, default=None)
@@ -269,10 +326,13 @@ def parse_args(argv):
     args, rest = parser.parse_known_args(argv)
     if args.trained is not None:
         if args.dataset is not None or rest:
-            parser.error("--from takes net and data set of an earlier run: only --data-dir and --save-dir are allowed "
-                         f"with it, got {' '.join(rest) or '--dataset'}")
+            parser.error(
+                "--from takes net and data set of an earlier run: only --data-dir and --save-dir are allowed "
+                f"with it, got {' '.join(rest) or '--dataset'}"
+            )
         return args, None
     import train_mnist
+
     for name in ("dataset", "data_dir"):
         if getattr(args, name) is not None:
             rest += ["--" + name.replace("_", "-"), getattr(args, name)]
@@ -296,6 +356,7 @@ def load_trained(directory, wanted):
 
     from mnist_batches import INPUTS
     from mnist_net import ACTIVATIONS, NET_OPTIONS, WEIGHTS, make_net
+
     path = os.path.join(directory, "checkpoint.safetensors")
     try:
         with safe_open(path, framework="numpy") as file:
@@ -319,6 +380,7 @@ def prepare(args, dataset, inputs):
     """(images, their directory, the directory for results), seen to be there and writable."""
     from mnist_batches import Images
     from record import writable
+
     try:
         images, source = Images(dataset, args.data_dir, inputs), find_dataset(dataset, args.data_dir)
     except (OSError, ValueError) as error:
@@ -332,12 +394,14 @@ def main(argv=None):
     args, training = parse_args(argv)
     if training:
         import train_mnist
+
         options = train_mnist.parse_args(training)
         images, source, directory = prepare(args, options.dataset, options.inputs)
         train_mnist.main(training)
         interrupt.says(f"no record is written; --from {args.trained} deploys the net that was trained")
-    settings, net = load_trained(args.trained, "" if training else "--from must be the --save-dir of an earlier "
-                                                                   "train_mnist.py: ")
+    settings, net = load_trained(
+        args.trained, "" if training else "--from must be the --save-dir of an earlier train_mnist.py: "
+    )
     if not training:
         images, source, directory = prepare(args, settings["dataset"], settings["inputs"])
     try:
@@ -346,6 +410,7 @@ def main(argv=None):
         fail(error)
     from mnist_net import NET_OPTIONS, ROUNDING, reference_outputs
     from record import write_record
+
     x, labels = images.test, images.test_labels
 
     found, complaints = ways(settings["activation"]), []
@@ -361,25 +426,41 @@ def main(argv=None):
             complaints.append(str(error))
     (hidden, *_), outputs = reference_outputs(net, x)
     binary = settings["activation"].startswith("binary")
-    bound, near, differences, more = compare(found, hidden_values(net, frozen, images), (hidden, outputs), binary,
-                                             ROUNDING)
+    bound, near, differences, more = compare(
+        found, hidden_values(net, frozen, images), (hidden, outputs), binary, ROUNDING
+    )
     complaints += more
-    table = {way.name: {"test_error": float((way.classes != labels).mean()), "sum_over_pixels": way.like,
-                        "bytes": sum(os.path.getsize(os.path.join(directory, name)) for name in FORMS[way.form][1]),
-                        **way.times} for way in found}
+    table = {
+        way.name: {
+            "test_error": float((way.classes != labels).mean()),
+            "sum_over_pixels": way.like,
+            "bytes": sum(os.path.getsize(os.path.join(directory, name)) for name in FORMS[way.form][1]),
+            **way.times,
+        }
+        for way in found
+    }
     print_table(table)
     if "process_seconds" in found[-1].times:
         print(f"{found[-1].name}: {found[-1].times['process_seconds']:.3f} s from start to end")
-    print(f"{near} {'hidden values' if binary else 'images'} are near ties, within {bound:.1e}; differences from the "
-          "net as trained:")
+    print(
+        f"{near} {'hidden values' if binary else 'images'} are near ties, within {bound:.1e}; differences from the "
+        "net as trained:"
+    )
     for like, found_here in differences.items():
         bits = f", {found_here['hidden_bits']} hidden bits" if binary else ""
         print(f"  {like}: {len(found_here['classes'])} classes{bits}")
         for row in found_here["classes"]:
             print("    image {row}: {classes[1]}, not {classes[0]}; {near_ties}".format(**row))
-    write_record(os.path.join(directory, "record.json"), settings=settings, images=len(x), forms=table,
-                 near_tie_bound=bound, near_ties=near, differences_from_net_as_trained=differences,
-                 complaints=complaints)
+    write_record(
+        os.path.join(directory, "record.json"),
+        settings=settings,
+        images=len(x),
+        forms=table,
+        near_tie_bound=bound,
+        near_ties=near,
+        differences_from_net_as_trained=differences,
+        complaints=complaints,
+    )
     print(f"results are in {directory}")
     if complaints:
         fail("\n  ".join(["not all is as it should be:", *complaints]))

@@ -8,6 +8,7 @@ it are reached. A worker process loads each one and, where that works, runs a ro
 library with NumPy. A file that kills the worker, keeps it busy for too long, or ends in anything but
 ValueError or OSError with the file's name is kept in --save-dir, and the exit status is 1.
 """
+
 import interrupt
 
 if __name__ == "__main__":
@@ -40,16 +41,77 @@ from record import writable, write_record
 RECORD = "fuzz_runtime.json"
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__)))
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden")
-TIMEOUT = 30       # seconds for one file; they take about a millisecond
-MEMORY = 4 << 30   # bytes of address space a worker may take beyond what it starts with
+TIMEOUT = 30  # seconds for one file; they take about a millisecond
+MEMORY = 4 << 30  # bytes of address space a worker may take beyond what it starts with
 LARGEST_ROW = 1 << 16
 RAN = "loaded and ran"
-NUMBERS = (0, 1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 255, 256, 65535, 65536, 2**24, 2**30, 2**30 + 1,
-           2**31 - 1, 2**31, 2**32, 2**63, 2**64, 10**30, -1)
-WORDS = (*layers.KINDS, *layers.FUNCTIONS, "float", "bits", "bits01", "format", "input", "crc32", "", "x",
-         "1x", "x1", "nan", "-0", "01", "\0", "\n", "é", "0x10", "conv")
-NAMES = ("0.weight_bits", "0.alpha", "0.mean", "1.bias", "1.sums", "input.scale", "input.shift", "99.bias",
-         "0.alpha_u8", "0.threshold_u8", "0.weight", "-1.bias", "00.alpha", "0.x", "é", "")
+NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    15,
+    16,
+    17,
+    31,
+    32,
+    33,
+    255,
+    256,
+    65535,
+    65536,
+    2**24,
+    2**30,
+    2**30 + 1,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**63,
+    2**64,
+    10**30,
+    -1,
+)
+WORDS = (
+    *layers.KINDS,
+    *layers.FUNCTIONS,
+    "float",
+    "bits",
+    "bits01",
+    "format",
+    "input",
+    "crc32",
+    "",
+    "x",
+    "1x",
+    "x1",
+    "nan",
+    "-0",
+    "01",
+    "\0",
+    "\n",
+    "é",
+    "0x10",
+    "conv",
+)
+NAMES = (
+    "0.weight_bits",
+    "0.alpha",
+    "0.mean",
+    "1.bias",
+    "1.sums",
+    "input.scale",
+    "input.shift",
+    "99.bias",
+    "0.alpha_u8",
+    "0.threshold_u8",
+    "0.weight",
+    "-1.bias",
+    "00.alpha",
+    "0.x",
+    "é",
+    "",
+)
 DTYPES = ("F32", "I32", "F64", "I64", "F16", "BF16", "U8", "BOOL", "F8_E4M3", "U32", "C64", "", 7)
 
 
@@ -70,7 +132,7 @@ def _pick(rng, choices):
 def _parts(content):
     """(header as a dict, the bytes behind it)."""
     length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8:8 + length]), content[8 + length:]
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
 def _join(header, data):
@@ -90,17 +152,16 @@ def flip_bits(content, rng):
 def cut(content, rng):
     """The end, the start, or something between; now and then nearly everything."""
     a, b = sorted(int(rng.integers(len(content) + 1)) for _ in range(2))
-    return _pick(rng, (content[:a], content[a:], content[:a] + content[b:], content[:rng.integers(20)]))
+    return _pick(rng, (content[:a], content[a:], content[:a] + content[b:], content[: rng.integers(20)]))
 
 
 def put_in(content, rng):
     """Random bytes, runs of one byte, or bytes of the file itself: between others, or over them."""
     a, b = sorted(int(rng.integers(len(content) + 1)) for _ in range(2))
     size = int(rng.integers(1, 65))
-    new = _pick(rng, (rng.bytes(size), bytes([_pick(rng, (0, 127, 128, 255, 34, 91, 123))]) * size,
-                      content[a:b]))
+    new = _pick(rng, (rng.bytes(size), bytes([_pick(rng, (0, 127, 128, 255, 34, 91, 123))]) * size, content[a:b]))
     at = int(rng.integers(len(content) + 1))
-    return content[:at] + new + content[at + len(new) * int(rng.integers(2)):]
+    return content[:at] + new + content[at + len(new) * int(rng.integers(2)) :]
 
 
 def edit_header_length(content, rng):
@@ -139,8 +200,17 @@ def edit_header(content, rng):
             break
     text = json.dumps(header)
     if rng.random() < 0.1:  # what no dict can hold
-        text = _pick(rng, (text[:-1] + ", " + text[1:], "[" * 100000, '{"a":' * 5000, "9" * 100000, "NaN",
-                           text.replace('"dtype"', '"dtype": "F32", "dtype"', 1)))
+        text = _pick(
+            rng,
+            (
+                text[:-1] + ", " + text[1:],
+                "[" * 100000,
+                '{"a":' * 5000,
+                "9" * 100000,
+                "NaN",
+                text.replace('"dtype"', '"dtype": "F32", "dtype"', 1),
+            ),
+        )
     return _join(text.encode(), data)
 
 
@@ -190,11 +260,23 @@ def edit_tensors(content, rng):
         elif what == 3:
             array = array.reshape(-1).view(_pick(rng, (np.float32, np.int32, np.uint8, np.float16, np.bool_)))
         elif what == 4:
-            array = _pick(rng, (array[None], array.reshape(-1), array.T.copy(), array[:0], array[1:],
-                                array.astype(np.float64), np.concatenate([array, array])))
+            array = _pick(
+                rng,
+                (
+                    array[None],
+                    array.reshape(-1),
+                    array.T.copy(),
+                    array[:0],
+                    array[1:],
+                    array.astype(np.float64),
+                    np.concatenate([array, array]),
+                ),
+            )
         elif what == 5:
-            array = np.full_like(array, _pick(rng, (np.nan, np.inf, 1e38, -1) if array.dtype == np.float32
-                                              else (-2**31, 2**31 - 1, -1, 0)))
+            array = np.full_like(
+                array,
+                _pick(rng, (np.nan, np.inf, 1e38, -1) if array.dtype == np.float32 else (-(2**31), 2**31 - 1, -1, 0)),
+            )
         elif what == 6 and len(tensors) > 1:
             del tensors[name]
             continue
@@ -207,8 +289,7 @@ def edit_tensors(content, rng):
     return serialize(tensors, {"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
 
 
-MUTATIONS = (flip_bits, cut, put_in, edit_header_length, edit_header, edit_line, edit_line_with_checksum,
-             edit_tensors)
+MUTATIONS = (flip_bits, cut, put_in, edit_header_length, edit_header, edit_line, edit_line_with_checksum, edit_tensors)
 
 
 def mutated(contents, seed, index):
@@ -254,8 +335,9 @@ def _run(model):
         return "the library and NumPy differ"
     if model.input_scale is not None:
         pixels = rng.integers(0, 256, x.shape, np.uint8)
-        expected = engine.run_u8(model.layers, pixels.reshape(1, -1), np.float32(model.input_scale),
-                                   model.input_shift)[0]
+        expected = engine.run_u8(model.layers, pixels.reshape(1, -1), np.float32(model.input_scale), model.input_shift)[
+            0
+        ]
         if not np.array_equal(model(pixels), expected, equal_nan=True):
             return "the library and NumPy differ on uint8"
     model.predict(x)
@@ -266,6 +348,7 @@ def _work(pipe, seed, indices, path):
     """Sends (index, mutation, outcome, function that refused) for each index."""
     try:
         import resource
+
         with open("/proc/self/statm", encoding="ascii") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
@@ -316,8 +399,7 @@ def fuzz(count, seed, save_dir, progress=True):
     with _removed(path), progress_bar(total=count, disable=not progress, unit="file", dynamic_ncols=True) as bar:
         while index < count:
             ours, theirs = context.Pipe(duplex=False)
-            worker = context.Process(target=_work, args=(theirs, seed, range(index, count), path),
-                                     daemon=True)
+            worker = context.Process(target=_work, args=(theirs, seed, range(index, count), path), daemon=True)
             with interrupt.kept_from_others():
                 worker.start()
             theirs.close()
@@ -340,16 +422,23 @@ def fuzz(count, seed, save_dir, progress=True):
                 note(index, mutated(seeds(), seed, index)[0], found, "")
                 index += 1
                 bar.update()
-    return {"outcomes": dict(outcomes.most_common()), "refused_by": dict(refused_by.most_common()),
-            "mutations": dict(mutations.most_common()), "bad": bad}
+    return {
+        "outcomes": dict(outcomes.most_common()),
+        "refused_by": dict(refused_by.most_common()),
+        "mutations": dict(mutations.most_common()),
+        "bad": bad,
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("--count", type=positive(int), default=100000, help="mutated files")
     parser.add_argument("--seed", type=SEED, default=0, help="the same seed gives the same files")
-    parser.add_argument("--save-dir", default=os.path.join("runs", "fuzz_runtime"),
-                        help="for the record, and for files that broke something")
+    parser.add_argument(
+        "--save-dir",
+        default=os.path.join("runs", "fuzz_runtime"),
+        help="for the record, and for files that broke something",
+    )
     args = parser.parse_args()
     if not seeds():
         sys.exit(f"fuzz_runtime.py: there are no golden files to damage in {GOLDEN}; they are part of the checkout")
@@ -361,8 +450,14 @@ def main():
         for name, times in found[title].items():
             print(f"  {times:8d}  {name}")
     path = os.path.join(args.save_dir, RECORD)
-    write_record(path, count=args.count, seed=args.seed, seconds=round(time.perf_counter() - began, 1),
-                 instruction_set=library.instruction_set(), **found)
+    write_record(
+        path,
+        count=args.count,
+        seed=args.seed,
+        seconds=round(time.perf_counter() - began, 1),
+        instruction_set=library.instruction_set(),
+        **found,
+    )
     print(f"written to {path}")
     if found["bad"]:
         sys.exit(f"{len(found['bad'])} files were handled badly; they are in {args.save_dir}")

@@ -13,6 +13,7 @@ Each library runs at its best: where it has several ways to do the same, the fas
 Engine has a Python of its own (its converter needs TensorFlow 2.14, which wants ml_dtypes 0.2, and ONNX Runtime's
 int8 a later one), so on top this file imports nothing but NumPy and workers.py.
 """
+
 import interrupt
 
 if __name__ == "__main__":
@@ -108,8 +109,13 @@ def net_inputs(inputs):
 def float_layers(sizes):
     """[(weight, bias)] of a float net of these sizes, batch norm folded in."""
     generator = np.random.default_rng(3)
-    return [((generator.standard_normal((units, inputs)) * (2 / inputs) ** 0.5).astype(np.float32),
-             generator.standard_normal(units).astype(np.float32)) for inputs, units in zip(sizes, sizes[1:])]
+    return [
+        (
+            (generator.standard_normal((units, inputs)) * (2 / inputs) ** 0.5).astype(np.float32),
+            generator.standard_normal(units).astype(np.float32),
+        )
+        for inputs, units in zip(sizes, sizes[1:])
+    ]
 
 
 class Worker:
@@ -140,8 +146,17 @@ class Worker:
 def compile_rooflines(directory):
     """roofline.cc for this machine, as a ctypes library."""
     path = os.path.join(directory, "roofline.so")
-    command = [os.environ.get("CXX", "g++"), "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", path,
-               os.path.join(HERE, "roofline.cc")]
+    command = [
+        os.environ.get("CXX", "g++"),
+        "-O3",
+        "-march=native",
+        "-fopenmp",
+        "-shared",
+        "-fPIC",
+        "-o",
+        path,
+        os.path.join(HERE, "roofline.cc"),
+    ]
     try:
         subprocess.run(command, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -163,8 +178,10 @@ class Registers:
 
     def times(self):
         rest()
-        return min(statistics.median(self.seconds(variant) for _ in range(5))
-                   for variant in range(self.loops.roofline_variants()))
+        return min(
+            statistics.median(self.seconds(variant) for _ in range(5))
+            for variant in range(self.loops.roofline_variants())
+        )
 
     def seconds(self, variant, steps=1000):
         """Seconds for `bits`, from a run of at least a millisecond."""
@@ -181,6 +198,7 @@ def kernel(name, *arguments, like, kept=None):
     """A function that calls a kernel through ctypes, its result in an array of its own: addresses at hand, as
     a C program has them, and as ONNX Runtime has with its inputs and outputs bound."""
     from gluon_bnn.native import bindings, library
+
     function, y = getattr(library.handle(), f"gluon_bnn_{name}"), bindings.empty(like.shape, like.dtype)
     y.fill(-1)
     addresses = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in (*arguments, y)]
@@ -189,6 +207,7 @@ def kernel(name, *arguments, like, kept=None):
         if function(*addresses):
             sys.exit(library.handle().gluon_bnn_error().decode())
         return y
+
     return call
 
 
@@ -198,6 +217,7 @@ class Ours(Worker):
     def __init__(self, threads):
         super().__init__(threads)
         from gluon_bnn.native import library
+
         if not library.available():
             sys.exit(library.problem())
         self.instruction_set = library.instruction_set()
@@ -210,15 +230,26 @@ class Ours(Worker):
     def layer(self, rows, units, inputs):
         from gluon_bnn.graph import layers
         from gluon_bnn.native import bindings
+
         case = Layer(rows, units, inputs)
         weight_bits, bits = bindings.pack_weights(case.signs), bindings.pack_inputs(case.x)
         y, to = np.empty((rows, units), np.float32), (weight_bits, case.alpha, case.bias, rows, units, inputs)
-        packed = [layers.Layer("pack", inputs, inputs, "float", "bits"),
-                  layers.Layer("binary_dense", inputs, units, "bits", "float", arrays={
-                      "weight_bits": weight_bits, "alpha": case.alpha, "bias": case.bias})]
+        packed = [
+            layers.Layer("pack", inputs, inputs, "float", "bits"),
+            layers.Layer(
+                "binary_dense",
+                inputs,
+                units,
+                "bits",
+                "float",
+                arrays={"weight_bits": weight_bits, "alpha": case.alpha, "bias": case.bias},
+            ),
+        ]
         net = bindings.Net(packed)  # in one call, as the runtime does it
-        on_bits = {"xnor_dense": Call(kernel("xnor_dense", bits, *to, like=y)),
-                   "pack + xnor_dense": Call(kernel("run", net.address, net.count, case.x, rows, like=y, kept=net))}
+        on_bits = {
+            "xnor_dense": Call(kernel("xnor_dense", bits, *to, like=y)),
+            "pack + xnor_dense": Call(kernel("run", net.address, net.count, case.x, rows, like=y, kept=net)),
+        }
         on_pixels = {"binary_dense_u8": Call(kernel("binary_dense_u8", case.pixels, *to, like=y))}
         on_floats = {"binary_dense": Call(kernel("binary_dense", case.x, *to, like=y))}
 
@@ -232,24 +263,33 @@ class Ours(Worker):
         address, words = weight_bits.ctypes.data, weight_bits.nbytes // 8
         read = [Call(lambda n=n: self.loops.roofline_read(address, words, n)) for n in {1, self.threads}]
         # The rooflines come right before what is measured against them.
-        return {"weights read": fastest(read),
-                "registers alone": Registers(self.loops, rows * units * inputs, self.threads),
-                **on_bits, **on_pixels, **on_floats}
+        return {
+            "weights read": fastest(read),
+            "registers alone": Registers(self.loops, rows * units * inputs, self.threads),
+            **on_bits,
+            **on_pixels,
+            **on_floats,
+        }
 
     def sizes(self, model):
         """{"sizes": [inputs, units, ...] of the dense layers in a file of runtime.save}, or {"problem": with it}."""
         from gluon_bnn import runtime
+
         try:
             layers = runtime.load(model).layers
         except (OSError, ValueError) as error:
             return {"problem": str(error)}
         dense = [layer for layer in layers if layer.kind in ("binary_dense", "dense")]
-        return {"sizes": [dense[0].inputs] + [layer.units for layer in dense]} if dense else {
-            "problem": f"{model} has no dense layer"}
+        return (
+            {"sizes": [dense[0].inputs] + [layer.units for layer in dense]}
+            if dense
+            else {"problem": f"{model} has no dense layer"}
+        )
 
     def net(self, sizes, model, outputs):
         from gluon_bnn import runtime
         from gluon_bnn.graph import engine
+
         model, (images, x) = runtime.load(model), net_inputs(sizes[0])
         one, pixels = x[:1], images[:1]
         expected = np.load(outputs) if outputs else engine.run(model.layers, x)
@@ -264,9 +304,10 @@ class Ours(Worker):
     def growth(self, largest):
         """{"kernel axis size": candidate}: each axis doubles from 1 on, the others stay."""
         from gluon_bnn.native import bindings
+
         calls = {}
         for axis in ("rows", "units", "inputs"):
-            for size in (2 ** i for i in range(largest.bit_length())):
+            for size in (2**i for i in range(largest.bit_length())):
                 rows, units, inputs = ({"rows": 64, "units": 1024, "inputs": 1024} | {axis: size}).values()
                 x = np.random.default_rng(size).standard_normal((rows, inputs)).astype(np.float32)
                 bits = bindings.pack_inputs(x)
@@ -289,10 +330,12 @@ def check_agreement(name, found, expected):
 
 def engine(function):
     """A call through MXNet's engine, until its result is there."""
+
     def call():
         y = function()
         y.wait_to_read()
         return y
+
     return Call(call, lambda y: y.asnumpy())
 
 
@@ -300,10 +343,14 @@ def binary_net(sizes):
     """An initialised net with binary weights and activations, batch norm over a batch of images."""
     from gluon_bnn import nn
     from gluon_bnn._compat import mx
+
     net = mx.gluon.nn.HybridSequential()
     for inputs, units in zip(sizes, sizes[1:]):
-        net.add(nn.BinaryDense(units, in_units=inputs), mx.gluon.nn.BatchNorm(in_channels=units, momentum=0),
-                nn.BinaryActivation())
+        net.add(
+            nn.BinaryDense(units, in_units=inputs),
+            mx.gluon.nn.BatchNorm(in_channels=units, momentum=0),
+            nn.BinaryActivation(),
+        )
     net._children.popitem()  # no activation after the last
     net.initialize(mx.init.Xavier())
     with mx.autograd.record():
@@ -319,26 +366,44 @@ class MXNet(Worker):
         super().__init__(threads)
         from gluon_bnn._compat import mx
         from gluon_bnn.native import library
+
         library.load_operators()
         self.mx = mx
 
     def layer(self, rows, units, inputs):
         from gluon_bnn.native import bindings
+
         nd, case = self.mx.nd, Layer(rows, units, inputs)
-        x, bits, weight, *packed = (nd.array(a, dtype=a.dtype) for a in (
-            case.x, bindings.pack_inputs(case.x), case.dense[0][0], bindings.pack_weights(case.signs), case.alpha,
-            case.bias))
+        x, bits, weight, *packed = (
+            nd.array(a, dtype=a.dtype)
+            for a in (
+                case.x,
+                bindings.pack_inputs(case.x),
+                case.dense[0][0],
+                bindings.pack_weights(case.signs),
+                case.alpha,
+                case.bias,
+            )
+        )
         packed_dense = functools.partial(nd.gluon_bnn_packed_dense, units=units, in_units=inputs)
         xnor = engine(lambda: packed_dense(bits, *packed, source="bits"))
         check("operator xnor", xnor, case.alpha * case.dot() + case.bias, 0)
-        return {"operator xnor": xnor, **check_floats({
-            "operator binary": engine(lambda: packed_dense(x, *packed, source="float")),
-            "MXNet float32": engine(lambda: nd.FullyConnected(x, weight, packed[-1], num_hidden=units))},
-            case.dense, case.x)}
+        return {
+            "operator xnor": xnor,
+            **check_floats(
+                {
+                    "operator binary": engine(lambda: packed_dense(x, *packed, source="float")),
+                    "MXNet float32": engine(lambda: nd.FullyConnected(x, weight, packed[-1], num_hidden=units)),
+                },
+                case.dense,
+                case.x,
+            ),
+        }
 
     def freeze(self, sizes, model, outputs):
         """Make the 1-bit net of these sizes, with random weights; write it, and its outputs, to these files."""
         from gluon_bnn import deploy, runtime
+
         net, x = binary_net(sizes), self.mx.nd.array(net_inputs(sizes[0])[1])
         self.packed = deploy.freeze(net, input_scale=1 / 255, verbose=False)
         runtime.save(self.packed, model)
@@ -359,8 +424,10 @@ class MXNet(Worker):
             block.bias.set_data(nd.array(bias))
             plain.add(block)
         plain.hybridize(static_alloc=True, static_shape=True)
-        return {"MXNet packed": engine(lambda: self.packed(x)),
-                **check_floats({"MXNet float32": engine(lambda: plain(x))}, layers, one)}
+        return {
+            "MXNet packed": engine(lambda: self.packed(x)),
+            **check_floats({"MXNet float32": engine(lambda: plain(x))}, layers, one),
+        }
 
 
 class Peer(Worker):
@@ -382,6 +449,7 @@ class Torch(Peer):
     def dense(self, layers, x):
         import torch
         from torch.utils import mkldnn
+
         torch.set_num_threads(self.threads)
         torch.set_grad_enabled(False)
 
@@ -396,15 +464,22 @@ class Torch(Peer):
 
         def calls(net, x, dtype):
             onednn = mkldnn.to_mkldnn(net, dtype)  # its weights in oneDNN's own layout
-            return fastest([Call(lambda: net(x), lambda y: y.float().numpy()),
-                            Call(lambda: onednn(x.to_mkldnn()).to_dense(), lambda y: y.float().numpy())])
+            return fastest(
+                [
+                    Call(lambda: net(x), lambda y: y.float().numpy()),
+                    Call(lambda: onednn(x.to_mkldnn()).to_dense(), lambda y: y.float().numpy()),
+                ]
+            )
+
         x = torch.from_numpy(x)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             int8 = torch.ao.quantization.quantize_dynamic(build(), {torch.nn.Linear}, torch.qint8)
-        return {"PyTorch float32": calls(build(), x, torch.float),
-                "PyTorch bfloat16": calls(build().bfloat16(), x.bfloat16(), torch.bfloat16),
-                "PyTorch int8": Call(lambda: int8(x), lambda y: y.numpy())}
+        return {
+            "PyTorch float32": calls(build(), x, torch.float),
+            "PyTorch bfloat16": calls(build().bfloat16(), x.bfloat16(), torch.bfloat16),
+            "PyTorch int8": Call(lambda: int8(x), lambda y: y.numpy()),
+        }
 
 
 class OnnxRuntime(Peer):
@@ -422,21 +497,28 @@ class OnnxRuntime(Peer):
             quantize_dynamic,
             quantize_static,
         )
+
         helper, units = onnx.helper, layers[-1][0].shape[0]
         nodes, constants, name = [], [], "x"
         for i, (weight, bias) in enumerate(layers):
-            constants += [onnx.numpy_helper.from_array(weight, f"weight{i}"),
-                          onnx.numpy_helper.from_array(bias, f"bias{i}")]
+            constants += [
+                onnx.numpy_helper.from_array(weight, f"weight{i}"),
+                onnx.numpy_helper.from_array(bias, f"bias{i}"),
+            ]
             last = i == len(layers) - 1
-            nodes.append(helper.make_node("Gemm", [name, f"weight{i}", f"bias{i}"], ["y" if last else f"dense{i}"],
-                                          transB=1))
+            nodes.append(
+                helper.make_node("Gemm", [name, f"weight{i}", f"bias{i}"], ["y" if last else f"dense{i}"], transB=1)
+            )
             if not last:
                 name = f"relu{i}"
                 nodes.append(helper.make_node("Relu", [f"dense{i}"], [name]))
-        graph = helper.make_graph(nodes, "net",
-                                  [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x.shape)],
-                                  [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (len(x), units))],
-                                  constants)
+        graph = helper.make_graph(
+            nodes,
+            "net",
+            [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x.shape)],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (len(x), units))],
+            constants,
+        )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
         class Once(CalibrationDataReader):
@@ -457,18 +539,28 @@ class OnnxRuntime(Peer):
             binding.bind_cpu_input("x", x)
             y = onnxruntime.OrtValue.ortvalue_from_shape_and_type((len(x), units), np.float32)
             binding.bind_ortvalue_output("y", y)
-            return fastest([Call(lambda: plain.run(None, {"x": x})[0]),
-                            Call(lambda: bound.run_with_iobinding(binding), lambda _: y.numpy())])
+            return fastest(
+                [
+                    Call(lambda: plain.run(None, {"x": x})[0]),
+                    Call(lambda: bound.run_with_iobinding(binding), lambda _: y.numpy()),
+                ]
+            )
+
         logging.disable(logging.WARNING)  # advice about images
         with tempfile.TemporaryDirectory() as directory:
             path, dynamic, static = (os.path.join(directory, name) for name in ("float", "dynamic", "static"))
             onnx.save(model, path)
             quantize_dynamic(path, dynamic, weight_type=QuantType.QInt8)
-            quantize_static(path, static, Once(), quant_format=QuantFormat.QOperator,
-                            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+            quantize_static(
+                path,
+                static,
+                Once(),
+                quant_format=QuantFormat.QOperator,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
             logging.disable(logging.NOTSET)
-            return {"ONNX Runtime float32": call(path),
-                    "ONNX Runtime int8": fastest([call(dynamic), call(static)])}
+            return {"ONNX Runtime float32": call(path), "ONNX Runtime int8": fastest([call(dynamic), call(static)])}
 
 
 class Larq(Worker):
@@ -482,9 +574,16 @@ class Larq(Worker):
         import larq_compute_engine
         import tensorflow as tf
         from larq_compute_engine.tflite.python.interpreter import Interpreter
+
         case = Layer(rows, units, inputs)
-        layer = larq.layers.QuantConv2D(units, 1, input_quantizer="ste_sign", kernel_quantizer="ste_sign",
-                                        kernel_constraint="weight_clip", use_bias=False)
+        layer = larq.layers.QuantConv2D(
+            units,
+            1,
+            input_quantizer="ste_sign",
+            kernel_quantizer="ste_sign",
+            kernel_constraint="weight_clip",
+            use_bias=False,
+        )
         image = tf.keras.Input((rows, 1, inputs), batch_size=1)
         model = tf.keras.Model(image, layer(image))
         layer.set_weights([case.signs.T.reshape(1, 1, inputs, units)])
@@ -494,6 +593,7 @@ class Larq(Worker):
         def call(indirect):
             interpreter = Interpreter(converted, num_threads=self.threads, use_indirect_bgemm=indirect).interpreter
             return Call(lambda: interpreter.predict(x), lambda y: y[0].reshape(rows, units))
+
         best = fastest([call(False), call(True)])
         check("Larq Compute Engine", best, case.dot(), 0)
         return {"Larq Compute Engine": best}

@@ -2,6 +2,7 @@
 
 A script imports this first and calls `says` before its other imports, which take seconds: Ctrl-C may come there too.
 """
+
 import contextlib
 import os
 import signal

@@ -1,4 +1,5 @@
 """MNIST as a net takes it: split, prepared, augmented, and in batches from the device."""
+
 import numpy as np
 
 from gluon_bnn._compat import mx
@@ -51,14 +52,14 @@ def shifted(images, by, most, fill):
     for top in range(2 * most + 1):
         for left in range(2 * most + 1):
             rows = np.flatnonzero((by[:, 0] == top) & (by[:, 1] == left))
-            out[rows] = padded[rows, top:top + SIZE, left:left + SIZE]
+            out[rows] = padded[rows, top : top + SIZE, left : left + SIZE]
     return out.reshape(len(images), -1) + fill
 
 
 def bends(generator, rows, deviation):
     """Random smooth displacements (rows, 784, 2) of pixels: normal noise, blurred; `deviation` pixels each."""
     at = np.arange(SIZE)
-    blur = np.exp(-((at[:, None] - at) / SMOOTH) ** 2 / 2)
+    blur = np.exp(-(((at[:, None] - at) / SMOOTH) ** 2) / 2)
     blur /= np.linalg.norm(blur, axis=1, keepdims=True)  # independent noise keeps its deviation, at the edges too
     noise = generator.standard_normal((rows, 2, SIZE, SIZE), np.float32)
     blur = blur.astype(np.float32)
@@ -96,14 +97,14 @@ def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0, bend=0.0):
     images, targets = None if augmented else mx.nd.array(x), mx.nd.array(labels.astype(np.float32))
 
     def batches(generator):
-        order = generator.permutation(len(x))[:len(x) // batch_size * batch_size]
+        order = generator.permutation(len(x))[: len(x) // batch_size * batch_size]
         # Drawn where warped images do not use it too: the records were made so.
         by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift else None
         # Shuffled once an epoch: a batch is then a view of what lies together, at no cost.
         index = mx.nd.array(order, dtype=np.int32)
         shuffled, labels_of = None if augmented else mx.nd.take(images, index), mx.nd.take(targets, index)
         for i in range(0, len(order), batch_size):
-            rows = order[i:i + batch_size]
+            rows = order[i : i + batch_size]
             if warp or bend:
                 matrix = np.eye(2) + generator.uniform(-warp, warp, (len(rows), 2, 2))
                 moves = generator.uniform(-shift, shift, (len(rows), 1, 2))
@@ -113,6 +114,7 @@ def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0, bend=0.0):
             elif shift:
                 batch = mx.nd.array(shifted(x[rows], by[rows], shift, fill))
             else:
-                batch = shuffled[i:i + batch_size]
-            yield batch, labels_of[i:i + batch_size]
+                batch = shuffled[i : i + batch_size]
+            yield batch, labels_of[i : i + batch_size]
+
     return batches

@@ -1,4 +1,5 @@
 """The nets that train_mnist.py trains, made from its options; the same in the NumPy reference."""
+
 import inspect
 
 import numpy as np
@@ -10,14 +11,25 @@ from gluon_bnn._compat import mx
 INPUTS, CLASSES = 784, 10
 WEIGHTS = ("binary", "stochastic", "real")
 ACTIVATIONS = ("relu", "sigmoid", "binary", "binary_sigmoid")
-INITIALIZERS = {"xavier": mx.init.Xavier, "binaryconnect": initializer.BinaryConnectUniform,
-                "lab": initializer.LABUniform}
+INITIALIZERS = {
+    "xavier": mx.init.Xavier,
+    "binaryconnect": initializer.BinaryConnectUniform,
+    "lab": initializer.LABUniform,
+}
 ROUNDING = 1e-4  # 1.2e-5 seen over all activations and scales, on digits and MNIST
 SECTION = 1000  # rows that the reference computes at a time
 
 
-def make_net(hidden=(100,), weights="binary", scale="channel", gradient=None, clip=1.0, activation="relu",
-             dropout=(0.0, 0.0), initializer="xavier"):
+def make_net(
+    hidden=(100,),
+    weights="binary",
+    scale="channel",
+    gradient=None,
+    clip=1.0,
+    activation="relu",
+    dropout=(0.0, 0.0),
+    initializer="xavier",
+):
     """784-hidden-10 with batch norm after every product, the last one too; no biases.
 
     weights : "binary", "stochastic" (signs drawn for every batch) or "real" (plain Dense)
@@ -31,9 +43,17 @@ def make_net(hidden=(100,), weights="binary", scale="channel", gradient=None, cl
         if weights == "real":
             blocks.add(nn.Dense(units, use_bias=False, in_units=inputs))
         else:
-            blocks.add(gluon_bnn.nn.BinaryDense(units, use_bias=False, in_units=inputs, scale=scale,
-                                                gradient=gradient, clip=clip,
-                                                stochastic=weights == "stochastic"))
+            blocks.add(
+                gluon_bnn.nn.BinaryDense(
+                    units,
+                    use_bias=False,
+                    in_units=inputs,
+                    scale=scale,
+                    gradient=gradient,
+                    clip=clip,
+                    stochastic=weights == "stochastic",
+                )
+            )
         blocks.add(gluon_bnn.nn.BatchNorm(in_channels=units))
         if i < len(hidden):
             blocks.add(_activation(activation))
@@ -102,6 +122,7 @@ def _reference(block, x):
 
     def values(*names):
         return [getattr(block, name).data().asnumpy().astype(np.float64) for name in names]
+
     if isinstance(block, gluon_bnn.nn.BinaryDense):
         curvature = None if block.curvature is None else block.curvature.data().asnumpy().astype(np.float64)
         return reference.binary.binary_dense(x, *values("weight"), scale=block.scale, curvature=curvature)
@@ -149,7 +170,11 @@ def cross_check(net, x, outputs):
         output_error = max(output_error, np.abs(outputs[rows] - expected)[alike].max(initial=0))
         differing += int((outputs[rows].argmax(axis=1) != expected.argmax(axis=1)).sum())
         different_bits += int((~alike).sum())
-    return {"rows": len(x), "differing_predictions": differing,
-            "rows_with_differing_hidden_bits": different_bits,
-            "largest_hidden_error": float(hidden_error), "largest_output_error": float(output_error),
-            "ok": bool(hidden_error < ROUNDING and output_error < ROUNDING)}
+    return {
+        "rows": len(x),
+        "differing_predictions": differing,
+        "rows_with_differing_hidden_bits": different_bits,
+        "largest_hidden_error": float(hidden_error),
+        "largest_output_error": float(output_error),
+        "ok": bool(hidden_error < ROUNDING and output_error < ROUNDING),
+    }

@@ -1,4 +1,5 @@
 """What the two notebook scripts share: the full-batch run in NumPy and Gluon, record, picture."""
+
 import argparse
 import json
 import os
@@ -16,13 +17,39 @@ from record import save_figure, writable, write_record
 
 # The losses that the notebook's own output shows; its seed was not recorded.
 RECORDED = [
-    10.864425421043748, 10.217508834486656, 9.62265561508035, 9.430731911468166, 9.421496707046531,
-    8.82202434865556, 8.450189027497188, 8.001155364761852, 7.867413572632432, 7.362482122536241,
-    7.357904459091113, 7.156522088259499, 6.893528333088547, 6.504667295983222, 6.501438330690913,
-    6.4036233203365995, 6.412673175043907, 6.396620285737429, 6.307524135955853, 6.156097147056302,
-    5.834342843988371, 5.673409952134881, 5.647192175945023, 5.5132415178341585, 5.5093894779666535,
-    5.5209349851354235, 5.447772656561441, 5.381147785981573, 5.401137316252896, 5.3817608989869266,
-    5.2210104776675195, 5.205435073451499]
+    10.864425421043748,
+    10.217508834486656,
+    9.62265561508035,
+    9.430731911468166,
+    9.421496707046531,
+    8.82202434865556,
+    8.450189027497188,
+    8.001155364761852,
+    7.867413572632432,
+    7.362482122536241,
+    7.357904459091113,
+    7.156522088259499,
+    6.893528333088547,
+    6.504667295983222,
+    6.501438330690913,
+    6.4036233203365995,
+    6.412673175043907,
+    6.396620285737429,
+    6.307524135955853,
+    6.156097147056302,
+    5.834342843988371,
+    5.673409952134881,
+    5.647192175945023,
+    5.5132415178341585,
+    5.5093894779666535,
+    5.5209349851354235,
+    5.447772656561441,
+    5.381147785981573,
+    5.401137316252896,
+    5.3817608989869266,
+    5.2210104776675195,
+    5.205435073451499,
+]
 MOST_SEEDS = 10**6
 MOST_DRAWS = 20000  # tried for --near-start; within 0.5 of the notebook's lie 3 in 100
 
@@ -41,8 +68,7 @@ class NumpyEngine:
         if self.gradient in (None, "notebook"):
             return self.affine_(d, x, w)
         g = x.T.dot(d)
-        return {"x": d.dot(notebook.b(w).T),
-                "w": binary.sign_scale_backward(g, w, "layer", self.gradient)}
+        return {"x": d.dot(notebook.b(w).T), "w": binary.sign_scale_backward(g, w, "layer", self.gradient)}
 
     def forward(self):
         """(o1, o2, loss); o3 is `outputs`."""
@@ -67,6 +93,7 @@ class GluonEngine:
 
     def __init__(self, x, y, weights, lr, is_binary, gradient):
         from gluon_bnn._compat import mx
+
         self.mx = mx
         self.x, self.y = mx.nd.array(x, dtype="float64"), mx.nd.array(y, dtype="float64")
         options = dict(use_bias=False, dtype="float64")
@@ -76,16 +103,17 @@ class GluonEngine:
         else:
             layer = mx.gluon.nn.Dense
         self.net = mx.gluon.nn.HybridSequential()
-        self.net.add(layer(weights[0].shape[1], in_units=weights[0].shape[0], **options),
-                     mx.gluon.nn.Activation("sigmoid"),
-                     layer(weights[1].shape[1], in_units=weights[1].shape[0], **options))
+        self.net.add(
+            layer(weights[0].shape[1], in_units=weights[0].shape[0], **options),
+            mx.gluon.nn.Activation("sigmoid"),
+            layer(weights[1].shape[1], in_units=weights[1].shape[0], **options),
+        )
         self.net.initialize()
         for i, w in zip((0, 2), weights):
             self.net[i].weight.set_data(mx.nd.array(w.T, dtype="float64"))
         self.net.hybridize(static_alloc=True, static_shape=True)
         self.loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
-        self.trainer = mx.gluon.Trainer(self.net.collect_params(), "sgd", {"learning_rate": lr},
-                                        kvstore=None)
+        self.trainer = mx.gluon.Trainer(self.net.collect_params(), "sgd", {"learning_rate": lr}, kvstore=None)
 
     @property
     def weights(self):
@@ -102,23 +130,37 @@ class GluonEngine:
 
 
 def parse_args(description, is_binary, lr):
-    parser = argparse.ArgumentParser(description=description.split("\n\n")[0],
-                                     formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(description=description.split("\n\n")[0], formatter_class=HelpFormatter)
     add = parser.add_argument
-    add("--engine", choices=("numpy", "gluon", "both"), default="both",
-        help="both: from the same weights, printing how far apart they are at each step")
+    add(
+        "--engine",
+        choices=("numpy", "gluon", "both"),
+        default="both",
+        help="both: from the same weights, printing how far apart they are at each step",
+    )
     if is_binary:
-        add("--gradient", choices=[rule.name for rule in quantizers.rules("layer")], default="notebook",
-            help="rule for the gradient through the sign")
+        add(
+            "--gradient",
+            choices=[rule.name for rule in quantizers.rules("layer")],
+            default="notebook",
+            help="rule for the gradient through the sign",
+        )
     add("--lr", type=positive(float), default=lr, help="step: W -= lr * dW")
     add("--iterations", type=positive(int), default=100, help="full-batch steps")
     add("--seed", type=SEED, default=0, help="of the weights, W ~ N(0, 1)")
     add("--seeds", type=positive(int, MOST_SEEDS), default=1, help="runs, with --seed, --seed + 1, ...")
     if is_binary:
-        add("--near-start", type=positive(float), metavar="D",
-            help=f"run only draws of W that start within D of the notebook's loss, {RECORDED[0]:g}")
-        add("--beside", metavar="RECORD",
-            help="draw the median losses of this record of another run (JSON) into the picture too")
+        add(
+            "--near-start",
+            type=positive(float),
+            metavar="D",
+            help=f"run only draws of W that start within D of the notebook's loss, {RECORDED[0]:g}",
+        )
+        add(
+            "--beside",
+            metavar="RECORD",
+            help="draw the median losses of this record of another run (JSON) into the picture too",
+        )
     add_dataset(parser)
     add("--images", type=positive(int), help="use the first so many images; default: all")
     add("--save-dir", help="for the record and the picture; default: runs/notebook_(b)nn")
@@ -142,8 +184,10 @@ def seeds(x, y, args):
     while found < args.seeds:
         if args.near_start:
             if seed == last:
-                sys.exit(f"--near-start {args.near_start:g}: only {found} of {MOST_DRAWS} draws "
-                         f"start that near to {RECORDED[0]:g}, --seeds wants {args.seeds}: allow more")
+                sys.exit(
+                    f"--near-start {args.near_start:g}: only {found} of {MOST_DRAWS} draws "
+                    f"start that near to {RECORDED[0]:g}, --seeds wants {args.seeds}: allow more"
+                )
             *_, start = NumpyEngine(x, y, draw(seed), args.lr, True, args.gradient).forward()
         if not args.near_start or abs(start - RECORDED[0]) <= args.near_start:
             found += 1
@@ -154,8 +198,7 @@ def seeds(x, y, args):
 def run(x, y, seed, args, is_binary):
     """One seed: {"losses", "train_accuracy"}, and with both engines their largest differences."""
     kinds = {"numpy": [NumpyEngine], "gluon": [GluonEngine], "both": [NumpyEngine, GluonEngine]}
-    engines = [kind(x, y, draw(seed), args.lr, is_binary, args.gradient)
-               for kind in kinds[args.engine]]
+    engines = [kind(x, y, draw(seed), args.lr, is_binary, args.gradient) for kind in kinds[args.engine]]
     losses, apart = [], []
     for i in range(args.iterations):
         values = [engine.step() for engine in engines]
@@ -163,16 +206,14 @@ def run(x, y, seed, args, is_binary):
         line = f"loss at {i} : {values[0]}"
         if len(engines) == 2:
             pairs = zip(engines[0].weights, engines[1].weights)
-            apart.append([abs(values[0] - values[1]),
-                          max(float(abs(a - b).max()) for a, b in pairs)])
+            apart.append([abs(values[0] - values[1]), max(float(abs(a - b).max()) for a, b in pairs)])
             line += f"   Gluon is off by {apart[-1][0]:.1e}, its weights by {apart[-1][1]:.1e}"
         print(line)
     predictions = engines[0].outputs.argmax(axis=1)
     accuracy = float((predictions == y).mean())
     print(f"predictions {predictions[:10]}\nlabels      {y[:10]}")
     print(f"{accuracy:.1%} of the training set right")
-    result = {"seed": seed, "losses": [round(v, 6) for v in losses],
-              "train_accuracy": round(accuracy, 4)}
+    result = {"seed": seed, "losses": [round(v, 6) for v in losses], "train_accuracy": round(accuracy, 4)}
     if apart:
         largest = np.max(apart, axis=0).tolist()
         result["largest_difference"] = dict(zip(("loss", "weights"), largest))
@@ -184,17 +225,20 @@ def band(runs):
 
     Lowest to highest widens with the number of runs; how many lie above does not depend on that.
     """
-    ours = np.array([r["losses"] for r in runs])[:, :len(RECORDED)]
-    theirs = np.array(RECORDED)[:ours.shape[1]]
+    ours = np.array([r["losses"] for r in runs])[:, : len(RECORDED)]
+    theirs = np.array(RECORDED)[: ours.shape[1]]
     inside = (ours.min(axis=0) <= theirs) & (theirs <= ours.max(axis=0))
     # The start depends on the draw of W; the fall from it is what the formulas determine.
     ours_fall, their_fall = ours / ours[:, :1], theirs / theirs[0]
     fall_inside = (ours_fall.min(axis=0) <= their_fall) & (their_fall <= ours_fall.max(axis=0))
-    return {"inside": inside.tolist(), "all_inside": bool(inside.all()),
-            "runs_above": (ours > theirs).sum(axis=0).tolist(),
-            "runs_above_on_average": int((ours.mean(axis=1) > theirs.mean()).sum()),
-            "relative_to_start_inside": fall_inside.tolist(),
-            "all_relative_to_start_inside": bool(fall_inside.all())}
+    return {
+        "inside": inside.tolist(),
+        "all_inside": bool(inside.all()),
+        "runs_above": (ours > theirs).sum(axis=0).tolist(),
+        "runs_above_on_average": int((ours.mean(axis=1) > theirs.mean()).sum()),
+        "relative_to_start_inside": fall_inside.tolist(),
+        "all_relative_to_start_inside": bool(fall_inside.all()),
+    }
 
 
 def picture(runs, path, title, compare=False, beside=None):
@@ -206,15 +250,17 @@ def picture(runs, path, title, compare=False, beside=None):
         return
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(figsize=(7, 4))
     ours = np.array([r["losses"] for r in runs])
     steps = np.arange(ours.shape[1])
-    axes.fill_between(steps, ours.min(axis=0), ours.max(axis=0), alpha=0.2, color="tab:blue",
-                      label=f"ours, all of {len(runs)} seeds")
+    axes.fill_between(
+        steps, ours.min(axis=0), ours.max(axis=0), alpha=0.2, color="tab:blue", label=f"ours, all of {len(runs)} seeds"
+    )
     axes.plot(steps, ours.T, color="tab:blue", linewidth=0.5, alpha=0.3)
     axes.plot(steps, np.median(ours, axis=0), color="black", label="ours, median")
     if compare:
-        axes.plot(RECORDED[:len(steps)], color="tab:red", label="recorded in the notebook")
+        axes.plot(RECORDED[: len(steps)], color="tab:red", label="recorded in the notebook")
     if beside:
         axes.plot(beside[0], color="tab:green", label=beside[1])
     axes.set(xlabel="full-batch step", ylabel="loss", title=title, ylim=(0, None))
@@ -230,8 +276,10 @@ def read_record(path):
             record = json.load(file)
             losses = np.array([run["losses"] for run in record["runs"]], float)
             if losses.ndim == 2 and losses.size:
-                return (np.median(losses, axis=0), f"{record['gradient']}, step {float(record['lr']):g}: median of "
-                                                   f"{len(losses)}")
+                return (
+                    np.median(losses, axis=0),
+                    f"{record['gradient']}, step {float(record['lr']):g}: median of {len(losses)}",
+                )
         except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
             pass
     raise ValueError(f"--beside needs a record that notebook_bnn.py wrote, got {path}")
@@ -244,19 +292,26 @@ def main(description, is_binary, lr):
         beside = read_record(args.beside) if args.beside else None
         data = load_dataset(args.dataset, args.data_dir)
         if args.images and args.images > len(data["train_data"]):
-            raise ValueError(f"--images must be at most the {len(data['train_data'])} training images, got "
-                             f"{args.images}")
+            raise ValueError(
+                f"--images must be at most the {len(data['train_data'])} training images, got {args.images}"
+            )
     except (OSError, ValueError) as error:
         sys.exit(f"{os.path.basename(sys.argv[0])}: {error}")
     writable(args.save_dir, args.name + ".json", args.name + ".png")
-    x = data["train_data"][:args.images].reshape(-1, 784).astype(np.float64)
-    y = data["train_label"][:args.images].astype(int)
+    x = data["train_data"][: args.images].reshape(-1, 784).astype(np.float64)
+    y = data["train_label"][: args.images].astype(int)
     runs = []
     for seed in list(seeds(x, y, args)):  # all of them first: there may be too few
         print(f"seed {seed}, {len(x)} images of {args.dataset}")
         runs.append(run(x, y, seed, args, is_binary))
-    content = {"dataset": args.dataset, "images": len(x), "engine": args.engine,
-               "gradient": args.gradient, "lr": args.lr, "iterations": args.iterations}
+    content = {
+        "dataset": args.dataset,
+        "images": len(x),
+        "engine": args.engine,
+        "gradient": args.gradient,
+        "lr": args.lr,
+        "iterations": args.iterations,
+    }
     if args.near_start:
         content["near_start"] = args.near_start
     compare = is_binary and args.gradient == "notebook" and args.dataset == "mnist"
@@ -264,8 +319,12 @@ def main(description, is_binary, lr):
         content["recorded_losses_in_our_band"] = band(runs)
         inside = content["recorded_losses_in_our_band"]["inside"]
         print(f"recorded losses inside our band at {sum(inside)} of {len(inside)} steps")
-    write_record(os.path.join(args.save_dir, args.name + ".json"), **content, runs=runs,
-                 seconds=round(time.perf_counter() - began, 1))
+    write_record(
+        os.path.join(args.save_dir, args.name + ".json"),
+        **content,
+        runs=runs,
+        seconds=round(time.perf_counter() - began, 1),
+    )
     rule = f", {args.gradient}" if is_binary else ""
     title = f"{args.name.replace('_', ' ')}: {args.dataset}{rule}, step {args.lr:g}"
     picture(runs, os.path.join(args.save_dir, args.name + ".png"), title, compare, beside)

@@ -6,6 +6,7 @@
 Expected: with the notebook's gradient and its step of 100 the loss falls slowly and the net hardly
 learns; with the "xnor" rule and a step of 1 it does.
 """
+
 import interrupt
 
 if __name__ == "__main__":

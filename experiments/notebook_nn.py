@@ -4,6 +4,7 @@
 
 The notebook shows no losses for this part. With a step of 1 the loss falls slowly but steadily.
 """
+
 import interrupt
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Pictures: a training run's curves, confusion matrix and first-layer binary filters; speed of inference."""
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -15,11 +16,11 @@ def curves(history, path):
     left.plot(epochs, history["loss"], color="tab:blue")
     left.set(xlabel="epoch", ylabel="training loss", yscale="log")
     right.plot(epochs, 100 * np.array(history["error"]), label="training", color="tab:blue")
-    right.plot(epochs, 100 * np.array(history["validation_error"]), label="validation",
-               color="tab:orange")
+    right.plot(epochs, 100 * np.array(history["validation_error"]), label="validation", color="tab:orange")
     best = history["best_epoch"]
-    right.plot(best + 1, 100 * history["validation_error"][best], "o", color="tab:orange",
-               label=f"best epoch, {best + 1}")
+    right.plot(
+        best + 1, 100 * history["validation_error"][best], "o", color="tab:orange", label=f"best epoch, {best + 1}"
+    )
     right.set(xlabel="epoch", ylabel="error, %", yscale="log")
     ticks = 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50
     low, high = right.get_ylim()
@@ -44,10 +45,22 @@ def confusion_matrix(predictions, labels, path):
         for j in range(10):
             if counts[i, j]:
                 dark = errors[i, j] > 0.6 * max(1, errors.max())
-                axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=8,
-                          color="white" if dark else "black" if i != j else "gray")
-    axes.set(xlabel="prediction", ylabel="label", xticks=range(10), yticks=range(10),
-             title=f"{errors.sum()} of {counts.sum()} wrong")
+                axes.text(
+                    j,
+                    i,
+                    counts[i, j],
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if dark else "black" if i != j else "gray",
+                )
+    axes.set(
+        xlabel="prediction",
+        ylabel="label",
+        xticks=range(10),
+        yticks=range(10),
+        title=f"{errors.sum()} of {counts.sum()} wrong",
+    )
     figure.colorbar(image, label="errors", shrink=0.8)
     save_figure(figure, path)
 
@@ -60,7 +73,7 @@ def filters(signs, path, most=100):
     canvas = np.full((rows * 30, columns * 30), 0.5)
     for i, image in enumerate(signs):
         top, left = 30 * (i // columns) + 1, 30 * (i % columns) + 1
-        canvas[top:top + 28, left:left + 28] = (image + 1) / 2
+        canvas[top : top + 28, left : left + 28] = (image + 1) / 2
     figure, axes = plt.subplots(figsize=(10, 0.5 * rows + 0.4))
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
@@ -70,8 +83,10 @@ def filters(signs, path, most=100):
 
 def inference(record, path):
     """Speed by layer and of the whole net, as multiples of MXNet's float32; growth of time with size."""
-    panels = {**{name: found["times_mxnet_float32"] for name, found in record["layers"].items()},
-              "one image, " + "-".join(map(str, record["net"]["sizes"])): record["net"]["times_mxnet_float32"]}
+    panels = {
+        **{name: found["times_mxnet_float32"] for name, found in record["layers"].items()},
+        "one image, " + "-".join(map(str, record["net"]["sizes"])): record["net"]["times_mxnet_float32"],
+    }
     columns = 4
     rows = -(-(len(panels) + 1) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.7 * rows), squeeze=False)
@@ -79,9 +94,11 @@ def inference(record, path):
     for ax, (title, speed) in zip(axes.flat, panels.items()):
         roofline = min(speed.get(name, np.inf) for name in ("registers alone", "weights read"))
         names = [name for name in speed if name not in ("registers alone", "weights read")][::-1]
-        bars = ax.barh(names, [speed[name] for name in names],
-                       color=[next((c for start, c in colors.items() if name.startswith(start)), "tab:blue")
-                              for name in names])
+        bars = ax.barh(
+            names,
+            [speed[name] for name in names],
+            color=[next((c for start, c in colors.items() if name.startswith(start)), "tab:blue") for name in names],
+        )
         ax.bar_label(bars, [f"{speed[name]:.3g}" for name in names], fontsize=7, padding=2)
         ax.axvline(1, color="gray", linewidth=0.8)
         if roofline < np.inf:
@@ -93,19 +110,29 @@ def inference(record, path):
     ax = axes.flat[len(panels)]
     for (kernel, found), style in zip(record["growth"].items(), ("-", "--")):
         for axis, color in zip(found, ("tab:blue", "tab:orange", "tab:green")):
-            ax.plot(found[axis]["size"], found[axis]["us"], style, color=color, marker=".", markersize=4,
-                    label=f"{kernel} by {axis}")
+            ax.plot(
+                found[axis]["size"],
+                found[axis]["us"],
+                style,
+                color=color,
+                marker=".",
+                markersize=4,
+                label=f"{kernel} by {axis}",
+            )
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.tick_params(labelsize=7)
     ax.legend(fontsize=6)
     ax.grid(alpha=0.3)
     ax.set_title("us, 64x1024x1024 with one size changed", fontsize=9)
-    for ax in axes.flat[len(panels) + 1:]:
+    for ax in axes.flat[len(panels) + 1 :]:
         ax.set_axis_off()
-    figure.suptitle("times as fast as MXNet float32 (rows x units x inputs; red: the roofline, xor + popcount + add "
-                    f"on registers or reading the weights)\n{record['processor']}, {record['threads']} threads, "
-                    f"{record['instruction_set']}", fontsize=10)
+    figure.suptitle(
+        "times as fast as MXNet float32 (rows x units x inputs; red: the roofline, xor + popcount + add "
+        f"on registers or reading the weights)\n{record['processor']}, {record['threads']} threads, "
+        f"{record['instruction_set']}",
+        fontsize=10,
+    )
     figure.tight_layout()
     save_figure(figure, path)
 
@@ -117,8 +144,13 @@ def methods(records, path):
     for i, (title, record) in enumerate(records.items()):
         errors = 100 * np.array(record["curve"]["val_error"])
         color, best = colors[i % len(colors)], record["best_epoch"]
-        axes.plot(np.arange(1, len(errors) + 1), errors, color=color, linewidth=1.2,
-                  label=f"{title}: test {100 * record['test_error']:.2f}%")
+        axes.plot(
+            np.arange(1, len(errors) + 1),
+            errors,
+            color=color,
+            linewidth=1.2,
+            label=f"{title}: test {100 * record['test_error']:.2f}%",
+        )
         axes.plot(best, errors[best - 1], "o", color=color, markersize=5)
     axes.set(xlabel="epoch", ylabel="validation error, %", yscale="log")
     low, high = axes.get_ylim()

@@ -1,4 +1,5 @@
 """Records of experiments: what was run, on what, with what result, as JSON; and their pictures."""
+
 import contextlib
 import datetime
 import io
@@ -26,9 +27,10 @@ def processor():
 
 def commit():
     """The commit of the checkout, with "+" where files differ from it; None outside of one."""
+
     def git(*arguments):
-        return subprocess.run(("git",) + arguments, cwd=HERE, capture_output=True, text=True,
-                              check=True).stdout.strip()
+        return subprocess.run(("git",) + arguments, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
@@ -42,6 +44,7 @@ COMMIT = commit()
 def versions():
     """Versions of Python and of the packages that results depend on."""
     from importlib.metadata import PackageNotFoundError, version
+
     found = {"python": platform.python_version()}
     for package in ("gluon-bnn", "mxnet", "numpy", "scipy"):
         try:
@@ -76,8 +79,9 @@ def writable(directory, *names, what="--save-dir"):
         with tempfile.NamedTemporaryFile(dir=directory) as file:
             file.write(b"x")
             file.flush()
-        problem = next((f"{name} is a directory there" for name in names
-                        if os.path.isdir(os.path.join(directory, name))), None)
+        problem = next(
+            (f"{name} is a directory there" for name in names if os.path.isdir(os.path.join(directory, name))), None
+        )
     except OSError as error:
         problem = error.strerror
     except UnicodeEncodeError:
@@ -94,9 +98,14 @@ def write_record(path, argv=None, **content):
     argv = sys.argv if argv is None else argv
     # Where the script and its results lie on this machine is no part of the result.
     argv = [os.path.basename(a) if os.path.isabs(a) else a for a in argv]
-    record = {"argv": argv, **content, "commit": COMMIT,
-              "versions": versions(), "processor": processor(),
-              "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")}
+    record = {
+        "argv": argv,
+        **content,
+        "commit": COMMIT,
+        "versions": versions(),
+        "processor": processor(),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+    }
     replace(path, (json.dumps(record, indent=1) + "\n").encode())
     return record
 
@@ -104,6 +113,7 @@ def write_record(path, argv=None, **content):
 def save_figure(figure, path):
     """Save a matplotlib figure to a PNG and close it."""
     import matplotlib.pyplot
+
     content = io.BytesIO()
     figure.savefig(content, dpi=110, bbox_inches="tight")
     replace(path, content.getvalue())

@@ -8,6 +8,7 @@ A run is a recipe (a file of options for train_mnist.py, in recipes/) and a seed
 skipped; what was cut off goes on from its checkpoint in --save-dir. Records are NAME-SEED.json with the nets of bits,
 as NAME-SEED.safetensors, beside them; the README's table and the chart are made from them (results_table.py).
 """
+
 import interrupt
 
 if __name__ == "__main__":
@@ -24,10 +25,20 @@ from record import replace, writable
 
 ROOT = results_table.ROOT
 # One seed of each method, in this order, then what tells how much seeds differ.
-PLAN = [(name, 0) for name in ("full_precision", "bwn", "bnn", "xnor", "binaryconnect", "lab", "lab2", "bwn_unit",
-                               "bnn_best")]
-PLAN += [("bwn", 1), ("bnn", 1), ("bwn", 2), ("bnn", 2), ("binaryconnect_stochastic", 0), ("bnn_best", 1),
-         ("bnn_best", 2), ("xnor", 1)]
+PLAN = [
+    (name, 0)
+    for name in ("full_precision", "bwn", "bnn", "xnor", "binaryconnect", "lab", "lab2", "bwn_unit", "bnn_best")
+]
+PLAN += [
+    ("bwn", 1),
+    ("bnn", 1),
+    ("bwn", 2),
+    ("bnn", 2),
+    ("binaryconnect_stochastic", 0),
+    ("bnn_best", 1),
+    ("bnn_best", 2),
+    ("xnor", 1),
+]
 
 
 def recipe(name):
@@ -35,9 +46,12 @@ def recipe(name):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False,
-                                     epilog="All other options go to train_mnist.py, after those of the recipe; "
-                                            "then --results is needed too, to keep such records apart.")
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0],
+        allow_abbrev=False,
+        epilog="All other options go to train_mnist.py, after those of the recipe; "
+        "then --results is needed too, to keep such records apart.",
+    )
     add = parser.add_argument
     add("--only", nargs="+", metavar="NAME", help="recipes to run or to verify; default: all")
     add("--seed", type=SEED, nargs="+", dest="seeds", help="seeds to run; default: those of the plan")
@@ -73,8 +87,18 @@ def run(name, seed, args, options):
     resume = ["--resume"] if os.path.exists(os.path.join(directory, "checkpoint.safetensors")) else []
     data = ["--data-dir", os.path.abspath(args.data_dir)] if args.data_dir else []
     # From the root, so that the record's command line is the same everywhere.
-    command = [sys.executable, os.path.join("experiments", "train_mnist.py"), f"@{recipe(name)}", "--seed", str(seed),
-               *options, *data, "--save-dir", directory, *resume]
+    command = [
+        sys.executable,
+        os.path.join("experiments", "train_mnist.py"),
+        f"@{recipe(name)}",
+        "--seed",
+        str(seed),
+        *options,
+        *data,
+        "--save-dir",
+        directory,
+        *resume,
+    ]
     try:
         done = interrupt.run(command, cwd=ROOT)
     except KeyboardInterrupt:
@@ -103,6 +127,7 @@ def verify(args):
     from gluon_bnn import runtime
 
     from mnist_batches import Images
+
     images, wrong, checked = {}, 0, 0
     for method, records in results_table.load_records(args.results).items():
         if args.only and method not in args.only:
@@ -121,12 +146,17 @@ def verify(args):
                 wrong += 1
                 continue
             same = found == record["test_error"]
-            print(f"{method}-{record['seed']}: {found:.2%} of {len(x)} images wrong, "
-                  f"{'as' if same else 'NOT as'} recorded ({record['test_error']:.2%}); as trained "
-                  f"{record['test_error_as_trained']:.2%}; {os.path.getsize(path):,} bytes")
+            print(
+                f"{method}-{record['seed']}: {found:.2%} of {len(x)} images wrong, "
+                f"{'as' if same else 'NOT as'} recorded ({record['test_error']:.2%}); as trained "
+                f"{record['test_error_as_trained']:.2%}; {os.path.getsize(path):,} bytes"
+            )
             wrong, checked = wrong + (not same), checked + 1
-    print(f"{checked} nets classified, {wrong} differ from their records" if checked + wrong else
-          f"no records of binary nets in {args.results}")
+    print(
+        f"{checked} nets classified, {wrong} differ from their records"
+        if checked + wrong
+        else f"no records of binary nets in {args.results}"
+    )
     return wrong + (checked == 0)
 
 
@@ -137,8 +167,10 @@ def main(argv=None):
             sys.exit(1 if verify(args) else 0)
         except (OSError, ValueError) as error:
             sys.exit(f"reproduce.py: {error}")
+
     def recorded(name, seed):
         return os.path.exists(os.path.join(args.results, f"{name}-{seed}.json"))
+
     if not args.list and not all(recorded(*run) for run in planned(args)):
         writable(args.save_dir)
         writable(args.results, "curves.png", what="--results")

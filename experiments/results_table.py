@@ -5,6 +5,7 @@
 
 reproduce.py does it too, after every run.
 """
+
 import interrupt
 
 if __name__ == "__main__":
@@ -47,8 +48,11 @@ def load_records(directory=RESULTS):
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
         records.setdefault(record["method"], []).append(record)
-    return {method: sorted(records[method], key=lambda record: record["seed"])
-            for method in [*METHODS, *sorted(set(records) - set(METHODS))] if method in records}
+    return {
+        method: sorted(records[method], key=lambda record: record["seed"])
+        for method in [*METHODS, *sorted(set(records) - set(METHODS))]
+        if method in records
+    }
 
 
 def test_error(record):
@@ -62,24 +66,32 @@ def percent(found, kind):
 
 def table(records):
     """Markdown: a row a method. Errors in percent, the mean over seeds and what lies between the extremes."""
-    lines = ["| method | bits: weights, activations | epochs | published | ours | spread | seeds | best epochs |",
-             "|---|---|---:|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| method | bits: weights, activations | epochs | published | ours | spread | seeds | best epochs |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for method, found in records.items():
         title, published = METHODS.get(method, (method, ""))
         errors = [100 * test_error(record) for record in found]
         ours = f"{sum(errors) / len(errors):.2f}"
         own = "test_error_real_weights_own_averages"
         if method == "binaryconnect":
-            ours += (f" (real weights: {percent(found, 'test_error_real_weights')}, "
-                     f"{percent(found, own)} with averages of their own)")
+            ours += (
+                f" (real weights: {percent(found, 'test_error_real_weights')}, "
+                f"{percent(found, own)} with averages of their own)"
+            )
         elif method == STOCHASTIC:
-            ours += (f" (with averages of their own: {percent(found, own)}; binary weights: "
-                     f"{percent(found, 'test_error')})")
+            ours += (
+                f" (with averages of their own: {percent(found, own)}; binary weights: {percent(found, 'test_error')})"
+            )
         weights = {"full_precision": "32", STOCHASTIC: "1 (at test 32)"}.get(method, "1")
         bits = f"{weights}, {1 if method in BINARY_ACTIVATIONS else 32}"
         spread = f"{max(errors) - min(errors):.2f}" if len(errors) > 1 else ""
-        lines.append(f"| {title} | {bits} | {found[0]['epochs']} | {published} | {ours} | {spread} | {len(found)} | "
-                     + ", ".join(str(record["best_epoch"]) for record in found) + " |")
+        lines.append(
+            f"| {title} | {bits} | {found[0]['epochs']} | {published} | {ours} | {spread} | {len(found)} | "
+            + ", ".join(str(record["best_epoch"]) for record in found)
+            + " |"
+        )
     return "\n".join(lines)
 
 
@@ -108,8 +120,10 @@ def update(directory=RESULTS, readme=README):
         print("no chart: pip install 'gluon-bnn[experiments]' (or matplotlib) draws it")
     else:
         if records:
-            titles = {method: METHODS.get(method, (method,))[0] + (f", seed {found[0]['seed']}" if found[1:] else "")
-                      for method, found in records.items()}
+            titles = {
+                method: METHODS.get(method, (method,))[0] + (f", seed {found[0]['seed']}" if found[1:] else "")
+                for method, found in records.items()
+            }
             first = {titles[m]: {**found[0], "test_error": test_error(found[0])} for m, found in records.items()}
             pictures.methods(first, os.path.join(directory, "curves.png"))
 

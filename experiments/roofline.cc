@@ -41,8 +41,8 @@ const char* const kName = "avx2";
 typedef __m256i Vector;
 #define KEEP(v) asm volatile("" : "+x"(v))
 inline Vector step(Vector sum, Vector x, Vector w) {
-  const Vector table = _mm256_setr_epi32(0x02010100, 0x03020201, 0x03020201, 0x04030302,
-                                         0x02010100, 0x03020201, 0x03020201, 0x04030302);
+  const Vector table =
+      _mm256_setr_epi32(0x02010100, 0x03020201, 0x03020201, 0x04030302, 0x02010100, 0x03020201, 0x03020201, 0x04030302);
   const Vector low = _mm256_set1_epi8(15), bits = _mm256_xor_si256(x, w);
   sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(table, _mm256_and_si256(bits, low)));
   return _mm256_add_epi8(sum, _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(bits, 4), low)));

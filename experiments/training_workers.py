@@ -7,6 +7,7 @@ plain nets.
 
 Every step's batch is a view of data that lies on the device, as in training, which shuffles once an epoch.
 """
+
 import interrupt
 
 if __name__ == "__main__":
@@ -46,8 +47,10 @@ def images():
 def first_weights(width):
     """The weights of the plain net, (units, inputs) a layer."""
     generator = np.random.default_rng(width)
-    return [(generator.standard_normal((units, inputs)) * (2 / inputs) ** 0.5).astype(np.float32)
-            for inputs, units in zip(sizes_of(width), sizes_of(width)[1:])]
+    return [
+        (generator.standard_normal((units, inputs)) * (2 / inputs) ** 0.5).astype(np.float32)
+        for inputs, units in zip(sizes_of(width), sizes_of(width)[1:])
+    ]
 
 
 class Worker:
@@ -63,7 +66,7 @@ class Worker:
         return list(self.steps)
 
     def batch(self, begin):
-        return [part[begin:begin + BATCH] for part in self.data]
+        return [part[begin : begin + BATCH] for part in self.data]
 
     def step(self, name):
         self.steps[name](self.begin)
@@ -91,6 +94,7 @@ class MXNet(Worker):
         import gluon_bnn
         from gluon_bnn import loss, nn, ops
         from gluon_bnn._compat import mx
+
         if not gluon_bnn.native.library.available():
             sys.exit(gluon_bnn.native.library.problem())
         self.mx, self.nn, self.ops, self.check_net = mx, nn, ops, gluon_bnn.check_net
@@ -99,6 +103,7 @@ class MXNet(Worker):
 
     def about(self):
         from gluon_bnn.native import library
+
         return {"instruction_set": library.instruction_set()}
 
     def net(self, width, dense, activation, batch_norm):
@@ -126,6 +131,7 @@ class MXNet(Worker):
             value.backward()
             trainer.step(BATCH)
             mx.nd.waitall()
+
         return step
 
     def plain_net(self, width):
@@ -136,12 +142,17 @@ class MXNet(Worker):
     def nets(self, width, more):
         def binary(**options):
             return functools.partial(self.nn.BinaryDense, clip=None, **options)
+
         bwn, relu = binary(scale="layer", gradient="ste"), functools.partial(self.nn.Activation, "relu")
         kinds = {"BWN": (bwn, relu), "BNN": (binary(scale=None), self.nn.BinaryActivation)}
         if more:
-            kinds.update({"BWN, alpha a unit": (binary(scale="channel", gradient="ste"), relu),
-                          "BWN, exact gradient": (binary(scale="layer", gradient="exact"), relu),
-                          "LAB": (binary(scale="loss"), relu)})
+            kinds.update(
+                {
+                    "BWN, alpha a unit": (binary(scale="channel", gradient="ste"), relu),
+                    "BWN, exact gradient": (binary(scale="layer", gradient="exact"), relu),
+                    "LAB": (binary(scale="loss"), relu),
+                }
+            )
         steps = {"plain Dense": self.training_step(self.plain_net(width), "adam")}
         for name, (dense, activation) in kinds.items():
             steps[name] = self.binary_step(name, width, dense, activation)
@@ -171,8 +182,12 @@ class MXNet(Worker):
         profiler = self.mx.profiler
         found = {}
         with tempfile.TemporaryDirectory() as directory:
-            profiler.set_config(profile_imperative=True, profile_symbolic=True, aggregate_stats=True,
-                                filename=os.path.join(directory, "profile.json"))
+            profiler.set_config(
+                profile_imperative=True,
+                profile_symbolic=True,
+                aggregate_stats=True,
+                filename=os.path.join(directory, "profile.json"),
+            )
             for name in names:
                 for _ in range(3):
                     self.step(name)
@@ -181,8 +196,10 @@ class MXNet(Worker):
                     self.step(name)
                 profiler.set_state("stop")
                 table = json.loads(profiler.dumps(reset=True, format="json"))["Time"]["operator"]
-                rows = {operator: {"calls": row["Count"] / steps, "ms": round(row["Total"] / steps, 4)}
-                        for operator, row in table.items()}
+                rows = {
+                    operator: {"calls": row["Count"] / steps, "ms": round(row["Total"] / steps, 4)}
+                    for operator, row in table.items()
+                }
                 found[name] = dict(sorted(rows.items(), key=lambda item: -item[1]["ms"]))
         return found
 
@@ -193,6 +210,7 @@ class Torch(Worker):
     def __init__(self, threads):
         super().__init__(threads)
         import torch
+
         torch.set_num_threads(threads)
         self.torch = torch
         self.data = [torch.from_numpy(a) for a in images()]
@@ -213,6 +231,7 @@ class Torch(Worker):
         def loss(x, labels):
             targets = 2 * self.torch.nn.functional.one_hot(labels, CLASSES) - 1
             return (1 - targets * net(x)).relu().square().mean()
+
         return loss
 
     def training_step(self, width, compiled, fused):
@@ -225,11 +244,15 @@ class Torch(Worker):
             optimizer.zero_grad()
             loss(x, labels).backward()
             optimizer.step()
+
         return step
 
     def nets(self, width, more):
-        return {name + (", fused Adam" if fused else ""): self.training_step(width, compiled, fused)
-                for name, compiled in (("PyTorch eager", False), ("torch.compile", True)) for fused in (False, True)}
+        return {
+            name + (", fused Adam" if fused else ""): self.training_step(width, compiled, fused)
+            for name, compiled in (("PyTorch eager", False), ("torch.compile", True))
+            for fused in (False, True)
+        }
 
     def first_loss(self, width):
         return float(self.loss_of(self.net(width))(*self.batch(0)))

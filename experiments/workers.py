@@ -3,6 +3,7 @@ other. A worker reads requests, a line of JSON each, and answers in JSON when it
 
 Needs nothing but Python: a worker may run on another one.
 """
+
 import argparse
 import contextlib
 import json
@@ -27,15 +28,21 @@ class Worker:
     def __init__(self, script, name, threads, directory, python=sys.executable, **environment):
         self.name, self.log = name, os.path.join(directory, f"{name}.log")
         # Settings of OpenMP decide how long threads spin; every worker gets the number of threads and no other.
-        kept = {key: value for key, value in os.environ.items()
-                if not key.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))
+        }
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), script)
         try:
             with open(self.log, "w", encoding="utf-8") as log:
                 self.process = interrupt.start(
-                    [python, script, name, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                    text=True, start_new_session=True,
-                    env={**kept, "OMP_NUM_THREADS": str(threads), "TMPDIR": directory, **environment})
+                    [python, script, name, str(threads)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    start_new_session=True,
+                    env={**kept, "OMP_NUM_THREADS": str(threads), "TMPDIR": directory, **environment},
+                )
         except OSError as error:
             sys.exit(f"the worker {name} does not start: {error}")
 
@@ -64,9 +71,11 @@ class Worker:
 
 def serve(kinds, description):
     """In the worker: answer requests for methods of one of `kinds`, {name: class}, until there are no more."""
-    parser = argparse.ArgumentParser(description=description.split("\n\n")[0],
-                                     epilog="Requests are lines of JSON on standard input, [METHOD, ARGUMENT, ...]; "
-                                            "the benchmark starts this by itself.")
+    parser = argparse.ArgumentParser(
+        description=description.split("\n\n")[0],
+        epilog="Requests are lines of JSON on standard input, [METHOD, ARGUMENT, ...]; "
+        "the benchmark starts this by itself.",
+    )
     parser.add_argument("name", choices=kinds, help="the library")
     parser.add_argument("threads", type=positive(int), help="what its pools of threads may use")
     args = parser.parse_args()

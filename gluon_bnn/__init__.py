@@ -8,6 +8,7 @@ imported the one way that works on today's NumPy and Python:
 >>> gluon_bnn.nn.BinaryDense(10, in_units=784)
 BinaryDense(784 -> 10, linear, scale='layer', gradient='xnor')
 """
+
 import importlib
 import sys
 
@@ -15,8 +16,23 @@ from . import _shims
 
 __version__ = "0.2.0.dev0"
 
-_MODULES = ("check", "data", "deploy", "doctor", "graph", "initializer", "loss", "metric", "native", "nn", "ops",
-            "optimizer", "reference", "runtime", "train")
+_MODULES = (
+    "check",
+    "data",
+    "deploy",
+    "doctor",
+    "graph",
+    "initializer",
+    "loss",
+    "metric",
+    "native",
+    "nn",
+    "ops",
+    "optimizer",
+    "reference",
+    "runtime",
+    "train",
+)
 _NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "deploy", "mx": "_compat"}
 
 __all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]

@@ -1,4 +1,5 @@
 """python -m gluon_bnn doctor | check"""
+
 import argparse
 import json
 import os
@@ -26,18 +27,29 @@ def main(argv=None) -> "int | str":
 
 
 def _parse(argv):
-    parser = argparse.ArgumentParser(prog="python -m gluon_bnn",
-                                     description="Binary neural networks for Apache MXNet/Gluon.",
-                                     epilog="`python -m gluon_bnn COMMAND --help` says more of a command.")
+    parser = argparse.ArgumentParser(
+        prog="python -m gluon_bnn",
+        description="Binary neural networks for Apache MXNet/Gluon.",
+        epilog="`python -m gluon_bnn COMMAND --help` says more of a command.",
+    )
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="doctor|check")
     for name, run, short, long in (
-            ("doctor", _doctor, "say what is installed, what is missing and what to do about it",
-             "Says what is installed and where, what is missing and what to do about it. The exit code is 0 where all "
-             "is well and 1 where there is a problem."),
-            ("check", _check, "check every operator and layer against the NumPy reference",
-             "Checks every operator and layer, the loss, the optimiser and all forms of frozen nets against the NumPy "
-             "reference, which takes some 20 seconds. The exit code is 0 where every error is within its bound, else "
-             "1.")):
+        (
+            "doctor",
+            _doctor,
+            "say what is installed, what is missing and what to do about it",
+            "Says what is installed and where, what is missing and what to do about it. The exit code is 0 where all "
+            "is well and 1 where there is a problem.",
+        ),
+        (
+            "check",
+            _check,
+            "check every operator and layer against the NumPy reference",
+            "Checks every operator and layer, the loss, the optimiser and all forms of frozen nets against the NumPy "
+            "reference, which takes some 20 seconds. The exit code is 0 where every error is within its bound, else "
+            "1.",
+        ),
+    ):
         command = commands.add_parser(name, help=short, description=long)
         command.add_argument("--json", action="store_true", help="print JSON instead of text")
         command.set_defaults(run=run)
@@ -46,6 +58,7 @@ def _parse(argv):
 
 def _doctor(as_json):
     from . import doctor
+
     report = doctor.examine()
     print(json.dumps(report, indent=1) if as_json else doctor.describe(report))
     return 0 if report["ok"] else 1
@@ -53,6 +66,7 @@ def _doctor(as_json):
 
 def _check(as_json):
     from . import ops
+
     try:
         ops.current()
         from . import check
@@ -64,13 +78,14 @@ def _check(as_json):
         sys.exit(f"the check could not be carried out: {error}")
     if as_json:
         # JSON has no infinity, which stands for "wrong where it has to be exact": null there
-        rows = [{key: None if value == float("inf") else value for key, value in row.items()}
-                for row in table]
+        rows = [{key: None if value == float("inf") else value for key, value in row.items()} for row in table]
         print(json.dumps({"ok": table.ok, "rows": rows}, indent=1, allow_nan=False))
     else:
         failed = sum(not row["ok"] for row in table)
-        print(f"{table}\n{len(table)} checks, {failed} failed; errors and bounds are in units of eps times "
-               "the sum of magnitudes")
+        print(
+            f"{table}\n{len(table)} checks, {failed} failed; errors and bounds are in units of eps times "
+            "the sum of magnitudes"
+        )
     return 0 if table.ok else 1
 
 

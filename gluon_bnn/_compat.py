@@ -17,6 +17,7 @@ MXNet 1.9.1 is the last release. What stands between it and a current machine is
 
 Use it as `from ._compat import mx`, outside of this package as `from gluon_bnn import mx`.
 """
+
 import contextlib
 import ctypes
 import os
@@ -111,6 +112,7 @@ def importing_mxnet():
     """Around the import of MXNet: what it needs before, what is mended after, and errors that say what to do."""
     try:
         import numpy
+
         _shims.add_missing_names(numpy)
         # Read when libmxnet is loaded, which aborts the process at a list or at no number; a user's own setting wins.
         os.environ["OMP_NUM_THREADS"] = str(threads_wanted())
@@ -119,6 +121,7 @@ def importing_mxnet():
             yield
     except Exception as error:
         from . import _missing  # rarely needed, and it imports a good deal
+
         raise ImportError(_missing.explain(error)) from error
     _shims.write_plain_numbers(numpy)
     _shims.fork_workers()
@@ -126,13 +129,15 @@ def importing_mxnet():
 
 def _import_mxnet():
     from . import _missing
+
     try:
         import mxnet
     except ModuleNotFoundError as error:  # where it is there, importing_mxnet has explained the error
         raise ImportError(_missing.explain(error)) from error
     if mxnet.__version__ != _missing.MXNET_VERSION:
-        raise ImportError(f"gluon_bnn needs MXNet {_missing.MXNET_VERSION}, found {mxnet.__version__}: "
-                          f"{_missing.REINSTALL}")
+        raise ImportError(
+            f"gluon_bnn needs MXNet {_missing.MXNET_VERSION}, found {mxnet.__version__}: {_missing.REINSTALL}"
+        )
     return mxnet
 
 

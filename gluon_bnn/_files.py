@@ -1,5 +1,6 @@
 """Files that are never lost: written under a temporary name first, then renamed; and locked while a run writes them.
 Hostile ones are opened safely."""
+
 import contextlib
 import errno
 import glob
@@ -97,8 +98,9 @@ def _locked(name, path):
         file = open(os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")
         locked = _try_lock(file)
         if locked is None:
-            warnings.warn(f"{path} cannot be locked on this system: nothing keeps a second run from writing it",
-                          stacklevel=4)
+            warnings.warn(
+                f"{path} cannot be locked on this system: nothing keeps a second run from writing it", stacklevel=4
+            )
             return file
         if not locked:
             with file:
@@ -142,8 +144,11 @@ def _replaceable(path):
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(old.st_mode):
-        raise OSError(errno.EISDIR if stat.S_ISDIR(old.st_mode) else errno.EINVAL,
-                      "only a regular file can be replaced, not a directory, FIFO, socket or device", path)
+        raise OSError(
+            errno.EISDIR if stat.S_ISDIR(old.st_mode) else errno.EINVAL,
+            "only a regular file can be replaced, not a directory, FIFO, socket or device",
+            path,
+        )
     if not os.access(path, os.W_OK):
         raise OSError(errno.EACCES, "is write-protected", path)
     return old
@@ -168,8 +173,9 @@ def new_file(path, private=False):
     """
     mode = 0o600 if private else 0o666
     while True:
-        file = open(_beside(path, f".part-{os.urandom(4).hex()}"), "xb",
-                    opener=lambda name, flags: os.open(name, flags, mode))
+        file = open(
+            _beside(path, f".part-{os.urandom(4).hex()}"), "xb", opener=lambda name, flags: os.open(name, flags, mode)
+        )
         _try_lock(file)
         if os.path.exists(file.name):
             break
@@ -240,6 +246,7 @@ def parse_json(text):
     That includes a name that is there twice, numbers of more than 19 digits, which would take for ever to read, and
     objects in objects that are deeper than Python can follow.
     """
+
     def once(pairs):
         names = dict(pairs)
         if len(names) < len(pairs):
@@ -250,8 +257,10 @@ def parse_json(text):
         if len(digits) > 19:
             raise ValueError(f"a number has {len(digits)} digits")
         return int(digits)
+
     try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8"), object_pairs_hook=once,
-                          parse_int=integer)
+        return json.loads(
+            text if isinstance(text, str) else text.decode("utf-8"), object_pairs_hook=once, parse_int=integer
+        )
     except RecursionError:
         raise ValueError("it has too many objects in objects") from None

@@ -1,4 +1,5 @@
 """Which copy of this package is running, how it was installed, and the command that installs it again."""
+
 import importlib.metadata
 import json
 import os
@@ -38,19 +39,24 @@ class Installation(NamedTuple):
         directory = self.package.parent
         if os.path.samefile(os.curdir, directory):
             reason, cure = "it lies in the current directory", "start Python in another directory"
-        elif any(os.path.exists(entry) and os.path.samefile(entry, directory)
-                 for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        elif any(
+            os.path.exists(entry) and os.path.samefile(entry, directory)
+            for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        ):
             reason, cure = "PYTHONPATH names its directory", "unset PYTHONPATH"
         else:
             reason, cure = "its directory comes first in sys.path", f"take {directory} out of sys.path"
-        return (f"{self.package} runs in place of the installed copy {self.hidden}, because {reason}: to run that, "
-                f"{cure}")
+        return (
+            f"{self.package} runs in place of the installed copy {self.hidden}, because {reason}: to run that, {cure}"
+        )
 
     def __str__(self):
-        return {"editable": f"editable, from {self.source}",
-                "installed": "as a wheel" + (f", built from {self.source}" if self.source else ""),
-                "checkout": f"no, it is the checkout {self.source}",
-                "copy": "no, it is a copy of the package"}[self.how]
+        return {
+            "editable": f"editable, from {self.source}",
+            "installed": "as a wheel" + (f", built from {self.source}" if self.source else ""),
+            "checkout": f"no, it is the checkout {self.source}",
+            "copy": "no, it is a copy of the package",
+        }[self.how]
 
 
 def find() -> Installation:

@@ -1,4 +1,5 @@
 """Ctrl-C between steps instead of anywhere: Python forgets one that comes while MXNet frees an array."""
+
 import contextlib
 import signal
 import threading
@@ -12,8 +13,10 @@ def deferred():
     in every step) the exception is printed and ignored. Leaves alone a handler that is not Python's own, and
     does nothing outside of the main thread.
     """
-    if (threading.current_thread() is not threading.main_thread()
-            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler):
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
         yield lambda: None
         return
     came = []

@@ -4,6 +4,7 @@ A minimal system lacks several things, and each import stops at the first of the
 for everything: modules of Python, the system libraries that MXNet's wheel expects but does not carry, and, where the
 native library was not built, a C++ compiler.
 """
+
 import ctypes
 import importlib.metadata
 import importlib.util
@@ -26,8 +27,12 @@ FOR_RUNTIME = "numpy", "safetensors"
 FOR_TRAINING = (*FOR_RUNTIME, "scipy", "tqdm", "distutils", "requests", "mxnet")
 COMPILER = "g++"
 # The Debian packages of the system libraries that MXNet's wheel and our library expect but do not carry.
-DEBIAN_PACKAGES = {"libgomp.so.1": "libgomp1", "libquadmath.so.0": "libquadmath0", "libstdc++.so.6": "libstdc++6",
-                   "libgcc_s.so.1": "libgcc-s1"}
+DEBIAN_PACKAGES = {
+    "libgomp.so.1": "libgomp1",
+    "libquadmath.so.0": "libquadmath0",
+    "libstdc++.so.6": "libstdc++6",
+    "libgcc_s.so.1": "libgcc-s1",
+}
 # What has been tried, first and last of each; later ones may work as well.
 TRIED = {"Python": ("3.9", "3.14"), "NumPy": ("1", "2")}
 
@@ -45,12 +50,18 @@ class Missing(NamedTuple):
     compiler: bool
 
     def __str__(self):
-        clauses = [f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not {where}"
-                   for names, where in (([PIP_NAMES.get(module, module) for module in self.modules], "installed"),
-                                        (self.libraries, "among the system's libraries")) if names]
+        clauses = [
+            f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not {where}"
+            for names, where in (
+                ([PIP_NAMES.get(module, module) for module in self.modules], "installed"),
+                (self.libraries, "among the system's libraries"),
+            )
+            if names
+        ]
         if self.compiler:
-            clauses.append("the native library, without which binary layers are slower, was not built for want of a "
-                           "C++ compiler")
+            clauses.append(
+                "the native library, without which binary layers are slower, was not built for want of a C++ compiler"
+            )
         return f"{'; '.join(clauses)}: {self.cure()}"
 
     def cure(self) -> str:
@@ -62,6 +73,7 @@ class Missing(NamedTuple):
         commands += [reinstall(PIP_NAMES.get(module, module)) for module in gone]
         if self.compiler:
             from . import _installation  # rarely needed, and it imports a good deal
+
             commands.append(_installation.find().command)
         return "; ".join(commands)
 
@@ -70,6 +82,7 @@ def find(error: Optional[BaseException] = None) -> Missing:
     """Everything that training needs and that is not here, found without importing any of it; `error`, of an import,
     may name more."""
     from .native import library  # which imports this module
+
     modules = [name for name in FOR_TRAINING if not is_there(name)]
     if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name and error.name not in modules:
         modules.append(error.name)
@@ -78,6 +91,7 @@ def find(error: Optional[BaseException] = None) -> Missing:
 
 def _libraries(error):
     from .native import library
+
     found = {name_missing(error)} - {None}
     path = mxnet_library()
     if path:
@@ -129,8 +143,9 @@ def missing_libraries(path: Optional[str]) -> list[str]:
     candidates = DEBIAN_PACKAGES
     if path:
         try:
-            listed = subprocess.run(["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                    errors="replace").stdout
+            listed = subprocess.run(
+                ["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
+            ).stdout
             candidates = re.findall(r"^\s*(\S+) => not found$", listed, re.MULTILINE)
         except OSError:  # there is no ldd
             pass
@@ -148,8 +163,7 @@ def _can_be_loaded(name):
 
 def how_to_get(libraries, compiler=False) -> str:
     """What installs system libraries of these names, and a compiler, as one line."""
-    packages = sorted([DEBIAN_PACKAGES[name] for name in libraries if name in DEBIAN_PACKAGES]
-                      + [COMPILER] * compiler)
+    packages = sorted([DEBIAN_PACKAGES[name] for name in libraries if name in DEBIAN_PACKAGES] + [COMPILER] * compiler)
     others = sorted(set(libraries) - DEBIAN_PACKAGES.keys())
     lines = [f"apt-get install {' '.join(packages)} (on Debian or Ubuntu)"] if packages else []
     lines += [f"install what provides {', '.join(others)}"] if others else []
@@ -196,7 +210,7 @@ def untried() -> list[str]:
     found = []
     for name, version in (("Python", platform.python_version()), ("NumPy", installed("numpy"))):
         first, last = TRIED[name]
-        if version and not _numbers(first) <= _numbers(version)[:len(_numbers(last))] <= _numbers(last):
+        if version and not _numbers(first) <= _numbers(version)[: len(_numbers(last))] <= _numbers(last):
             found.append(f"gluon_bnn has been tried on {name} {first} to {last}, and this is {name} {version}")
     return found
 

@@ -3,6 +3,7 @@
 tqdm's own lock is a semaphore of the system, for bars of several processes. After Ctrl-C Python 3.14 warns that it has
 leaked.
 """
+
 import functools
 import threading
 

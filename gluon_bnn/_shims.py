@@ -4,6 +4,7 @@ Only names that are missing are set; nothing of NumPy's is overwritten (`numpy.b
 numpy.ma and SciPy rely on), and how NumPy prints stays as the user has it. `Finder` sees to it whoever imports MXNet:
 after `import gluon_bnn`, `import mxnet` works too.
 """
+
 import builtins
 import importlib.machinery
 import sys
@@ -35,6 +36,7 @@ class _Loader:
 
     def exec_module(self, module):
         from . import _compat
+
         with _compat.importing_mxnet():
             self._loader.exec_module(module)
 
@@ -47,15 +49,32 @@ def add_missing_names(numpy):
     >>> numpy.product([2, 3]) == 6 and numpy.sometrue([0, 1]) and numpy.PINF == numpy.inf
     True
     """
+
     def msort(a):
         return numpy.sort(a, axis=0)
 
     def in1d(ar1, ar2, assume_unique=False, invert=False):
         return numpy.isin(numpy.ravel(ar1), ar2, assume_unique=assume_unique, invert=invert)
-    names = {"bool": bool, "int": int, "PZERO": 0.0, "NZERO": -0.0, "NINF": -numpy.inf, "PINF": numpy.inf,
-             "NAN": numpy.nan, "NaN": numpy.nan, "Inf": numpy.inf, "alltrue": numpy.all, "sometrue": numpy.any,
-             "product": numpy.prod, "round_": numpy.round, "msort": msort, "in1d": in1d,
-             "trapz": getattr(numpy, "trapezoid", None), "compat": types.SimpleNamespace(basestring=str)}
+
+    names = {
+        "bool": bool,
+        "int": int,
+        "PZERO": 0.0,
+        "NZERO": -0.0,
+        "NINF": -numpy.inf,
+        "PINF": numpy.inf,
+        "NAN": numpy.nan,
+        "NaN": numpy.nan,
+        "Inf": numpy.inf,
+        "alltrue": numpy.all,
+        "sometrue": numpy.any,
+        "product": numpy.prod,
+        "round_": numpy.round,
+        "msort": msort,
+        "in1d": in1d,
+        "trapz": getattr(numpy, "trapezoid", None),
+        "compat": types.SimpleNamespace(basestring=str),
+    }
     # MXNet hands these on under its own names; NumPy moved them to a package of their own.
     names.update(dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate")))
     for name, value in names.items():
@@ -115,4 +134,5 @@ def fork_workers():
     def pool(*args, **kwargs):
         chosen = multiprocessing.get_start_method(allow_none=True)  # None, or the default, until someone chooses
         return multiprocessing.get_context("spawn" if chosen == "spawn" else "fork").Pool(*args, **kwargs)
+
     loader.multiprocessing = types.SimpleNamespace(**{**vars(multiprocessing), "Pool": pool})

@@ -4,6 +4,7 @@
 So every file is read through once before: gzip integrity, magic number, counts, image size, labels,
 and for MNIST the SHA-256 of the content. No file that was found is ever changed.
 """
+
 import gzip
 import hashlib
 import http.client
@@ -18,21 +19,20 @@ from . import _files
 from ._progress import progress_bar
 
 SETS = ("digits", "mnist")
-FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
-         "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 # Count and SHA-256 of the decompressed content: the gzip bytes differ between mirrors.
 MNIST = {
-    "train-images-idx3-ubyte.gz":
-        (60000, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-    "train-labels-idx1-ubyte.gz":
-        (60000, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    "t10k-images-idx3-ubyte.gz":
-        (10000, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    "t10k-labels-idx1-ubyte.gz":
-        (10000, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+    "train-images-idx3-ubyte.gz": (60000, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    "train-labels-idx1-ubyte.gz": (60000, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    "t10k-images-idx3-ubyte.gz": (10000, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    "t10k-labels-idx1-ubyte.gz": (10000, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
 }
-MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/",
-           "https://storage.googleapis.com/cvdf-datasets/mnist/")
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 TIMEOUT = 20  # seconds without a byte from a mirror
 LARGEST_DOWNLOAD = 64 << 20  # bytes; MNIST's largest file holds 47 million even uncompressed
 LARGEST_COUNT = 1_000_000  # items a file, 3 GB as float32; EMNIST has 814,255
@@ -84,7 +84,8 @@ def load(name, root=None):
     elif directory is None:
         raise FileNotFoundError(
             f"no files of {name!r} in any of {', '.join(str(r / name) for r in _roots(root))}: "
-            "install gluon_bnn again, or give the directory that holds them")
+            "install gluon_bnn again, or give the directory that holds them"
+        )
     check(directory, name)
     return _get_mnist(directory)
 
@@ -105,11 +106,15 @@ def find(name, root=None):
                 return directory
         return None
     if not os.path.isdir(name):
-        raise ValueError(f"name must be 'digits', 'mnist' or an existing directory with the files "
-                         f"{', '.join(FILES)}; {os.fspath(name)!r} is none of these")
+        raise ValueError(
+            f"name must be 'digits', 'mnist' or an existing directory with the files "
+            f"{', '.join(FILES)}; {os.fspath(name)!r} is none of these"
+        )
     if root is not None:
-        raise ValueError(f"root says where the sets 'digits' and 'mnist' are; {os.fspath(name)!r} "
-                         "is a directory and used as it is: leave root out")
+        raise ValueError(
+            f"root says where the sets 'digits' and 'mnist' are; {os.fspath(name)!r} "
+            "is a directory and used as it is: leave root out"
+        )
     return Path(name).absolute()
 
 
@@ -125,20 +130,24 @@ def check(directory, name=None):
     directory = Path(directory)
     missing = [file for file in FILES if not os.path.lexists(directory / file)]
     if missing:
-        raise FileNotFoundError(f"{directory} lacks {', '.join(missing)}: put what is missing "
-                                "there, or use another directory")
+        raise FileNotFoundError(
+            f"{directory} lacks {', '.join(missing)}: put what is missing there, or use another directory"
+        )
     counts = {}
     for file in FILES:
         try:
             counts[file] = _read(directory / file, file, MNIST[file] if name == "mnist" else None)
         except ValueError as error:
-            raise ValueError(f"{directory / file}: {error}. The file was left as it is: "
-                             "replace it, or move it away, and load again") from error
+            raise ValueError(
+                f"{directory / file}: {error}. The file was left as it is: replace it, or move it away, and load again"
+            ) from error
     for images, labels in (FILES[:2], FILES[2:]):
         if counts[images] != counts[labels]:
-            raise ValueError(f"{directory}: {counts[images]} images in {images} but "
-                             f"{counts[labels]} labels in {labels}; there must be one label an "
-                             "image: replace the file that belongs to another set")
+            raise ValueError(
+                f"{directory}: {counts[images]} images in {images} but "
+                f"{counts[labels]} labels in {labels}; there must be one label an "
+                "image: replace the file that belongs to another set"
+            )
     return counts[FILES[0]], counts[FILES[2]]
 
 
@@ -151,8 +160,7 @@ def _read(path, file, expected=None):
     """
     if not path.is_file():
         raise ValueError("is not a regular file")
-    magic, kind, item, fields = ((2051, "images", 784, ">IIII") if "images" in file else
-                                 (2049, "labels", 1, ">II"))
+    magic, kind, item, fields = (2051, "images", 784, ">IIII") if "images" in file else (2049, "labels", 1, ">II")
     try:
         with open(path, "rb") as source:
             source = _Bounded(source)
@@ -164,8 +172,7 @@ def _read(path, file, expected=None):
             if found != magic:
                 raise ValueError(f"starts with {found}, a file of {kind} with {magic}")
             if size and size != [28, 28]:
-                raise ValueError(f"announces images of {size[0]} x {size[1]} pixels; only 28 x 28 "
-                                 "can be read")
+                raise ValueError(f"announces images of {size[0]} x {size[1]} pixels; only 28 x 28 can be read")
             if not 1 <= count <= LARGEST_COUNT:
                 raise ValueError(f"announces {count} {kind}; allowed are 1 to {LARGEST_COUNT}")
             if expected and count != expected[0]:
@@ -176,8 +183,7 @@ def _read(path, file, expected=None):
                 source.allowed += min(left, _CHUNK)  # compressed it is no larger, or by much less than the slack
                 chunk = stream.read(min(left, _CHUNK))
                 if not chunk:
-                    raise ValueError(f"announces {count} {kind} but holds only "
-                                     f"{(count * item - left) // item}")
+                    raise ValueError(f"announces {count} {kind} but holds only {(count * item - left) // item}")
                 if kind == "labels" and max(chunk) > 9:
                     raise ValueError(f"has a label {max(chunk)}; allowed are 0 to 9")
                 digest.update(chunk)
@@ -188,8 +194,9 @@ def _read(path, file, expected=None):
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"is not a whole gzip file ({error})") from error
     if expected and digest.hexdigest() != expected[1]:
-        raise ValueError(f"is well formed but not MNIST: its content has the SHA-256 "
-                         f"{digest.hexdigest()}, MNIST's {expected[1]}")
+        raise ValueError(
+            f"is well formed but not MNIST: its content has the SHA-256 {digest.hexdigest()}, MNIST's {expected[1]}"
+        )
     return count
 
 
@@ -219,10 +226,11 @@ def _download(directory, file):
     failures = []
     for mirror in MIRRORS:
         try:
-            with urllib.request.urlopen(mirror + file, timeout=TIMEOUT) as response, \
-                    _files.new_file(str(directory / file)) as out, \
-                    progress_bar(desc=file, unit="B", unit_scale=True,
-                                 total=getattr(response, "length", None)) as bar:
+            with (
+                urllib.request.urlopen(mirror + file, timeout=TIMEOUT) as response,
+                _files.new_file(str(directory / file)) as out,
+                progress_bar(desc=file, unit="B", unit_scale=True, total=getattr(response, "length", None)) as bar,
+            ):
                 while chunk := response.read(_CHUNK):
                     out.write(chunk)
                     bar.update(len(chunk))
@@ -234,9 +242,15 @@ def _download(directory, file):
                 return
         except (OSError, http.client.HTTPException, ValueError) as error:
             failures.append(f"  {mirror}{file}: {error}")
-    raise OSError("\n".join([
-        f"MNIST is not complete in {directory} and could not be downloaded:", *failures,
-        f"Without a network, put these four files there by hand: {', '.join(FILES)}"]))
+    raise OSError(
+        "\n".join(
+            [
+                f"MNIST is not complete in {directory} and could not be downloaded:",
+                *failures,
+                f"Without a network, put these four files there by hand: {', '.join(FILES)}",
+            ]
+        )
+    )
 
 
 def _given_roots(root):
@@ -245,6 +259,7 @@ def _given_roots(root):
 
 def _mxnet_root():
     from ._compat import mx  # here, so that importing this file does not import MXNet
+
     return Path(mx.base.data_dir(), "datasets").absolute()
 
 
@@ -268,6 +283,7 @@ def _get_mnist(directory):
     do as well, but that belongs to every thread; the replacement answers this thread only.
     """
     from ._compat import mx
+
     with _lock:
         download, thread = mx.test_utils.download, threading.get_ident()
 

@@ -3,6 +3,7 @@
 Nothing that is broken keeps the report from coming out. What raises an error becomes a line of it; what ends the
 process instead, as a library that is cut off does, is tried in another process first.
 """
+
 import importlib
 import importlib.util
 import os
@@ -28,14 +29,27 @@ def examine() -> dict:
     "runtime_only" is True where MXNet is not installed: `gluon_bnn.runtime` does without it, so then nothing that
     only training needs is a problem.
     """
-    report = {"package": {"path": None, "installed": None, "hides": None}, "versions": {},
-              "runtime_only": False, "imports": {}, "crashes": {},
-              "missing": {"modules": [], "libraries": [], "compiler": False},
-              "threads": {"cores": None, "OMP_NUM_THREADS": None},
-              "native": {"library": None, "instruction_set": None, "instruction_sets": []}, "data": {},
-              "problems": [], "advice": []}
-    for examine_part in (_examine_package, _examine_missing, _examine_imports, _examine_native, _examine_choices,
-                         _examine_data):
+    report = {
+        "package": {"path": None, "installed": None, "hides": None},
+        "versions": {},
+        "runtime_only": False,
+        "imports": {},
+        "crashes": {},
+        "missing": {"modules": [], "libraries": [], "compiler": False},
+        "threads": {"cores": None, "OMP_NUM_THREADS": None},
+        "native": {"library": None, "instruction_set": None, "instruction_sets": []},
+        "data": {},
+        "problems": [],
+        "advice": [],
+    }
+    for examine_part in (
+        _examine_package,
+        _examine_missing,
+        _examine_imports,
+        _examine_native,
+        _examine_choices,
+        _examine_data,
+    ):
         try:
             examine_part(report)
         except (Exception, SystemExit) as error:
@@ -59,8 +73,11 @@ def _examine_package(report):
     report["runtime_only"] = report["versions"]["mxnet"] is None
     report["threads"] = {"cores": _compat.physical_cores(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
     installation = _installation.find()
-    report["package"].update(path=str(installation.package), installed=str(installation),
-                             hides=installation.hidden and str(installation.hidden))
+    report["package"].update(
+        path=str(installation.package),
+        installed=str(installation),
+        hides=installation.hidden and str(installation.hidden),
+    )
     if installation.hidden is not None:
         report["advice"].append(f"{installation.why_hidden}; to install this copy: {installation.command}")
     report["advice"] += _missing.untried()
@@ -72,8 +89,10 @@ def _examine_missing(report):
     """Everything that is missing, with its commands in one line."""
     missing = _missing.find()
     if report["runtime_only"]:
-        report["advice"].append("runtime only: nets that were saved run, and MXNet, which trains and freezes them, is "
-                                f"not installed; for that: {missing.cure()}")
+        report["advice"].append(
+            "runtime only: nets that were saved run, and MXNet, which trains and freezes them, is "
+            f"not installed; for that: {missing.cure()}"
+        )
         modules = [module for module in missing.modules if module in _missing.FOR_RUNTIME]
         missing = _missing.Missing(modules, [], missing.compiler and bool(modules))
     report["missing"] = missing._asdict()
@@ -116,8 +135,10 @@ def _examine_imports(report):
         report["imports"]["mxnet"] = not named and _can_import_mxnet(report)
     elif not report["runtime_only"]:
         sys.modules.setdefault("mxnet", None)
-        report["problems"].append(f"DMLC_ROLE={role} makes the import of MXNet the {role} of a distributed job, until "
-                                  "that job ends: unset DMLC_ROLE")
+        report["problems"].append(
+            f"DMLC_ROLE={role} makes the import of MXNet the {role} of a distributed job, until "
+            "that job ends: unset DMLC_ROLE"
+        )
 
 
 def _crashes(stages):
@@ -126,11 +147,18 @@ def _crashes(stages):
     while True:
         code = f"import sys\nsys.path[:] = {sys.path!r}\n"
         code += "".join(f"sys.modules[{name!r}] = None\n" for name in crashes)
-        code += "".join(f"print({name!r}, flush=True)\ntry:\n    {statement}\nexcept BaseException:\n    pass\n"
-                        for name, statement in stages.items() if name not in crashes)
+        code += "".join(
+            f"print({name!r}, flush=True)\ntry:\n    {statement}\nexcept BaseException:\n    pass\n"
+            for name, statement in stages.items()
+            if name not in crashes
+        )
         try:
-            done = subprocess.run([sys.executable, "-c", code + "print('all', flush=True)"], timeout=TIMEOUT,
-                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            done = subprocess.run(
+                [sys.executable, "-c", code + "print('all', flush=True)"],
+                timeout=TIMEOUT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
             output, end = done.stdout, f"ends Python, {_ending(done.returncode)}"
         except subprocess.TimeoutExpired as expired:
             output, end = expired.stdout or b"", f"does not end within {TIMEOUT} seconds"
@@ -148,8 +176,9 @@ def _can_import(package, report):
     try:
         importlib.import_module(MODULES[package])
     except (Exception, SystemExit) as error:
-        report["problems"].append(f"{package} is installed but cannot be imported ({_line(error)}): "
-                                  f"{_missing.reinstall(package)}")
+        report["problems"].append(
+            f"{package} is installed but cannot be imported ({_line(error)}): {_missing.reinstall(package)}"
+        )
         return False
     return True
 
@@ -181,8 +210,9 @@ def _examine_native(report):
         if not missing["libraries"] and not (missing["modules"] and missing["compiler"]):  # or one line has named it
             report["advice"].append(library.problem())
         return
-    report["native"].update(instruction_set=library.instruction_set(),
-                            instruction_sets=list(library.instruction_sets()))
+    report["native"].update(
+        instruction_set=library.instruction_set(), instruction_sets=list(library.instruction_sets())
+    )
     if report["imports"].get("mxnet") and OPERATORS not in report["crashes"]:
         try:
             library.load_operators()
@@ -202,16 +232,19 @@ def _examine_choices(report):
         if "GLUON_BNN_OPS" in str(error):
             report["problems"].append(f"{error}; unset GLUON_BNN_OPS for auto")
         elif isinstance(error, OSError) and not report["native"]["instruction_set"]:
-            report["problems"].append(f"GLUON_BNN_OPS=native asks for the native library, but {error}; or unset "
-                                      "GLUON_BNN_OPS")
+            report["problems"].append(
+                f"GLUON_BNN_OPS=native asks for the native library, but {error}; or unset GLUON_BNN_OPS"
+            )
 
 
 def _examine_data(report):
     """Where each data set is, and whether its files are whole."""
     given = os.environ.get("GLUON_BNN_DATA")
     if given and not os.path.isdir(given):
-        report["advice"].append(f"GLUON_BNN_DATA={given} is no directory that can be read: unset it, or give one that "
-                                "holds mnist/ or digits/")
+        report["advice"].append(
+            f"GLUON_BNN_DATA={given} is no directory that can be read: unset it, or give one that "
+            "holds mnist/ or digits/"
+        )
     if report["runtime_only"]:
         return
     try:
@@ -231,12 +264,15 @@ def _examine_data(report):
                 data.check(found, name)
             except Exception as error:
                 report["problems" if name == "digits" else "advice"].append(
-                    str(error) if isinstance(error, ValueError) else _line(error))
+                    str(error) if isinstance(error, ValueError) else _line(error)
+                )
     if report["data"]["digits"] is None:
         report["problems"].append(f"the embedded digits are missing: {_installation.find().command}")
     if report["data"]["mnist"] is None:
-        report["advice"].append('MNIST is not here: gluon_bnn.data.load("mnist") downloads it, or '
-                                "set GLUON_BNN_DATA to a directory whose mnist/ holds the files")
+        report["advice"].append(
+            'MNIST is not here: gluon_bnn.data.load("mnist") downloads it, or '
+            "set GLUON_BNN_DATA to a directory whose mnist/ holds the files"
+        )
 
 
 def describe(report: dict) -> str:
@@ -246,14 +282,24 @@ def describe(report: dict) -> str:
         "package": {"imported from": package["path"], "installed": package["installed"]},
         "versions": {name: value or "not installed" for name, value in report["versions"].items()},
         "threads": {"cores to use": threads["cores"], "OMP_NUM_THREADS": threads["OMP_NUM_THREADS"] or "not set"},
-        "native library": {"path": native["library"] or "not built", "instruction set":
-                           f"{native['instruction_set'] or '-'} (of {', '.join(native['instruction_sets']) or '-'})"},
-        "data": {name: value or "not found" for name, value in report["data"].items()}}
+        "native library": {
+            "path": native["library"] or "not built",
+            "instruction set": "{} (of {})".format(
+                native["instruction_set"] or "-", ", ".join(native["instruction_sets"]) or "-"
+            ),
+        },
+        "data": {name: value or "not found" for name, value in report["data"].items()},
+    }
     lines = []
     for part, values in parts.items():
         lines += [part] + [f"  {name:16s}{value}" for name, value in values.items()]
     lines += [f"PROBLEM: {text}" for text in report["problems"]]
     lines += [f"advice: {text}" for text in report["advice"]]
-    lines += ["something has to be done, see PROBLEM above" if not report["ok"] else
-              "all is well, runtime only" if report["runtime_only"] else "all is well"]
+    lines += [
+        "something has to be done, see PROBLEM above"
+        if not report["ok"]
+        else "all is well, runtime only"
+        if report["runtime_only"]
+        else "all is well"
+    ]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 Importing this module registers them: `net.initialize("binaryconnectuniform")`, or as a layer's
 weight_initializer, draws its weights so; biases and all that batch norm has start as Gluon starts them.
 """
+
 from ._compat import mx
 
 __all__ = ["BinaryConnectUniform", "LABUniform"]

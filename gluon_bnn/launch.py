@@ -6,6 +6,7 @@ When one process fails, the others, which would wait for it for ever, are killed
 Ctrl-C. (MXNet's own launcher, tools/launch.py in its wheel, stops on Python 3.9 and later: it calls Thread.isAlive.)
 For several machines start each process there with the variables that distributed.py names.
 """
+
 import argparse
 import os
 import signal
@@ -28,9 +29,15 @@ def start(command, workers, servers=1, server_environ=None, **options):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {"OMP_NUM_THREADS": str(max(1, physical_cores() // workers)), **os.environ,
-              "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": str(port), "DMLC_NODE_HOST": "127.0.0.1",
-              "DMLC_NUM_WORKER": str(workers), "DMLC_NUM_SERVER": str(servers)}
+    common = {
+        "OMP_NUM_THREADS": str(max(1, physical_cores() // workers)),
+        **os.environ,
+        "DMLC_PS_ROOT_URI": "127.0.0.1",
+        "DMLC_PS_ROOT_PORT": str(port),
+        "DMLC_NODE_HOST": "127.0.0.1",
+        "DMLC_NUM_WORKER": str(workers),
+        "DMLC_NUM_SERVER": str(servers),
+    }
     for role in ["scheduler"] + ["server"] * servers + ["worker"] * workers:
         environ = {**common, "DMLC_ROLE": role, **(server_environ or {} if role == "server" else {})}
         yield role, subprocess.Popen(command, env=environ, **options)
@@ -61,21 +68,29 @@ def kill(processes):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
-        prog="python -m gluon_bnn.launch", usage="%(prog)s [-h] -n WORKERS [-s SERVERS] COMMAND ...",
+        prog="python -m gluon_bnn.launch",
+        usage="%(prog)s [-h] -n WORKERS [-s SERVERS] COMMAND ...",
         description="Starts a scheduler, servers and workers on this machine, all with the same command, and leaves "
-                    "none behind: when one fails, or on Ctrl-C, the others are ended. The exit code is that of one "
-                    "that failed, 130 after Ctrl-C, else 0.",
-        epilog="Example: python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync")
+        "none behind: when one fails, or on Ctrl-C, the others are ended. The exit code is that of one "
+        "that failed, 130 after Ctrl-C, else 0.",
+        epilog="Example: python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync",
+    )
     parser.add_argument("-n", "--workers", type=int, required=True, help="processes that train")
     parser.add_argument("-s", "--servers", type=int, default=1, help="processes that add up gradients (default: 1)")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND",
-                        help="what each of them runs, with its options; it comes last")
+    parser.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="what each of them runs, with its options; it comes last",
+    )
     args = parser.parse_args(argv)
     if args.command[:1] == ["--"]:
         del args.command[0]
     if args.workers < 1 or args.servers < 1 or not args.command:
-        parser.error(f"needs at least one worker, one server and a command, got {args.workers} workers, "
-                     f"{args.servers} servers and the command {' '.join(args.command)!r}")
+        parser.error(
+            f"needs at least one worker, one server and a command, got {args.workers} workers, "
+            f"{args.servers} servers and the command {' '.join(args.command)!r}"
+        )
     signals, processes = [], []
     for number in (signal.SIGINT, signal.SIGTERM):  # noted: an exception could lose a process that just began
         signal.signal(number, lambda number, _: signals.append(number))

@@ -1,4 +1,5 @@
 """The loss that the papers on binary nets train with, over integer labels; and a net and its loss as one block."""
+
 from . import ops
 from ._compat import mx
 
@@ -35,12 +36,15 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
     def forward(self, outputs, labels, *args):
         if isinstance(outputs, mx.nd.NDArray) and isinstance(labels, mx.nd.NDArray):
             if outputs.ndim != 2:
-                raise ValueError("outputs must be (rows, classes), or (classes, rows) with batch_axis=1, got "
-                                 f"{outputs.shape}")
+                raise ValueError(
+                    f"outputs must be (rows, classes), or (classes, rows) with batch_axis=1, got {outputs.shape}"
+                )
             rows = outputs.shape[self._batch_axis]
             if labels.shape not in ((rows,), (rows, 1)):
-                raise ValueError(f"labels must be ({rows},) or ({rows}, 1), a number of its class for each row of the "
-                                 f"outputs {outputs.shape}, got {labels.shape}")
+                raise ValueError(
+                    f"labels must be ({rows},) or ({rows}, 1), a number of its class for each row of the "
+                    f"outputs {outputs.shape}, got {labels.shape}"
+                )
         return super().forward(outputs, labels, *args)
 
     def hybrid_forward(self, F, outputs, labels, sample_weight=None):

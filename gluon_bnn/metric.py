@@ -4,6 +4,7 @@ Both kinds have the same methods: `value` for all rows at once, or `reset`, then
 after another, and `total`. A metric of the caller's own may wait for MXNet's engine in `update`; ErrorRate waits in
 `total`.
 """
+
 import numpy as np
 
 from ._compat import mx
@@ -39,12 +40,15 @@ class ErrorRate:
     def check(self, labels, outputs):
         """ValueError unless these shapes of a batch can be measured."""
         if len(outputs) != 2 or outputs[1] < 2:
-            raise ValueError("an error rate needs outputs (rows, classes) with at least 2 classes, got "
-                             f"{tuple(outputs)}; {_ADVICE}")
+            raise ValueError(
+                f"an error rate needs outputs (rows, classes) with at least 2 classes, got {tuple(outputs)}; {_ADVICE}"
+            )
         rows, self._classes = outputs
         if tuple(labels) not in ((rows,), (rows, 1)):
-            raise ValueError(f"an error rate needs labels ({rows},) or ({rows}, 1), one for each row of the outputs "
-                             f"{tuple(outputs)}, got {tuple(labels)}; {_ADVICE}")
+            raise ValueError(
+                f"an error rate needs labels ({rows},) or ({rows}, 1), one for each row of the outputs "
+                f"{tuple(outputs)}, got {tuple(labels)}; {_ADVICE}"
+            )
 
     def update(self, labels, outputs):
         """Take one batch, two NDArrays."""
@@ -54,8 +58,9 @@ class ErrorRate:
     def total(self):
         """The number of wrong rows since `reset`."""
         if self._unread:
-            labels, predicted = (np.concatenate([array.asnumpy().reshape(-1) for array in arrays])
-                                 for arrays in zip(*self._unread))
+            labels, predicted = (
+                np.concatenate([array.asnumpy().reshape(-1) for array in arrays]) for arrays in zip(*self._unread)
+            )
             self._wrong += _count_wrong(labels, predicted, self._classes)
             self._unread.clear()
         return self._wrong
@@ -78,8 +83,10 @@ class Metric:
                 raise ValueError(f"mx.metric has no metric of the name {metric!r}") from None
         self._counts = isinstance(metric, mx.metric.EvalMetric)
         if not self._counts and (isinstance(metric, type) or not callable(metric)):
-            raise ValueError("metric must be an mx.metric.EvalMetric, the name of one, or a function of (labels, "
-                             f"outputs), got {metric!r}")
+            raise ValueError(
+                "metric must be an mx.metric.EvalMetric, the name of one, or a function of (labels, "
+                f"outputs), got {metric!r}"
+            )
         self._metric = metric
         self.reset()
 
@@ -125,6 +132,8 @@ def _count_wrong(labels, predicted, classes):
     labels = labels.reshape(-1)
     valid = labels.dtype.kind in "biuf" and (labels == np.floor(labels)) & (labels >= 0) & (labels < classes)
     if not np.all(valid):
-        raise ValueError(f"an error rate needs labels that are whole numbers from 0 to {classes - 1}, got "
-                         f"{labels[np.argmin(valid)]}; {_ADVICE}")
+        raise ValueError(
+            f"an error rate needs labels that are whole numbers from 0 to {classes - 1}, got "
+            f"{labels[np.argmin(valid)]}; {_ADVICE}"
+        )
     return int((labels != predicted).sum())

@@ -2,6 +2,7 @@
 
 Importing this module registers it with MXNet, so that `gluon.Trainer(params, "binaryadam", {...})` finds it.
 """
+
 import math
 import operator
 
@@ -125,10 +126,20 @@ class BinaryAdam(mx.optimizer.Adam):
         factors = {t: math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t) for t in set(counts)}
         lrs = [lr * factors[t] for lr, t in zip(self._get_lrs(plan.indices), counts)]
         clip_gradient = self.clip_gradient if (self.clip_gradient or 0) > 0 else None  # as MXNet takes it
-        self._ops.adam(*plan.arrays, parameters=len(lrs), lr=_text(lrs), wd=_text(self._get_wds(plan.indices)),
-                       clip_weights=plan.bounds, curvature=plan.has_curvature, beta1=self.beta1, beta2=self.beta2,
-                       epsilon=self.epsilon, rescale_grad=self.rescale_grad, clip_gradient=str(clip_gradient),
-                       out=plan.weights)
+        self._ops.adam(
+            *plan.arrays,
+            parameters=len(lrs),
+            lr=_text(lrs),
+            wd=_text(self._get_wds(plan.indices)),
+            clip_weights=plan.bounds,
+            curvature=plan.has_curvature,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            rescale_grad=self.rescale_grad,
+            clip_gradient=str(clip_gradient),
+            out=plan.weights,
+        )
 
     def _update_by_mxnet(self, index, weight, grad, state):
         super().update(index, weight, grad, state)
@@ -148,8 +159,10 @@ class BinaryAdam(mx.optimizer.Adam):
     def _binary(self, index):
         """The Parameter at this index where it is the weight of a BinaryDense, else None."""
         if index not in self.param_dict:
-            raise ValueError("binaryadam must know which weights are binary, got an array without its "
-                             "Parameter: use it through gluon.Trainer")
+            raise ValueError(
+                "binaryadam must know which weights are binary, got an array without its "
+                "Parameter: use it through gluon.Trainer"
+            )
         parameter = self.param_dict[index]
         return parameter if getattr(parameter, "binary", False) else None
 
@@ -173,6 +186,8 @@ class BinaryAdam(mx.optimizer.Adam):
     def __reduce_ex__(self, protocol):
         # A kvstore sends its optimiser to the servers with protocol 0; no server knows a Parameter.
         if protocol == 0:
-            raise ValueError("binaryadam updates parameters where they are, not on a kvstore's servers: "
-                             "give the Trainer update_on_kvstore=False")
+            raise ValueError(
+                "binaryadam updates parameters where they are, not on a kvstore's servers: "
+                "give the Trainer update_on_kvstore=False"
+            )
         return super().__reduce_ex__(protocol)

@@ -1,4 +1,5 @@
 """A distributed job whose processes are ended, and their output shown, when they take too long."""
+
 import tempfile
 import time
 
@@ -28,8 +29,9 @@ class Job:
     def output(self):
         """How all processes ended and what they printed; for a test's message."""
         self._file.seek(0)
-        return "\n".join([f"{role}: exit code {process.poll()}" for role, process in self.processes]
-                         + [self._file.read()])
+        return "\n".join(
+            [f"{role}: exit code {process.poll()}" for role, process in self.processes] + [self._file.read()]
+        )
 
     def wait(self, timeout, processes=None):
         """Until these processes, by default all, have ended; AssertionError with all output where they do not."""

@@ -1,4 +1,5 @@
 """Fixtures for all tests: a seeded generator, both implementations of the operators, every instruction set."""
+
 import logging
 import os
 import shutil

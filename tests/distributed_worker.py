@@ -1,7 +1,8 @@
 """One worker of a job of test_distributed.py: what is refused first, then training; also one worker alone.
 
-    python distributed_worker.py DIRECTORY SEED
+python distributed_worker.py DIRECTORY SEED
 """
+
 import json
 import os
 import sys
@@ -21,8 +22,10 @@ def make(seed, kvstore):
     np.random.seed(seed)
     mx.random.seed(seed)
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(7, in_units=INPUTS, dtype="float64", scale="channel", activation="tanh"),
-            nn.BinaryDense(3, in_units=7, dtype="float64", scale=None))
+    net.add(
+        nn.BinaryDense(7, in_units=INPUTS, dtype="float64", scale="channel", activation="tanh"),
+        nn.BinaryDense(3, in_units=7, dtype="float64", scale=None),
+    )
     net.params.get("running_mean", shape=2, dtype="float64", init="zeros", grad_req="null")
     net.initialize(mx.init.Xavier())
     net.hybridize()
@@ -36,10 +39,20 @@ def fit(net, trainer, seed, rows=BATCH):
     def batches(generator):
         order = generator.permutation(ROWS)
         for i in range(0, ROWS, rows):
-            yield (mx.nd.array(x[order[i:i + rows]], dtype="float64"), mx.nd.array(labels[order[i:i + rows]]))
+            yield (mx.nd.array(x[order[i : i + rows]], dtype="float64"), mx.nd.array(labels[order[i : i + rows]]))
+
     falling = iter(np.linspace(0.5, 0.1, EPOCHS).tolist())  # the last epoch is the best
-    return train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), batches, ROWS // rows,
-                     train.rates(0.03, 0.01, EPOCHS), lambda net: next(falling), seed, progress=False)
+    return train.fit(
+        net,
+        trainer,
+        mx.gluon.loss.SoftmaxCrossEntropyLoss(),
+        batches,
+        ROWS // rows,
+        train.rates(0.03, 0.01, EPOCHS),
+        lambda net: next(falling),
+        seed,
+        progress=False,
+    )
 
 
 def refused(function):
@@ -54,8 +67,10 @@ def refused(function):
 def main(directory, seed):
     kvstore = distributed.connect()
     rank = kvstore.rank
-    found = {"other_seed": refused(lambda: fit(*make(seed + rank, kvstore), seed)),
-             "other_data_order": refused(lambda: fit(*make(seed, kvstore), seed + rank))}
+    found = {
+        "other_seed": refused(lambda: fit(*make(seed + rank, kvstore), seed)),
+        "other_data_order": refused(lambda: fit(*make(seed, kvstore), seed + rank)),
+    }
     net, trainer = make(seed, kvstore)
     workers = distributed.Workers(trainer)
 
@@ -63,6 +78,7 @@ def main(directory, seed):
         with workers.together():
             if rank == 1:
                 raise OSError("the disk is full")
+
     found["one_fails"] = refused(one_fails)
     found["gathered"] = workers.gather([rank, 0.1 + rank])
     found["history"] = fit(net, trainer, seed)

@@ -2,6 +2,7 @@
 
 A program and no test module: it runs where neither pytest nor the checkout is installed.
 """
+
 import os
 import subprocess
 import sys
@@ -21,13 +22,22 @@ def runtime():
     from gluon_bnn import runtime
     from gluon_bnn.graph import engine, layers
     from gluon_bnn.native import library
+
     assert "mxnet" not in sys.modules and library.available(), library.problem()
     rng = np.random.default_rng(0)
-    weight_bits = rng.integers(-2**31, 2**31, (1, 3, 16), np.int64).astype(np.int32)
+    weight_bits = rng.integers(-(2**31), 2**31, (1, 3, 16), np.int64).astype(np.int32)
     weight_bits[:, -1] &= 1  # 65 inputs
-    net = [layers.Layer("pack", 65, 65, "float", "bits"),
-           layers.Layer("binary_dense", 65, 16, "bits", "float", arrays={
-               "weight_bits": weight_bits, "alpha": np.ones(16, np.float32), "bias": np.zeros(16, np.float32)})]
+    net = [
+        layers.Layer("pack", 65, 65, "float", "bits"),
+        layers.Layer(
+            "binary_dense",
+            65,
+            16,
+            "bits",
+            "float",
+            arrays={"weight_bits": weight_bits, "alpha": np.ones(16, np.float32), "bias": np.zeros(16, np.float32)},
+        ),
+    ]
     model, x = runtime.Model(net, (65,)), rng.standard_normal((7, 65)).astype(np.float32)
     np.testing.assert_array_equal(model(x), engine.run(net, x))
     doctor("all is well, runtime only")
@@ -39,12 +49,17 @@ def mxnet():
 
     import gluon_bnn
     from gluon_bnn import mx, nn, train
+
     assert mx is mxnet and mx.nd.ones(tuple(np.array([2, 3]))).shape == (2, 3)
     data = gluon_bnn.data.load("digits")
     x, labels = data["train_data"].reshape(-1, 784), data["train_label"].astype(np.float32)
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(32, in_units=784, scale="channel"), nn.BatchNorm(), nn.BinaryActivation(),
-            nn.BinaryDense(10, in_units=32))
+    net.add(
+        nn.BinaryDense(32, in_units=784, scale="channel"),
+        nn.BatchNorm(),
+        nn.BinaryActivation(),
+        nn.BinaryDense(10, in_units=32),
+    )
     net.initialize(mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
     trainer = mx.gluon.Trainer(net.collect_params(), "binaryadam", {"learning_rate": 0.01}, kvstore=None)

@@ -1,4 +1,5 @@
 """Nets with random arrays for the tests, and what compares their results to the bit."""
+
 import types
 
 import numpy as np
@@ -13,9 +14,11 @@ SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
 
 def same(found, expected):
     """Equal to the bit, 0.0 and -0.0 apart; any NaN is like any other."""
-    return (found.dtype == expected.dtype == np.float32 and found.shape == expected.shape
-            and ((found.view(np.int32) == expected.view(np.int32))
-                 | (np.isnan(found) & np.isnan(expected))).all())
+    return (
+        found.dtype == expected.dtype == np.float32
+        and found.shape == expected.shape
+        and ((found.view(np.int32) == expected.view(np.int32)) | (np.isnan(found) & np.isnan(expected))).all()
+    )
 
 
 def odd_floats(rng, *shape):
@@ -37,8 +40,9 @@ def dense_over(inputs, weights, source="float", target="float", **arrays):
     return Layer("binary_dense", inputs, units, source, target, None, arrays)
 
 
-def random_layer(rng, kind, inputs, units=None, source="float", target="float", function=None, norm=False,
-                 bias=True, uint8=False):
+def random_layer(
+    rng, kind, inputs, units=None, source="float", target="float", function=None, norm=False, bias=True, uint8=False
+):
     """A layer with random arrays; `norm` and `bias` say whether it has those that it may have."""
     units = inputs if units is None else units
     layer = Layer(kind, inputs, units, source, target, function)
@@ -68,12 +72,17 @@ def random_net(rng, *rows, input_shape=None, uint8=True, scale=0.0078125):
     `scale` is the input scale of a net that takes uint8.
     """
     keeps = uint8 and layers.keeps_uint8(scale)
-    made = [random_layer(rng, *row, uint8=keeps and i == 0 and row[0] in ("binary_dense", "pack"))
-            for i, row in enumerate(rows)]
+    made = [
+        random_layer(rng, *row, uint8=keeps and i == 0 and row[0] in ("binary_dense", "pack"))
+        for i, row in enumerate(rows)
+    ]
     inputs = made[0].inputs
     return types.SimpleNamespace(
-        layers=made, input_shape=input_shape or (inputs,), input_scale=scale if uint8 else None,
-        input_shift=(rng.uniform(-2, 0, inputs) * np.sign(scale)).astype(np.float32) if uint8 else None)
+        layers=made,
+        input_shape=input_shape or (inputs,),
+        input_scale=scale if uint8 else None,
+        input_shift=(rng.uniform(-2, 0, inputs) * np.sign(scale)).astype(np.float32) if uint8 else None,
+    )
 
 
 def scales(rng, inputs):
@@ -91,13 +100,32 @@ def awkward_nets(rng):
         a, b, c, d = (int(size) for size in rng.choice(SIZES, 4))
         scale = {"scale": (0.0078125, -0.0078125, scales(rng, a))[turn % 3]}
         functions = [("activation", d, d, "float", "float", name) for name in layers.FUNCTIONS]
-        yield random_net(rng, ("binary_dense", a, b, "float", "bits", None, True),
-                         ("binary_dense", b, c, "bits", "bits"), ("binary_dense", c, b, "bits01", "bits"),
-                         ("binary_dense", b, d, "bits", "float", None, True), functions[rng.integers(7)], **scale)
-        yield random_net(rng, ("pack", a, a, "float", "bits"), ("binary_dense", a, d, "bits01", "float"),
-                         *functions, **scale)
-        yield random_net(rng, ("dense", a, b), ("batch_norm", b), ("binary_dense", b, c),
-                         ("binary_dense", c, d), functions[rng.integers(7)], **scale)
-        yield random_net(rng, ("batch_norm", a), ("pack", a, a, "float", "bits"),
-                         ("binary_dense", a, b, "bits01", "bits"),
-                         ("binary_dense", b, d, "bits01", "float", None, True), **scale)
+        yield random_net(
+            rng,
+            ("binary_dense", a, b, "float", "bits", None, True),
+            ("binary_dense", b, c, "bits", "bits"),
+            ("binary_dense", c, b, "bits01", "bits"),
+            ("binary_dense", b, d, "bits", "float", None, True),
+            functions[rng.integers(7)],
+            **scale,
+        )
+        yield random_net(
+            rng, ("pack", a, a, "float", "bits"), ("binary_dense", a, d, "bits01", "float"), *functions, **scale
+        )
+        yield random_net(
+            rng,
+            ("dense", a, b),
+            ("batch_norm", b),
+            ("binary_dense", b, c),
+            ("binary_dense", c, d),
+            functions[rng.integers(7)],
+            **scale,
+        )
+        yield random_net(
+            rng,
+            ("batch_norm", a),
+            ("pack", a, a, "float", "bits"),
+            ("binary_dense", a, b, "bits01", "bits"),
+            ("binary_dense", b, d, "bits01", "float", None, True),
+            **scale,
+        )

@@ -1,4 +1,5 @@
 """What runs of experiments/train_mnist.py leave behind, read so that two runs can be compared."""
+
 import json
 import os
 
@@ -40,7 +41,10 @@ def assert_equal(one, other):
     (metadata, tensors), (other_metadata, other_tensors) = checkpoint(one), checkpoint(other)
     assert metadata == other_metadata
     assert set(tensors) == set(other_tensors)
-    differing = [name for name in tensors if tensors[name].dtype != other_tensors[name].dtype
-                 or tensors[name].tobytes() != other_tensors[name].tobytes()]
+    differing = [
+        name
+        for name in tensors
+        if tensors[name].dtype != other_tensors[name].dtype or tensors[name].tobytes() != other_tensors[name].tobytes()
+    ]
     assert not differing
     assert record(one) == record(other)

@@ -1,4 +1,5 @@
 """nn.BatchNorm against the reference and against MXNet's own: training, inference, export, freezing, wrong input."""
+
 import json
 import os
 import subprocess
@@ -45,8 +46,9 @@ def run(layer, x, d, training):
 
 
 def values(layer):
-    return [p.data().asnumpy().astype(np.float64) for p in
-            (layer.gamma, layer.beta, layer.running_mean, layer.running_var)]
+    return [
+        p.data().asnumpy().astype(np.float64) for p in (layer.gamma, layer.beta, layer.running_mean, layer.running_var)
+    ]
 
 
 def within(found, expected, dtype):
@@ -67,8 +69,11 @@ def test_forward_and_backward(rng, implementation, hybridized, dtype, training):
             x, d = (rng.standard_normal((rows, units)).astype(dtype) for _ in range(2))
             before = values(layer)
             found = run(layer, x, d, training)
-            within(found, batch_norm.expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75,
-                                              training), dtype)
+            within(
+                found,
+                batch_norm.expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75, training),
+                dtype,
+            )
 
 
 @native
@@ -99,11 +104,19 @@ def test_constant_units_are_beta(rng, implementation):
     assert np.isfinite(dx).all() and (dgamma == 0).all() and (var > 0).all()
 
 
-@pytest.mark.parametrize("options", [{"use_global_stats": True}, {"scale": False}, {"center": False},
-                                     {"scale": False, "center": False, "use_global_stats": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_global_stats": True},
+        {"scale": False},
+        {"center": False},
+        {"scale": False, "center": False, "use_global_stats": True},
+    ],
+)
 def test_options_are_gluons(rng, implementation, options):
-    ours, theirs = (make(9, rng=np.random.default_rng(5), kind=kind, **options)
-                    for kind in (nn.BatchNorm, mx.gluon.nn.BatchNorm))
+    ours, theirs = (
+        make(9, rng=np.random.default_rng(5), kind=kind, **options) for kind in (nn.BatchNorm, mx.gluon.nn.BatchNorm)
+    )
     for layer in (ours, theirs):
         layer.hybridize()
     x, d = (mx.nd.array(rng.standard_normal((20, 9))) for _ in range(2))
@@ -155,8 +168,13 @@ def test_gradients_are_added_where_asked(rng, implementation):
 
 def trained(rng, **options):
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(20, in_units=12), nn.BatchNorm(in_channels=20, **options), nn.BinaryActivation(),
-            nn.BinaryDense(3, in_units=20), nn.BatchNorm(in_channels=3, **options))
+    net.add(
+        nn.BinaryDense(20, in_units=12),
+        nn.BatchNorm(in_channels=20, **options),
+        nn.BinaryActivation(),
+        nn.BinaryDense(3, in_units=20),
+        nn.BatchNorm(in_channels=3, **options),
+    )
     net.initialize()
     net.hybridize(static_alloc=True, static_shape=True)
     trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.05}, kvstore=None)
@@ -210,24 +228,38 @@ def test_parameters_are_gluons_own(rng, implementation, tmp_path):
 
 @native
 def test_any_number_of_threads_gives_the_same_bits():
-    script = ("import numpy as np\nfrom gluon_bnn import nn\nfrom gluon_bnn._compat import mx\n"
-              "rng = np.random.default_rng(1)\nlayer = nn.BatchNorm(in_channels=1500)\nlayer.initialize()\n"
-              "x, d = (mx.nd.array(rng.standard_normal((130, 1500))) for _ in range(2))\nx.attach_grad()\n"
-              "with mx.autograd.record():\n    y = layer(x)\ny.backward(d)\n"
-              "print(hash(b''.join(a.asnumpy().tobytes() for a in (y, x.grad, layer.gamma.grad(), "
-              "layer.running_var.data()))))")
-    hashes = {subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True,
-                             env={**os.environ, "OMP_NUM_THREADS": str(threads),
-                                  "PYTHONHASHSEED": "0"}).stdout for threads in (1, 2, 3)}
+    script = (
+        "import numpy as np\nfrom gluon_bnn import nn\nfrom gluon_bnn._compat import mx\n"
+        "rng = np.random.default_rng(1)\nlayer = nn.BatchNorm(in_channels=1500)\nlayer.initialize()\n"
+        "x, d = (mx.nd.array(rng.standard_normal((130, 1500))) for _ in range(2))\nx.attach_grad()\n"
+        "with mx.autograd.record():\n    y = layer(x)\ny.backward(d)\n"
+        "print(hash(b''.join(a.asnumpy().tobytes() for a in (y, x.grad, layer.gamma.grad(), "
+        "layer.running_var.data()))))"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0"},
+        ).stdout
+        for threads in (1, 2, 3)
+    }
     assert len(hashes) == 1 and hashes != {""}
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"axis": 1}, "axis must be -1.*got 1"),
-    ({"epsilon": -1e-5}, "epsilon must be a finite number of at least 0, got -1e-05"),
-    ({"epsilon": float("nan")}, "epsilon must be"), ({"epsilon": "small"}, "epsilon must be"),
-    ({"momentum": 1.5}, "momentum must be a finite number of at least 0 and at most 1, got 1.5"),
-    ({"momentum": -0.1}, "momentum must be")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"axis": 1}, "axis must be -1.*got 1"),
+        ({"epsilon": -1e-5}, "epsilon must be a finite number of at least 0, got -1e-05"),
+        ({"epsilon": float("nan")}, "epsilon must be"),
+        ({"epsilon": "small"}, "epsilon must be"),
+        ({"momentum": 1.5}, "momentum must be a finite number of at least 0 and at most 1, got 1.5"),
+        ({"momentum": -0.1}, "momentum must be"),
+    ],
+)
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         nn.BatchNorm(**options)
@@ -239,9 +271,13 @@ def test_wrong_dtype():
 
 
 @native
-@pytest.mark.parametrize("shape, message", [
-    ((5,), r"a batch axis and at least one more, got an array of shape \(5,\)"),
-    ((4, 3), "of 5 units takes rows of as many numbers, got 3")])
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((5,), r"a batch axis and at least one more, got an array of shape \(5,\)"),
+        ((4, 3), "of 5 units takes rows of as many numbers, got 3"),
+    ],
+)
 def test_wrong_input(shape, message):
     layer = nn.BatchNorm(in_channels=5)
     layer.initialize()

@@ -1,4 +1,5 @@
 """experiments/bench_inference.py at tiny settings; what it times is not looked at."""
+
 import argparse
 import json
 import os
@@ -18,8 +19,12 @@ pytestmark = pytest.mark.skipif(not library.available(), reason="needs the nativ
 
 
 def run(*arguments, cwd):
-    return subprocess.run([sys.executable, os.path.join(EXPERIMENTS, "bench_inference.py"), *arguments], cwd=cwd,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, os.path.join(EXPERIMENTS, "bench_inference.py"), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_all_of_it(tmp_path):
@@ -30,8 +35,7 @@ def test_all_of_it(tmp_path):
     with open(directory / "bench_inference.json", encoding="utf-8") as file:
         found = json.load(file)
     assert list(found["layers"]) == ["3x40x33", "1x17x64"]
-    ours = {"xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary",
-            "binary_dense_u8"}
+    ours = {"xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary", "binary_dense_u8"}
     for layer in found["layers"].values():
         assert ours | {"MXNet float32", "registers alone", "weights read"} <= set(layer["us"])
         assert all(value > 0 for value in layer["us"].values())
@@ -50,10 +54,10 @@ def test_all_of_it(tmp_path):
 
 def test_a_model_from_a_file(tmp_path):
     import inference_workers
+
     frozen = deploy.freeze(inference_workers.binary_net([20, 30, 10]), verbose=False)
     runtime.save(frozen, tmp_path / "net")
-    done = run("--model", "net", "--shapes", "1x1x1", "--largest", "1", "--rounds", "1", "--no-peers",
-               cwd=tmp_path)
+    done = run("--model", "net", "--shapes", "1x1x1", "--largest", "1", "--rounds", "1", "--no-peers", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "one image through 20-30-10" in done.stdout and "uint8 " not in done.stdout.split("one image")[1]
 
@@ -69,17 +73,20 @@ def test_a_model_that_is_none_is_refused_before_anything_is_timed(tmp_path, cont
 
 def test_ours_and_the_parent_do_without_the_other_libraries():
     """MXNet's threads alone make our kernels slower."""
-    for lines in ("import bench_inference",
-                  "import inference_workers\n"
-                  "ours = inference_workers.Ours(1)\n"
-                  "assert 'xnor_dense' in ours.prepare('layer', 2, 3, 4) and ours.time('xnor_dense') > 0\n"
-                  "ours.growth(1)"):
+    for lines in (
+        "import bench_inference",
+        "import inference_workers\n"
+        "ours = inference_workers.Ours(1)\n"
+        "assert 'xnor_dense' in ours.prepare('layer', 2, 3, 4) and ours.time('xnor_dense') > 0\n"
+        "ours.growth(1)",
+    ):
         check = "\nimport sys; assert not {'mxnet', 'torch', 'onnxruntime'} & set(sys.modules)"
         subprocess.run([sys.executable, "-c", lines + check], cwd=EXPERIMENTS, check=True)
 
 
 def test_a_worker_that_ends_is_heard_of(tmp_path):
     import bench_inference
+
     worker = bench_inference.Worker(bench_inference.WORKERS, "ours", 1, str(tmp_path))
     with pytest.raises(SystemExit, match="the worker ours ended: (?s:.*)no_such_method"):
         worker.ask("no_such_method")
@@ -87,16 +94,19 @@ def test_a_worker_that_ends_is_heard_of(tmp_path):
         bench_inference.Worker(bench_inference.WORKERS, "ours", 1, str(tmp_path), str(tmp_path / "no-such-python"))
 
 
-@pytest.mark.parametrize("shape", ["64x1024", "0x1x1", "1x1x1x1", "ax1x1", "-1x1x1", "", "1x1x1048577",
-                                   "99999999999999999999x1x1"])
+@pytest.mark.parametrize(
+    "shape", ["64x1024", "0x1x1", "1x1x1x1", "ax1x1", "-1x1x1", "", "1x1x1048577", "99999999999999999999x1x1"]
+)
 def test_shapes_are_checked(shape):
     import bench_inference
+
     with pytest.raises(argparse.ArgumentTypeError, match="ROWSxUNITSxINPUTS"):
         bench_inference.shape(shape)
 
 
 def test_wrong_results_are_not_timed():
     import inference_workers
+
     call = inference_workers.Call(lambda: np.array([[1, 2.01]], np.float32))
     inference_workers.check("name", call, np.array([[1, 2]]), 0.1)
     for expected, allowed in ((np.array([[1, 2]]), 1e-5), (np.array([[1, np.nan]]), 0.1), (np.array([1, 2]), 0.1)):
@@ -106,6 +116,7 @@ def test_wrong_results_are_not_timed():
 
 def test_rooflines(tmp_path):
     import inference_workers
+
     loops = inference_workers.compile_rooflines(str(tmp_path))
     assert loops.roofline_name().decode() in ("serial", "avx2", "avx512", "avx512vpopcntdq", "neon")
     counted = [loops.roofline_xnor(variant, 10, 1) for variant in range(loops.roofline_variants())]
@@ -118,12 +129,12 @@ def test_rooflines(tmp_path):
 
 def test_targets_without_peers_are_not_judged():
     import bench_inference
+
     names = (*bench_inference.ROOFLINES, *bench_inference.OURS, "MXNet float32")
     net = {"runtime": [50e-6], "MXNet packed": [1e-4], "MXNet float32": [2e-4]}
     growth = {"xnor_dense": {"rows": {"growth": [1.5, 2.7]}}}
     layers = {"256x4096x4096": {**dict.fromkeys(names, [1.0]), "xnor_dense": [1.25], "MXNet float32": [5.0]}}
-    found = {row["name"]: row for row in bench_inference.targets(
-        layers, net, {"runtime": 1, "float32": 30}, growth)}
+    found = {row["name"]: row for row in bench_inference.targets(layers, net, {"runtime": 1, "float32": 30}, growth)}
     assert found["256x4096x4096 xnor_dense, of the roofline"]["reached"] is False
     assert found["256x4096x4096 xnor_dense, of the roofline"]["found"] == 0.8
     assert found["256x4096x4096 xnor_dense, times the best int8"]["reached"] is None

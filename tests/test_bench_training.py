@@ -1,4 +1,5 @@
 """experiments/bench_training.py at tiny settings; what it times is not looked at."""
+
 import json
 import os
 import subprocess
@@ -19,9 +20,22 @@ MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXN
 
 @pytest.mark.skipif(not library.available(), reason="needs the native library")
 def test_all_of_it(tmp_path):
-    done = subprocess.run([sys.executable, os.path.join(EXPERIMENTS, "bench_training.py"), "--widths", "16", "8",
-                           "--rounds", "1", "--no-torch"], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "2,1"})
+    done = subprocess.run(
+        [
+            sys.executable,
+            os.path.join(EXPERIMENTS, "bench_training.py"),
+            "--widths",
+            "16",
+            "8",
+            "--rounds",
+            "1",
+            "--no-torch",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2,1"},
+    )
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "runs" / "bench_training" / "bench_training.json", encoding="utf-8") as file:
         found = json.load(file)
@@ -32,8 +46,11 @@ def test_all_of_it(tmp_path):
         assert set(net["step"]) == (COMMON if width == "16" else COMMON | MORE)
         assert all(value > 0 for value in net["step"].values()) and list(net["first_loss"]) == ["mxnet"]
         assert net["ratio"]["plain Dense"]["plain Dense"] == 1 and net["ratio"]["torch.compile"] is None
-        for name, operator in (("plain Dense", "FullyConnected"), ("BWN", "gluon_bnn_binary_dense"),
-                               ("BNN", "gluon_bnn_sign")):
+        for name, operator in (
+            ("plain Dense", "FullyConnected"),
+            ("BWN", "gluon_bnn_binary_dense"),
+            ("BNN", "gluon_bnn_sign"),
+        ):
             assert net["profile"][name][operator]["calls"] == (3 if name == "BNN" else 4)
             assert f"\n{name}: MXNet's operators" in done.stdout  # the costliest follow
 
@@ -56,18 +73,34 @@ def test_losses_that_differ_end_it():
 
 
 def test_rounds_are_interleaved_and_the_first_does_not_count():
-    workers = {"mxnet": Answers(["a", "b"], 9, 9, 1.0, 4.0, 1.0, 3.0, 2.0, 2.0),
-               "torch": Answers(["c"], 9, 2.0, 1.0, 2.0)}
+    workers = {
+        "mxnet": Answers(["a", "b"], 9, 9, 1.0, 4.0, 1.0, 3.0, 2.0, 2.0),
+        "torch": Answers(["c"], 9, 2.0, 1.0, 2.0),
+    }
     times = bench_training.measure(workers, 3, 8, False)
     assert times == {"a": [1.0, 1.0, 2.0], "b": [4.0, 3.0, 2.0], "c": [2.0, 1.0, 2.0]}
     assert bench_training.ratios(times, "c") == {"a": 1.0, "b": 2.0, "c": 1.0}
     assert bench_training.ratios(times, "d") is None
 
 
-@pytest.mark.parametrize("text, threads", [("3", 3), ("4,2", 4), (" 4 , 2", 4), ("1,", 1), ("", None), ("abc", None),
-                                           ("0", None), ("-2", None), ("2.5", None), ("99999999999999999999", None)])
+@pytest.mark.parametrize(
+    "text, threads",
+    [
+        ("3", 3),
+        ("4,2", 4),
+        (" 4 , 2", 4),
+        ("1,", 1),
+        ("", None),
+        ("abc", None),
+        ("0", None),
+        ("-2", None),
+        ("2.5", None),
+        ("99999999999999999999", None),
+    ],
+)
 def test_threads_wanted(monkeypatch, text, threads):
     from gluon_bnn import _compat
+
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert _compat.threads_wanted() == (threads or _compat.physical_cores())
     monkeypatch.delenv("OMP_NUM_THREADS")
@@ -78,8 +111,9 @@ def test_threads_wanted(monkeypatch, text, threads):
 def test_mxnet_survives_what_openmp_takes(text):
     """MXNet alone aborts the process, from within its import."""
     code = "from gluon_bnn._compat import mx; print(mx.nd.ones(3).sum().asscalar())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": text})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": text}
+    )
     assert (done.returncode, done.stdout) == (0, "3.0\n"), done.stderr
 
 

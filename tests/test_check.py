@@ -1,4 +1,5 @@
 """`python -m gluon_bnn check`: it holds everything that this package computes, and each of its rows can fail."""
+
 import inspect
 import json
 import subprocess
@@ -46,6 +47,7 @@ def test_it_can_fail(monkeypatch):
 
     def wrong(g, w, scale="layer", gradient="xnor", *options, **more):
         return real(g, w, scale, gradient, *options, **more) * (1.0001 if gradient == "exact" else 1)
+
     monkeypatch.setattr(binary, "sign_scale_backward", wrong)
     table = check.check()
     assert not table.ok
@@ -70,9 +72,12 @@ def test_every_native_operator_is_checked(monkeypatch, tmp_path, name):
         if failed(rows(tmp_path)):
             return True
         with ops.use("native"):
-            return any(max(errors) > check.BOUND for errors, row in
-                       check.frozen.rows("native", np.random.default_rng(0), str(tmp_path))
-                       if row["mode"] == "imperative")
+            return any(
+                max(errors) > check.BOUND
+                for errors, row in check.frozen.rows("native", np.random.default_rng(0), str(tmp_path))
+                if row["mode"] == "imperative"
+            )
+
     monkeypatch.setattr(mx.nd, name, wrong)
     assert first_failure()
 
@@ -97,11 +102,18 @@ def test_every_layer_loss_and_optimiser_is_checked(tmp_path, choice):
         assert name in checked
 
 
-@pytest.mark.parametrize("module, function, operators", [
-    (dense, "squared_hinge", {"SquaredHingeLoss"}), (dense, "squared_hinge_backward", {"SquaredHingeLoss"}),
-    (dense, "sigmoid_backward", {"BinarySigmoid()"}), (dense, "batch_norm_backward", {"BatchNorm, training"}),
-    (dense, "batch_norm_inference", {"BatchNorm, inference"}), (reference, "learning_rate_scale", {"BinaryAdam"}),
-    (reference, "curvature", {"BinaryAdam"})])
+@pytest.mark.parametrize(
+    "module, function, operators",
+    [
+        (dense, "squared_hinge", {"SquaredHingeLoss"}),
+        (dense, "squared_hinge_backward", {"SquaredHingeLoss"}),
+        (dense, "sigmoid_backward", {"BinarySigmoid()"}),
+        (dense, "batch_norm_backward", {"BatchNorm, training"}),
+        (dense, "batch_norm_inference", {"BatchNorm, inference"}),
+        (reference, "learning_rate_scale", {"BinaryAdam"}),
+        (reference, "curvature", {"BinaryAdam"}),
+    ],
+)
 @pytest.mark.parametrize("mode", check.MODES)
 def test_each_subject_can_fail(monkeypatch, tmp_path, module, function, operators, mode):
     """Break a function of the reference by a part in a thousand: what it stands for has to fail, and nothing else."""
@@ -112,6 +124,7 @@ def test_each_subject_can_fail(monkeypatch, tmp_path, module, function, operator
     def wrong(*arguments, **options):
         found = real(*arguments, **options)
         return {key: 1.001 * value for key, value in found.items()} if isinstance(found, dict) else 1.001 * found
+
     monkeypatch.setattr(module, function, wrong)
     subjects = check.activations, check.batch_norm, check.loss, check.optimizer
     assert failed(rows(tmp_path, *subjects, choice="composed", mode=mode)) == operators
@@ -128,6 +141,7 @@ def test_the_optimiser_rows_hold_the_weights_within_1(monkeypatch, tmp_path):
     class Plain(optimizer.BinaryAdam):
         def _binary(self, index):
             return None
+
     monkeypatch.setattr(check.optimizer, "BinaryAdam", Plain)
     monkeypatch.setattr(check.optimizer, "OPTIONS", ({},))
     assert not any(row["ok"] for row in rows(tmp_path, check.optimizer, choice="composed"))

@@ -3,6 +3,7 @@
 Small sets of random images stand in for MNIST, with the table of its counts and SHA-256 replaced;
 a server on 127.0.0.1 stands in for its mirrors. The real MNIST is tested if GLUON_BNN_DATA has it.
 """
+
 import gzip
 import hashlib
 import http.server
@@ -49,8 +50,7 @@ def idx_labels(labels):
 def small_set(rng, train=20, test=10):
     """Decompressed contents of four files: a dict from file name to bytes."""
     contents = {}
-    for images, labels, count in ((TRAIN_IMAGES, TRAIN_LABELS, train),
-                                  (TEST_IMAGES, TEST_LABELS, test)):
+    for images, labels, count in ((TRAIN_IMAGES, TRAIN_LABELS, train), (TEST_IMAGES, TEST_LABELS, test)):
         contents[images] = idx_images(rng.integers(0, 256, (count, 28, 28), dtype=np.uint8))
         contents[labels] = idx_labels(rng.integers(0, 10, count, dtype=np.uint8))
     return contents
@@ -65,6 +65,7 @@ def write(directory, contents):
 
 def is_set(loaded, contents):
     """Whether what load returned is exactly what the files hold."""
+
     def pixels(file):
         images = np.frombuffer(contents[file], np.uint8, offset=16).reshape(-1, 1, 28, 28)
         return images.astype(np.float32) / 255
@@ -72,17 +73,20 @@ def is_set(loaded, contents):
     def labels(file):
         return np.frombuffer(contents[file], np.int8, offset=8)
 
-    expected = {"train_data": pixels(TRAIN_IMAGES), "train_label": labels(TRAIN_LABELS),
-                "test_data": pixels(TEST_IMAGES), "test_label": labels(TEST_LABELS)}
+    expected = {
+        "train_data": pixels(TRAIN_IMAGES),
+        "train_label": labels(TRAIN_LABELS),
+        "test_data": pixels(TEST_IMAGES),
+        "test_label": labels(TEST_LABELS),
+    }
     return loaded.keys() == expected.keys() and all(
-        loaded[key].dtype == value.dtype and np.array_equal(loaded[key], value)
-        for key, value in expected.items())
+        loaded[key].dtype == value.dtype and np.array_equal(loaded[key], value) for key, value in expected.items()
+    )
 
 
 def snapshot(directory):
     """What is on the disk: names and, where they are files, bytes."""
-    return {path.name: path.read_bytes() if path.is_file() else "no file"
-            for path in directory.iterdir()}
+    return {path.name: path.read_bytes() if path.is_file() else "no file" for path in directory.iterdir()}
 
 
 @pytest.fixture
@@ -94,13 +98,14 @@ def contents(rng):
 def mnist(monkeypatch, contents):
     """A small set that passes for MNIST."""
     counts = {TRAIN_IMAGES: 20, TRAIN_LABELS: 20, TEST_IMAGES: 10, TEST_LABELS: 10}
-    monkeypatch.setattr(data, "MNIST", {
-        file: (counts[file], hashlib.sha256(content).hexdigest())
-        for file, content in contents.items()})
+    monkeypatch.setattr(
+        data, "MNIST", {file: (counts[file], hashlib.sha256(content).hexdigest()) for file, content in contents.items()}
+    )
     return contents
 
 
 # A directory of one's own
+
 
 def test_directory(tmp_path, contents):
     write(tmp_path / "own", contents)
@@ -161,41 +166,42 @@ def test_a_directory_has_no_root(tmp_path, contents):
 def test_padding_and_members(tmp_path, contents):
     """A tape's blocks end in zeros, and compressors that work in parallel write many members."""
     directory, content = write(tmp_path / "own", contents), contents[TRAIN_IMAGES]
-    members = [gzip.compress(content[i:i + 100]) for i in range(0, len(content), 100)]
+    members = [gzip.compress(content[i : i + 100]) for i in range(0, len(content), 100)]
     (directory / TRAIN_IMAGES).write_bytes(b"".join([*members, gzip.compress(b""), bytes(10240)]))
     assert data.check(directory) == (20, 10) and is_set(data.load(directory), contents)
 
 
 # Damage. Each function gets the directory of a good set and the contents of its files.
 
+
 def put(file, content):
     """Damage of the content, in a sound gzip file."""
-    return lambda directory, contents: (directory / file).write_bytes(
-        gzip.compress(content(contents)))
+    return lambda directory, contents: (directory / file).write_bytes(gzip.compress(content(contents)))
 
 
 def raw(file, change):
     """Damage of the gzip file itself."""
-    return lambda directory, contents: (directory / file).write_bytes(
-        change((directory / file).read_bytes()))
+    return lambda directory, contents: (directory / file).write_bytes(change((directory / file).read_bytes()))
 
 
 def header(file, fields, *values):
     """Other values in the header of a sound file."""
     form = struct.Struct(fields)
-    return put(file, lambda contents: form.pack(*values) + contents[file][form.size:])
+    return put(file, lambda contents: form.pack(*values) + contents[file][form.size :])
 
 
 def flip(blob, at):
     at %= len(blob)
-    return blob[:at] + bytes([blob[at] ^ 0x10]) + blob[at + 1:]
+    return blob[:at] + bytes([blob[at] ^ 0x10]) + blob[at + 1 :]
 
 
 def instead(file, make):
     """Something that is no file where a file was."""
+
     def damage(directory, contents):
         (directory / file).unlink()
         make(directory / file)
+
     return damage
 
 
@@ -204,104 +210,88 @@ def swap(one, other):
         (directory / one).rename(directory / "aside")
         (directory / other).rename(directory / one)
         (directory / "aside").rename(directory / other)
+
     return damage
 
 
 NOT_GZIP = "not a whole gzip file"
 PADDING = "holds far more than its content needs"
 DAMAGE = {  # kind: (the file to be named, what is done, the message)
-    "empty file":
-        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b""), "ends inside its header"),
-    "empty content":
-        (TRAIN_IMAGES, put(TRAIN_IMAGES, lambda c: b""), "ends inside its header"),
-    "half a header":
-        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:10]), "after 10 bytes"),
-    "not compressed":
-        (TEST_LABELS, raw(TEST_LABELS, gzip.decompress), NOT_GZIP),
-    "a web page":
-        (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b"<html>not found</html>"), NOT_GZIP),
-    "half of it":
-        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[:len(b) // 2]), NOT_GZIP),
-    "last byte lost":
-        (TEST_LABELS, raw(TEST_LABELS, lambda b: b[:-1]), NOT_GZIP),
-    "no trailer":
-        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[:-8]), NOT_GZIP),
-    "checksum altered":
-        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: flip(b, -8)), NOT_GZIP),
-    "length altered":
-        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: flip(b, -4)), NOT_GZIP),
-    "method altered":
-        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: flip(b, 2)), NOT_GZIP),
-    "a bit flipped":
-        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: flip(b, len(b) // 2)), NOT_GZIP),
-    "no deflate stream":
-        (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b[:10] + b"\xff" * 9 + b[19:]), NOT_GZIP),
-    "garbage after it":
-        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: b + b"garbage"), NOT_GZIP),
-    "a second member":
-        (TEST_LABELS, raw(TEST_LABELS, lambda b: b + gzip.compress(b"\1")), "more than the 10"),
-    "padding without end":
-        (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b + bytes(3 << 20)), PADDING),
-    "padding without end after images":
-        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: b + bytes(3 << 20)), PADDING),
-    "members without content after it":
-        (TEST_LABELS, raw(TEST_LABELS, lambda b: b + 70000 * gzip.compress(b"")), PADDING),
-    "members without content before it":
-        (TEST_IMAGES, raw(TEST_IMAGES, lambda b: 70000 * gzip.compress(b"") + b), PADDING),
-    "a name without end":
-        (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[:3] + b"\x08" + b[4:10] + (2 << 20) * b"a" + b"\0" + b[10:]),
-         PADDING),
-    "empty blocks":
-        (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b[:10] + 300000 * b"\0\0\0\xff\xff" + b[10:]), PADDING),
-    "zeros without end":
-        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_LABELS] + bytes(1 << 24)),
-         "more than the 20 labels"),
-    "labels as images":
-        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_LABELS]), "starts with 2049"),
-    "images as labels":
-        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_IMAGES]),
-         "starts with 2051, a file of labels with 2049"),
-    "swapped":
-        (TRAIN_IMAGES, swap(TRAIN_IMAGES, TRAIN_LABELS), "starts with 2049"),
-    "another magic number":
-        (TRAIN_IMAGES, header(TRAIN_IMAGES, ">I", 2052), "starts with 2052"),
-    "little endian":
-        (TRAIN_IMAGES, header(TRAIN_IMAGES, "<IIII", 2051, 20, 28, 28), "starts with 50855936"),
-    "27 rows":
-        (TRAIN_IMAGES, header(TRAIN_IMAGES, ">IIII", 2051, 20, 27, 28), "27 x 28"),
-    "another shape":
-        (TEST_IMAGES, header(TEST_IMAGES, ">IIII", 2051, 10, 14, 56), "14 x 56"),
-    "one image too few":
-        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:-784]),
-         "announces 10 images but holds only 9"),
-    "half an image lost":
-        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:-392]), "holds only 9"),
-    "one image too many":
-        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES] + bytes(784)),
-         "more than the 10 images"),
-    "one label too few":
-        (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS][:-1]), "holds only 9"),
-    "one label too many":
-        (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS] + b"\0"), "more than the 10"),
-    "no items":
-        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: struct.pack(">II", 2049, 0)), "announces 0"),
-    "4 billion images":
-        (TRAIN_IMAGES, header(TRAIN_IMAGES, ">II", 2051, 2**32 - 1), "allowed are 1 to"),
-    "label 10":
-        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_LABELS][:-1] + b"\x0a"), "label 10"),
-    "label 200":
-        (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS][:-1] + b"\xc8"), "label 200"),
-    "labels of another set":
-        (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TEST_LABELS]), "20 images in .* 10 labels"),
-    "images of another set":
-        (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TRAIN_IMAGES]), "20 images in .* 10 labels"),
-    "a directory":
-        (TEST_LABELS, instead(TEST_LABELS, os.mkdir), "not a regular file"),
-    "a dangling link":
-        (TRAIN_IMAGES, instead(TRAIN_IMAGES, lambda path: path.symlink_to("nowhere")),
-         "not a regular file"),
-    "a pipe":
-        (TRAIN_IMAGES, instead(TRAIN_IMAGES, lambda path: os.mkfifo(path)), "not a regular file"),
+    "empty file": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b""), "ends inside its header"),
+    "empty content": (TRAIN_IMAGES, put(TRAIN_IMAGES, lambda c: b""), "ends inside its header"),
+    "half a header": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:10]), "after 10 bytes"),
+    "not compressed": (TEST_LABELS, raw(TEST_LABELS, gzip.decompress), NOT_GZIP),
+    "a web page": (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b"<html>not found</html>"), NOT_GZIP),
+    "half of it": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[: len(b) // 2]), NOT_GZIP),
+    "last byte lost": (TEST_LABELS, raw(TEST_LABELS, lambda b: b[:-1]), NOT_GZIP),
+    "no trailer": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: b[:-8]), NOT_GZIP),
+    "checksum altered": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: flip(b, -8)), NOT_GZIP),
+    "length altered": (TEST_IMAGES, raw(TEST_IMAGES, lambda b: flip(b, -4)), NOT_GZIP),
+    "method altered": (TEST_IMAGES, raw(TEST_IMAGES, lambda b: flip(b, 2)), NOT_GZIP),
+    "a bit flipped": (TRAIN_IMAGES, raw(TRAIN_IMAGES, lambda b: flip(b, len(b) // 2)), NOT_GZIP),
+    "no deflate stream": (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b[:10] + b"\xff" * 9 + b[19:]), NOT_GZIP),
+    "garbage after it": (TEST_IMAGES, raw(TEST_IMAGES, lambda b: b + b"garbage"), NOT_GZIP),
+    "a second member": (TEST_LABELS, raw(TEST_LABELS, lambda b: b + gzip.compress(b"\1")), "more than the 10"),
+    "padding without end": (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b + bytes(3 << 20)), PADDING),
+    "padding without end after images": (TEST_IMAGES, raw(TEST_IMAGES, lambda b: b + bytes(3 << 20)), PADDING),
+    "members without content after it": (
+        TEST_LABELS,
+        raw(TEST_LABELS, lambda b: b + 70000 * gzip.compress(b"")),
+        PADDING,
+    ),
+    "members without content before it": (
+        TEST_IMAGES,
+        raw(TEST_IMAGES, lambda b: 70000 * gzip.compress(b"") + b),
+        PADDING,
+    ),
+    "a name without end": (
+        TRAIN_IMAGES,
+        raw(TRAIN_IMAGES, lambda b: b[:3] + b"\x08" + b[4:10] + (2 << 20) * b"a" + b"\0" + b[10:]),
+        PADDING,
+    ),
+    "empty blocks": (TRAIN_LABELS, raw(TRAIN_LABELS, lambda b: b[:10] + 300000 * b"\0\0\0\xff\xff" + b[10:]), PADDING),
+    "zeros without end": (
+        TRAIN_LABELS,
+        put(TRAIN_LABELS, lambda c: c[TRAIN_LABELS] + bytes(1 << 24)),
+        "more than the 20 labels",
+    ),
+    "labels as images": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_LABELS]), "starts with 2049"),
+    "images as labels": (
+        TRAIN_LABELS,
+        put(TRAIN_LABELS, lambda c: c[TRAIN_IMAGES]),
+        "starts with 2051, a file of labels with 2049",
+    ),
+    "swapped": (TRAIN_IMAGES, swap(TRAIN_IMAGES, TRAIN_LABELS), "starts with 2049"),
+    "another magic number": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">I", 2052), "starts with 2052"),
+    "little endian": (TRAIN_IMAGES, header(TRAIN_IMAGES, "<IIII", 2051, 20, 28, 28), "starts with 50855936"),
+    "27 rows": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">IIII", 2051, 20, 27, 28), "27 x 28"),
+    "another shape": (TEST_IMAGES, header(TEST_IMAGES, ">IIII", 2051, 10, 14, 56), "14 x 56"),
+    "one image too few": (
+        TEST_IMAGES,
+        put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:-784]),
+        "announces 10 images but holds only 9",
+    ),
+    "half an image lost": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TEST_IMAGES][:-392]), "holds only 9"),
+    "one image too many": (
+        TEST_IMAGES,
+        put(TEST_IMAGES, lambda c: c[TEST_IMAGES] + bytes(784)),
+        "more than the 10 images",
+    ),
+    "one label too few": (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS][:-1]), "holds only 9"),
+    "one label too many": (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS] + b"\0"), "more than the 10"),
+    "no items": (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: struct.pack(">II", 2049, 0)), "announces 0"),
+    "4 billion images": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">II", 2051, 2**32 - 1), "allowed are 1 to"),
+    "label 10": (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TRAIN_LABELS][:-1] + b"\x0a"), "label 10"),
+    "label 200": (TEST_LABELS, put(TEST_LABELS, lambda c: c[TEST_LABELS][:-1] + b"\xc8"), "label 200"),
+    "labels of another set": (TRAIN_LABELS, put(TRAIN_LABELS, lambda c: c[TEST_LABELS]), "20 images in .* 10 labels"),
+    "images of another set": (TEST_IMAGES, put(TEST_IMAGES, lambda c: c[TRAIN_IMAGES]), "20 images in .* 10 labels"),
+    "a directory": (TEST_LABELS, instead(TEST_LABELS, os.mkdir), "not a regular file"),
+    "a dangling link": (
+        TRAIN_IMAGES,
+        instead(TRAIN_IMAGES, lambda path: path.symlink_to("nowhere")),
+        "not a regular file",
+    ),
+    "a pipe": (TRAIN_IMAGES, instead(TRAIN_IMAGES, lambda path: os.mkfifo(path)), "not a regular file"),
 }
 
 
@@ -353,6 +343,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, contents):
 
 # What only MNIST must have
 
+
 def test_mnist(tmp_path, mnist):
     write(tmp_path / "mnist", mnist)
     assert is_set(data.load("mnist", tmp_path), mnist)
@@ -387,6 +378,7 @@ def test_mnist_with_training_and_test_swapped(tmp_path, mnist):
 
 # Where sets are looked for
 
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A checkout without data, which the package then believes itself to be in."""
@@ -401,8 +393,13 @@ def checkout(tmp_path, monkeypatch):
 def test_roots_in_order(name, tmp_path, checkout, monkeypatch, rng):
     monkeypatch.setattr(data, "check", lambda directory, name: None)
     monkeypatch.setenv("GLUON_BNN_DATA", str(tmp_path / "variable"))
-    roots = [tmp_path / "argument", tmp_path / "variable", checkout / "data",
-             checkout / "gluon_bnn" / "_data", tmp_path / "mxnet_home" / "datasets"]
+    roots = [
+        tmp_path / "argument",
+        tmp_path / "variable",
+        checkout / "data",
+        checkout / "gluon_bnn" / "_data",
+        tmp_path / "mxnet_home" / "datasets",
+    ]
     sets = [write(root / name, small_set(rng)) for root in roots]
     for directory in sets:
         assert data.find(name, tmp_path / "argument") == directory
@@ -447,6 +444,7 @@ def test_part_of_a_set_is_not_passed_over(name, tmp_path, checkout, mnist, monke
 
 
 # Downloads
+
 
 class Mirror(http.server.BaseHTTPRequestHandler):
     """Serves `server.files`: a dict from path to body, or to (body, announced length)."""
@@ -522,8 +520,8 @@ def chunked(blob):
 
 BAD_MIRRORS = {
     "not there": lambda blob: None,
-    "truncated": lambda blob: (blob[:len(blob) // 2], len(blob)),
-    "truncated, no length": lambda blob: chunked(blob[:len(blob) // 2]),
+    "truncated": lambda blob: (blob[: len(blob) // 2], len(blob)),
+    "truncated, no length": lambda blob: chunked(blob[: len(blob) // 2]),
     "empty": lambda blob: b"",
     "a web page": lambda blob: b"<html>please log in</html>",
     "altered": lambda blob: gzip.compress(flip(gzip.decompress(blob), -1)),
@@ -602,6 +600,7 @@ def test_several_downloads_at_once(tmp_path, checkout, mnist, server):
 
 # How get_mnist is made to read them
 
+
 def test_current_directory_is_neither_read_nor_changed(tmp_path, contents, rng, monkeypatch):
     here = write(tmp_path / "here", small_set(rng))
     before = snapshot(here)
@@ -644,21 +643,20 @@ def test_other_downloads_go_their_way(tmp_path, contents, monkeypatch):
     def get_mnist():
         answers.append(mx.test_utils.download(f"http://somewhere/{TRAIN_LABELS}"))
         mx.test_utils.download("http://somewhere/else.gz", dirname="x")
-        other = threading.Thread(
-            target=lambda: mx.test_utils.download(f"http://other/{TRAIN_LABELS}"))
+        other = threading.Thread(target=lambda: mx.test_utils.download(f"http://other/{TRAIN_LABELS}"))
         other.start()
         other.join()
 
     monkeypatch.setattr(mx.test_utils, "get_mnist", get_mnist)
     data.load(tmp_path / "own")
     assert answers == [str(tmp_path / "own" / TRAIN_LABELS)]
-    assert asked == [(("http://somewhere/else.gz",), {"dirname": "x"}),
-                     ((f"http://other/{TRAIN_LABELS}",), {})]
+    assert asked == [(("http://somewhere/else.gz",), {"dirname": "x"}), ((f"http://other/{TRAIN_LABELS}",), {})]
 
 
 def test_threads_load_their_own_sets(tmp_path, rng, monkeypatch):
-    sets = {write(tmp_path / str(i), contents): contents
-            for i, contents in enumerate(small_set(rng, 200) for _ in range(4))}
+    sets = {
+        write(tmp_path / str(i), contents): contents for i, contents in enumerate(small_set(rng, 200) for _ in range(4))
+    }
     download, real, right = mx.test_utils.download, mx.test_utils.get_mnist, []
     start, alone = threading.Barrier(len(sets)), threading.Lock()
 
@@ -692,6 +690,7 @@ def test_import_needs_no_mxnet():
 
 # The embedded digits
 
+
 def test_digits():
     digits = data.load("digits")
     assert digits["train_data"].shape == (1437, 1, 28, 28)
@@ -712,7 +711,7 @@ def test_digits_can_be_told_apart():
     """Labels fit images: the nearest training image nearly always has the right class."""
     digits = data.load("digits")
     train, test = (digits[part].reshape(-1, 784) for part in ("train_data", "test_data"))
-    distance = (train ** 2).sum(1) - 2 * test @ train.T
+    distance = (train**2).sum(1) - 2 * test @ train.T
     assert np.mean(digits["train_label"][distance.argmin(1)] == digits["test_label"]) > 0.95
 
 
@@ -744,6 +743,7 @@ def test_digits_can_be_made_again():
 
 # The real MNIST
 
+
 @pytest.fixture
 def real():
     directory = pathlib.Path(REAL, "mnist")
@@ -757,8 +757,7 @@ def test_real_mnist(real):
     assert mnist["train_data"].shape == (60000, 1, 28, 28)
     assert mnist["test_data"].shape == (10000, 1, 28, 28)
     assert mnist["train_label"][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert np.bincount(mnist["test_label"]).tolist() == [
-        980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(mnist["test_label"]).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
 def test_real_mnist_with_two_labels_exchanged(real, tmp_path):

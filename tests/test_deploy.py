@@ -1,4 +1,5 @@
 """Frozen nets in every form against the net as trained and the reference, as "What equal means" has it."""
+
 import fractions
 
 import numpy as np
@@ -46,8 +47,7 @@ def mlp(rng, widths, scale="layer", use_bias=True, norm=True, hidden=nn.BinaryAc
     for depth, (inputs, units) in enumerate(zip(widths, widths[1:]), 2):
         net.add(nn.BinaryDense(units, in_units=inputs, scale=scale, use_bias=use_bias))
         if norm:
-            net.add(gluon.BatchNorm(in_channels=units, epsilon=1e-3, scale=depth % 3 > 0,
-                                    center=depth % 2 > 0))
+            net.add(gluon.BatchNorm(in_channels=units, epsilon=1e-3, scale=depth % 3 > 0, center=depth % 2 > 0))
         if depth < len(widths):
             net.add(gluon.Dropout(0.5), hidden())
     return randomise(net, rng)
@@ -66,8 +66,14 @@ def reference(net, x):
             x = alpha * dot.astype(np.float32) + values.get("bias", np.float32(0))
         elif isinstance(block, gluon.BatchNorm):
             gamma = np.ones_like(values["gamma"]) if block._kwargs["fix_gamma"] else values["gamma"]
-            x = dense.batch_norm_inference(x, gamma, values["beta"], values["running_mean"],
-                                           values["running_var"], np.float32(block._kwargs["eps"]))
+            x = dense.batch_norm_inference(
+                x,
+                gamma,
+                values["beta"],
+                values["running_mean"],
+                values["running_var"],
+                np.float32(block._kwargs["eps"]),
+            )
         elif isinstance(block, nn.BinaryActivation):
             x = binary.sign(x)
         elif isinstance(block, nn.BinarySigmoid):
@@ -86,8 +92,10 @@ def integers(x, w):
 
 def runs(net, tmp_path):
     """(name, function of x) of every way to run a frozen net: forms, modes, exports, the runtime."""
+
     def block(b):
         return lambda x: b(mx.nd.array(x)).asnumpy()
+
     for form in FORMS:
         frozen = freeze(net, form, verbose=False)
         yield f"{form} imperative", block(frozen)
@@ -100,9 +108,11 @@ def runs(net, tmp_path):
     runtime.save(frozen, str(tmp_path / "net.safetensors"))
     model = runtime.load(str(tmp_path / "net.safetensors"))
     for isa in library.instruction_sets() if library.available() else ():
+
         def with_isa(x, isa=isa):
             with library.use(isa):
                 return model(x)
+
         yield f"runtime {isa}", with_isa
     yield "runtime NumPy", lambda x: engine.run(frozen.layers, x)
 
@@ -139,9 +149,17 @@ def test_inputs_of_plus_and_minus_one_need_no_activation(rng, implementation, tm
 
 @pytest.mark.parametrize("last", [nn.BinaryActivation, nn.BinarySigmoid])
 def test_binary_last_layer(rng, implementation, tmp_path, last):
-    net = randomise(sequential(nn.BinaryActivation(), nn.BinaryDense(33, in_units=40),
-                               gluon.BatchNorm(in_channels=33), nn.BinaryActivation(),
-                               nn.BinaryDense(9, in_units=33), last()), rng)
+    net = randomise(
+        sequential(
+            nn.BinaryActivation(),
+            nn.BinaryDense(33, in_units=40),
+            gluon.BatchNorm(in_channels=33),
+            nn.BinaryActivation(),
+            nn.BinaryDense(9, in_units=33),
+            last(),
+        ),
+        rng,
+    )
     x = rng.standard_normal((50, 40)).astype(np.float32)
     expected = reference(net, x)
     np.testing.assert_array_equal(net(mx.nd.array(x)).asnumpy(), expected)
@@ -212,16 +230,18 @@ def test_real_inputs_differ_in_near_ties_only(rng, implementation, tmp_path, wid
     for name, run in runs(net, tmp_path):
         if "float" not in name:
             np.testing.assert_array_equal(run(x), y, err_msg=name)  # our own kernels agree to the bit
-    print(f"{widths}: {different.sum()} bits of {different.size} differ, in {rows.sum()} of {len(x)} rows; "
-          f"{(y.argmax(1) != expected.argmax(1)).sum()} predictions; bound {bound:.2g} of the magnitudes")
+    print(
+        f"{widths}: {different.sum()} bits of {different.size} differ, in {rows.sum()} of {len(x)} rows; "
+        f"{(y.argmax(1) != expected.argmax(1)).sum()} predictions; bound {bound:.2g} of the magnitudes"
+    )
 
 
 def near_ties(net, x):
     """Move the first input of every third row so that z of one unit is as near to 0 as float32 has it."""
     for row in range(0, len(x), 3):
         unit = row % net[0]._units
-        z, _ = first_layer(net, x[row:row + 1])
-        more = x[row:row + 1].copy()
+        z, _ = first_layer(net, x[row : row + 1])
+        more = x[row : row + 1].copy()
         more[0, 0] += 1
         slope = first_layer(net, more)[0][0, unit] - z[0, unit]
         x[row, 0] -= z[0, unit] / slope
@@ -250,10 +270,11 @@ class TestUint8:
 
     def models(self, frozen):
         for isa in library.instruction_sets() if library.available() else ():
+
             def with_isa(x, isa=isa):
                 with library.use(isa):
-                    return runtime.Model(frozen.layers, frozen.input_shape, frozen.input_scale,
-                                         frozen.input_shift)(x)
+                    return runtime.Model(frozen.layers, frozen.input_shape, frozen.input_scale, frozen.input_shift)(x)
+
             yield with_isa
         yield lambda x: engine.run_u8(frozen.layers, x, frozen.input_scale, frozen.input_shift)
 
@@ -282,8 +303,9 @@ class TestUint8:
         assert all(np.array_equal(y, found[0]) for y in found)
 
     @pytest.mark.parametrize("first", [False, True])
-    @pytest.mark.parametrize("scale, shift", [
-        (-1 / 255, 1), (-1 / 255, "each"), ("each", "each"), (fractions.Fraction(-1, 255), 0)])
+    @pytest.mark.parametrize(
+        "scale, shift", [(-1 / 255, 1), (-1 / 255, "each"), ("each", "each"), (fractions.Fraction(-1, 255), 0)]
+    )
     def test_any_scale(self, rng, tmp_path, first, scale, shift):
         """Negative scales and one for each input: the same, to the bit, as the float32 numbers scale * p + shift."""
         net = mlp(rng, [45, 33, 10], first=first)
@@ -302,16 +324,30 @@ class TestUint8:
         if first:  # signs are exact in MXNet too
             np.testing.assert_array_equal(net(mx.nd.array(x)).asnumpy(), expected)
 
-    @pytest.mark.parametrize("shape, scale", [
-        ((3, 5, 3), (3,)), ((3, 5, 3), (3, 1, 1)), ((3, 5, 3), (1, 5, 1)), ((3, 5, 3), (3, 5, 3)), ((3, 5, 3), (45,)),
-        ((3, 5, 3), (1,)), ((5, 9), (5,)), ((5, 9), (1, 9)), ((45,), (45,)), (None, (45,)), (None, (1,))])
+    @pytest.mark.parametrize(
+        "shape, scale",
+        [
+            ((3, 5, 3), (3,)),
+            ((3, 5, 3), (3, 1, 1)),
+            ((3, 5, 3), (1, 5, 1)),
+            ((3, 5, 3), (3, 5, 3)),
+            ((3, 5, 3), (45,)),
+            ((3, 5, 3), (1,)),
+            ((5, 9), (5,)),
+            ((5, 9), (1, 9)),
+            ((45,), (45,)),
+            (None, (45,)),
+            (None, (1,)),
+        ],
+    )
     def test_images_and_scales_of_channels(self, rng, tmp_path, shape, scale):
         """input_shape is what the model takes, and a scale or shift is spread over it like channels."""
         net = mlp(rng, [45, 33, 10])
         given = rng.choice([-1, 1], scale) * rng.uniform(0.01, 0.02, scale)
         shift = rng.standard_normal(scale)
-        frozen = freeze(net, FORMS[-1], input_shape=shape, input_scale=given, input_shift=mx.nd.array(shift),
-                        verbose=False)
+        frozen = freeze(
+            net, FORMS[-1], input_shape=shape, input_scale=given, input_shift=mx.nd.array(shift), verbose=False
+        )
         runtime.save(frozen, tmp_path / "model")
         model = runtime.load(tmp_path / "model")
         images = shape or (45,)
@@ -321,6 +357,7 @@ class TestUint8:
         def spread(a):
             a = a.astype(np.float32)
             return a.reshape(images) if a.shape == (45,) else a.reshape(scale + (1,) * (len(images) - len(scale)))
+
         x = spread(given) * p.astype(np.float32) + spread(shift)
         expected = net(mx.nd.array(x)).asnumpy()
         for taken in (p, x, p.reshape(20, 45), x.reshape(20, 45)):
@@ -335,29 +372,43 @@ class TestUint8:
         runtime.save(frozen, tmp_path / "model")
         assert b"format 1;" in (tmp_path / "model").read_bytes()
 
-    @pytest.mark.parametrize("wrong, kind, message", [
-        (dict(input_shift=1), ValueError, "input_shift needs input_scale"),
-        (dict(input_scale="1"), TypeError, "input_scale must be a number or an array of numbers, got '1'"),
-        (dict(input_scale=True), TypeError, "got True"), (dict(input_scale=1j), TypeError, "got 1j"),
-        (dict(input_scale=[None]), ValueError, "input_scale must be finite"),
-        (dict(input_scale=["1"]), TypeError, r"got \['1'\]"), (dict(input_scale=object()), TypeError, "got <object"),
-        (dict(input_scale=0), ValueError, "input_scale must be finite in float32 and not 0, got 0.0"),
-        (dict(input_scale=-0.0), ValueError, "not 0, got -0.0"), (dict(input_scale=1e-50), ValueError, "got 0.0"),
-        (dict(input_scale=1e39), ValueError, "got inf"), (dict(input_scale=10**400), TypeError, "a number"),
-        (dict(input_scale=float("nan")), ValueError, "got nan"),
-        (dict(input_scale=[1] * 44 + [0]), ValueError, "not 0, got 0.0"),
-        (dict(input_scale=[1] * 44 + [np.inf]), ValueError, "got inf"),
-        (dict(input_scale=[1] * 44), ValueError, r"one for each of 45 inputs .* got int64 \(44,\)"),
-        (dict(input_scale=np.ones((1, 45))), ValueError, r"got float64 \(1, 45\)"),
-        (dict(input_scale=1, input_shift=[1, 2]), ValueError, r"one for each of 45 inputs .* got int64 \(2,\)"),
-        (dict(input_scale=1, input_shift="x"), TypeError, "input_shift must be a number .* got 'x'"),
-        (dict(input_scale=1, input_shift=[np.inf] + [0] * 44), ValueError, "input_shift must be finite .* got inf"),
-        (dict(input_shape=45), TypeError, "input_shape must be a tuple of whole numbers, got 45"),
-        (dict(input_shape=(9.0, 5)), TypeError, r"got \(9.0, 5\)"), (dict(input_shape="45"), TypeError, "got '45'"),
-        (dict(input_shape=(9, 6)), ValueError, r"45 elements, the inputs of layer 0, .* got \(9, 6\)"),
-        (dict(input_shape=(-9, -5)), ValueError, "45 elements"), (dict(input_shape=()), ValueError, "45 elements"),
-        (dict(input_shape=(3, 15), input_scale=[1, 2]), ValueError, r"\(3, 15\), or .* 3 channels; got int64 \(2,\)"),
-        (dict(input_shape=(3, 15), input_scale=[1] * 15), ValueError, "3 channels")])
+    @pytest.mark.parametrize(
+        "wrong, kind, message",
+        [
+            (dict(input_shift=1), ValueError, "input_shift needs input_scale"),
+            (dict(input_scale="1"), TypeError, "input_scale must be a number or an array of numbers, got '1'"),
+            (dict(input_scale=True), TypeError, "got True"),
+            (dict(input_scale=1j), TypeError, "got 1j"),
+            (dict(input_scale=[None]), ValueError, "input_scale must be finite"),
+            (dict(input_scale=["1"]), TypeError, r"got \['1'\]"),
+            (dict(input_scale=object()), TypeError, "got <object"),
+            (dict(input_scale=0), ValueError, "input_scale must be finite in float32 and not 0, got 0.0"),
+            (dict(input_scale=-0.0), ValueError, "not 0, got -0.0"),
+            (dict(input_scale=1e-50), ValueError, "got 0.0"),
+            (dict(input_scale=1e39), ValueError, "got inf"),
+            (dict(input_scale=10**400), TypeError, "a number"),
+            (dict(input_scale=float("nan")), ValueError, "got nan"),
+            (dict(input_scale=[1] * 44 + [0]), ValueError, "not 0, got 0.0"),
+            (dict(input_scale=[1] * 44 + [np.inf]), ValueError, "got inf"),
+            (dict(input_scale=[1] * 44), ValueError, r"one for each of 45 inputs .* got int64 \(44,\)"),
+            (dict(input_scale=np.ones((1, 45))), ValueError, r"got float64 \(1, 45\)"),
+            (dict(input_scale=1, input_shift=[1, 2]), ValueError, r"one for each of 45 inputs .* got int64 \(2,\)"),
+            (dict(input_scale=1, input_shift="x"), TypeError, "input_shift must be a number .* got 'x'"),
+            (dict(input_scale=1, input_shift=[np.inf] + [0] * 44), ValueError, "input_shift must be finite .* got inf"),
+            (dict(input_shape=45), TypeError, "input_shape must be a tuple of whole numbers, got 45"),
+            (dict(input_shape=(9.0, 5)), TypeError, r"got \(9.0, 5\)"),
+            (dict(input_shape="45"), TypeError, "got '45'"),
+            (dict(input_shape=(9, 6)), ValueError, r"45 elements, the inputs of layer 0, .* got \(9, 6\)"),
+            (dict(input_shape=(-9, -5)), ValueError, "45 elements"),
+            (dict(input_shape=()), ValueError, "45 elements"),
+            (
+                dict(input_shape=(3, 15), input_scale=[1, 2]),
+                ValueError,
+                r"\(3, 15\), or .* 3 channels; got int64 \(2,\)",
+            ),
+            (dict(input_shape=(3, 15), input_scale=[1] * 15), ValueError, "3 channels"),
+        ],
+    )
     def test_wrong_scale_or_shift(self, rng, wrong, kind, message):
         with pytest.raises(kind, match=message):
             freeze(mlp(rng, [45, 10]), "float", verbose=False, **wrong)
@@ -366,10 +417,16 @@ class TestUint8:
 @pytest.mark.parametrize("function", ["relu", "sigmoid", "tanh", "softrelu", "softsign"])
 def test_nan_stays_nan(rng, implementation, tmp_path, function):
     """In every activation of every form, as in the reference; Gluon's own Activation("relu") makes 0 of it."""
-    net = randomise(sequential(
-        nn.BinaryDense(6, in_units=8, scale=None, use_bias=False, activation=function), gluon.Dropout(0.5),
-        gluon.Activation("relu"), gluon.Dense(5, in_units=6, activation=function),
-        nn.BinaryDense(3, function, in_units=5)), rng)
+    net = randomise(
+        sequential(
+            nn.BinaryDense(6, in_units=8, scale=None, use_bias=False, activation=function),
+            gluon.Dropout(0.5),
+            gluon.Activation("relu"),
+            gluon.Dense(5, in_units=6, activation=function),
+            nn.BinaryDense(3, function, in_units=5),
+        ),
+        rng,
+    )
     x = plus_minus(rng, 9, 8)
     x[2, 3], x[4, 1], x[6, 0] = np.nan, -np.nan, np.inf
     first = sequential(nn.BinaryDense(6, in_units=8, scale=None, use_bias=False), gluon.Activation("relu"))
@@ -411,40 +468,76 @@ def plus_minus(rng, *shape):
 
 class TestStructure:
     def test_nested_with_everything(self, rng, implementation, tmp_path):
-        net = randomise(sequential(
-            gluon.Flatten(), sequential(gluon.BatchNorm(in_channels=24), gluon.Activation("tanh")),
-            gluon.Dense(40, in_units=24, activation="softsign"), gluon.Dropout(0.1), nn.BinarySigmoid(),
-            sequential(sequential(nn.BinaryDense(33, in_units=40), gluon.Flatten(), gluon.Dropout(0.2),
-                                  gluon.BatchNorm(in_channels=33)),
-                       nn.BinaryActivation(), gluon.Flatten(), gluon.Dropout(0.3)),
-            nn.BinaryDense(17, in_units=33, activation="relu"), gluon.BatchNorm(in_channels=17),
-            gluon.Dense(5, in_units=17, use_bias=False), gluon.Activation("softrelu"),
-            gluon.Activation("sigmoid")), rng)
+        net = randomise(
+            sequential(
+                gluon.Flatten(),
+                sequential(gluon.BatchNorm(in_channels=24), gluon.Activation("tanh")),
+                gluon.Dense(40, in_units=24, activation="softsign"),
+                gluon.Dropout(0.1),
+                nn.BinarySigmoid(),
+                sequential(
+                    sequential(
+                        nn.BinaryDense(33, in_units=40),
+                        gluon.Flatten(),
+                        gluon.Dropout(0.2),
+                        gluon.BatchNorm(in_channels=33),
+                    ),
+                    nn.BinaryActivation(),
+                    gluon.Flatten(),
+                    gluon.Dropout(0.3),
+                ),
+                nn.BinaryDense(17, in_units=33, activation="relu"),
+                gluon.BatchNorm(in_channels=17),
+                gluon.Dense(5, in_units=17, use_bias=False),
+                gluon.Activation("softrelu"),
+                gluon.Activation("sigmoid"),
+            ),
+            rng,
+        )
         assert agree(net, rng.standard_normal((9, 2, 3, 4)).astype(np.float32), tmp_path) == [
-            "batch_norm 24 -> 24 float float", "tanh 24 -> 24 float float", "dense 24 -> 40 float float",
-            "softsign 40 -> 40 float float", "pack 40 -> 40 float bits", "binary_dense 40 -> 33 bits01 bits",
-            "binary_dense 33 -> 17 bits float", "relu 17 -> 17 float float",
-            "batch_norm 17 -> 17 float float", "dense 17 -> 5 float float",
-            "softrelu 5 -> 5 float float", "sigmoid 5 -> 5 float float"]
+            "batch_norm 24 -> 24 float float",
+            "tanh 24 -> 24 float float",
+            "dense 24 -> 40 float float",
+            "softsign 40 -> 40 float float",
+            "pack 40 -> 40 float bits",
+            "binary_dense 40 -> 33 bits01 bits",
+            "binary_dense 33 -> 17 bits float",
+            "relu 17 -> 17 float float",
+            "batch_norm 17 -> 17 float float",
+            "dense 17 -> 5 float float",
+            "softrelu 5 -> 5 float float",
+            "sigmoid 5 -> 5 float float",
+        ]
 
     def test_sequential_that_is_not_hybrid(self, rng, tmp_path):
         net = gluon.Sequential()
         net.add(nn.BinaryActivation(), nn.BinaryDense(5, in_units=3))
         assert agree(randomise(net, rng), plus_minus(rng, 4, 3), tmp_path) == [
-            "pack 3 -> 3 float bits", "binary_dense 3 -> 5 bits float"]
+            "pack 3 -> 3 float bits",
+            "binary_dense 3 -> 5 bits float",
+        ]
 
     @pytest.mark.parametrize("axis, folds", [(-1, True), (1, False), (2, False)])
     def test_last_axis(self, rng, implementation, tmp_path, axis, folds):
         """flatten=False: (rows, T, units); batch norm is folded only over the units. T = units here."""
-        net = randomise(sequential(
-            nn.BinaryDense(6, in_units=40, flatten=False), gluon.BatchNorm(axis, in_channels=6),
-            nn.BinaryActivation(), nn.BinaryDense(7, in_units=6, flatten=False), nn.BinarySigmoid(),
-            nn.BinaryDense(3, in_units=7, flatten=False)), rng)
+        net = randomise(
+            sequential(
+                nn.BinaryDense(6, in_units=40, flatten=False),
+                gluon.BatchNorm(axis, in_channels=6),
+                nn.BinaryActivation(),
+                nn.BinaryDense(7, in_units=6, flatten=False),
+                nn.BinarySigmoid(),
+                nn.BinaryDense(3, in_units=7, flatten=False),
+            ),
+            rng,
+        )
         x = plus_minus(rng, 9, 6, 40)
         if folds:
             assert agree(net, x, tmp_path) == [
-                "binary_dense 40 -> 6 float bits", "binary_dense 6 -> 7 bits bits",
-                "binary_dense 7 -> 3 bits01 float"]
+                "binary_dense 40 -> 6 float bits",
+                "binary_dense 6 -> 7 bits bits",
+                "binary_dense 7 -> 3 bits01 float",
+            ]
             return
         for form in FORMS:
             frozen = freeze(net, form, verbose=False)
@@ -454,16 +547,40 @@ class TestStructure:
 
     def test_axis_1_that_is_certainly_the_units(self, rng, implementation, tmp_path):
         """Gluon's default axis is 1. It is that of the units after or before a layer that flattens."""
-        for blocks in ([gluon.Flatten(), gluon.BatchNorm(in_channels=6), nn.BinaryActivation(),
-                        nn.BinaryDense(3, flatten=False, in_units=6)],
-                       [gluon.BatchNorm(in_channels=6), gluon.Activation("tanh"), nn.BinaryActivation(),
-                        nn.BinaryDense(3, in_units=6)],
-                       [gluon.BatchNorm(in_channels=6), gluon.Activation("tanh"), gluon.Flatten(),
-                        nn.BinaryActivation(), nn.BinaryDense(3, flatten=False, in_units=6)],
-                       [nn.BinaryActivation(), nn.BinaryDense(6, in_units=6), nn.BinaryActivation(),
-                        nn.BinaryDense(6, flatten=False, in_units=6), gluon.BatchNorm(in_channels=6)]):
-            agree(randomise(sequential(*blocks), rng), rng.standard_normal((9, 6)).astype(np.float32), tmp_path,
-                  exact=False)
+        for blocks in (
+            [
+                gluon.Flatten(),
+                gluon.BatchNorm(in_channels=6),
+                nn.BinaryActivation(),
+                nn.BinaryDense(3, flatten=False, in_units=6),
+            ],
+            [
+                gluon.BatchNorm(in_channels=6),
+                gluon.Activation("tanh"),
+                nn.BinaryActivation(),
+                nn.BinaryDense(3, in_units=6),
+            ],
+            [
+                gluon.BatchNorm(in_channels=6),
+                gluon.Activation("tanh"),
+                gluon.Flatten(),
+                nn.BinaryActivation(),
+                nn.BinaryDense(3, flatten=False, in_units=6),
+            ],
+            [
+                nn.BinaryActivation(),
+                nn.BinaryDense(6, in_units=6),
+                nn.BinaryActivation(),
+                nn.BinaryDense(6, flatten=False, in_units=6),
+                gluon.BatchNorm(in_channels=6),
+            ],
+        ):
+            agree(
+                randomise(sequential(*blocks), rng),
+                rng.standard_normal((9, 6)).astype(np.float32),
+                tmp_path,
+                exact=False,
+            )
 
     @pytest.mark.parametrize("before", [0, 1, 2])
     def test_axis_1_that_may_be_steps(self, rng, tmp_path, before):
@@ -485,9 +602,16 @@ class TestStructure:
 
     def test_flattening_after_the_last_axis(self, rng, implementation, tmp_path):
         """(rows, T, units) flattened to T * units cannot pass as bits of units."""
-        net = randomise(sequential(
-            nn.BinaryDense(6, in_units=40, flatten=False), gluon.BatchNorm(-1, in_channels=6),
-            nn.BinaryActivation(), nn.BinaryDense(3, in_units=30), gluon.BatchNorm(-1, in_channels=3)), rng)
+        net = randomise(
+            sequential(
+                nn.BinaryDense(6, in_units=40, flatten=False),
+                gluon.BatchNorm(-1, in_channels=6),
+                nn.BinaryActivation(),
+                nn.BinaryDense(3, in_units=30),
+                gluon.BatchNorm(-1, in_channels=3),
+            ),
+            rng,
+        )
         x = plus_minus(rng, 9, 5, 40)
         for form in FORMS:
             frozen = freeze(net, form, verbose=False)
@@ -496,25 +620,43 @@ class TestStructure:
             frozen.layers
 
     def test_flatten_that_nothing_replaces_stays(self, rng, tmp_path):
-        net = randomise(sequential(nn.BinaryActivation(), gluon.Flatten(),
-                                   nn.BinaryDense(5, in_units=12, flatten=False), nn.BinaryActivation(),
-                                   nn.BinaryActivation(), nn.BinarySigmoid(), gluon.Flatten()), rng)
+        net = randomise(
+            sequential(
+                nn.BinaryActivation(),
+                gluon.Flatten(),
+                nn.BinaryDense(5, in_units=12, flatten=False),
+                nn.BinaryActivation(),
+                nn.BinaryActivation(),
+                nn.BinarySigmoid(),
+                gluon.Flatten(),
+            ),
+            rng,
+        )
         assert agree(net, plus_minus(rng, 4, 3, 4), tmp_path) == [
-            "sign 12 -> 12 float float", "binary_dense 12 -> 5 float float", "sign 5 -> 5 float float",
-            "sign 5 -> 5 float float", "binary_sigmoid 5 -> 5 float float"]
+            "sign 12 -> 12 float float",
+            "binary_dense 12 -> 5 float float",
+            "sign 5 -> 5 float float",
+            "sign 5 -> 5 float float",
+            "binary_sigmoid 5 -> 5 float float",
+        ]
 
     @pytest.mark.parametrize("following", [gluon.Dense(5, in_units=12), gluon.BatchNorm(in_channels=12)])
     def test_binary_activation_before_another_layer(self, rng, tmp_path, following):
         net = randomise(sequential(nn.BinaryDense(12, in_units=7), nn.BinarySigmoid(), following), rng)
         assert agree(net, plus_minus(rng, 4, 7), tmp_path)[:2] == [
-            "binary_dense 7 -> 12 float float", "binary_sigmoid 12 -> 12 float float"]
+            "binary_dense 7 -> 12 float float",
+            "binary_sigmoid 12 -> 12 float float",
+        ]
 
     def test_batch_norm_of_an_activation_is_not_folded(self, rng, tmp_path):
-        net = randomise(sequential(nn.BinaryDense(12, in_units=7, activation="relu"),
-                                   gluon.BatchNorm(in_channels=12)), rng)
+        net = randomise(
+            sequential(nn.BinaryDense(12, in_units=7, activation="relu"), gluon.BatchNorm(in_channels=12)), rng
+        )
         assert agree(net, plus_minus(rng, 4, 7), tmp_path) == [
-            "binary_dense 7 -> 12 float float", "relu 12 -> 12 float float",
-            "batch_norm 12 -> 12 float float"]
+            "binary_dense 7 -> 12 float float",
+            "relu 12 -> 12 float float",
+            "batch_norm 12 -> 12 float float",
+        ]
 
     def test_images_before_batch_norm_of_channels(self, rng):
         """A net that works on more than rows is frozen, but has no layers for the runtime."""
@@ -528,13 +670,19 @@ class TestStructure:
 
     def test_unknown_layers_stay(self, rng, tmp_path):
         """The block itself, twice; also one that derives from a layer we know, with a forward of its own."""
+
         class Twice(nn.BinaryDense):
             def hybrid_forward(self, F, x, weight, bias=None):
                 return 2 * super().hybrid_forward(F, x, weight, bias)
+
         with ops.use("composed"):
             leaky, twice = gluon.LeakyReLU(0.1), Twice(8, in_units=8)
-        net = randomise(sequential(nn.BinaryDense(8, in_units=7), leaky, twice, leaky, nn.BinaryActivation(),
-                                   nn.BinaryDense(3, in_units=8)), rng)
+        net = randomise(
+            sequential(
+                nn.BinaryDense(8, in_units=7), leaky, twice, leaky, nn.BinaryActivation(), nn.BinaryDense(3, in_units=8)
+            ),
+            rng,
+        )
         x = mx.nd.array(plus_minus(rng, 5, 7))
         for form in FORMS:
             frozen = freeze(net, form, verbose=False)
@@ -554,10 +702,10 @@ class TestStructure:
 
         class Mine(nn.BinaryDense):
             pass
+
         net = Named()
         net.add(Mine(3, in_units=4))
-        assert agree(randomise(net, rng), plus_minus(rng, 5, 4), tmp_path) == [
-            "binary_dense 4 -> 3 float float"]
+        assert agree(randomise(net, rng), plus_minus(rng, 5, 4), tmp_path) == ["binary_dense 4 -> 3 float float"]
 
     def test_shared_layers(self, rng, tmp_path):
         shared = nn.BinaryDense(6, in_units=6)
@@ -576,8 +724,12 @@ class TestStructure:
     @pytest.mark.parametrize("form", FORMS)
     def test_slices(self, rng, form):
         """A slice from the start has the inputs of the whole net; another one has inputs of its own."""
-        net = sequential(gluon.Dropout(0.1), *mlp(rng, [12, 20, 10], first=False), gluon.Dropout(0.2),
-                         gluon.Dense(4, in_units=10, activation="relu"))
+        net = sequential(
+            gluon.Dropout(0.1),
+            *mlp(rng, [12, 20, 10], first=False),
+            gluon.Dropout(0.2),
+            gluon.Dense(4, in_units=10, activation="relu"),
+        )
         net[-1].initialize()
         frozen = freeze(net, form, input_shape=(3, 4), input_scale=-0.5, input_shift=2, verbose=False)
         x = mx.nd.array(rng.standard_normal((5, 12)))
@@ -589,7 +741,8 @@ class TestStructure:
             given, none = (-0.5, True, (3, 4)), (None, False, None)
             assert inputs == [given if k else none, none if k else given]
             assert [row.layer for row in head.rows + tail.rows if row.blocks] == [
-                row.layer for row in frozen.rows if row.blocks] or k == len(frozen) - 1  # a layer and its relu
+                row.layer for row in frozen.rows if row.blocks
+            ] or k == len(frozen) - 1  # a layer and its relu
             assert sum(row.after for row in head.rows + tail.rows) == sum(row.after for row in frozen.rows)
         assert list(map(vars, frozen[:].rows)) == list(map(vars, frozen.rows))
         last = frozen[:-1].rows[-1]
@@ -655,12 +808,15 @@ class OwnOperator(gluon.HybridBlock):
 
 
 class TestBlocksThatStay:
-    BLOCKS = {"residual": lambda: Residual(nn.BinaryActivation(), nn.BinaryDense(8, in_units=8)),
-              "batch norm": lambda: Residual(nn.BatchNorm(in_channels=8)),
-              "nested": lambda: Residual(Residual(gluon.Dense(8, in_units=8), nn.BinaryActivation())),
-              "concurrent": lambda: concurrent(nn.BinaryDense(5, in_units=8), gluon.Dense(3, in_units=8)),
-              "subclass": lambda: Twice(8, in_units=8), "own operator": OwnOperator,
-              "untraceable": lambda: Untraceable(nn.BinaryDense(8, in_units=8))}
+    BLOCKS = {
+        "residual": lambda: Residual(nn.BinaryActivation(), nn.BinaryDense(8, in_units=8)),
+        "batch norm": lambda: Residual(nn.BatchNorm(in_channels=8)),
+        "nested": lambda: Residual(Residual(gluon.Dense(8, in_units=8), nn.BinaryActivation())),
+        "concurrent": lambda: concurrent(nn.BinaryDense(5, in_units=8), gluon.Dense(3, in_units=8)),
+        "subclass": lambda: Twice(8, in_units=8),
+        "own operator": OwnOperator,
+        "untraceable": lambda: Untraceable(nn.BinaryDense(8, in_units=8)),
+    }
 
     @needs_library
     @pytest.mark.parametrize("kind", BLOCKS)
@@ -677,9 +833,12 @@ class TestBlocksThatStay:
                 assert packed[1] is block
                 close(packed(x).asnumpy(), expected)
                 if choice == "native":
-                    with pytest.raises(ValueError, match=f"form='float' is for MXNet's own operators only, but "
-                                                         f"{block.name}, a {type(block).__name__}, which .* runs on"
-                                                         " our library .* use form='packed'"):
+                    with pytest.raises(
+                        ValueError,
+                        match=f"form='float' is for MXNet's own operators only, but "
+                        f"{block.name}, a {type(block).__name__}, which .* runs on"
+                        " our library .* use form='packed'",
+                    ):
                         freeze(net, "float", verbose=False)
                     continue
                 frozen = freeze(net, "float", verbose=False)
@@ -795,11 +954,14 @@ class TestFrozen:
         assert rows[1:] == [
             [names[0], "Pack(100)", "0", "0"],
             [names[1], "PackedDense(100 -> 64, bits to bits)", "25,856", "1,280"],
-            [names[2], f"folded into {names[1]}", "1,024", "0"], [names[3], "dropped", "0", "0"],
+            [names[2], f"folded into {names[1]}", "1,024", "0"],
+            [names[3], "dropped", "0", "0"],
             [names[4], f"folded into {names[1]}", "0", "0"],
             [names[5], "PackedDense(64 -> 10, bits to float, batch norm)", "2,600", "328"],
-            [names[6], f"folded into {names[5]}", "160", "0"], [names[7], "dropped", "0", "0"],
-            ["total", "29,640", "1,608"]]
+            [names[6], f"folded into {names[5]}", "160", "0"],
+            [names[7], "dropped", "0", "0"],
+            ["total", "29,640", "1,608"],
+        ]
         frozen.summary(mx.nd.ones((2, 100)))
         assert "PackedDense-" in capsys.readouterr().out
         freeze(net, "float", verbose=False)
@@ -833,6 +995,7 @@ class TestRefused:
         class Odd(gluon.HybridSequential):
             def hybrid_forward(self, F, x):
                 return -super().hybrid_forward(F, x)
+
         for net in (nn.BinaryDense(3), Odd(), None):
             with pytest.raises(TypeError, match=f"HybridSequential or .* got {type(net).__name__}"):
                 freeze(net)
@@ -841,28 +1004,47 @@ class TestRefused:
         class Odd(gluon.HybridSequential):
             def hybrid_forward(self, F, x):
                 return -super().hybrid_forward(F, x)
+
         odd = Odd()
         odd.add(nn.BinaryDense(3, in_units=2))
-        for net, what in ((sequential(gluon.Dense(3, in_units=2), odd), "Dense, Odd"),
-                          (sequential(), "an empty net")):
+        for net, what in ((sequential(gluon.Dense(3, in_units=2), odd), "Dense, Odd"), (sequential(), "an empty net")):
             net.initialize()
             with pytest.raises(ValueError, match=f"BinaryDense, .* in it .* got {what}"):
                 freeze(net, "float")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-    @pytest.mark.parametrize("block, name", [
-        (1, "weight"), (1, "bias"), (2, "gamma"), (2, "beta"), (2, "running_mean"), (2, "running_var"),
-        (3, "weight"), (4, "alpha")])
+    @pytest.mark.parametrize(
+        "block, name",
+        [
+            (1, "weight"),
+            (1, "bias"),
+            (2, "gamma"),
+            (2, "beta"),
+            (2, "running_mean"),
+            (2, "running_var"),
+            (3, "weight"),
+            (4, "alpha"),
+        ],
+    )
     def test_parameters_that_are_not_finite(self, rng, block, name, value):
-        net = randomise(sequential(
-            nn.BinaryActivation(), nn.BinaryDense(4, in_units=3), gluon.BatchNorm(in_channels=4),
-            gluon.Dense(4, in_units=4), gluon.PReLU()), rng)
+        net = randomise(
+            sequential(
+                nn.BinaryActivation(),
+                nn.BinaryDense(4, in_units=3),
+                gluon.BatchNorm(in_channels=4),
+                gluon.Dense(4, in_units=4),
+                gluon.PReLU(),
+            ),
+            rng,
+        )
         parameter = net[block]._reg_params[name]
         wrong = parameter.data().asnumpy()
         wrong.flat[-2:] = value
         parameter.set_data(mx.nd.array(wrong))
-        with pytest.raises(ValueError, match=f"finite parameters, {parameter.name} has "
-                                             f"{min(2, wrong.size)} of {wrong.size} that are not"):
+        with pytest.raises(
+            ValueError,
+            match=f"finite parameters, {parameter.name} has {min(2, wrong.size)} of {wrong.size} that are not",
+        ):
             freeze(net, "float")
 
     def test_statistics_that_give_no_number(self, rng):
@@ -899,12 +1081,16 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"weight is float64: net.cast\('float32'\) first"):
             freeze(net, "float")
 
-    @pytest.mark.parametrize("blocks, message", [
-        ([nn.BinaryDense(4, in_units=3), nn.BinaryDense(2, in_units=5)], "5 inputs, but .* has 4 outputs"),
-        ([nn.BinaryDense(4, in_units=3), nn.BinaryActivation(), gluon.Dense(2, in_units=5)], "has 5 inputs"),
-        ([gluon.Dense(4, in_units=3), gluon.BatchNorm(in_channels=5), nn.BinaryActivation()], "has 5 inputs"),
-        ([gluon.Dense(4, in_units=3), gluon.Flatten(), nn.BinaryDense(2, in_units=8)], "has 8 inputs"),
-        ([nn.BinaryDense(4, in_units=3, flatten=False), nn.BinaryDense(2, in_units=6)], "has 6 inputs")])
+    @pytest.mark.parametrize(
+        "blocks, message",
+        [
+            ([nn.BinaryDense(4, in_units=3), nn.BinaryDense(2, in_units=5)], "5 inputs, but .* has 4 outputs"),
+            ([nn.BinaryDense(4, in_units=3), nn.BinaryActivation(), gluon.Dense(2, in_units=5)], "has 5 inputs"),
+            ([gluon.Dense(4, in_units=3), gluon.BatchNorm(in_channels=5), nn.BinaryActivation()], "has 5 inputs"),
+            ([gluon.Dense(4, in_units=3), gluon.Flatten(), nn.BinaryDense(2, in_units=8)], "has 8 inputs"),
+            ([nn.BinaryDense(4, in_units=3, flatten=False), nn.BinaryDense(2, in_units=6)], "has 6 inputs"),
+        ],
+    )
     def test_layers_that_do_not_fit(self, blocks, message):
         net = sequential(*blocks)
         net.initialize()
@@ -935,6 +1121,7 @@ def test_check_finds_a_wrong_threshold(rng, monkeypatch, tmp_path):
     def wrong(*arguments):
         threshold, falls = real(*arguments)
         return np.where(np.abs(threshold) < 2, threshold + 2, threshold), falls
+
     monkeypatch.setattr(fold, "thresholds", wrong)
     table = check.Table()
     with ops.use("native"):
@@ -950,8 +1137,12 @@ def test_check_finds_a_wrong_threshold(rng, monkeypatch, tmp_path):
 @pytest.mark.parametrize("function", ["relu", "softsign", "sigmoid", "tanh", "softrelu"])
 def test_the_runtime_and_mxnet_beyond_an_activation(rng, function):
     """To the bit, but after the functions that both approximate: 1.4 units seen over 20 seeds."""
-    net = randomise(sequential(nn.BinaryActivation(), nn.BinaryDense(33, in_units=70, activation=function),
-                               nn.BinaryDense(10, in_units=33)), rng)
+    net = randomise(
+        sequential(
+            nn.BinaryActivation(), nn.BinaryDense(33, in_units=70, activation=function), nn.BinaryDense(10, in_units=33)
+        ),
+        rng,
+    )
     frozen = freeze(net, "packed", verbose=False)
     x = rng.standard_normal((50, 70)).astype(np.float32)
     in_mxnet, model = frozen(mx.nd.array(x)).asnumpy(), runtime.Model(frozen.layers, frozen.input_shape)

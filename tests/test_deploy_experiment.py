@@ -1,4 +1,5 @@
 """experiments/deploy.py as a user runs it, its proof of near ties, and the C program on whole and damaged files."""
+
 import gzip
 import json
 import os
@@ -22,32 +23,80 @@ sys.path.append(EXPERIMENTS)
 import deploy
 
 SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
-NUMBERS = ("0", "1", "3", "4", "16", "784", "785", "65536", "999999999", "2147483648", "4294967296", "-1", "-4",
-           "9223372036854775807", "18446744073709551615", "9" * 40)
+NUMBERS = (
+    "0",
+    "1",
+    "3",
+    "4",
+    "16",
+    "784",
+    "785",
+    "65536",
+    "999999999",
+    "2147483648",
+    "4294967296",
+    "-1",
+    "-4",
+    "9223372036854775807",
+    "18446744073709551615",
+    "9" * 40,
+)
 
 
 def run(script, *arguments, cwd):
-    return subprocess.run([sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd, capture_output=True, text=True
+    )
 
 
 def forms():
     isas = (*library.instruction_sets(), "NumPy")
-    return {"net as trained", "float export", *(["packed export"] if library.available() else []),
-            *(f"runtime, {like}, {isa}" for like in ("float32", "uint8") for isa in isas)}
+    return {
+        "net as trained",
+        "float export",
+        *(["packed export"] if library.available() else []),
+        *(f"runtime, {like}, {isa}" for like in ("float32", "uint8") for isa in isas),
+    }
 
 
-@pytest.mark.parametrize("inputs, options", [
-    ("centered", ["--activation", "binary", "--gradient", "ste"]),
-    ("signed", ["--activation", "sigmoid", "--weights", "stochastic", "--scale", "none"])])
+@pytest.mark.parametrize(
+    "inputs, options",
+    [
+        ("centered", ["--activation", "binary", "--gradient", "ste"]),
+        ("signed", ["--activation", "sigmoid", "--weights", "stochastic", "--scale", "none"]),
+    ],
+)
 def test_trains_and_deploys(tmp_path, inputs, options):
-    done = run("deploy.py", "--epochs", "2", "--batch-size", "300", "--hidden", "60", "50", "--dropout", "0.1", "0.2",
-               "--inputs", inputs, *options, cwd=tmp_path)
+    done = run(
+        "deploy.py",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "300",
+        "--hidden",
+        "60",
+        "50",
+        "--dropout",
+        "0.1",
+        "0.2",
+        "--inputs",
+        inputs,
+        *options,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     directory = tmp_path / "runs" / "deploy-digits"
     assert sorted(os.listdir(directory)) == sorted(
-        ["train", "record.json", "net.params", "model.safetensors", "float-0000.params", "float-symbol.json",
-         *(["packed-0000.params", "packed-symbol.json"] if library.available() else [])])
+        [
+            "train",
+            "record.json",
+            "net.params",
+            "model.safetensors",
+            "float-0000.params",
+            "float-symbol.json",
+            *(["packed-0000.params", "packed-symbol.json"] if library.available() else []),
+        ]
+    )
     found = json.loads((directory / "record.json").read_text())
     assert set(found["forms"]) - {"classify.c, uint8"} == forms() and found["images"] == 360
     assert found["settings"]["inputs"] == inputs and found["settings"]["activation"] == options[1]
@@ -70,27 +119,39 @@ def test_from_an_earlier_run(tmp_path):
     assert found["settings"] == trained["settings"] and not found["complaints"]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--from", "nowhere"], "--save-dir of an earlier train_mnist.py"),
-    (["--from", "x", "--epochs", "3"], "--epochs 3"), (["--from", "x", "--dataset", "digits"], "--dataset"),
-    (["--from", "", "--dataset", "digits"], "--dataset"),
-    (["--from", "real"], "real/checkpoint.safetensors is of --weights real"), (["--from", "other"], "best/0.weight"),
-    (["--from", "names"], "activation must be one of"),
-    (["--from", "damaged"], "--save-dir of an earlier train_mnist.py"),
-    (["--images", "3"], "unrecognized arguments: --images 3"), (["--lr", "nan"], "above 0"),
-    (["--weights", "real"], "only nets with binary or stochastic weights have bits to deploy, got --weights real"),
-    (["--weights", "stochastic"], "needs --scale none"), (["--dataset", "cifar"], "--dataset must be digits, mnist"),
-    (["--data-dir", "nowhere"], "--data-dir must be")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--from", "nowhere"], "--save-dir of an earlier train_mnist.py"),
+        (["--from", "x", "--epochs", "3"], "--epochs 3"),
+        (["--from", "x", "--dataset", "digits"], "--dataset"),
+        (["--from", "", "--dataset", "digits"], "--dataset"),
+        (["--from", "real"], "real/checkpoint.safetensors is of --weights real"),
+        (["--from", "other"], "best/0.weight"),
+        (["--from", "names"], "activation must be one of"),
+        (["--from", "damaged"], "--save-dir of an earlier train_mnist.py"),
+        (["--images", "3"], "unrecognized arguments: --images 3"),
+        (["--lr", "nan"], "above 0"),
+        (["--weights", "real"], "only nets with binary or stochastic weights have bits to deploy, got --weights real"),
+        (["--weights", "stochastic"], "needs --scale none"),
+        (["--dataset", "cifar"], "--dataset must be digits, mnist"),
+        (["--data-dir", "nowhere"], "--data-dir must be"),
+    ],
+)
 def test_refuses_before_it_trains(tmp_path, monkeypatch, capsys, arguments, message):
     from safetensors.numpy import save_file
 
     import train_mnist
+
     settings = {name: value for name, value in vars(train_mnist.parse_args([])).items() if name != "save_dir"}
     for directory, changed in (("real", {"weights": "real"}), ("other", {}), ("names", {"activation": ["relu"]})):
         (tmp_path / directory).mkdir()
         net = deploy_net(weights=changed.get("weights", "binary")) if directory == "real" else {}
-        save_file({"x": np.zeros(1), **net}, tmp_path / directory / "checkpoint.safetensors",
-                  {"gluon_bnn": json.dumps({"settings": {**settings, **changed}})})
+        save_file(
+            {"x": np.zeros(1), **net},
+            tmp_path / directory / "checkpoint.safetensors",
+            {"gluon_bnn": json.dumps({"settings": {**settings, **changed}})},
+        )
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "checkpoint.safetensors").write_bytes(b"x" * 100)
     monkeypatch.chdir(tmp_path)
@@ -105,13 +166,17 @@ def test_refuses_before_it_trains(tmp_path, monkeypatch, capsys, arguments, mess
 def deploy_net(**options):
     """The parameters of a net, as a checkpoint holds those of the best epoch."""
     from mnist_net import make_net
-    return {f"best/{name}": parameter.data().asnumpy()
-            for name, parameter in make_net(**options)._collect_params_with_prefix().items()}
+
+    return {
+        f"best/{name}": parameter.data().asnumpy()
+        for name, parameter in make_net(**options)._collect_params_with_prefix().items()
+    }
 
 
 def test_a_net_that_was_just_trained_is_not_what_from_names(tmp_path, monkeypatch):
     """Where the training leaves something else than a checkpoint, --from is not to blame: nobody gave it."""
     import train_mnist
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["deploy.py"])
     monkeypatch.setattr(train_mnist, "main", lambda argv: None)
@@ -127,6 +192,7 @@ def test_hidden_values_are_those_of_the_first_layer(dropout, hidden):
 
     from mnist_batches import Images
     from mnist_net import make_net, reference_outputs
+
     images = Images("digits", inputs="centered")
     mx.random.seed(3)
     net = make_net(hidden=hidden, activation="binary", dropout=dropout)
@@ -142,27 +208,48 @@ def test_in_a_path_with_spaces(tmp_path, rng):
         pytest.skip("needs the native library, make and a C compiler")
     checkout = tmp_path / "a check (out)"
     native = checkout / "gluon_bnn" / "native"
-    shutil.copytree(os.path.dirname(os.path.dirname(library.path())), checkout / "gluon_bnn",
-                    ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(os.path.join(EXPERIMENTS, "deploy_c"), checkout / "deploy_c",
-                    ignore=shutil.ignore_patterns("classify"))
-    built = subprocess.run(["make", "-C", "deploy_c", f"LIB={native / os.path.basename(library.path())}",
-                            f"OUT={checkout / 'the program'}"], cwd=checkout, capture_output=True, text=True)
+    shutil.copytree(
+        os.path.dirname(os.path.dirname(library.path())),
+        checkout / "gluon_bnn",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    shutil.copytree(
+        os.path.join(EXPERIMENTS, "deploy_c"), checkout / "deploy_c", ignore=shutil.ignore_patterns("classify")
+    )
+    built = subprocess.run(
+        [
+            "make",
+            "-C",
+            "deploy_c",
+            f"LIB={native / os.path.basename(library.path())}",
+            f"OUT={checkout / 'the program'}",
+        ],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+    )
     assert built.returncode == 0, built.stderr
     runtime.save(random_net(rng, ("binary_dense", 784, 10)), checkout / "the model")
     digits = [gzip.decompress((data.find("digits") / name).read_bytes()) for name in data.FILES[2:]]
     for name, content in zip(("images", "labels"), digits):
         (checkout / name).write_bytes(content)
-    done = subprocess.run([checkout / "the program", "the model", "images", "labels"], cwd=checkout,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [checkout / "the program", "the model", "images", "labels"], cwd=checkout, capture_output=True, text=True
+    )
     assert done.returncode == 0 and " of 360 right" in done.stdout, done.stderr
-    installed = subprocess.run(["make", "-C", "deploy_c", f"PYTHON={sys.executable}"], cwd=checkout,
-                               capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(checkout)})
+    installed = subprocess.run(
+        ["make", "-C", "deploy_c", f"PYTHON={sys.executable}"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+    )
     assert installed.returncode == 0 and (checkout / "deploy_c" / "classify").exists(), installed.stderr
 
 
 class TestCompare:
     """Four images, two hidden units, three classes; image 1 has a hidden value at 0 and, as outputs, a tie."""
+
     HIDDEN = np.array([[1, -1], [1e-8, 1], [-1, -1], [1, 1]], float)
     OUTPUTS = np.array([[3, 1, 2], [2, 2 + 1e-8, 0], [0, 1, 5], [1, 0, 0]], float)
 
@@ -173,8 +260,13 @@ class TestCompare:
     def compare(self, here, hidden=None, binary=True, more=()):
         hidden = self.HIDDEN if hidden is None else hidden
         found = [self.way("as trained", self.OUTPUTS), self.way("float32", here), *more]
-        return deploy.compare(found, {"as trained": self.HIDDEN.astype(np.float32), "float32": hidden},
-                              (self.HIDDEN, self.OUTPUTS), binary, 1e-4)
+        return deploy.compare(
+            found,
+            {"as trained": self.HIDDEN.astype(np.float32), "float32": hidden},
+            (self.HIDDEN, self.OUTPUTS),
+            binary,
+            1e-4,
+        )
 
     def changed(self, array, *at, to):
         array = array.copy()
@@ -183,18 +275,22 @@ class TestCompare:
 
     def test_near_tie_of_a_hidden_value(self):
         # The other bit gives image 1 other outputs.
-        bound, near, differences, complaints = self.compare(self.changed(self.OUTPUTS, 1, to=[0, 0, 9]),
-                                                            self.changed(self.HIDDEN, 1, 0, to=-2e-8))
+        bound, near, differences, complaints = self.compare(
+            self.changed(self.OUTPUTS, 1, to=[0, 0, 9]), self.changed(self.HIDDEN, 1, 0, to=-2e-8)
+        )
         assert not complaints and near == 1 and 2e-8 < bound < 4e-8
-        assert differences["float32"] == {"hidden_bits": 1, "classes": [
-            {"row": 1, "classes": [0, 2], "near_ties": {"hidden unit 0": 1e-8}}]}
+        assert differences["float32"] == {
+            "hidden_bits": 1,
+            "classes": [{"row": 1, "classes": [0, 2], "near_ties": {"hidden unit 0": 1e-8}}],
+        }
         assert differences["as trained"] == {"hidden_bits": 0, "classes": []}
 
     def test_near_tie_of_two_classes(self):
-        bound, near, differences, complaints = self.compare(self.changed(self.OUTPUTS, 1, to=[2, 2 + 3e-7, 0]),
-                                                            binary=False)
+        bound, near, differences, complaints = self.compare(
+            self.changed(self.OUTPUTS, 1, to=[2, 2 + 3e-7, 0]), binary=False
+        )
         assert not complaints and near == 1 and bound < 1e-6
-        row, = differences["float32"]["classes"]
+        (row,) = differences["float32"]["classes"]
         assert row["row"] == 1 and row["classes"] == [0, 1] and row["near_ties"]["margin"] < 2e-8
 
     @pytest.mark.parametrize("binary", [True, False])
@@ -214,13 +310,25 @@ class TestCompare:
         other = self.way("float32", self.changed(self.OUTPUTS, 0, 0, to=3.000001), name="other")
         in_c = deploy.Way("in C", "runtime", "float32", classes=np.array([0, 0, 2, 1]))
         assert self.compare(self.OUTPUTS, more=[other, in_c])[3] == [
-            f"{name} differs from float32: they must be equal to the bit" for name in ("other", "in C")]
+            f"{name} differs from float32: they must be equal to the bit" for name in ("other", "in C")
+        ]
 
 
 def make(target, flags):
-    return subprocess.run(["make", "-s", "-B", "-C", os.path.join(EXPERIMENTS, "deploy_c"), f"OUT={target}",
-                           f"LIB={library.path()}", f"CFLAGS={flags} -Werror -pedantic"],
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [
+            "make",
+            "-s",
+            "-B",
+            "-C",
+            os.path.join(EXPERIMENTS, "deploy_c"),
+            f"OUT={target}",
+            f"LIB={library.path()}",
+            f"CFLAGS={flags} -Werror -pedantic",
+        ],
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -239,15 +347,18 @@ def classify(tmp_path_factory):
     program = scratch / "classify"
     built = make(program, "-O2")
     assert built.returncode == 0 and not built.stderr, built.stderr
-    environment = {**os.environ, "OMP_NUM_THREADS": "1",
-                   "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
 
     def run(*arguments, images=files[0], labels=files[1]):
-        return subprocess.run([program, *arguments, images, labels], capture_output=True, text=True,
-                              env=environment, timeout=60)
+        return subprocess.run(
+            [program, *arguments, images, labels], capture_output=True, text=True, env=environment, timeout=60
+        )
+
     sanitized = scratch / "sanitized"
-    if make(sanitized, SANITIZE).returncode == 0 and subprocess.run([sanitized], capture_output=True,
-                                                                    env=environment).returncode == 2:
+    if (
+        make(sanitized, SANITIZE).returncode == 0
+        and subprocess.run([sanitized], capture_output=True, env=environment).returncode == 2
+    ):
         program = sanitized
     return run
 
@@ -259,12 +370,23 @@ def pixels():
 
 
 NETS = [
-    [("binary_dense", 784, 100, "float", "bits", None, True), ("binary_dense", 100, 33, "bits", "bits"),
-     ("binary_dense", 33, 10, "bits01", "float", None, True)],
-    [("pack", 784, 784, "float", "bits"), ("binary_dense", 784, 10, "bits01", "float"),
-     *(("activation", 10, 10, "float", "float", name) for name in ("softrelu", "tanh", "softsign", "sigmoid"))],
-    [("dense", 784, 20, "float", "float", None, False, False), ("batch_norm", 20), ("dense", 20, 12),
-     ("activation", 12, 12, "float", "float", "relu"), ("binary_dense", 12, 7)],
+    [
+        ("binary_dense", 784, 100, "float", "bits", None, True),
+        ("binary_dense", 100, 33, "bits", "bits"),
+        ("binary_dense", 33, 10, "bits01", "float", None, True),
+    ],
+    [
+        ("pack", 784, 784, "float", "bits"),
+        ("binary_dense", 784, 10, "bits01", "float"),
+        *(("activation", 10, 10, "float", "float", name) for name in ("softrelu", "tanh", "softsign", "sigmoid")),
+    ],
+    [
+        ("dense", 784, 20, "float", "float", None, False, False),
+        ("batch_norm", 20),
+        ("dense", 20, 12),
+        ("activation", 12, 12, "float", "float", "relu"),
+        ("binary_dense", 12, 7),
+    ],
     [("binary_dense", 784, 10)],
 ]
 
@@ -289,6 +411,7 @@ def test_c_program_says_what_is_wrong(rng, tmp_path, classify):
         done = classify(model, **files)
         assert done.returncode == 1 and not done.stdout and "classify: " in done.stderr
         return done.stderr
+
     runtime.save(random_net(rng, ("binary_dense", 784, 10)), tmp_path / "model")
     runtime.save(random_net(rng, ("binary_dense", 784, 10), uint8=False), tmp_path / "no_scale")
     runtime.save(random_net(rng, ("binary_dense", 783, 10)), tmp_path / "narrow")
@@ -311,22 +434,33 @@ def test_c_program_says_what_is_wrong(rng, tmp_path, classify):
     assert "gunzip it first" in complaint(labels=data.find("digits") / data.FILES[3])
 
 
-@pytest.mark.parametrize("old, new, wrong", [
-    (" 784 10 float", " 784 99 float", "0.weight_bits"), (" 784 10 float", " 999 10 float", "0.weight_bits"),
-    ('"0.bias":{"dtype":"F32"', '"0.bias":{"dtype":"I32"', "0.bias"), (",40]}", ",36]}", "0.alpha"),
-    ("[0,40]}", "[4,40]}", "0.alpha"), ("[0,40]}", "[2,42]}", "0.alpha"), ("[0,40]}", "[40,0]}", "0.alpha"),
-    ("[0,40]}", "[99999960,100000000]}", "0.alpha"), ("[0,40]}", "[-40,0]}", "0.alpha"),
-    ("[0,40]}", "[18446744073709551576,0]}", "0.alpha"), (" 784 10 float", " 784 9999999999 float", "unknown"),
-    (" 784 10 float", " 784 -10 float", "number 0"), (" 784 10 float", " 784 0 float", "number 0")])
+@pytest.mark.parametrize(
+    "old, new, wrong",
+    [
+        (" 784 10 float", " 784 99 float", "0.weight_bits"),
+        (" 784 10 float", " 999 10 float", "0.weight_bits"),
+        ('"0.bias":{"dtype":"F32"', '"0.bias":{"dtype":"I32"', "0.bias"),
+        (",40]}", ",36]}", "0.alpha"),
+        ("[0,40]}", "[4,40]}", "0.alpha"),
+        ("[0,40]}", "[2,42]}", "0.alpha"),
+        ("[0,40]}", "[40,0]}", "0.alpha"),
+        ("[0,40]}", "[99999960,100000000]}", "0.alpha"),
+        ("[0,40]}", "[-40,0]}", "0.alpha"),
+        ("[0,40]}", "[18446744073709551576,0]}", "0.alpha"),
+        (" 784 10 float", " 784 9999999999 float", "unknown"),
+        (" 784 10 float", " 784 -10 float", "number 0"),
+        (" 784 10 float", " 784 0 float", "number 0"),
+    ],
+)
 def test_c_program_checks_sizes_and_places(rng, tmp_path, classify, old, new, wrong):
     runtime.save(random_net(rng, ("binary_dense", 784, 10)), tmp_path / "model")
     content = (tmp_path / "model").read_bytes()
     length = int.from_bytes(content[:8], "little")
-    header = content[8:8 + length].decode()
+    header = content[8 : 8 + length].decode()
     assert header.count(old) == 1 and '"0.alpha":{"dtype":"F32","shape":[10],"data_offsets":[0,40]}' in header
     header = header.replace(old, new)
     header = header.rstrip() + " " * (-len(header.rstrip()) % 8)
-    (tmp_path / "model").write_bytes(len(header).to_bytes(8, "little") + header.encode() + content[8 + length:])
+    (tmp_path / "model").write_bytes(len(header).to_bytes(8, "little") + header.encode() + content[8 + length :])
     done = classify(tmp_path / "model")
     assert done.returncode == 1 and wrong in done.stderr, done.stderr
 
@@ -335,19 +469,19 @@ def damaged(content, rng):
     """The file with something wrong: cut, a bit flipped, or a number or word of its header replaced."""
     what = rng.integers(4)
     if what == 0:
-        return content[:rng.integers(len(content))]
+        return content[: rng.integers(len(content))]
     length = int.from_bytes(content[:8], "little")
     if what == 1:
         content = bytearray(content)
         content[rng.integers(length + 8)] ^= 1 << rng.integers(8)
         return bytes(content)
-    header = content[8:8 + length].decode()
+    header = content[8 : 8 + length].decode()
     for _ in range(rng.integers(1, 3)):
         places = list(re.finditer("[0-9]+" if what == 2 else "[a-z_0-9]+", header))
         place = places[rng.integers(len(places))]
         new = (NUMBERS if what == 2 else [other[0] for other in places])[rng.integers(16)]
-        header = header[:place.start()] + new + header[place.end():]
-    return len(header).to_bytes(8, "little") + header.encode() + content[8 + length:]
+        header = header[: place.start()] + new + header[place.end() :]
+    return len(header).to_bytes(8, "little") + header.encode() + content[8 + length :]
 
 
 def test_c_program_survives_damaged_files(rng, tmp_path, classify):

@@ -2,6 +2,7 @@
 
 Each job is a scheduler, a server and two workers, that is four times `import mxnet`; so few jobs, many checks.
 """
+
 import json
 import os
 import signal
@@ -25,8 +26,13 @@ SEED = 7
 # Only so do servers add float64 in float64, see Workers._check_float64.
 CLEARED = {"GLIBC_TUNABLES": "glibc.malloc.perturb=255:glibc.malloc.tcache_count=0"}
 TIMEOUT = 240  # seconds; a job takes about 10 where nothing else runs
-ENVIRONMENT = {"DMLC_ROLE": "worker", "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": "9091",
-               "DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1"}
+ENVIRONMENT = {
+    "DMLC_ROLE": "worker",
+    "DMLC_PS_ROOT_URI": "127.0.0.1",
+    "DMLC_PS_ROOT_PORT": "9091",
+    "DMLC_NUM_WORKER": "2",
+    "DMLC_NUM_SERVER": "1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +89,18 @@ def test_a_batch_must_have_equal_parts(job):
         assert "rows of a batch must be divisible by the number of workers, 2; got 15" in found["odd_batch"]
 
 
-@pytest.mark.parametrize("name, value", [("DMLC_NUM_WORKER", None), ("DMLC_PS_ROOT_URI", ""), ("DMLC_ROLE", "server"),
-                                         ("DMLC_ROLE", None), ("DMLC_PS_ROOT_PORT", "65536"),
-                                         ("DMLC_NUM_SERVER", "0"), ("DMLC_NUM_SERVER", "two")])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("DMLC_NUM_WORKER", None),
+        ("DMLC_PS_ROOT_URI", ""),
+        ("DMLC_ROLE", "server"),
+        ("DMLC_ROLE", None),
+        ("DMLC_PS_ROOT_PORT", "65536"),
+        ("DMLC_NUM_SERVER", "0"),
+        ("DMLC_NUM_SERVER", "two"),
+    ],
+)
 def test_the_environment_is_checked(name, value):
     check_environment(ENVIRONMENT)
     environ = {k: v for k, v in {**ENVIRONMENT, name: value}.items() if v is not None}
@@ -95,16 +110,26 @@ def test_the_environment_is_checked(name, value):
 
 def test_the_script_says_what_is_missing(tmp_path):
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DMLC_")}
-    done = subprocess.run([sys.executable, saved_runs.SCRIPT, "--kvstore", "dist_sync"], cwd=tmp_path, env=environ,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, saved_runs.SCRIPT, "--kvstore", "dist_sync"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode != 0 and "Traceback" not in done.stderr
     for name in ENVIRONMENT:
         assert f"{name} must be" in done.stderr
 
 
-@pytest.mark.parametrize("kvstore, update, message", [("dist_async", False, "dist_sync, got dist_async"),
-                                                      ("dist_sync", None, "update_on_kvstore=False"),
-                                                      ("dist_sync", False, "DMLC_ROLE must be worker")])
+@pytest.mark.parametrize(
+    "kvstore, update, message",
+    [
+        ("dist_async", False, "dist_sync, got dist_async"),
+        ("dist_sync", None, "update_on_kvstore=False"),
+        ("dist_sync", False, "DMLC_ROLE must be worker"),
+    ],
+)
 def test_trainers_that_cannot_work(kvstore, update, message, monkeypatch):
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
@@ -148,8 +173,13 @@ def test_the_script_in_two_workers(tmp_path):
     script = [sys.executable, saved_runs.SCRIPT, *arguments]
 
     def launch(directory, *options):
-        return subprocess.run([sys.executable, "-m", "gluon_bnn.launch", "-n", "2", *script, *options],
-                              cwd=directory, timeout=TIMEOUT, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-m", "gluon_bnn.launch", "-n", "2", *script, *options],
+            cwd=directory,
+            timeout=TIMEOUT,
+            capture_output=True,
+            text=True,
+        )
 
     def launch_well(directory, *options):
         done = launch(directory, *options)
@@ -180,7 +210,7 @@ def test_the_script_in_two_workers(tmp_path):
 
 
 def test_the_launcher_ends_all_when_one_fails(tmp_path):
-    command = 'echo $$ > $DMLC_ROLE.pid; test $DMLC_ROLE != worker && exec sleep 1000; exit 3'
+    command = "echo $$ > $DMLC_ROLE.pid; test $DMLC_ROLE != worker && exec sleep 1000; exit 3"
     begun = list(launch.start(["sh", "-c", command], 1, cwd=tmp_path))
     try:
         assert [process.wait(TIMEOUT) for role, process in begun if role == "worker"] == [3]
@@ -188,8 +218,9 @@ def test_the_launcher_ends_all_when_one_fails(tmp_path):
     finally:
         launch.kill(begun)
     impatient = "from gluon_bnn import launch; launch.GRACE = 0.2; launch.main()"
-    done = subprocess.run([sys.executable, "-c", impatient, "-n", "2", "sh", "-c", command], cwd=tmp_path,
-                          timeout=TIMEOUT)
+    done = subprocess.run(
+        [sys.executable, "-c", impatient, "-n", "2", "sh", "-c", command], cwd=tmp_path, timeout=TIMEOUT
+    )
     assert done.returncode == 3
     for role in ("scheduler", "server"):
         with pytest.raises(ProcessLookupError):
@@ -198,9 +229,11 @@ def test_the_launcher_ends_all_when_one_fails(tmp_path):
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_launcher_ends_all_when_it_is_ended(tmp_path, ending):
-    process = subprocess.Popen([sys.executable, "-m", "gluon_bnn.launch", "-n", "1", "sh", "-c",
-                                "echo $$ > $DMLC_ROLE.pid; exec sleep 1000"], cwd=tmp_path,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gluon_bnn.launch", "-n", "1", "sh", "-c", "echo $$ > $DMLC_ROLE.pid; exec sleep 1000"],
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + TIMEOUT
     while not (tmp_path / "worker.pid").exists() and time.monotonic() < deadline:
         time.sleep(0.01)

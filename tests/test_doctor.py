@@ -1,4 +1,5 @@
 """`python -m gluon_bnn doctor`: whatever is broken is a line of its report, and what it advises cures."""
+
 import contextlib
 import json
 import os
@@ -22,8 +23,14 @@ needs_library = pytest.mark.skipif(not library.available(), reason=str(library.p
 def run(*arguments, cwd=None, stdout=subprocess.PIPE, **environment):
     """A process of Python; a variable that is None is not set in it."""
     env = {**os.environ, **environment}
-    return subprocess.run([sys.executable, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=cwd,
-                          env={name: value for name, value in env.items() if value is not None})
+    return subprocess.run(
+        [sys.executable, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={name: value for name, value in env.items() if value is not None},
+    )
 
 
 @pytest.fixture
@@ -56,8 +63,10 @@ def bare(tmp_path):
                 os.unlink(path)
             path.mkdir()
             (path / "__init__.py").write_text(source)
-        return run("-S", "-m", "gluon_bnn", "doctor", *options, cwd=tmp_path, PYTHONPATH=str(tmp_path),
-                   GLUON_BNN_DATA=None)
+        return run(
+            "-S", "-m", "gluon_bnn", "doctor", *options, cwd=tmp_path, PYTHONPATH=str(tmp_path), GLUON_BNN_DATA=None
+        )
+
     return tmp_path, run_doctor
 
 
@@ -79,11 +88,19 @@ class TestWell:
         text = doctor.describe(examine())
         assert text.endswith("\nall is well") and f"imported from   {PACKAGE}\n" in text
 
-    @pytest.mark.parametrize("name, version, says", [
-        ("Python", "3.15.0a2", "on Python 3.9 to 3.14, and this is Python 3.15.0a2"), ("Python", "3.14.8", None),
-        ("Python", "3.9.2", None), ("Python", "4.0.0", "and this is Python 4.0.0"), ("NumPy", "2.17.0", None),
-        ("NumPy", "1.19.5", None), ("NumPy", "3.0.0rc1", "on NumPy 1 to 2, and this is NumPy 3.0.0rc1"),
-        ("NumPy", None, None)])
+    @pytest.mark.parametrize(
+        "name, version, says",
+        [
+            ("Python", "3.15.0a2", "on Python 3.9 to 3.14, and this is Python 3.15.0a2"),
+            ("Python", "3.14.8", None),
+            ("Python", "3.9.2", None),
+            ("Python", "4.0.0", "and this is Python 4.0.0"),
+            ("NumPy", "2.17.0", None),
+            ("NumPy", "1.19.5", None),
+            ("NumPy", "3.0.0rc1", "on NumPy 1 to 2, and this is NumPy 3.0.0rc1"),
+            ("NumPy", None, None),
+        ],
+    )
     def test_versions_that_were_not_tried(self, examine, monkeypatch, name, version, says):
         """They may well work: nothing is refused, and what does not work says it."""
         if name == "Python":
@@ -126,29 +143,37 @@ class TestWell:
 class TestBroken:
     def test_without_mxnet(self):
         """Pip has a record of it, so its files are gone: this is not a runtime-only install."""
-        code = ("import sys; sys.modules['mxnet'] = None; from gluon_bnn.__main__ import main; "
-                "sys.exit(main(['doctor']))")
+        code = (
+            "import sys; sys.modules['mxnet'] = None; from gluon_bnn.__main__ import main; sys.exit(main(['doctor']))"
+        )
         done = run("-c", code)
         assert done.returncode == 1 and "PROBLEM: mxnet is not installed: " in done.stdout
         assert "numpy" in done.stdout and "Traceback" not in done.stderr
         assert "pip install mxnet==1.9.1 --force-reinstall --no-deps" in done.stdout
 
-    @pytest.mark.parametrize("source, says", [
-        ("raise ImportError('libx is\\n\\nodd')", "cannot be imported (ImportError: libx is odd)"),
-        ("raise RuntimeError", "cannot be imported (RuntimeError: )"), ("1 +", "cannot be imported (SyntaxError: "),
-        ("raise SystemExit('bye')", "cannot be imported (SystemExit: bye)"),
-        ("import os; os.kill(os.getpid(), 11)", "loading {} ends Python, by SIGSEGV"),
-        ("import os; os._exit(3)", "loading {} ends Python, with exit code 3")])
+    @pytest.mark.parametrize(
+        "source, says",
+        [
+            ("raise ImportError('libx is\\n\\nodd')", "cannot be imported (ImportError: libx is odd)"),
+            ("raise RuntimeError", "cannot be imported (RuntimeError: )"),
+            ("1 +", "cannot be imported (SyntaxError: "),
+            ("raise SystemExit('bye')", "cannot be imported (SystemExit: bye)"),
+            ("import os; os.kill(os.getpid(), 11)", "loading {} ends Python, by SIGSEGV"),
+            ("import os; os._exit(3)", "loading {} ends Python, with exit code 3"),
+        ],
+    )
     @pytest.mark.parametrize("package", ["numpy", "safetensors"])
     def test_packages_that_do_not_import(self, bare, package, source, says):
-        found, = problems(bare[1](**{package: source}))
+        (found,) = problems(bare[1](**{package: source}))
         assert says.format(package) in found and f"PROBLEM: {'loading ' * ('loading' in says)}{package} " in found
         assert found.endswith(f"pip install --force-reinstall --no-deps {package}")
 
     def test_both_end_the_process(self, bare):
         found = problems(bare[1](numpy="import os; os._exit(3)", safetensors="import os; os.abort()"))
-        assert [line.split(":")[1] for line in found] == [" loading numpy ends Python, with exit code 3",
-                                                          " loading safetensors ends Python, by SIGABRT"]
+        assert [line.split(":")[1] for line in found] == [
+            " loading numpy ends Python, with exit code 3",
+            " loading safetensors ends Python, by SIGABRT",
+        ]
 
     def test_a_package_that_is_not_there(self, bare):
         os.unlink(bare[0] / "safetensors")
@@ -156,13 +181,25 @@ class TestBroken:
             os.unlink(path)
         assert problems(bare[1]()) == ["PROBLEM: safetensors is not installed: pip install safetensors"]
 
-    @pytest.mark.parametrize("source, says", [
-        ("raise OSError('libfoo.so.3: cannot open shared object file: No such file or directory')",
-         "MXNet cannot be imported: libfoo.so.3 is not among the system's libraries: install what provides libfoo"),
-        ("raise RuntimeError('Cannot find the MXNet library.')", "MXNet is damaged: pip install mxnet==1.9.1 --force"),
-        ("import gone", "MXNet cannot be imported: gone is not installed: pip install gone"),
-        ("import os; os.abort()", "loading mxnet ends Python, by SIGABRT: pip install mxnet==1.9.1 --force-reinstall"),
-        ("__version__ = '2.0'", "needs MXNet 1.9.1, found 2.0: pip install mxnet==1.9.1 --force-reinstall")])
+    @pytest.mark.parametrize(
+        "source, says",
+        [
+            (
+                "raise OSError('libfoo.so.3: cannot open shared object file: No such file or directory')",
+                "MXNet cannot be imported: libfoo.so.3 is not among the system's libraries: install what provides lib",
+            ),
+            (
+                "raise RuntimeError('Cannot find the MXNet library.')",
+                "MXNet is damaged: pip install mxnet==1.9.1 --force",
+            ),
+            ("import gone", "MXNet cannot be imported: gone is not installed: pip install gone"),
+            (
+                "import os; os.abort()",
+                "loading mxnet ends Python, by SIGABRT: pip install mxnet==1.9.1 --force-reinstall",
+            ),
+            ("__version__ = '2.0'", "needs MXNet 1.9.1, found 2.0: pip install mxnet==1.9.1 --force-reinstall"),
+        ],
+    )
     def test_mxnet_that_does_not_import(self, bare, source, says):
         found = problems(bare[1](mxnet=source, **FAKES))
         assert [says in line for line in found if "scipy" not in line and "digits" not in line] == [True], found
@@ -170,6 +207,7 @@ class TestBroken:
     def test_a_part_that_the_doctor_cannot_examine(self, examine, monkeypatch):
         def broken():
             raise ZeroDivisionError("no\nreason")
+
         monkeypatch.setattr(_installation, "find", broken)
         report = examine()
         assert "the doctor could not examine this part: package (ZeroDivisionError: no reason)" in report["problems"]
@@ -179,7 +217,8 @@ class TestBroken:
     def test_an_import_that_does_not_end(self, monkeypatch):
         monkeypatch.setattr(doctor, "TIMEOUT", 1)
         assert doctor._crashes({"a": "pass", "b": "import time; time.sleep(600)", "c": "exit(5)"}) == {
-            "b": "does not end within 1 seconds"}
+            "b": "does not end within 1 seconds"
+        }
 
     @pytest.mark.parametrize("role", ["server", "scheduler"])
     def test_a_role_of_a_distributed_job(self, bare, monkeypatch, role):
@@ -188,9 +227,14 @@ class TestBroken:
         found = problems(bare[1](mxnet="import os; os._exit(3)", **FAKES))
         assert any(f"DMLC_ROLE={role}" in line and "unset DMLC_ROLE" in line for line in found)
 
-    @pytest.mark.parametrize("damage, says", [(lambda content: content[:3000], "is cut off"),
-                                              (lambda content: b"", "cannot be loaded"),
-                                              (lambda content: content[:64] + bytes(len(content) - 64), "cannot be")])
+    @pytest.mark.parametrize(
+        "damage, says",
+        [
+            (lambda content: content[:3000], "is cut off"),
+            (lambda content: b"", "cannot be loaded"),
+            (lambda content: content[:64] + bytes(len(content) - 64), "cannot be"),
+        ],
+    )
     @needs_library
     def test_a_damaged_library(self, bare, damage, says):
         path = bare[0] / "gluon_bnn" / "native" / os.path.basename(library.path())
@@ -206,13 +250,16 @@ class TestVariables:
         """A bogus one is a problem of the report, not its end."""
         monkeypatch.setenv("GLUON_BNN_ISA", "avx3")
         allowed = ", ".join(library.instruction_sets())
-        assert problems(bare[1]()) == [f"PROBLEM: GLUON_BNN_ISA must be one of {allowed} on this machine, got 'avx3'; "
-                                       "unset GLUON_BNN_ISA for the fastest of them"]
+        assert problems(bare[1]()) == [
+            f"PROBLEM: GLUON_BNN_ISA must be one of {allowed} on this machine, got 'avx3'; "
+            "unset GLUON_BNN_ISA for the fastest of them"
+        ]
 
     def test_operators(self, examine, monkeypatch):
         monkeypatch.setenv("GLUON_BNN_OPS", "nativ")
-        assert examine()["problems"] == ["GLUON_BNN_OPS takes one of auto, native, composed, got 'nativ'; "
-                                         "unset GLUON_BNN_OPS for auto"]
+        assert examine()["problems"] == [
+            "GLUON_BNN_OPS takes one of auto, native, composed, got 'nativ'; unset GLUON_BNN_OPS for auto"
+        ]
 
     def test_both(self, bare, monkeypatch):
         monkeypatch.setenv("GLUON_BNN_OPS", "nativ")
@@ -231,7 +278,7 @@ class TestVariables:
         for path in (bare[0] / "gluon_bnn" / "native").glob("libgluon_bnn.*"):
             path.unlink()
         monkeypatch.setenv("GLUON_BNN_OPS", "native")
-        found, = problems(bare[1]())
+        (found,) = problems(bare[1]())
         assert "GLUON_BNN_OPS=native asks for the native library" in found and "or unset GLUON_BNN_OPS" in found
 
     @pytest.mark.parametrize("make", [lambda path: None, Path.touch])
@@ -253,13 +300,16 @@ class TestVariables:
     def test_data_that_cannot_be_read(self, examine, monkeypatch, error):
         def fail(*_):
             raise error
+
         monkeypatch.setattr(gluon_bnn.data, "check", fail)
         assert any(str(error) in text for text in examine()["problems"])
 
 
 class TestSystemLibraries:
-    LINE = ("libgomp.so.1, libquadmath.so.0 are not among the system's libraries: "
-            "apt-get install libgomp1 libquadmath0 (on Debian or Ubuntu)")
+    LINE = (
+        "libgomp.so.1, libquadmath.so.0 are not among the system's libraries: "
+        "apt-get install libgomp1 libquadmath0 (on Debian or Ubuntu)"
+    )
     MISSING = "\tlibgomp.so.1 => not found\n\tlibc.so.6 => /lib/libc.so.6 (0x0)\n\tlibquadmath.so.0 => not found\n"
 
     @pytest.fixture
@@ -287,30 +337,38 @@ class TestSystemLibraries:
         monkeypatch.setenv("CXX", "/nonexistent/c++ -pthread")
         there = _missing.is_there
         monkeypatch.setattr(_missing, "is_there", lambda name: name not in ("distutils", "requests") and there(name))
-        monkeypatch.setattr(_missing, "installed", lambda package: None if package in (
-            "requests", "setuptools") else "1.9.1")
-        line = ("setuptools, requests are not installed; libgomp.so.1, libquadmath.so.0 are not among the system's "
-                "libraries; the native library, without which binary layers are slower, was not built for want of a "
-                "C++ compiler: apt-get install g++ libgomp1 libquadmath0 (on Debian or Ubuntu); "
-                f"pip install setuptools requests; {_installation.find().command}")
+        monkeypatch.setattr(
+            _missing, "installed", lambda package: None if package in ("requests", "setuptools") else "1.9.1"
+        )
+        line = (
+            "setuptools, requests are not installed; libgomp.so.1, libquadmath.so.0 are not among the system's "
+            "libraries; the native library, without which binary layers are slower, was not built for want of a "
+            "C++ compiler: apt-get install g++ libgomp1 libquadmath0 (on Debian or Ubuntu); "
+            f"pip install setuptools requests; {_installation.find().command}"
+        )
         report = examine()
         assert report["problems"] == [line]
         assert not [text for text in report["advice"] if "apt-get" in text], "it has been named"
         assert _missing.explain(ModuleNotFoundError("requests", name="requests")).endswith(line)
 
-    @pytest.mark.parametrize("machine, says", [
-        ("x86_64", "libgomp1 libquadmath0 (on Debian or Ubuntu); pip install mxnet"),
-        ("sparc64", "that: pip install mxnet")])
+    @pytest.mark.parametrize(
+        "machine, says",
+        [
+            ("x86_64", "libgomp1 libquadmath0 (on Debian or Ubuntu); pip install mxnet"),
+            ("sparc64", "that: pip install mxnet"),
+        ],
+    )
     def test_before_mxnet_is_installed(self, examine, lacking, monkeypatch, machine, says):
         """They are named with it, not only after it."""
         monkeypatch.setattr(_missing.platform, "machine", lambda: machine)
         monkeypatch.setitem(sys.modules, "mxnet", None)
         monkeypatch.setattr(doctor, "_version", lambda package: None if package == "mxnet" else "1")
-        advice, = (text for text in examine()["advice"] if text.startswith("runtime only"))
+        (advice,) = (text for text in examine()["advice"] if text.startswith("runtime only"))
         assert says in advice
 
-    @pytest.mark.parametrize("statement", ["from gluon_bnn import mx", "import gluon_bnn, mxnet",
-                                           "import gluon_bnn; gluon_bnn.nn"])
+    @pytest.mark.parametrize(
+        "statement", ["from gluon_bnn import mx", "import gluon_bnn, mxnet", "import gluon_bnn; gluon_bnn.nn"]
+    )
     def test_an_import_on_a_bare_system(self, bare, monkeypatch, tmp_path, statement):
         """One ImportError names all, and so does the doctor."""
         for path in (tmp_path / "gluon_bnn" / "native").glob("libgluon_bnn.*"):
@@ -319,7 +377,7 @@ class TestSystemLibraries:
         monkeypatch.delenv("CXX", raising=False)
         fakes = {**FAKES, "mxnet": "raise OSError('libfoo.so.3: cannot open shared object file: No such file')"}
         del fakes["tqdm"], fakes["requests"]
-        found, = [line for line in problems(bare[1](**fakes)) if "tqdm" in line]
+        (found,) = [line for line in problems(bare[1](**fakes)) if "tqdm" in line]
         assert "apt-get install g++ " in found and "; pip install tqdm requests; pip install --force-reinstall" in found
         done = run("-S", "-c", statement, cwd=tmp_path, PYTHONPATH=str(tmp_path))
         said = done.stderr.splitlines()[-1]
@@ -376,6 +434,7 @@ class TestWhichCopy:
                     (path.parent / "direct_url.json").write_text(origin)
             monkeypatch.setattr(_installation, "__file__", str(running / "gluon_bnn" / "_installation.py"))
             return _installation.find()
+
         return checkout, site, find
 
     def origin(self, path, **info):
@@ -394,9 +453,19 @@ class TestWhichCopy:
         assert found == (site / "gluon_bnn", "installed", checkout, None)
         assert found.command == f"pip install --force-reinstall --no-deps '{checkout}'"
 
-    @pytest.mark.parametrize("origin", [None, "", "{", "[]", '{"url": 5}', '{"url": "file:///nowhere", "dir_info": {}}',
-                                        '{"url": "https://example.org/gluon_bnn.whl", "archive_info": {}}',
-                                        '{"url": "file:///nowhere", "dir_info": {"editable": true}}'])
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            None,
+            "",
+            "{",
+            "[]",
+            '{"url": 5}',
+            '{"url": "file:///nowhere", "dir_info": {}}',
+            '{"url": "https://example.org/gluon_bnn.whl", "archive_info": {}}',
+            '{"url": "file:///nowhere", "dir_info": {"editable": true}}',
+        ],
+    )
     def test_wheel_from_elsewhere(self, place, origin):
         _, site, find = place
         found = find(site, origin)
@@ -444,8 +513,10 @@ class TestWhichCopy:
         done = run("-S", "-m", "gluon_bnn", "doctor", cwd=root, PYTHONPATH=str(root / "site"), GLUON_BNN_DATA=None)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"  imported from   {root}/gluon_bnn\n  installed       no, it is the checkout {root}\n" in done.stdout
-        hides = (f"{root}/gluon_bnn runs in place of the installed copy {root}/site/gluon_bnn, because it lies in the "
-                 "current directory: to run that, start Python in another directory")
+        hides = (
+            f"{root}/gluon_bnn runs in place of the installed copy {root}/site/gluon_bnn, because it lies in the "
+            "current directory: to run that, start Python in another directory"
+        )
         command = f"pip install --force-reinstall --no-deps -e {root}"
         assert f"advice: {hides}; to install this copy: {command}\n" in done.stdout
         assert "advice: the native library was not built; install" in done.stdout
@@ -480,13 +551,14 @@ class TestCommandLine:
     def test_a_full_disk(self):
         with open("/dev/full", "w") as stdout:
             done = self.run("doctor", stdout=stdout)
-        assert done.returncode == 1 and done.stderr == ("the output cannot be written: [Errno 28] No space left on "
-                                                        "device\n")
+        assert done.returncode == 1 and done.stderr == (
+            "the output cannot be written: [Errno 28] No space left on device\n"
+        )
 
     def test_text_that_cannot_be_shown(self, bare, monkeypatch):
         monkeypatch.setenv("PYTHONIOENCODING", "ascii")
         monkeypatch.setenv("GLUON_BNN_OPS", "\udcffü")
-        found, = problems(bare[1]())
+        (found,) = problems(bare[1]())
         assert "GLUON_BNN_OPS" in found and "\\udcff\\xfc" in found
 
     def test_interrupted(self):

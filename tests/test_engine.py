@@ -1,4 +1,5 @@
 """The NumPy fallback against the reference, and the compiled library against the fallback, to the bit."""
+
 import math
 import tracemalloc
 
@@ -32,8 +33,7 @@ def test_integer_products(rng, inputs):
 
         threshold = rng.integers(-4, 5, units).astype(np.int32)
         for source in ("bits", "bits01"):  # the threshold is one of dot, not of dot01
-            found = engine._binary_dense(
-                dense_over(inputs, w, source, "bits", threshold=threshold), packed)
+            found = engine._binary_dense(dense_over(inputs, w, source, "bits", threshold=threshold), packed)
             assert found.dtype == np.int32
             assert (found == bits.pack_inputs(np.where(dot < threshold, -1.0, 1.0))).all()
 
@@ -47,7 +47,7 @@ def test_integer_products(rng, inputs):
 def test_always_and_never():
     """Thresholds at the ends of int32 mean what they say."""
     w = np.ones((2, 40))
-    layer = dense_over(40, w, "bits", "bits", threshold=np.array([2**31 - 1, -2**31], np.int32))
+    layer = dense_over(40, w, "bits", "bits", threshold=np.array([2**31 - 1, -(2**31)], np.int32))
     assert engine._binary_dense(layer, bits.pack_inputs(np.ones((1, 40)))).tolist() == [[1]]
 
 
@@ -67,7 +67,7 @@ def in_order(terms):
     total = np.float32(0)
     for begin in range(0, len(terms), 256):
         part = np.float32(0)
-        for term in terms[begin:begin + 256]:
+        for term in terms[begin : begin + 256]:
             part = np.float32(part + term)
         total = np.float32(total + part)
     return total
@@ -122,11 +122,15 @@ def test_epilogue_is_rounded_after_each_operation(rng):
 @pytest.mark.parametrize("name", layers.FUNCTIONS)
 def test_functions(rng, name):
     """Within the rounding of float32 of the function itself, and exact where that is; NaN and infinities."""
-    exact = {"relu": lambda x: max(x, 0.0), "sign": lambda x: -1.0 if x < 0 else 1.0,
-             "binary_sigmoid": lambda x: 0.0 if x < 0 else 1.0, "tanh": math.tanh,
-             "softsign": lambda x: x / (1 + abs(x)),
-             "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0,
-             "softrelu": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x)))}[name]
+    exact = {
+        "relu": lambda x: max(x, 0.0),
+        "sign": lambda x: -1.0 if x < 0 else 1.0,
+        "binary_sigmoid": lambda x: 0.0 if x < 0 else 1.0,
+        "tanh": math.tanh,
+        "softsign": lambda x: x / (1 + abs(x)),
+        "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0,
+        "softrelu": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
+    }[name]
     x = np.concatenate([rng.standard_normal(2000) * scale for scale in (1e-6, 1e-3, 1, 10, 100, 1000)])
     x = np.concatenate([x, [0.0, -0.0, 1e38, -1e38, 2.0**-12, 1e-45]]).astype(np.float32)[None]
     layer = Layer("activation", x.size, x.size, function=name)
@@ -137,18 +141,24 @@ def test_functions(rng, name):
     tolerance = (1.5 if name == "softsign" else 0.5001) * 2.0**-23
     assert (np.abs(y - expected) <= tolerance * np.abs(expected) + 1e-45).all()
 
-    ends = {"relu": (np.nan, np.inf, 0, 0.0), "sign": (1, 1, -1, 1), "binary_sigmoid": (1, 1, 0, 1),
-            "sigmoid": (np.nan, 1, 0, 0.5), "tanh": (np.nan, 1, -1, -0.0),
-            "softrelu": (np.nan, np.inf, 0, math.log(2)), "softsign": (np.nan, np.nan, np.nan, -0.0)}[name]
-    found = engine.run([Layer("activation", 4, 4, function=name)],
-                         np.array([[np.nan, np.inf, -np.inf, -0.0]], np.float32))
+    ends = {
+        "relu": (np.nan, np.inf, 0, 0.0),
+        "sign": (1, 1, -1, 1),
+        "binary_sigmoid": (1, 1, 0, 1),
+        "sigmoid": (np.nan, 1, 0, 0.5),
+        "tanh": (np.nan, 1, -1, -0.0),
+        "softrelu": (np.nan, np.inf, 0, math.log(2)),
+        "softsign": (np.nan, np.nan, np.nan, -0.0),
+    }[name]
+    found = engine.run(
+        [Layer("activation", 4, 4, function=name)], np.array([[np.nan, np.inf, -np.inf, -0.0]], np.float32)
+    )
     assert same(found[0], np.array(ends, np.float32))
 
 
 def test_blocks_of_rows(rng, monkeypatch):
     """Blocks of rows, of units and of inputs change nothing."""
-    net = random_net(rng, ("binary_dense", 300, 65, "float", "bits"),
-                     ("binary_dense", 65, 40, "bits", "float"))
+    net = random_net(rng, ("binary_dense", 300, 65, "float", "bits"), ("binary_dense", 65, 40, "bits", "float"))
     x, pixels = odd_floats(rng, 37, 300), rng.integers(0, 256, (37, 300), np.uint8)
     arguments = pixels, np.float32(net.input_scale), net.input_shift
     whole = engine.run(net.layers, x), engine.run_u8(net.layers, *arguments)
@@ -159,8 +169,7 @@ def test_blocks_of_rows(rng, monkeypatch):
 
 
 def test_memory_does_not_grow_with_rows(rng, monkeypatch):
-    net = random_net(rng, ("binary_dense", 100, 65, "float", "bits"),
-                     ("binary_dense", 65, 2, "bits", "float"))
+    net = random_net(rng, ("binary_dense", 100, 65, "float", "bits"), ("binary_dense", 65, 2, "bits", "float"))
     x = np.zeros((20000, 100), np.float32)  # 8 MB, and as much for each temporary array of so many rows
     monkeypatch.setattr(engine, "ELEMENTS", 20000)
     tracemalloc.start()
@@ -183,8 +192,9 @@ def test_library_is_the_fallback(rng, isa):
                     x[rng.random(x.shape) < 0.02] = np.inf
                 pixels = rng.integers(0, 256, x.shape, np.uint8)
                 assert same(model(x), engine.run(model.layers, x))
-                assert same(model(pixels), engine.run_u8(model.layers, pixels, np.float32(net.input_scale),
-                                                           net.input_shift))
+                assert same(
+                    model(pixels), engine.run_u8(model.layers, pixels, np.float32(net.input_scale), net.input_shift)
+                )
 
 
 @pytest.mark.parametrize("name", layers.FUNCTIONS)

@@ -1,4 +1,5 @@
 """The experiment scripts at tiny settings, as a user runs them."""
+
 import json
 import os
 import subprocess
@@ -13,8 +14,9 @@ TINY = ["--epochs", "2", "--batch-size", "300"]
 
 
 def run(script, *arguments, cwd):
-    return subprocess.run([sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd, capture_output=True, text=True
+    )
 
 
 def record(path):
@@ -44,13 +46,23 @@ def test_notebook_rules_agree(tmp_path, gradient):
     assert found["runs"][0]["largest_difference"]["weights"] < 1e-12
 
 
-@pytest.mark.parametrize("activation, scale", [("relu", "channel"), ("binary", "layer"),
-                                               ("binary_sigmoid", "none")])
+@pytest.mark.parametrize("activation, scale", [("relu", "channel"), ("binary", "layer"), ("binary_sigmoid", "none")])
 def test_train_mnist(tmp_path, activation, scale):
-    done = run("train_mnist.py", *TINY, "--activation", activation, "--scale", scale, "--shift", "1", "--seed",
-               "2147483647", cwd=tmp_path)
+    done = run(
+        "train_mnist.py",
+        *TINY,
+        "--activation",
+        activation,
+        "--scale",
+        scale,
+        "--shift",
+        "1",
+        "--seed",
+        "2147483647",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
-    directory, = (tmp_path / "runs").iterdir()
+    (directory,) = (tmp_path / "runs").iterdir()
     assert directory.name.startswith(f"digits-{activation}-")
     found = record(directory / "record.json")
     assert found["bits"] == 79400 and found["cross_check"]["ok"]
@@ -70,11 +82,13 @@ def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
 
     from mnist_batches import Images
     from mnist_net import make_net
+
     images, net = Images("digits"), make_net(scale=None, weights="stochastic")
     saved = load_file(tmp_path / "checkpoint.safetensors")
     set_values(net, {name[5:]: value for name, value in saved.items() if name.startswith("best/")})
-    real, binary = (train.evaluate(n, images.validation, images.validation_labels)
-                    for n in (nn.with_real_weights(net), net))
+    real, binary = (
+        train.evaluate(n, images.validation, images.validation_labels) for n in (nn.with_real_weights(net), net)
+    )
     assert record(tmp_path / "record.json")["val_error"] == real != binary
 
 
@@ -84,6 +98,7 @@ def test_real_weights_errors():
 
     from mnist_batches import Images
     from mnist_net import make_net, real_weights_errors
+
     mx.random.seed(7)
     images, net = Images("digits"), make_net(hidden=(50,), scale=None)
     before = {name: p.data().asnumpy() for name, p in net.collect_params().items()}
@@ -115,24 +130,43 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
     return said
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--dataset", "cifar"], "--dataset must be digits, mnist or an existing directory with IDX files, got 'cifar'"),
-    (["--dataset", "", "--data-dir", "."], "--dataset must be digits, mnist"),
-    (["--dataset", ".", "--data-dir", "."], "leave --data-dir out"),
-    (["--data-dir", "nowhere"], "--data-dir must be a directory that holds digits/"),
-    (["--data-dir", "."], "--data-dir must be a directory that holds digits/"),
-    (["--data-dir", "", "--dataset", "mnist"], "--data-dir must be a directory that holds mnist/"),
-    (["--batch-size", "5000"], "at most the 1198"), (["--batch-size", "9" * 30], "at most the 1198"),
-    (["--scale", "none", "--gradient", "xnor"], "--scale none goes with --gradient ste, got xnor"),
-    (["--scale", "loss", "--optimizer", "binaryadam", "--gradient", "exact"], "goes with --gradient ste, got exact"),
-    (["--weights", "stochastic"], "--weights stochastic needs --scale none"),
-    (["--weights", "stochastic", "--scale", "layer"], "--weights stochastic needs --scale none"),
-    (["--epochs", "0"], "above 0"), (["--epochs", "9" * 20], "at most 1000000"), (["--epochs", "1e3"], "whole number"),
-    (["--hidden", "9" * 20], "at most 65536"), (["--dropout", "0.5", "1"], "below 1"),
-    (["--bend", "1e300"], "at most 28"), (["--lr", "nan"], "above 0"), (["--lr", "inf"], "--lr"),
-    (["--clip", "inf"], "--clip"), (["--warp", "-1"], "--warp"),
-    (["@nowhere"], "nowhere"), (["@quotes"], "@FILE, cannot be read: No closing quotation"),
-    (["@itself"], "@FILE, cannot be read"), (["@bytes"], "@FILE, cannot be read")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["--dataset", "cifar"],
+            "--dataset must be digits, mnist or an existing directory with IDX files, got 'cifar'",
+        ),
+        (["--dataset", "", "--data-dir", "."], "--dataset must be digits, mnist"),
+        (["--dataset", ".", "--data-dir", "."], "leave --data-dir out"),
+        (["--data-dir", "nowhere"], "--data-dir must be a directory that holds digits/"),
+        (["--data-dir", "."], "--data-dir must be a directory that holds digits/"),
+        (["--data-dir", "", "--dataset", "mnist"], "--data-dir must be a directory that holds mnist/"),
+        (["--batch-size", "5000"], "at most the 1198"),
+        (["--batch-size", "9" * 30], "at most the 1198"),
+        (["--scale", "none", "--gradient", "xnor"], "--scale none goes with --gradient ste, got xnor"),
+        (
+            ["--scale", "loss", "--optimizer", "binaryadam", "--gradient", "exact"],
+            "goes with --gradient ste, got exact",
+        ),
+        (["--weights", "stochastic"], "--weights stochastic needs --scale none"),
+        (["--weights", "stochastic", "--scale", "layer"], "--weights stochastic needs --scale none"),
+        (["--epochs", "0"], "above 0"),
+        (["--epochs", "9" * 20], "at most 1000000"),
+        (["--epochs", "1e3"], "whole number"),
+        (["--hidden", "9" * 20], "at most 65536"),
+        (["--dropout", "0.5", "1"], "below 1"),
+        (["--bend", "1e300"], "at most 28"),
+        (["--lr", "nan"], "above 0"),
+        (["--lr", "inf"], "--lr"),
+        (["--clip", "inf"], "--clip"),
+        (["--warp", "-1"], "--warp"),
+        (["@nowhere"], "nowhere"),
+        (["@quotes"], "@FILE, cannot be read: No closing quotation"),
+        (["@itself"], "@FILE, cannot be read"),
+        (["@bytes"], "@FILE, cannot be read"),
+    ],
+)
 def test_train_mnist_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quotes").write_text("--method 'a")
@@ -142,8 +176,9 @@ def test_train_mnist_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     assert not [path for path in tmp_path.iterdir() if path.is_dir()], "nothing is made where nothing is done"
 
 
-@pytest.mark.parametrize("script", ["notebook_bnn.py", "notebook_nn.py", "deploy.py", "fuzz_runtime.py", "reproduce.py",
-                                    "train_mnist.py"])
+@pytest.mark.parametrize(
+    "script", ["notebook_bnn.py", "notebook_nn.py", "deploy.py", "fuzz_runtime.py", "reproduce.py", "train_mnist.py"]
+)
 @pytest.mark.parametrize("seed", ["99999999999999999999", "2147483648", "-1", "1e3", "nan", ""])
 def test_seeds(monkeypatch, capsys, script, seed):
     said = leaves(capsys, monkeypatch, script, "--seed", seed, module="notebook" if "notebook" in script else None)
@@ -151,23 +186,34 @@ def test_seeds(monkeypatch, capsys, script, seed):
 
 
 # A script, what it does first of all that takes time, and its options.
-WORK = [("notebook_bnn.py", "notebook", "run", "--save-dir", []),
-        ("notebook_nn.py", "notebook", "run", "--save-dir", []),
-        ("bench_training.py", "bench_training", "Worker", "--save-dir", []),
-        ("bench_inference.py", "bench_inference", "start_workers", "--save-dir", []),
-        ("fuzz_runtime.py", "fuzz_runtime", "fuzz", "--save-dir", []),
-        ("reproduce.py", "reproduce", "run", "--save-dir", ["--results", "results"]),
-        ("reproduce.py", "reproduce", "run", "--results", ["--save-dir", "runs"]),
-        ("deploy.py", "train_mnist", "main", "--save-dir", []),
-        ("train_mnist.py", "train_mnist", "train", "--save-dir", [])]
+WORK = [
+    ("notebook_bnn.py", "notebook", "run", "--save-dir", []),
+    ("notebook_nn.py", "notebook", "run", "--save-dir", []),
+    ("bench_training.py", "bench_training", "Worker", "--save-dir", []),
+    ("bench_inference.py", "bench_inference", "start_workers", "--save-dir", []),
+    ("fuzz_runtime.py", "fuzz_runtime", "fuzz", "--save-dir", []),
+    ("reproduce.py", "reproduce", "run", "--save-dir", ["--results", "results"]),
+    ("reproduce.py", "reproduce", "run", "--results", ["--save-dir", "runs"]),
+    ("deploy.py", "train_mnist", "main", "--save-dir", []),
+    ("train_mnist.py", "train_mnist", "train", "--save-dir", []),
+]
 
 
-@pytest.mark.parametrize("directory, why", [("file/below/it", "Not a directory"), ("file", "Not a directory"),
-                                            ("/proc/nothing", "No such file"), ("new/" + "x" * 300, "too long"),
-                                            ("taken", "is a directory there"), ("\udcff", "names in UTF-8 only")])
+@pytest.mark.parametrize(
+    "directory, why",
+    [
+        ("file/below/it", "Not a directory"),
+        ("file", "Not a directory"),
+        ("/proc/nothing", "No such file"),
+        ("new/" + "x" * 300, "too long"),
+        ("taken", "is a directory there"),
+        ("\udcff", "names in UTF-8 only"),
+    ],
+)
 @pytest.mark.parametrize("script, module, work, option, others", WORK)
-def test_an_unwritable_directory_is_noticed_before_the_work(tmp_path, monkeypatch, capsys, script, module, work, option,
-                                                            others, directory, why):
+def test_an_unwritable_directory_is_noticed_before_the_work(
+    tmp_path, monkeypatch, capsys, script, module, work, option, others, directory, why
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     records = {"notebook": script[:-3] + ".json", "train_mnist": "record.json", "reproduce": "curves.png"}
@@ -176,8 +222,15 @@ def test_an_unwritable_directory_is_noticed_before_the_work(tmp_path, monkeypatc
         pytest.skip("what goes there is in directories of its own")
     monkeypatch.setattr(f"{module}.{work}", None)  # calling it raises TypeError
     before = sorted(tmp_path.rglob("*"))
-    said = leaves(capsys, monkeypatch, script, option, directory, *others,
-                  module="notebook" if module == "notebook" else script[:-3])
+    said = leaves(
+        capsys,
+        monkeypatch,
+        script,
+        option,
+        directory,
+        *others,
+        module="notebook" if module == "notebook" else script[:-3],
+    )
     line = said.splitlines()[-1]
     assert line.startswith(f"{script}: {option} {directory} cannot be written: ") and why in line
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name not in ("runs", "results")] == before
@@ -185,6 +238,7 @@ def test_an_unwritable_directory_is_noticed_before_the_work(tmp_path, monkeypatc
 
 def test_the_table_of_results_is_written_where_it_can_be(tmp_path, monkeypatch, capsys):
     import results_table
+
     (tmp_path / "file").touch()
     monkeypatch.setattr(results_table, "RESULTS", str(tmp_path / "file" / "papers"))
     monkeypatch.setattr(results_table, "update", None)
@@ -194,18 +248,25 @@ def test_the_table_of_results_is_written_where_it_can_be(tmp_path, monkeypatch, 
 
 def test_a_directory_is_made_and_left_as_it_was(tmp_path, monkeypatch):
     import record
+
     monkeypatch.chdir(tmp_path)
     record.writable("a/b", "x")
     record.writable("a/b", "x")
     assert sorted(map(str, tmp_path.rglob("*"))) == [str(tmp_path / "a"), str(tmp_path / "a" / "b")]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--images", "1438"], "--images must be at most the 1437 training images, got 1438"),
-    (["--seeds", "9" * 20], "--seeds: must be above 0 and at most 1000000"),
-    (["--dataset", "cifar"], "--dataset must be"),
-    (["--data-dir", "nowhere"], "--data-dir must be"), (["--beside", "nowhere"], "nowhere"),
-    (["--beside", "list"], "--beside needs a record"), (["--beside", "words"], "--beside needs a record")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--images", "1438"], "--images must be at most the 1437 training images, got 1438"),
+        (["--seeds", "9" * 20], "--seeds: must be above 0 and at most 1000000"),
+        (["--dataset", "cifar"], "--dataset must be"),
+        (["--data-dir", "nowhere"], "--data-dir must be"),
+        (["--beside", "nowhere"], "nowhere"),
+        (["--beside", "list"], "--beside needs a record"),
+        (["--beside", "words"], "--beside needs a record"),
+    ],
+)
 def test_notebook_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "list").write_text("[" * 100000)
@@ -214,12 +275,31 @@ def test_notebook_refuses(tmp_path, monkeypatch, capsys, arguments, message):
 
 
 def test_help(tmp_path):
-    scripts = ["train_mnist.py", "notebook_nn.py", "notebook_bnn.py", "bench_training.py", "bench_inference.py",
-               "deploy.py", "reproduce.py", "fuzz_runtime.py", "results_table.py", "inference_workers.py",
-               "training_workers.py", "workers.py", "notebook.py"]
-    running = {script: subprocess.Popen([sys.executable, os.path.join(EXPERIMENTS, script), "--help"], cwd=tmp_path,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-               for script in scripts}
+    scripts = [
+        "train_mnist.py",
+        "notebook_nn.py",
+        "notebook_bnn.py",
+        "bench_training.py",
+        "bench_inference.py",
+        "deploy.py",
+        "reproduce.py",
+        "fuzz_runtime.py",
+        "results_table.py",
+        "inference_workers.py",
+        "training_workers.py",
+        "workers.py",
+        "notebook.py",
+    ]
+    running = {
+        script: subprocess.Popen(
+            [sys.executable, os.path.join(EXPERIMENTS, script), "--help"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for script in scripts
+    }
     for script, process in running.items():
         said, wrong = process.communicate()
         assert process.returncode == 0 and not wrong, script
@@ -229,10 +309,18 @@ def test_help(tmp_path):
             assert said.startswith(f"usage: {script}")
 
 
-@pytest.mark.parametrize("arguments, message", [([], "required: name, threads"), (["nobody", "1"], "invalid choice"),
-                                                (["mxnet", "0"], "above 0"), (["mxnet", "x"], "invalid whole number")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "required: name, threads"),
+        (["nobody", "1"], "invalid choice"),
+        (["mxnet", "0"], "above 0"),
+        (["mxnet", "x"], "invalid whole number"),
+    ],
+)
 def test_workers_refuse(monkeypatch, capsys, arguments, message):
     import workers
+
     monkeypatch.setattr(sys, "argv", ["inference_workers.py", *arguments])
     with pytest.raises(SystemExit):
         workers.serve({"mxnet": None}, "Workers.")

@@ -1,4 +1,5 @@
 """`load_exported`: what it loads, and its errors for files that are missing, damaged, hostile or of another net."""
+
 import json
 import os
 import struct
@@ -29,8 +30,12 @@ def sequential(*blocks):
 def small(deferred=False):
     """A net of 12 inputs and 10 outputs; with deferred=True its layers learn their inputs from the first batch."""
     first, second = (0, 0) if deferred else (12, 20)
-    net = sequential(nn.BinaryDense(20, in_units=first), gluon.BatchNorm(in_channels=second), nn.BinaryActivation(),
-                     nn.BinaryDense(10, "relu", in_units=second))
+    net = sequential(
+        nn.BinaryDense(20, in_units=first),
+        gluon.BatchNorm(in_channels=second),
+        nn.BinaryActivation(),
+        nn.BinaryDense(10, "relu", in_units=second),
+    )
     net.initialize(mx.init.Normal(1))
     return net
 
@@ -41,7 +46,6 @@ def export(net, prefix, epoch=0):
     y = net(mx.nd.ones((2, 12))).asnumpy()
     net.export(str(prefix), epoch)
     return y
-
 
     @pytest.fixture
     def exported(rng, tmp_path):
@@ -74,8 +78,7 @@ else:
     net = load_exported("net")
 np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
 """
-        done = subprocess.run([sys.executable, "-c", code, form], capture_output=True, text=True,
-                              cwd=tmp_path)
+        done = subprocess.run([sys.executable, "-c", code, form], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), y)
 
@@ -97,8 +100,11 @@ np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
     def test_without_the_library(exported, monkeypatch):
         monkeypatch.setattr(library, "available", lambda: False)
         monkeypatch.setattr(library, "problem", lambda: "the native library was not built; do this")
-        with pytest.raises(OSError, match="net-symbol.json holds operators .*gluon_bnn_packed_dense.* was "
-                                          "not built; do this. A net frozen with form='float'"):
+        with pytest.raises(
+            OSError,
+            match="net-symbol.json holds operators .*gluon_bnn_packed_dense.* was "
+            "not built; do this. A net frozen with form='float'",
+        ):
             load_exported(exported[0], 3)
 
     def test_missing_files(exported, tmp_path):
@@ -107,16 +113,28 @@ np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
         with pytest.raises(FileNotFoundError, match="net-0000.params is not there"):
             load_exported(exported[0])
 
-    @pytest.mark.parametrize("content", [
-        b"", b"no json", b"[1, 2]", b"{}", b'{"nodes": 3}', b'{"nodes": [{}]}', b"\xff", b'{"nodes": []}',
-        b'{"nodes": [{"op": "null"}]}', "half"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"no json",
+            b"[1, 2]",
+            b"{}",
+            b'{"nodes": 3}',
+            b'{"nodes": [{}]}',
+            b"\xff",
+            b'{"nodes": []}',
+            b'{"nodes": [{"op": "null"}]}',
+            "half",
+        ],
+    )
     def test_damaged_graph(exported, content):
         prefix = exported[0]
         with open(f"{prefix}-symbol.json", "rb+") as file:
             whole = file.read()
             file.seek(0)
             file.truncate()
-            file.write(whole[:len(whole) // 2] if content == "half" else content)
+            file.write(whole[: len(whole) // 2] if content == "half" else content)
         with pytest.raises(ValueError, match="net-symbol.json must (be|hold) a graph that MXNet exported: "):
             load_exported(prefix, 3)
 
@@ -158,9 +176,12 @@ np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
             frozen.layers
 
 
-NETS = {"packed": lambda: freeze(small(), "packed", verbose=False),
-        "float": lambda: freeze(small(), "float", verbose=False),
-        "trained": small, "deferred": lambda: small(deferred=True)}
+NETS = {
+    "packed": lambda: freeze(small(), "packed", verbose=False),
+    "float": lambda: freeze(small(), "float", verbose=False),
+    "trained": small,
+    "deferred": lambda: small(deferred=True),
+}
 
 
 def changed(name, value):
@@ -241,10 +262,12 @@ def test_prefix_as_bytes_and_path(tmp_path):
 
 def edited(function):
     """A change of the bytes of a graph, from a change of its JSON."""
+
     def damage(content):
         graph = json.loads(content)
         function(graph)
         return json.dumps(graph).encode()
+
     return damage
 
 
@@ -255,14 +278,18 @@ def node(graph, op="null", place=1):
 GRAPHS = {
     "deep": (lambda c: b'{"nodes": ' + b"[" * 100000, "too many objects in objects"),
     "deep objects": (lambda c: b'{"a":' * 100000, "too many objects in objects"),
-    "a long number": (lambda c: c.replace(b'"heads": [[', b'"heads": [[' + b"9" * 100000, 1),
-                      "a number has 10000. digits"),
+    "a long number": (
+        lambda c: c.replace(b'"heads": [[', b'"heads": [[' + b"9" * 100000, 1),
+        "a number has 10000. digits",
+    ),
     "twice": (lambda c: c.replace(b'"nodes"', b'"nodes": [], "nodes"', 1), "a name is there twice"),
     "storage": (edited(lambda g: node(g)["attrs"].update(__storage_type__="1")), "storage type of .* must be 0, .*'1'"),
     "storage 9": (edited(lambda g: node(g)["attrs"].update(__storage_type__="9")), "storage type of .* got '9'"),
     "storage x": (edited(lambda g: node(g)["attrs"].update(__storage_type__="x")), "storage type of .* got 'x'"),
-    "storage of an operator": (edited(lambda g: node(g, "FullyConnected", 0)["attrs"].update(__storage_type__="1")),
-                               "storage type of .*fullyconnected.* must be 0"),
+    "storage of an operator": (
+        edited(lambda g: node(g, "FullyConnected", 0)["attrs"].update(__storage_type__="1")),
+        "storage type of .*fullyconnected.* must be 0",
+    ),
     "shape": (edited(lambda g: node(g)["attrs"].update(__shape__="x")), "shape of .* must be like .* got 'x'"),
     "dtype": (edited(lambda g: node(g)["attrs"].update(__dtype__="x")), "'x'"),
     "attribute": (edited(lambda g: node(g, "FullyConnected", 0)["attrs"].update(num_hidden="-x")), "num_hidden"),
@@ -272,13 +299,19 @@ GRAPHS = {
     "no node": (edited(lambda g: g["nodes"].append(7)), "must have an op and a name"),
     "no subgraphs": (edited(lambda g: node(g).update(subgraphs=7)), "subgraphs of .* must be a list"),
     "subgraph": (edited(lambda g: node(g).update(subgraphs=[{"nodes": [{"op": 5}]}])), "must have an op and a name"),
-    "address": (edited(lambda g: node(g, "FullyConnected", 0).update(op="_Native", attrs={"info": "0x10"})),
-                "_Native, the operator of .*, cannot be in a file"),
-    "address inside": (edited(lambda g: node(g).update(subgraphs=[{"nodes": [{"op": "_NDArray", "name": "n"}]}])),
-                       "_NDArray, the operator of 'n'"),
+    "address": (
+        edited(lambda g: node(g, "FullyConnected", 0).update(op="_Native", attrs={"info": "0x10"})),
+        "_Native, the operator of .*, cannot be in a file",
+    ),
+    "address inside": (
+        edited(lambda g: node(g).update(subgraphs=[{"nodes": [{"op": "_NDArray", "name": "n"}]}])),
+        "_NDArray, the operator of 'n'",
+    ),
     "output": (edited(lambda g: g["heads"][0].__setitem__(1, 4294967295)), "must have an output 4294967295, and has 1"),
-    "another node's output": (edited(lambda g: node(g, "broadcast_mul", 0)["inputs"][0].__setitem__(1, 1)),
-                              "must have an output 1, and has 1"),
+    "another node's output": (
+        edited(lambda g: node(g, "broadcast_mul", 0)["inputs"][0].__setitem__(1, 1)),
+        "must have an output 1, and has 1",
+    ),
     "head": (edited(lambda g: g["heads"][0].__setitem__(0, 99999)), ""),
     "later input": (edited(lambda g: node(g, "FullyConnected", 0)["inputs"][0].__setitem__(0, 9999)), ""),
     "version": (edited(lambda g: g.update(attrs={"mxnet_version": ["int", "x"]})), ""),
@@ -305,6 +338,7 @@ def test_library_operators_in_a_subgraph_need_the_library(tmp_path, monkeypatch)
     class Loop(gluon.HybridBlock):
         def hybrid_forward(self, F, x):
             return F.contrib.foreach(lambda row, state: (layer(row), state), x, [])[0]
+
     net = Loop()
     net.register_child(layer)
     y = export(net, tmp_path / "net")
@@ -321,8 +355,12 @@ def array(version=0xF993FAC9, storage=0, shape=(2,), number=0, data=bytes(8)):
 
 def values(*arrays, count=None, names=("arg:w",), magic=0x112):
     named = b"".join(struct.pack("<Q", len(name)) + name.encode() for name in names)
-    return struct.pack("<3Q", magic, 0, len(arrays) if count is None else count) + b"".join(arrays) + struct.pack(
-        "<Q", len(names)) + named
+    return (
+        struct.pack("<3Q", magic, 0, len(arrays) if count is None else count)
+        + b"".join(arrays)
+        + struct.pack("<Q", len(names))
+        + named
+    )
 
 
 VALUES = {

@@ -1,4 +1,5 @@
 """MXNet's extension interface as the library implements it: names, signatures, errors, attributes, shapes, types."""
+
 import ctypes
 import importlib.util
 import locale
@@ -18,8 +19,17 @@ from gluon_bnn.reference import binary
 
 pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 NATIVE = os.path.dirname(os.path.abspath(library.__file__))
-OPERATORS = ["adam", "batch_norm", "binary_dense", "pack", "packed_dense", "scale_bias", "sign", "sign_scale",
-             "squared_hinge"]
+OPERATORS = [
+    "adam",
+    "batch_norm",
+    "binary_dense",
+    "pack",
+    "packed_dense",
+    "scale_bias",
+    "sign",
+    "sign_scale",
+    "squared_hinge",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +38,7 @@ def operators():
 
 
 # ---- The header in MXNet's wheel ----
+
 
 @pytest.fixture(scope="module")
 def header():
@@ -64,11 +75,13 @@ def looked_up(header):
 
 def test_version_and_types(header):
     ours = text_of(os.path.join(NATIVE, "src", "mxnet", "extension.cc"))
-    version, = re.findall(r"#define MX_LIBRARY_VERSION (\d+)", header)
+    (version,) = re.findall(r"#define MX_LIBRARY_VERSION (\d+)", header)
     assert re.findall(r"kVersion = (\d+);", ours) == [version]
     ours = text_of(os.path.join(NATIVE, "src", "mxnet", "extension.h"))
-    numbers = [dict(re.findall(r"\b(k\w+)\s*=\s*(\d+)", re.search(f"enum {name}[^{{]*{{(.*?)}}", text, re.DOTALL)[1]))
-               for name, text in (("MXDType", header), ("Type", ours))]
+    numbers = [
+        dict(re.findall(r"\b(k\w+)\s*=\s*(\d+)", re.search(f"enum {name}[^{{]*{{(.*?)}}", text, re.DOTALL)[1]))
+        for name, text in (("MXDType", header), ("Type", ours))
+    ]
     assert numbers[0].pop("kUNSET") and numbers[0] == numbers[1] and len(numbers[1]) == 7
 
 
@@ -80,8 +93,18 @@ def test_signatures(header):
     ours = dict(re.findall(r"^int (\w+)\(([^()]*)\) {", source, re.MULTILINE))
     assert set(ours) >= set(declared)
     called = set(declared) - {name for name, arguments in ours.items() if arguments == "void"}
-    assert called == {"initialize", "_opRegGet", "_opCallFree", "_opCallParseAttrs", "_opCallInferShape",
-                      "_opCallInferType", "_opCallFCompute", "_opCallMutateInputs", "_opVersion", "_msgGet"}
+    assert called == {
+        "initialize",
+        "_opRegGet",
+        "_opCallFree",
+        "_opCallParseAttrs",
+        "_opCallInferShape",
+        "_opCallInferType",
+        "_opCallFCompute",
+        "_opCallMutateInputs",
+        "_opVersion",
+        "_msgGet",
+    }
     for name in called:
         result, arguments = declared[name]
         assert result == "int" and types_of(arguments) == types_of(ours[name]), name
@@ -103,6 +126,7 @@ def test_operators():
 
 # ---- Errors ----
 
+
 class Boundary:
     """The library's side of the interface, called as MXNet calls it."""
 
@@ -112,18 +136,30 @@ class Boundary:
         for i in range(self.library._opRegSize()):
             name, number, pointer = ctypes.c_char_p(), ctypes.c_int(), [ctypes.c_void_p() for _ in range(11)]
             counts = [ctypes.c_int() for _ in range(3)]
-            arrays = [argument for k in range(3)
-                      for argument in (*map(ctypes.byref, pointer[2 * k:2 * k + 2]), ctypes.byref(counts[k]))]
-            self.library._opRegGet(i, ctypes.byref(name), ctypes.byref(number), *arrays,
-                                   *map(ctypes.byref, pointer[6:]))
+            arrays = [
+                argument
+                for k in range(3)
+                for argument in (*map(ctypes.byref, pointer[2 * k : 2 * k + 2]), ctypes.byref(counts[k]))
+            ]
+            self.library._opRegGet(
+                i, ctypes.byref(name), ctypes.byref(number), *arrays, *map(ctypes.byref, pointer[6:])
+            )
             self.functions[name.value.decode()] = dict(zip(("parse", "type", "stype", "shape", "mutate"), pointer[6:]))
 
     def parse(self, op, **attributes):
-        names, texts = ((ctypes.c_char_p * len(attributes))(*(str(text).encode() for text in side))
-                        for side in (attributes, attributes.values()))
+        names, texts = (
+            (ctypes.c_char_p * len(attributes))(*(str(text).encode() for text in side))
+            for side in (attributes, attributes.values())
+        )
         inputs, outputs = ctypes.c_int(), ctypes.c_int()
-        return self.library._opCallParseAttrs(self.functions[f"gluon_bnn_{op}"]["parse"], names, texts,
-                                              len(attributes), ctypes.byref(inputs), ctypes.byref(outputs))
+        return self.library._opCallParseAttrs(
+            self.functions[f"gluon_bnn_{op}"]["parse"],
+            names,
+            texts,
+            len(attributes),
+            ctypes.byref(inputs),
+            ctypes.byref(outputs),
+        )
 
     def message(self):
         """All that MXNet would show now on this thread."""
@@ -152,6 +188,7 @@ def test_a_message_stays_with_its_thread(boundary):
             barrier.wait()
             if not message.endswith(f"clip must be a number above 0 or None, got text {i} {turn}"):
                 wrong[i] = message
+
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(wrong))]
     for thread in threads:
         thread.start()
@@ -191,8 +228,12 @@ print(result, boundary.message())
 
 def test_no_exception_passes_the_boundary(boundary):
     pointers = [ctypes.byref(ctypes.c_void_p()) for _ in range(4)]
-    assert boundary.library._opCallInferShape(boundary.functions["gluon_bnn_sign"]["shape"], None, None, 0, None, None,
-                                              -1, *pointers, 1) == 0
+    assert (
+        boundary.library._opCallInferShape(
+            boundary.functions["gluon_bnn_sign"]["shape"], None, None, 0, None, None, -1, *pointers, 1
+        )
+        == 0
+    )
     assert "vector" in boundary.message()  # what the standard library has to say
     if not sys.platform.startswith("linux"):
         pytest.skip("knows how to take memory away on Linux only")
@@ -235,25 +276,36 @@ def test_clip(clip, dtype):
     found = gradient_at("sign_scale", [w], 0, scale="None", gradient="ste", clip=clip)
     np.testing.assert_array_equal(found.ravel(), expected)
     if dtype == "float32":
-        found = gradient_at("binary_dense", [mx.nd.ones((1, 4)), w], 1, units=4, scale="None", gradient="ste",
-                            clip=clip, no_bias=True)
+        found = gradient_at(
+            "binary_dense", [mx.nd.ones((1, 4)), w], 1, units=4, scale="None", gradient="ste", clip=clip, no_bias=True
+        )
         np.testing.assert_array_equal(found.ravel(), expected)
 
 
 @pytest.mark.parametrize("clip", ["nan", "0", "0.0", "-1", "-inf", "-1e-50", "1,5", "1.5x", "1.5 ", "", "none", "True"])
 def test_wrong_clip(boundary, clip):
     adam = dict(lr="1,1,1", wd=0, beta1=0.9, beta2=0.9, epsilon=1, rescale_grad=1)
-    for op, name, more in (("sign", "clip", {}), ("sign_scale", "clip", {}), ("binary_dense", "clip", {"units": 3}),
-                           ("adam", "clip_gradient", adam)):
+    for op, name, more in (
+        ("sign", "clip", {}),
+        ("sign_scale", "clip", {}),
+        ("binary_dense", "clip", {"units": 3}),
+        ("adam", "clip_gradient", adam),
+    ):
         assert boundary.parse(op, **{name: clip}, **more) == 0
         assert boundary.message() == f"{name} must be a number above 0 or None, got {clip}"
     assert boundary.parse("adam", clip_weights=f"1,{clip},1", **adam) == 0
     assert "clip_weights must" in boundary.message()
 
 
-@pytest.mark.parametrize("op, name, more", [
-    ("binary_dense", "units", {}), ("pack", "in_units", {}), ("packed_dense", "units", {"in_units": 3}),
-    ("packed_dense", "in_units", {"units": 3})])
+@pytest.mark.parametrize(
+    "op, name, more",
+    [
+        ("binary_dense", "units", {}),
+        ("pack", "in_units", {}),
+        ("packed_dense", "units", {"in_units": 3}),
+        ("packed_dense", "in_units", {"units": 3}),
+    ],
+)
 def test_sizes(boundary, op, name, more):
     for right in (1, 7, 2**30):
         assert boundary.parse(op, **{name: right}, **more) == 1
@@ -277,7 +329,8 @@ def test_numbers(boundary):
 def decimal_comma(tmp_path, monkeypatch):
     """The numbers of this process are written with a decimal comma, as a host program may have it."""
     made = shutil.which("localedef") and subprocess.run(
-        ["localedef", "-i", "de_DE", "-f", "UTF-8", str(tmp_path / "de_DE.UTF-8")], capture_output=True)
+        ["localedef", "-i", "de_DE", "-f", "UTF-8", str(tmp_path / "de_DE.UTF-8")], capture_output=True
+    )
     before = locale.setlocale(locale.LC_NUMERIC)
     if made and made.returncode == 0:
         monkeypatch.setenv("LOCPATH", str(tmp_path))
@@ -298,8 +351,20 @@ def test_decimal_comma(boundary, decimal_comma):
     y = mx.nd.gluon_bnn_batch_norm(data, ones, 0 * ones, 0 * ones, ones, mx.nd.zeros(1), eps="0.44", momentum="0.9")[0]
     np.testing.assert_allclose(y.asnumpy(), data.asnumpy() / 1.2, rtol=1e-6)
     w = mx.nd.ones(3)
-    mx.nd.gluon_bnn_adam(w, 0 * ones, 0 * ones, ones, lr="0.5", wd="0.0", beta1=0.9, beta2=0.99, epsilon=1e-8,
-                         rescale_grad=0.5, clip_weights="0.75", out=w)
+    mx.nd.gluon_bnn_adam(
+        w,
+        0 * ones,
+        0 * ones,
+        ones,
+        lr="0.5",
+        wd="0.0",
+        beta1=0.9,
+        beta2=0.99,
+        epsilon=1e-8,
+        rescale_grad=0.5,
+        clip_weights="0.75",
+        out=w,
+    )
     np.testing.assert_array_equal(w.asnumpy(), [0.75] * 3)
 
 
@@ -322,8 +387,10 @@ def sign_scale():
 
 def test_shapes_of_which_part_is_known():
     """What is not known stays so: MXNet shows it as -1."""
+
     def shapes(made, **known):
         return [list(part) for part in made.infer_shape_partial(**known)[:2]]
+
     assert shapes(dense(), x=(2, 4, 5)) == [[(2, 4, 5), (3, 20), (3,)], [(2, 3), (1, 1, 16), (3,)]]
     assert shapes(dense(), x=(0, 40)) == [[(-1, 40), (3, 40), (3,)], [(-1, 3), (1, 2, 16), (3,)]]
     assert shapes(dense(), x=(2, 0, 4)) == [[(2, -1, 4), (3, -1), (3,)], [(2, 3), (1, -1, 16), (3,)]]
@@ -332,18 +399,29 @@ def test_shapes_of_which_part_is_known():
     assert shapes(scale_bias, x=(2, 0), alpha=(3,)) == [[(2, -1), (3,), (3,)], [(2, -1)]]
 
 
-@pytest.mark.parametrize("make, known, message", [
-    (sign_scale, dict(x=(2, 0, 3)), r"cannot infer the shape of its weights, \(3, \?\)"),
-    (sign_scale, dict(x=(2, 65536, 65536)), r"at most 2147483647 numbers, got an array of shape \(1, 65536, 65536\)"),
-    (sign_scale, dict(x=(2, 65536, 65537)), "at most 2147483647 numbers"),
-    (dense, dict(x=(2, 65536, 65537)), "at most 2147483647 numbers"),
-    (dense, dict(x=(2, 2**31 - 1, 2**31 - 1, 2**31 - 1)), "at most 2147483647 numbers"),
-    (dense, dict(x=(5,)), r"a batch axis and at least one more, got an array of shape \(5,\)"),
-    (dense, dict(x=(2, 5), w=(3, 4)), "of 4 inputs takes rows of as many numbers, got 5"),
-    (dense, dict(x=(2, 5), w=(4, 5)), r"the weight must have the shape \(3, 5\), got \(4, 5\)"),
-    (dense, dict(x=(2, 5), w=(3, 5, 1)), r"the weight must have the shape \(3, 5\), got \(3, 5, 1\)"),
-    (lambda: symbol("binary_dense", DATA, mx.sym.var("w"), mx.sym.var("b"), units=3), dict(x=(2, 5), w=(3, 5), b=(4,)),
-     r"the bias must have the shape \(3,\), got \(4,\)")])
+@pytest.mark.parametrize(
+    "make, known, message",
+    [
+        (sign_scale, dict(x=(2, 0, 3)), r"cannot infer the shape of its weights, \(3, \?\)"),
+        (
+            sign_scale,
+            dict(x=(2, 65536, 65536)),
+            r"at most 2147483647 numbers, got an array of shape \(1, 65536, 65536\)",
+        ),
+        (sign_scale, dict(x=(2, 65536, 65537)), "at most 2147483647 numbers"),
+        (dense, dict(x=(2, 65536, 65537)), "at most 2147483647 numbers"),
+        (dense, dict(x=(2, 2**31 - 1, 2**31 - 1, 2**31 - 1)), "at most 2147483647 numbers"),
+        (dense, dict(x=(5,)), r"a batch axis and at least one more, got an array of shape \(5,\)"),
+        (dense, dict(x=(2, 5), w=(3, 4)), "of 4 inputs takes rows of as many numbers, got 5"),
+        (dense, dict(x=(2, 5), w=(4, 5)), r"the weight must have the shape \(3, 5\), got \(4, 5\)"),
+        (dense, dict(x=(2, 5), w=(3, 5, 1)), r"the weight must have the shape \(3, 5\), got \(3, 5, 1\)"),
+        (
+            lambda: symbol("binary_dense", DATA, mx.sym.var("w"), mx.sym.var("b"), units=3),
+            dict(x=(2, 5), w=(3, 5), b=(4,)),
+            r"the bias must have the shape \(3,\), got \(4,\)",
+        ),
+    ],
+)
 def test_wrong_shapes(make, known, message):
     with pytest.raises(mx.base.MXNetError, match=message):
         make().infer_shape_partial(**known)
@@ -353,6 +431,7 @@ def test_types_that_are_not_known_follow_the_others():
     def types(made, **known):
         found = made.infer_type_partial(**known)
         return [None if t is None else np.dtype(t).name for part in found[:2] for t in part]
+
     data, alpha, weight = mx.sym.var("x"), mx.sym.var("alpha"), mx.sym.var("w", shape=(3, 5))
     assert types(dense()) == ["float32"] * 4 + ["int32", "float32"]
     scale_bias = symbol("scale_bias", data, alpha, BIAS)
@@ -375,32 +454,44 @@ def test_wrong_types_have_names(dtype):
         with pytest.raises(mx.base.MXNetError) as error:
             getattr(mx.nd, f"gluon_bnn_{op}")(*arrays, **attributes)
         return str(error.value)
+
     of_dtype, ones = mx.nd.ones((4, 5)).astype(dtype), mx.nd.ones((3, 5))
     fixed = f'as its input 0, got {dtype}: use .astype("float32")'
     assert f"binary_dense takes float32 {fixed}" in message_of("binary_dense", of_dtype, ones, units=3, no_bias=True)
     assert f"pack takes float32 {fixed}" in message_of("pack", of_dtype, in_units=5)
     second = mx.nd.ones(5)
-    mixed = ('must have one type, float32 or float64, got float64 and float32: use .astype("float32")'
-             if dtype == "float64" else f'takes float32 or float64, got {dtype} as its input 0: use .astype("float32")')
+    mixed = (
+        'must have one type, float32 or float64, got float64 and float32: use .astype("float32")'
+        if dtype == "float64"
+        else f'takes float32 or float64, got {dtype} as its input 0: use .astype("float32")'
+    )
     assert mixed in message_of("scale_bias", of_dtype, second, no_bias=True)
-    assert mixed in message_of("adam", of_dtype, *[mx.nd.ones((4, 5))] * 3, lr=1, wd=0, beta1=0, beta2=0, epsilon=1,
-                               rescale_grad=1)
+    assert mixed in message_of(
+        "adam", of_dtype, *[mx.nd.ones((4, 5))] * 3, lr=1, wd=0, beta1=0, beta2=0, epsilon=1, rescale_grad=1
+    )
     assert mixed in message_of("batch_norm", of_dtype, *[second] * 4, mx.nd.ones(1), eps=1, momentum=0)
     if dtype != "float64":
         for op in ("sign", "sign_scale"):
-            assert f'{op} takes float32 or float64, got {dtype} as its input 0' in message_of(op, of_dtype)
+            assert f"{op} takes float32 or float64, got {dtype} as its input 0" in message_of(op, of_dtype)
     if dtype != "int32":
         bits = mx.nd.ones((1, 1, 16)).astype(dtype)
         assert f"packed_dense takes int32 as its input 1, got {dtype}\n" in message_of(
-            "packed_dense", mx.nd.ones((2, 5)), bits, mx.nd.ones(3), mx.nd.ones(3), units=3, in_units=5)
+            "packed_dense", mx.nd.ones((2, 5)), bits, mx.nd.ones(3), mx.nd.ones(3), units=3, in_units=5
+        )
 
 
-@pytest.mark.parametrize("op, shapes, attributes", [
-    ("scale_bias", [(2, 0), (1,)], {"no_bias": True}), ("scale_bias", [(0, 3), (3,), (3,)], {}),
-    ("sign_scale", [(0, 3)], {"scale": "channel"}), ("sign_scale", [(3, 0)], {}),
-    ("sign_scale", [(3, 0)], {"scale": "None", "gradient": "ste"}),
-    ("binary_dense", [(2, 0), (3, 0)], {"units": 3, "no_bias": True}),
-    ("batch_norm", [(2, 0), (0,), (0,), (0,), (0,), (1,)], {"eps": 1, "momentum": 0})])
+@pytest.mark.parametrize(
+    "op, shapes, attributes",
+    [
+        ("scale_bias", [(2, 0), (1,)], {"no_bias": True}),
+        ("scale_bias", [(0, 3), (3,), (3,)], {}),
+        ("sign_scale", [(0, 3)], {"scale": "channel"}),
+        ("sign_scale", [(3, 0)], {}),
+        ("sign_scale", [(3, 0)], {"scale": "None", "gradient": "ste"}),
+        ("binary_dense", [(2, 0), (3, 0)], {"units": 3, "no_bias": True}),
+        ("batch_norm", [(2, 0), (0,), (0,), (0,), (0,), (1,)], {"eps": 1, "momentum": 0}),
+    ],
+)
 def test_arrays_without_numbers(op, shapes, attributes):
     """NumPy's shapes allow them; they divided by zero."""
     with mx.util.np_shape(True):

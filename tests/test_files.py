@@ -1,4 +1,5 @@
 """Files that are replaced as a whole, what of the old one is kept, what is refused; and locks."""
+
 import contextlib
 import os
 import pathlib
@@ -61,6 +62,7 @@ def test_nobody_else_reads_a_private_file_while_it_is_written(tmp_path, monkeypa
     def look(old, path, temporary):
         seen.append(mode(temporary))
         keep(old, path, temporary)
+
     monkeypatch.setattr(_files, "_keep_attributes", look)
     _files.replace(path, b"new")
     assert seen == [0o600]
@@ -106,6 +108,7 @@ def test_another_group_gets_no_rights(tmp_path):
         os.setuid(NOBODY)
         os.path.realpath = lambda path: path  # it would ask for the current directory's name
         _files.replace("file", b"new")
+
     assert in_child(child) == 0
     assert path.read_bytes() == b"new" and mode(path) == 0o606
 
@@ -182,8 +185,9 @@ def test_kinds_of_paths(tmp_path, kind, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["absolute", "one", "relative"] and os.listdir("one") == ["two"]
 
 
-@pytest.mark.parametrize("name", [b"a" * 255, b"a" * 250, "ä".encode() * 127, b"\xff\xfe", b"a" * 100, b"new\nline"],
-                         ids=range(6))
+@pytest.mark.parametrize(
+    "name", [b"a" * 255, b"a" * 250, "ä".encode() * 127, b"\xff\xfe", b"a" * 100, b"new\nline"], ids=range(6)
+)
 def test_long_and_odd_names(tmp_path, name):
     path = os.path.join(os.fsencode(tmp_path), name)
     for content in (b"old", b"new"):
@@ -210,6 +214,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
     def full(*_):
         raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         _files.replace(path, b"new")
@@ -229,6 +234,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path, name):
     def killed():
         os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         _files.replace(path, b"half")
+
     assert in_child(killed) == -signal.SIGKILL
     assert len(parts(tmp_path)) == 1 and not path.exists()
     _files.replace(path, b"new")
@@ -246,6 +252,7 @@ def test_what_another_process_is_writing_is_left_alone(tmp_path):
             os.write(tell, b"!")
             os.read(wait, 1)
             os.fsync = fsync
+
         os.fsync = pause
         with contextlib.suppress(BaseException):
             _files.replace(path, b"of the child")
@@ -279,6 +286,7 @@ def test_a_lock_is_held_once(tmp_path):
                 found.append("got it")
         except BlockingIOError as error:
             found.append(str(error))
+
     with _files.lock(path):
         attempt()
         thread = threading.Thread(target=attempt)

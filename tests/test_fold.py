@@ -1,4 +1,5 @@
 """Thresholds for every reachable product, packed signs and uint8 inputs, against direct evaluation."""
+
 import numpy as np
 import pytest
 
@@ -95,8 +96,13 @@ def test_bits_to_bits(rng, source):
     signs = rng.choice([-1.0, 1.0], (units, inputs)).astype(np.float32)
     x = rng.choice([-1.0, 1.0], (rows, inputs))
     layer = fold.packed_dense(signs, alpha, bias, norm, source, "bits")
-    layers.check([Layer("pack", inputs, inputs, "float", "bits"), layer,
-                  fold.packed_dense(np.ones((1, units)), alpha[:1], bias[:1], {}, "bits", "float")])
+    layers.check(
+        [
+            Layer("pack", inputs, inputs, "float", "bits"),
+            layer,
+            fold.packed_dense(np.ones((1, units)), alpha[:1], bias[:1], {}, "bits", "float"),
+        ]
+    )
     found = bits.xnor_dense(bits.pack_inputs(x), layer.arrays["weight_bits"], units, inputs)
     dot = (x if source == "bits" else (x + 1) / 2) @ signs.T
     with np.errstate(all="ignore"):

@@ -1,4 +1,5 @@
 """Children of fork, and of what else starts a process: kernels never hang, and use the threads that they can."""
+
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import pytest
 
 from gluon_bnn.native import library
 
-pytestmark = [pytest.mark.skipif(not library.available(), reason=str(library.problem())),
-              pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
+pytestmark = [
+    pytest.mark.skipif(not library.available(), reason=str(library.problem())),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
+]
 
 # in_child(work) returns when a child has run work(), or fails. A child that hangs is ended by its alarm.
 START = """
@@ -80,13 +83,21 @@ def make_step(**hybridize):
 
 def run(*parts, **environment):
     code = "\n".join(textwrap.dedent(part) for part in parts)
-    done = subprocess.run([sys.executable, "-c", code], timeout=300, capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1", **environment})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        timeout=300,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1", **environment},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_after_the_kernels_were_used():
-    run(START, KERNELS, """
+    run(
+        START,
+        KERNELS,
+        """
         run()
         in_child(run)
         in_child(lambda: in_child(run))
@@ -94,33 +105,47 @@ def test_after_the_kernels_were_used():
         thread.start()
         thread.join()
         run()
-        """)
+        """,
+    )
 
 
 def test_after_others_used_openmp():
     """The library was loaded, but none of its functions called; and it is loaded in the child."""
-    run(START, MXNET, KERNELS, """
+    run(
+        START,
+        MXNET,
+        KERNELS,
+        """
         use_openmp()
         in_child(run)
         library.load_operators()
         in_child(run)
         in_child(lambda: in_child(run))
-        """)
+        """,
+    )
 
 
 @pytest.mark.parametrize("engine", ["ThreadedEnginePerDevice", "NaiveEngine"])
 def test_training_goes_on(engine):
     """NaiveEngine runs operators, MXNet's too, in the thread that forks."""
-    run(START, MXNET, TRAINING, """
+    run(
+        START,
+        MXNET,
+        TRAINING,
+        """
         eager, hybrid = make_step(), make_step(static_alloc=True, static_shape=True)
         eager(), hybrid(), use_openmp()
         in_child(lambda: (eager(), hybrid(), make_step()(), use_openmp()))
         eager(), hybrid()
-        """, MXNET_ENGINE_TYPE=engine)
+        """,
+        MXNET_ENGINE_TYPE=engine,
+    )
 
 
 def test_workers_of_a_data_loader():
-    run(MXNET, """
+    run(
+        MXNET,
+        """
         import numpy as np
         import gluon_bnn
         net = mx.gluon.nn.HybridSequential()
@@ -143,12 +168,15 @@ def test_workers_of_a_data_loader():
         assert len(found) == 4
         for i, (trained, packed) in enumerate(found):
             assert (packed == expected[10 * i:10 * i + 10]).all() and np.allclose(trained, packed, atol=1e-3)
-        """)
+        """,
+    )
 
 
 def test_how_a_data_loader_starts_its_workers():
     """By fork, as on Python 3.14 and later, which would not by themselves; by spawn for who chooses that."""
-    run(MXNET, """
+    run(
+        MXNET,
+        """
         import multiprocessing, sys
         from gluon_bnn import _shims
         real, sys.version_info = sys.version_info, (3, 14)
@@ -158,21 +186,29 @@ def test_how_a_data_loader_starts_its_workers():
             multiprocessing.set_start_method(chosen, force=True)
             with mx.gluon.data.dataloader.multiprocessing.Pool(1) as pool:
                 assert pool._ctx.get_start_method() == method
-        """)
+        """,
+    )
 
 
 def test_multiprocessing():
-    run(START, KERNELS, """
+    run(
+        START,
+        KERNELS,
+        """
         import multiprocessing
         run()
         with multiprocessing.get_context("fork").Pool(2) as pool:
             pool.starmap_async(run, [()] * 4).get(100)
-        """)
+        """,
+    )
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's list of a process's threads")
 def test_the_parent_keeps_its_threads():
-    run(START, KERNELS, """
+    run(
+        START,
+        KERNELS,
+        """
         assert threads() == 1
         in_child(run)
         def alone():
@@ -181,23 +217,31 @@ def test_the_parent_keeps_its_threads():
         in_child(alone)
         run()
         assert threads() == 2
-        """)
+        """,
+    )
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's list of a process's threads")
 def test_programs_that_are_started():
     program = START + KERNELS + "run()\nassert threads() == 2\n"
-    run(START, KERNELS, f"""
+    run(
+        START,
+        KERNELS,
+        f"""
         import subprocess
         run()
         start = lambda: subprocess.run([sys.executable, "-c", {program!r}], check=True)
         start()
         in_child(start)
-        """)
+        """,
+    )
 
 
 def test_a_fork_while_another_thread_loads_the_library():
-    run(START, KERNELS, """
+    run(
+        START,
+        KERNELS,
+        """
         held = threading.Event()
         def load():
             with library._lock:
@@ -208,4 +252,5 @@ def test_a_fork_while_another_thread_loads_the_library():
         held.wait()
         in_child(run)
         thread.join()
-        """)
+        """,
+    )

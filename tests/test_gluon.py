@@ -1,4 +1,5 @@
 """Our layers where Gluon and MXNet handle nets as a whole: casts, names, summaries, sparse inputs, exports."""
+
 import subprocess
 import sys
 
@@ -18,8 +19,9 @@ def sequential(*layers):
     return net
 
 
-@pytest.mark.parametrize("layer", [lambda: nn.BinaryDense(4, in_units=4), lambda: nn.BatchNorm(in_channels=4),
-                                   lambda: nn.BinaryActivation()])
+@pytest.mark.parametrize(
+    "layer", [lambda: nn.BinaryDense(4, in_units=4), lambda: nn.BatchNorm(in_channels=4), lambda: nn.BinaryActivation()]
+)
 @pytest.mark.parametrize("dtype", ["float16", "int8", np.float16])
 def test_a_refused_cast_leaves_the_net_as_it_was(implementation, layer, dtype):
     if implementation == "composed" and isinstance(layer(), nn.BinaryActivation):
@@ -42,11 +44,19 @@ def test_nets_without_our_layers_are_cast_as_ever():
     assert [np.dtype(p.dtype).name for p in (net[0].weight, net[1].gamma)] == ["float16", "float32"]
 
 
-@pytest.mark.parametrize("use", ['net.initialize("labuniform")', 'net.initialize("binaryconnectuniform")',
-                                 'mx.gluon.Trainer(net.collect_params(), "binaryadam")'])
+@pytest.mark.parametrize(
+    "use",
+    [
+        'net.initialize("labuniform")',
+        'net.initialize("binaryconnectuniform")',
+        'mx.gluon.Trainer(net.collect_params(), "binaryadam")',
+    ],
+)
 def test_names_are_found_once_a_layer_was_made(use):
-    program = ("import gluon_bnn\nnet = gluon_bnn.nn.BinaryDense(3, in_units=2)\nfrom gluon_bnn._compat import mx\n"
-               f"net.initialize()\n{use}".replace("net.initialize()\nnet", "net"))
+    program = (
+        "import gluon_bnn\nnet = gluon_bnn.nn.BinaryDense(3, in_units=2)\nfrom gluon_bnn._compat import mx\n"
+        f"net.initialize()\n{use}".replace("net.initialize()\nnet", "net")
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -57,6 +67,7 @@ def test_names_are_found_once_a_layer_was_made(use):
 def test_shapes_are_inferred_in_hybridized_containers(implementation, nested, scale, dtype):
     def layer(units):
         return nn.BinaryDense(units, scale=scale)
+
     net = sequential(sequential(layer(7)), nn.BatchNorm(), layer(3)) if nested else sequential(layer(7), layer(3))
     net.cast(dtype)
     net.initialize()
@@ -65,11 +76,19 @@ def test_shapes_are_inferred_in_hybridized_containers(implementation, nested, sc
     assert net.collect_params(".*weight").values().__iter__().__next__().shape == (7, 12)
 
 
-@pytest.mark.parametrize("layer", [
-    lambda: nn.BinaryDense(3, in_units=4), lambda: nn.BinaryDense(3, in_units=4, scale="loss"),
-    lambda: nn.BinaryDense(3, in_units=4, scale="channel", gradient="exact", activation="relu"),
-    lambda: nn.BinaryDense(3, in_units=4, scale=None, stochastic=True), lambda: nn.BinaryActivation(),
-    lambda: nn.BinaryActivation(None), lambda: nn.BinarySigmoid(), lambda: nn.BatchNorm(in_channels=4)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.BinaryDense(3, in_units=4),
+        lambda: nn.BinaryDense(3, in_units=4, scale="loss"),
+        lambda: nn.BinaryDense(3, in_units=4, scale="channel", gradient="exact", activation="relu"),
+        lambda: nn.BinaryDense(3, in_units=4, scale=None, stochastic=True),
+        lambda: nn.BinaryActivation(),
+        lambda: nn.BinaryActivation(None),
+        lambda: nn.BinarySigmoid(),
+        lambda: nn.BatchNorm(in_channels=4),
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_print_summary(implementation, layer, dtype, capsys):
     net = sequential(gluon.Dense(4, in_units=4), layer(), gluon.Dense(2))
@@ -80,8 +99,10 @@ def test_print_summary(implementation, layer, dtype, capsys):
 
 
 @pytest.mark.parametrize("hybridize", [False, True])
-@pytest.mark.parametrize("layer", [lambda: nn.BinaryDense(3), lambda: nn.BinaryActivation(), lambda: nn.BinarySigmoid(),
-                                   lambda: nn.BatchNorm()])
+@pytest.mark.parametrize(
+    "layer",
+    [lambda: nn.BinaryDense(3), lambda: nn.BinaryActivation(), lambda: nn.BinarySigmoid(), lambda: nn.BatchNorm()],
+)
 def test_sparse_inputs(implementation, layer, hybridize, rng):
     net = sequential(layer())
     net.initialize()
@@ -93,8 +114,9 @@ def test_sparse_inputs(implementation, layer, hybridize, rng):
 @pytest.mark.parametrize("options", [None, {}, {"static_alloc": True, "static_shape": True}])
 @pytest.mark.parametrize("after", [list, lambda: [gluon.Conv2D(16, 3)]])
 def test_batch_norm_among_convolutions(implementation, after, options):
-    net = sequential(gluon.Conv2D(32, 3, in_channels=3), nn.BatchNorm(), *after(), nn.BinaryActivation(),
-                     nn.BinaryDense(4))
+    net = sequential(
+        gluon.Conv2D(32, 3, in_channels=3), nn.BatchNorm(), *after(), nn.BinaryActivation(), nn.BinaryDense(4)
+    )
     net.initialize()
     if options is not None:
         net.hybridize(**options)
@@ -129,8 +151,11 @@ def test_training_goes_on_from_an_export(implementation, rng, tmp_path, scale, l
     net.hybridize()
     train(net, x, labels, 5)
     net.export(prefix)
-    loaded = (gluon_bnn.load_exported(prefix) if load == "load_exported" else
-              mx.gluon.SymbolBlock.imports(f"{prefix}-symbol.json", ["data"], f"{prefix}-0000.params"))
+    loaded = (
+        gluon_bnn.load_exported(prefix)
+        if load == "load_exported"
+        else mx.gluon.SymbolBlock.imports(f"{prefix}-symbol.json", ["data"], f"{prefix}-0000.params")
+    )
     found, expected = train(loaded, x, labels, 10, wd=0.01), train(net, x, labels, 10, wd=0.01)
     assert found.keys() == expected.keys()
     for name, value in expected.items():

@@ -4,6 +4,7 @@
 
 An operator of an extension library overwrites its gradients; gluon_bnn/ops.py says how ours come to add.
 """
+
 import os
 import subprocess
 import sys
@@ -87,13 +88,16 @@ class Steps(mx.gluon.HybridBlock):
         if self._loop == "foreach":
             return F.contrib.foreach(lambda row, state: (self.layer(row), state), x, F.zeros((1,)))[0]
         if self._loop == "nested":
+
             def outer(rows, state):
                 return F.contrib.foreach(lambda row, s: (self.layer(row), s), rows, F.zeros((1,)))[0], state
+
             return F.contrib.foreach(outer, x, F.zeros((1,)))[0]
         if self._loop == "cond":
             return F.contrib.cond(F.ones((1,)), lambda: self.layer(x), lambda: self.layer(2 * x))
-        return F.contrib.while_loop(lambda i: i < 4, lambda i: (self.layer(F.broadcast_mul(x, i)), i + 1),
-                                    F.ones((1,)), max_iterations=3)[0]
+        return F.contrib.while_loop(
+            lambda i: i < 4, lambda i: (self.layer(F.broadcast_mul(x, i)), i + 1), F.ones((1,)), max_iterations=3
+        )[0]
 
 
 @pytest.mark.parametrize("loop", ["foreach", "nested", "while", "cond"])
@@ -113,8 +117,14 @@ def test_loops_as_they_run_imperatively(rng, implementation, kind, loop):
 
 def small_net(rng):
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BatchNorm(in_channels=6), nn.BinaryDense(8, in_units=6, scale="channel"), nn.BatchNorm(in_channels=8),
-            nn.BinaryActivation(), nn.BinaryDense(4, in_units=8, scale="loss"), mx.gluon.nn.Dense(3, in_units=4))
+    net.add(
+        nn.BatchNorm(in_channels=6),
+        nn.BinaryDense(8, in_units=6, scale="channel"),
+        nn.BatchNorm(in_channels=8),
+        nn.BinaryActivation(),
+        nn.BinaryDense(4, in_units=8, scale="loss"),
+        mx.gluon.nn.Dense(3, in_units=4),
+    )
     net.initialize(mx.init.Uniform(1))
     return net
 
@@ -125,8 +135,11 @@ def test_nets_that_were_exported(rng, implementation, load, tmp_path):
     net.hybridize()
     net(x)
     net.export(prefix)
-    loaded = (gluon_bnn.load_exported(prefix) if load == "load_exported" else
-              mx.gluon.SymbolBlock.imports(f"{prefix}-symbol.json", ["data"], f"{prefix}-0000.params"))
+    loaded = (
+        gluon_bnn.load_exported(prefix)
+        if load == "load_exported"
+        else mx.gluon.SymbolBlock.imports(f"{prefix}-symbol.json", ["data"], f"{prefix}-0000.params")
+    )
     assert_added(loaded, x)
 
 

@@ -1,4 +1,5 @@
 """The initialisers: their range, under the names MXNet finds them by, deferred, and through an export."""
+
 import json
 
 import numpy as np
@@ -7,16 +8,22 @@ import pytest
 from gluon_bnn import initializer, nn
 from gluon_bnn._compat import mx
 
-NAMES = {"binaryconnectuniform": lambda units, inputs: 1.0,
-         "labuniform": lambda units, inputs: np.sqrt(1.5 / (units + inputs))}
+NAMES = {
+    "binaryconnectuniform": lambda units, inputs: 1.0,
+    "labuniform": lambda units, inputs: np.sqrt(1.5 / (units + inputs)),
+}
 
 
 def is_uniform(values, bound):
     """True where nothing is beyond the bound, and mean and spread are those of a uniform draw (6 sigma)."""
     z = values.ravel() / bound
     n = z.size
-    return (np.abs(z).max() <= 1 and abs(z.mean()) < 6 * np.sqrt(1 / 3 / n)
-            and abs((z**2).mean() - 1 / 3) < 6 * np.sqrt(4 / 45 / n) and np.abs(z).max() > 1 - 20 / n)
+    return (
+        np.abs(z).max() <= 1
+        and abs(z.mean()) < 6 * np.sqrt(1 / 3 / n)
+        and abs((z**2).mean() - 1 / 3) < 6 * np.sqrt(4 / 45 / n)
+        and np.abs(z).max() > 1 - 20 / n
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,8 +41,11 @@ def test_range(name, units, inputs):
 @pytest.mark.parametrize("name", NAMES)
 def test_of_one_layer(name):
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(300, in_units=200, weight_initializer=name, scale="loss"),
-            mx.gluon.nn.BatchNorm(in_channels=300), mx.gluon.nn.Dense(3, in_units=300))
+    net.add(
+        nn.BinaryDense(300, in_units=200, weight_initializer=name, scale="loss"),
+        mx.gluon.nn.BatchNorm(in_channels=300),
+        mx.gluon.nn.Dense(3, in_units=300),
+    )
     net.initialize(mx.init.Constant(5))
     assert is_uniform(net[0].weight.data().asnumpy(), NAMES[name](300, 200))
     assert (net[2].weight.data().asnumpy() == 5).all() and (net[0].curvature.data().asnumpy() == 1).all()
@@ -52,5 +62,5 @@ def test_made_anew_from_its_text(kind, tmp_path):
     net(mx.nd.zeros((1, 2)))
     net.export(str(tmp_path / "net"))
     nodes = json.loads((tmp_path / "net-symbol.json").read_text())["nodes"]
-    text, = (node["attrs"]["__init__"] for node in nodes if node["name"] == net.weight.name)
+    (text,) = (node["attrs"]["__init__"] for node in nodes if node["name"] == net.weight.name)
     assert text == kind().dumps()

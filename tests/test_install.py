@@ -1,4 +1,5 @@
 """Wheels and sdist, built from a copy of the checkout: tag, metadata, content; with and without a compiler; for ARM."""
+
 import email
 import os
 import shutil
@@ -14,10 +15,16 @@ import gluon_bnn
 from gluon_bnn.native import library
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
-         "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
-NO_COMPILER = {"named but absent": {"CC": "/nonexistent/cc", "CXX": "/nonexistent/c++"},
-               "none on the path": {"PATH": "/nonexistent"}}
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+NO_COMPILER = {
+    "named but absent": {"CC": "/nonexistent/cc", "CXX": "/nonexistent/c++"},
+    "none on the path": {"PATH": "/nonexistent"},
+}
 
 
 @pytest.fixture
@@ -25,15 +32,17 @@ def copy(tmp_path):
     if not os.path.isfile(os.path.join(ROOT, "setup.py")):
         pytest.skip("no checkout to build from")
     pytest.importorskip("setuptools", minversion="70.1", reason="building without isolation needs it")
-    ignore = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "*.so", "runs",
-                                    "__pycache__", "results", "mnist")
+    ignore = shutil.ignore_patterns(
+        ".git", ".venv", "build", "dist", "*.egg-info", "*.so", "runs", "__pycache__", "results", "mnist"
+    )
     return shutil.copytree(ROOT, tmp_path / "copy", ignore=ignore)
 
 
 def run(*arguments, cwd, program=sys.executable, **environment):
     """What the program prints."""
-    done = subprocess.run([program, *arguments], cwd=cwd, capture_output=True, text=True,
-                          env={**os.environ, **environment})
+    done = subprocess.run(
+        [program, *arguments], cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -44,9 +53,20 @@ def build_wheel(copy, **environment):
     absent.mkdir()
     for package in ("mxnet", "numpy", "scipy"):
         (absent / f"{package}.py").write_text(f"raise ImportError('a build needs no {package}')")
-    run("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "wheels", ".",
-        cwd=copy, PYTHONPATH=str(absent), **environment)
-    wheel, = os.listdir(copy / "wheels")
+    run(
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        "wheels",
+        ".",
+        cwd=copy,
+        PYTHONPATH=str(absent),
+        **environment,
+    )
+    (wheel,) = os.listdir(copy / "wheels")
     with zipfile.ZipFile(copy / "wheels" / wheel) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     for file in FILES:
@@ -64,7 +84,7 @@ def test_wheel(copy):
     wheel, content = build_wheel(copy)
     assert "-py3-none-" in wheel and not wheel.endswith("-any.whl")
     assert any(name.startswith("gluon_bnn/native/libgluon_bnn.") for name in content)
-    metadata, = (email.message_from_bytes(data) for name, data in content.items() if name.endswith("/METADATA"))
+    (metadata,) = (email.message_from_bytes(data) for name, data in content.items() if name.endswith("/METADATA"))
     assert metadata["Name"] == "gluon-bnn" and metadata["Version"] == gluon_bnn.__version__
     assert metadata["License"] == "Apache-2.0" and metadata["Requires-Python"] == ">=3.9"
     assert metadata.get_all("Provides-Extra") == ["experiments", "test"]
@@ -83,7 +103,7 @@ def test_openmp_is_that_of_mxnet():
     """A process has one libgomp, or MXNet and the library would each have threads of their own."""
     if not library.available() or not os.path.exists("/proc/self/maps"):
         pytest.skip(library.problem() or "there is no /proc here")
-    loaded, = run("-c", ONE_POOL, cwd=None).split()
+    (loaded,) = run("-c", ONE_POOL, cwd=None).split()
     assert os.path.basename(loaded).startswith("libgomp.so.1")  # not a copy that somebody has renamed
 
 
@@ -93,9 +113,15 @@ def test_wheel_for_arm(copy, tmp_path, emulated_arm):
         pytest.skip(library.problem() or "ARM is not emulated here")
     # Without isolation, pip need not download setuptools.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-    printed = run(tmp_path / "wheels", "aarch64", cwd=tmp_path, program=copy / ".ci" / "wheels", PATH=path,
-                  PIP_NO_BUILD_ISOLATION="0")
-    wheel, = os.listdir(tmp_path / "wheels")
+    printed = run(
+        tmp_path / "wheels",
+        "aarch64",
+        cwd=tmp_path,
+        program=copy / ".ci" / "wheels",
+        PATH=path,
+        PIP_NO_BUILD_ISOLATION="0",
+    )
+    (wheel,) = os.listdir(tmp_path / "wheels")
     assert wheel == f"gluon_bnn-{gluon_bnn.__version__}-py3-none-linux_aarch64.whl"
     assert f"{wheel}: needs libgomp, GLIBC_2." in printed
     with zipfile.ZipFile(tmp_path / "wheels" / wheel) as archive:
@@ -108,8 +134,20 @@ def test_wheel_for_arm(copy, tmp_path, emulated_arm):
     def results(compiler, shared_library, *emulator):
         program = tmp_path / compiler
         include = os.path.join(os.path.dirname(library.__file__), "include")
-        run("-std=gnu99", "-Wall", "-Wextra", "-Werror", "-I", include,
-            os.path.join(ROOT, "tests", "native", "wheel.c"), "-o", program, "-ldl", cwd=tmp_path, program=compiler)
+        run(
+            "-std=gnu99",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-I",
+            include,
+            os.path.join(ROOT, "tests", "native", "wheel.c"),
+            "-o",
+            program,
+            "-ldl",
+            cwd=tmp_path,
+            program=compiler,
+        )
         done = subprocess.run([*emulator, program, shared_library], capture_output=True)
         assert done.returncode == 0, done.stderr
         return done.stderr.decode().split(), done.stdout
@@ -124,8 +162,7 @@ def test_wheel_for_arm(copy, tmp_path, emulated_arm):
 def test_wheel_without_a_compiler(copy, why):
     """It is a pure one, and nothing that earlier builds have left gets into it."""
     platform = sysconfig.get_platform()
-    for root in (".", f"build/lib.{platform}-{sys.implementation.cache_tag}",
-                 f"build/bdist.{platform}/wheel"):
+    for root in (".", f"build/lib.{platform}-{sys.implementation.cache_tag}", f"build/bdist.{platform}/wheel"):
         native = copy / root / "gluon_bnn" / "native"
         native.mkdir(parents=True, exist_ok=True)
         (native / "libgluon_bnn.so").write_bytes(b"stale")
@@ -143,14 +180,23 @@ def test_sdist(copy):
     net = os.path.join(results, "papers", "bnn-0.safetensors")
     (copy / net).write_bytes(b"as large as all the rest")
     run("setup.py", "--quiet", "sdist", cwd=copy)
-    name, = os.listdir(copy / "dist")
+    (name,) = os.listdir(copy / "dist")
     with tarfile.open(copy / "dist" / name) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
-    needed = {"setup.py", "pyproject.toml", "README.md", "LICENSE", ".ci/wheels", "tests/conftest.py",
-              "tests/native/common.h", "tests/native/wheel.c", "experiments/train_mnist.py",
-              *(f"data/digits/{file}" for file in FILES),
-              *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.[ch]*")),
-              *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.map"))}
+    needed = {
+        "setup.py",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        ".ci/wheels",
+        "tests/conftest.py",
+        "tests/native/common.h",
+        "tests/native/wheel.c",
+        "experiments/train_mnist.py",
+        *(f"data/digits/{file}" for file in FILES),
+        *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.[ch]*")),
+        *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.map")),
+    }
     assert needed <= names, needed - names
     kept = ("notebook_bnn.json", os.path.join("papers", "bnn-0.json"), os.path.join("papers", "curves.png"))
     assert {os.path.join(results, name) for name in kept} <= names

@@ -1,4 +1,5 @@
 """Ctrl-C in the experiment scripts: one line, exit status 130, and no process left, whatever they are doing."""
+
 import glob
 import os
 import signal
@@ -11,8 +12,17 @@ import pytest
 from gluon_bnn.native import library
 
 EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
-SCRIPTS = ["bench_inference.py", "bench_training.py", "deploy.py", "fuzz_runtime.py", "notebook_bnn.py",
-           "notebook_nn.py", "reproduce.py", "results_table.py", "train_mnist.py"]
+SCRIPTS = [
+    "bench_inference.py",
+    "bench_training.py",
+    "deploy.py",
+    "fuzz_runtime.py",
+    "notebook_bnn.py",
+    "notebook_nn.py",
+    "reproduce.py",
+    "results_table.py",
+    "train_mnist.py",
+]
 WORKERS = ["inference_workers.py", "training_workers.py"]
 NATIVE = pytest.mark.skipif(not library.available(), reason="needs the native library")
 PATIENCE = 300
@@ -21,10 +31,16 @@ PATIENCE = 300
 def start(script, *arguments, cwd, **environment):
     """The script as the first process of a session, as in a terminal of its own."""
     # A shell's background jobs ignore Ctrl-C, and so would these.
-    return subprocess.Popen([sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd, text=True,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-                            env={**os.environ, **environment},
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    return subprocess.Popen(
+        [sys.executable, os.path.join(EXPERIMENTS, script), *arguments],
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, **environment},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def wait_for(process, pattern):
@@ -62,11 +78,17 @@ def test_while_it_imports(tmp_path, script):
     assert interrupted(process, whole_group=True).startswith(f"{script}: interrupted; ")
 
 
-CASES = [("fuzz_runtime.py", [], "runs/fuzz_runtime/mutated-*", "no record is written"),
-         pytest.param("bench_training.py", ["--no-torch"], "*/mxnet.log", "no record is written", marks=NATIVE),
-         ("deploy.py", ["--epochs", "100000"], "runs/deploy-digits/train/checkpoint.safetensors", "add --resume"),
-         ("reproduce.py", ["--results", "r", "--only", "bwn", "--dataset", "digits", "--hidden", "9"],
-          "runs/reproduce/bwn-0/checkpoint.safetensors", "the same command goes on")]
+CASES = [
+    ("fuzz_runtime.py", [], "runs/fuzz_runtime/mutated-*", "no record is written"),
+    pytest.param("bench_training.py", ["--no-torch"], "*/mxnet.log", "no record is written", marks=NATIVE),
+    ("deploy.py", ["--epochs", "100000"], "runs/deploy-digits/train/checkpoint.safetensors", "add --resume"),
+    (
+        "reproduce.py",
+        ["--results", "r", "--only", "bwn", "--dataset", "digits", "--hidden", "9"],
+        "runs/reproduce/bwn-0/checkpoint.safetensors",
+        "the same command goes on",
+    ),
+]
 
 
 @pytest.mark.parametrize("whole_group", [True, False])
@@ -82,18 +104,23 @@ def test_while_it_works(tmp_path, script, arguments, begun, what, whole_group):
 
 def code(lines, cwd):
     """Run lines with the module at hand; what goes wrong in them is seen by their exit status and stderr."""
-    head = f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {EXPERIMENTS!r})\nimport interrupt\n" \
-           "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupt.says('nothing is kept')\n"
+    head = (
+        f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {EXPERIMENTS!r})\nimport interrupt\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupt.says('nothing is kept')\n"
+    )
     return subprocess.run([sys.executable, "-c", head + lines], cwd=cwd, capture_output=True, text=True, timeout=60)
 
 
 def test_one_that_comes_while_an_object_is_freed_is_not_lost(tmp_path):
-    done = code("class Dying:\n"
-                "    def __del__(self):\n"
-                "        os.kill(os.getpid(), signal.SIGINT)\n"
-                "        for _ in range(1000): pass\n"
-                "Dying()\n"
-                "time.sleep(30)\n", tmp_path)
+    done = code(
+        "class Dying:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        for _ in range(1000): pass\n"
+        "Dying()\n"
+        "time.sleep(30)\n",
+        tmp_path,
+    )
     assert (done.returncode, done.stderr) == (130, "-c: interrupted; nothing is kept\n")
 
 
@@ -108,20 +135,26 @@ def test_other_errors_are_shown_as_ever(tmp_path):
 
 
 def test_one_that_comes_while_a_process_starts_is_not_lost(tmp_path):
-    done = code("with interrupt.kept_from_others():\n"
-                "    os.kill(os.getpid(), signal.SIGINT)\n"
-                "    process = subprocess.Popen(['sleep', '60'])\n"
-                "try:\n    time.sleep(30)\n"
-                "finally:\n    process.kill()\n    print('known')\n", tmp_path)
+    done = code(
+        "with interrupt.kept_from_others():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    process = subprocess.Popen(['sleep', '60'])\n"
+        "try:\n    time.sleep(30)\n"
+        "finally:\n    process.kill()\n    print('known')\n",
+        tmp_path,
+    )
     assert done.returncode == 130 and done.stdout == "known\n"
 
 
 def test_processes_that_were_started_do_not_hear_it_and_are_killed(tmp_path):
     child = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print(True)"
-    done = code(f"print(interrupt.run([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE).stdout)\n"
-                "import threading\n"
-                "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
-                "interrupt.run(['sh', '-c', 'echo $$ > child; exec sleep 60'])\n", tmp_path)
+    done = code(
+        f"print(interrupt.run([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE).stdout)\n"
+        "import threading\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "interrupt.run(['sh', '-c', 'echo $$ > child; exec sleep 60'])\n",
+        tmp_path,
+    )
     assert done.returncode == 130 and "True" in done.stdout
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "child").read_text()), 0)

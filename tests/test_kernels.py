@@ -1,4 +1,5 @@
 """The compiled kernels against the reference, on every instruction set of the machine; their errors."""
+
 import os
 import shutil
 import subprocess
@@ -32,12 +33,14 @@ def test_products_of_bits(rng, instruction_set, inputs):
         np.testing.assert_array_equal(x_bits, bits.pack_inputs(x))
         np.testing.assert_array_equal(w_bits, bits.pack_weights(w))
         dot = bits.xnor_dense(x_bits, w_bits, units, inputs)
-        np.testing.assert_array_equal(bindings.xnor_dense(x_bits, w_bits, alpha, bias, inputs),
-                                      alpha * dot.astype(np.float32) + bias)
+        np.testing.assert_array_equal(
+            bindings.xnor_dense(x_bits, w_bits, alpha, bias, inputs), alpha * dot.astype(np.float32) + bias
+        )
         threshold = rng.choice(dot, axis=0) + rng.integers(-1, 2, units).astype(np.int32)
         np.testing.assert_array_equal(
             bindings.xnor_dense_bits(x_bits, w_bits, threshold, inputs),
-            bits.pack_inputs(np.where(dot < threshold, -1, 1)))
+            bits.pack_inputs(np.where(dot < threshold, -1, 1)),
+        )
 
 
 def in_groups_of_four(x, signs):
@@ -48,7 +51,7 @@ def in_groups_of_four(x, signs):
     for begin in range(0, x.shape[1], 256):
         part = np.zeros_like(sums)
         for k in range(begin, min(begin + 256, x.shape[1]), 4):
-            p = x[:, None, k:k + 4] * signs[:, k:k + 4]
+            p = x[:, None, k : k + 4] * signs[:, k : k + 4]
             part += (p[..., 0] + p[..., 1]) + (p[..., 2] + p[..., 3])
         sums += part
     return sums
@@ -72,13 +75,15 @@ def test_products_of_pixels(rng, instruction_set, inputs):
         dot = x.astype(np.int64) @ binary.sign(w).T.astype(np.int64)
         np.testing.assert_array_equal(found, alpha * dot.astype(np.float32) + bias)
         threshold = rng.integers(-3, 260, inputs).astype(np.int32)
-        np.testing.assert_array_equal(bindings.pack_inputs_u8(x, threshold),
-                                      bits.pack_inputs(np.where(x < threshold, -1, 1)))
+        np.testing.assert_array_equal(
+            bindings.pack_inputs_u8(x, threshold), bits.pack_inputs(np.where(x < threshold, -1, 1))
+        )
 
 
 def test_error_of_float_products_is_no_larger_than_that_of_mxnet(rng):
     """Against float64: at most twice the error of MXNet's own float32 product, plus one ulp."""
     from gluon_bnn._compat import mx
+
     for rows, units, inputs in ((64, 100, 784), (16, 64, 4096), (128, 33, 33), (4, 32, 20000)):
         x, w, alpha, bias = problem(rng, rows, units, inputs)
         x = np.nan_to_num(x, nan=1.0)
@@ -86,8 +91,7 @@ def test_error_of_float_products_is_no_larger_than_that_of_mxnet(rng):
         exact = x.astype(np.float64) @ signs.T.astype(np.float64)
         ones, zeros = np.ones(units, np.float32), np.zeros(units, np.float32)
         ours = bindings.binary_dense(x, bindings.pack_weights(w), ones, zeros)
-        theirs = mx.nd.FullyConnected(mx.nd.array(x), mx.nd.array(signs), no_bias=True,
-                                      num_hidden=units).asnumpy()
+        theirs = mx.nd.FullyConnected(mx.nd.array(x), mx.nd.array(signs), no_bias=True, num_hidden=units).asnumpy()
         bound = 2 * np.abs(theirs - exact).max() + np.spacing(np.abs(exact).max().astype(np.float32))
         assert np.abs(ours - exact).max() <= bound
 
@@ -120,9 +124,15 @@ for rows in (1, 70):
 
 
 def test_number_of_threads_changes_nothing():
-    outputs = {subprocess.run([sys.executable, "-c", THREADS], capture_output=True, check=True,
-                              env={**os.environ, "OMP_NUM_THREADS": threads}).stdout
-               for threads in ("1", "2", "5")}
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", THREADS],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "2", "5")
+    }
     assert len(outputs) == 1 and len(outputs.pop()) == 3 * 71 * 4100 * 4
 
 
@@ -140,27 +150,38 @@ def test_choice_of_the_instruction_set():
     code = "from gluon_bnn.native import library; print(library.instruction_set())"
 
     def with_environment(name):
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                              env={**os.environ, "GLUON_BNN_ISA": name})
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "GLUON_BNN_ISA": name}
+        )
+
     assert with_environment("serial").stdout == "serial\n"
     assert "ValueError: GLUON_BNN_ISA must be one of serial" in with_environment("mmx").stderr
 
 
 def arrays(**changes):
-    values = {"bits": np.zeros((2, 2), np.int32), "weight_bits": np.zeros((1, 2, 16), np.int32),
-              "alpha": np.ones(3, np.float32), "bias": np.ones(3, np.float32), "inputs": 40}
+    values = {
+        "bits": np.zeros((2, 2), np.int32),
+        "weight_bits": np.zeros((1, 2, 16), np.int32),
+        "alpha": np.ones(3, np.float32),
+        "bias": np.ones(3, np.float32),
+        "inputs": 40,
+    }
     return {**values, **changes}
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"bits": np.zeros((2, 2))}, TypeError, "bits of 40 inputs must be int32, got float64"),
-    ({"bits": np.zeros((2, 3), np.int32)}, ValueError, r"shape \(any, 2\).*got \(2, 3\)"),
-    ({"bits": np.zeros((0, 2), np.int32)}, ValueError, "not be empty"),
-    ({"weight_bits": np.zeros((1, 1, 16), np.int32)}, ValueError, r"40 inputs to 3 units.*\(1, 2, 16\)"),
-    ({"alpha": np.ones(17, np.float32)}, ValueError, r"\(2, 2, 16\)"),
-    ({"bias": np.ones(2, np.float32)}, ValueError, r"bias must have shape \(3\)"),
-    ({"bias": np.ones(3)}, TypeError, "bias must be float32"),
-    ({"inputs": 65}, ValueError, r"shape \(any, 3\)")])
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"bits": np.zeros((2, 2))}, TypeError, "bits of 40 inputs must be int32, got float64"),
+        ({"bits": np.zeros((2, 3), np.int32)}, ValueError, r"shape \(any, 2\).*got \(2, 3\)"),
+        ({"bits": np.zeros((0, 2), np.int32)}, ValueError, "not be empty"),
+        ({"weight_bits": np.zeros((1, 1, 16), np.int32)}, ValueError, r"40 inputs to 3 units.*\(1, 2, 16\)"),
+        ({"alpha": np.ones(17, np.float32)}, ValueError, r"\(2, 2, 16\)"),
+        ({"bias": np.ones(2, np.float32)}, ValueError, r"bias must have shape \(3\)"),
+        ({"bias": np.ones(3)}, TypeError, "bias must be float32"),
+        ({"inputs": 65}, ValueError, r"shape \(any, 3\)"),
+    ],
+)
 def test_wrong_arguments(change, error, message):
     with pytest.raises(error, match=message):
         bindings.xnor_dense(**arrays(**change))

@@ -1,4 +1,5 @@
 """The whole layer in one operator against the reference, on every instruction set, and through `nn.BinaryDense`."""
+
 import os
 import subprocess
 import sys
@@ -42,8 +43,9 @@ def test_forward_and_backward(rng, instruction_set, scale, gradient, clip, of_si
             array.attach_grad()
             array.grad[:] = 7  # all of it must be written, zeros too
         with mx.autograd.record():
-            y, weight_bits, alphas = mx.nd.gluon_bnn_binary_dense(*arrays, units=units, scale=str(scale),
-                                                                  gradient=gradient, clip=str(clip))
+            y, weight_bits, alphas = mx.nd.gluon_bnn_binary_dense(
+                *arrays, units=units, scale=str(scale), gradient=gradient, clip=str(clip)
+            )
         y.backward(mx.nd.array(d))
         np.testing.assert_array_equal(weight_bits.asnumpy(), bits.pack_weights(w))
         x, w, bias, d = (a.astype(np.float64) for a in (x, w, bias, d))
@@ -62,8 +64,9 @@ def test_forward_and_backward(rng, instruction_set, scale, gradient, clip, of_si
 
 def test_products_of_signs_are_exact(rng, instruction_set):
     x, w = binary.sign(rng.standard_normal((9, 1000))), rng.standard_normal((33, 1000))
-    y = mx.nd.gluon_bnn_binary_dense(mx.nd.array(x), mx.nd.array(w), units=33, scale="None", gradient="ste",
-                                     no_bias=True)[0]
+    y = mx.nd.gluon_bnn_binary_dense(
+        mx.nd.array(x), mx.nd.array(w), units=33, scale="None", gradient="ste", no_bias=True
+    )[0]
     np.testing.assert_array_equal(y.asnumpy(), x @ binary.sign(w).T)
 
 
@@ -73,8 +76,9 @@ def test_alpha_is_that_of_sign_scale_to_the_bit(rng, instruction_set, scale):
     for units, inputs in ((1, 1), (7, 33), (130, 97), (10, 1000), (40, 20000)):
         w, curvature = (mx.nd.array(rng.uniform(0.1, 3, (units, inputs))) for _ in range(2))
         more = [curvature] if scale == "loss" else []
-        alpha = mx.nd.gluon_bnn_binary_dense(mx.nd.ones((1, inputs)), w, *more, units=units, scale=str(scale),
-                                             gradient="ste", no_bias=True)[2]
+        alpha = mx.nd.gluon_bnn_binary_dense(
+            mx.nd.ones((1, inputs)), w, *more, units=units, scale=str(scale), gradient="ste", no_bias=True
+        )[2]
         expected = mx.nd.gluon_bnn_sign_scale(w, *more, scale=str(scale), gradient="ste")[1]
         np.testing.assert_array_equal(alpha.asnumpy(), np.broadcast_to(expected.asnumpy(), units))
 
@@ -86,23 +90,28 @@ def test_the_layer_uses_it_where_it_can():
         if options.get("dtype"):
             layer.cast(options["dtype"])
         return layer(mx.sym.var("data")).tojson()
+
     for options in ({}, {"scale": "loss"}, {"gradient": "exact"}):
         assert "gluon_bnn_binary_dense" in operators(**options)
     for options in ({"dtype": "float64"}, {"scale": None, "stochastic": True}):
         assert "gluon_bnn_binary_dense" not in operators(**options)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"units": 0}, "units must be a whole number from 1 to 1073741824, got 0"),
-    ({"units": 3, "scale": "row"}, "scale must be layer, channel, loss or None, got row"),
-    ({"units": 3, "gradient": "hebb"}, "gradient must be"), ({"units": 3, "clip": "-1"}, "clip must be"),
-    ({"units": 3, "scale": "None"}, "gradient=ste only"),
-    ({"units": 4}, r"weight must have the shape \(4, 5\), got \(3, 5\)")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"units": 0}, "units must be a whole number from 1 to 1073741824, got 0"),
+        ({"units": 3, "scale": "row"}, "scale must be layer, channel, loss or None, got row"),
+        ({"units": 3, "gradient": "hebb"}, "gradient must be"),
+        ({"units": 3, "clip": "-1"}, "clip must be"),
+        ({"units": 3, "scale": "None"}, "gradient=ste only"),
+        ({"units": 4}, r"weight must have the shape \(4, 5\), got \(3, 5\)"),
+    ],
+)
 def test_wrong_attributes(options, message):
     library.load_operators()
     with pytest.raises(mx.base.MXNetError, match=message):
-        mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 5)), mx.nd.ones((3, 5)), no_bias=True,
-                                     **options)[0].wait_to_read()
+        mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 5)), mx.nd.ones((3, 5)), no_bias=True, **options)[0].wait_to_read()
 
 
 def test_wrong_shapes():
@@ -111,8 +120,15 @@ def test_wrong_shapes():
         mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 4)), mx.nd.ones((3, 5)), no_bias=True, units=3)
     message = r"curvature, as the weights, must have the shape \(3, 5\), got \(3, 4\)"
     with pytest.raises(mx.base.MXNetError, match=message):
-        mx.nd.gluon_bnn_binary_dense(mx.nd.ones((2, 5)), mx.nd.ones((3, 5)), mx.nd.ones((3, 4)), no_bias=True, units=3,
-                                     scale="loss", gradient="ste")
+        mx.nd.gluon_bnn_binary_dense(
+            mx.nd.ones((2, 5)),
+            mx.nd.ones((3, 5)),
+            mx.nd.ones((3, 4)),
+            no_bias=True,
+            units=3,
+            scale="loss",
+            gradient="ste",
+        )
 
 
 THREADS = """
@@ -138,6 +154,13 @@ for scale, gradient, clip in (("layer", "exact", 1), ("channel", "xnor", 1), ("N
 
 
 def test_number_of_threads_changes_nothing():
-    outputs = {subprocess.run([sys.executable, "-c", THREADS], capture_output=True, check=True,
-                              env={**os.environ, "OMP_NUM_THREADS": threads}).stdout for threads in ("1", "2", "5")}
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", THREADS],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "2", "5")
+    }
     assert len(outputs) == 1 and len(outputs.pop()) == 6 * 4 * (130 * 500 + 130 * 304 + 500 * 304)

@@ -2,6 +2,7 @@
 
 Absent and cut-off ones, through to MXNet, are in test_tools.py; here nothing imports MXNet.
 """
+
 import os
 import shutil
 import subprocess
@@ -42,7 +43,7 @@ def other_machine(content):
 
 
 def half(content):
-    return content[:len(content) // 2]
+    return content[: len(content) // 2]
 
 
 def without_the_functions(content):
@@ -53,10 +54,16 @@ def older_interface(content):
     return content  # the package is made to ask for the next one
 
 
-@pytest.mark.parametrize("damage, word", [
-    (zeroed, "cannot be loaded"), (other_machine, "cannot be loaded"), (half, "is cut off"),
-    (without_the_functions, "gluon_bnn_abi"),
-    (older_interface, f"has interface {library.ABI}, this package needs {library.ABI + 1}")])
+@pytest.mark.parametrize(
+    "damage, word",
+    [
+        (zeroed, "cannot be loaded"),
+        (other_machine, "cannot be loaded"),
+        (half, "is cut off"),
+        (without_the_functions, "gluon_bnn_abi"),
+        (older_interface, f"has interface {library.ABI}, this package needs {library.ABI + 1}"),
+    ],
+)
 def test_a_wrong_library(tmp_path, damage, word):
     if not library.available():
         pytest.skip(library.problem())
@@ -64,16 +71,16 @@ def test_a_wrong_library(tmp_path, damage, word):
         content = file.read()
     if content[:4] != b"\x7fELF":
         pytest.skip("knows how to damage ELF files only")
-    copy = shutil.copytree(PACKAGE, tmp_path / "gluon_bnn",
-                           ignore=shutil.ignore_patterns("*.so", "__pycache__", "_data"))
+    copy = shutil.copytree(
+        PACKAGE, tmp_path / "gluon_bnn", ignore=shutil.ignore_patterns("*.so", "__pycache__", "_data")
+    )
     (copy / "native" / os.path.basename(library.path())).write_bytes(damage(content))
     if damage is older_interface:
         source = copy / "native" / "library.py"
         changed = source.read_text().replace(f"\nABI = {library.ABI} ", f"\nABI = {library.ABI + 1} ")
         source.write_text(changed)
     environment = {name: value for name, value in os.environ.items() if name != "GLUON_BNN_OPS"}
-    done = subprocess.run([sys.executable, "-c", USE], cwd=tmp_path, capture_output=True, text=True,
-                          env=environment)
+    done = subprocess.run([sys.executable, "-c", USE], cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert word in done.stdout
 

@@ -1,4 +1,5 @@
 """The squared hinge loss against the reference: labels of any type, hybridized, exported, wrong ones."""
+
 import re
 import warnings
 
@@ -27,9 +28,10 @@ def run(loss, outputs, labels, *more):
 def rows_of(x, labels):
     """The reference, a row at a time: its mean over one row is the row's loss."""
     x = x.astype(np.float64)
-    return (np.array([dense.squared_hinge(x[i:i + 1], labels[i:i + 1]) for i in range(len(x))]),
-            np.concatenate([dense.squared_hinge_backward(x[i:i + 1], labels[i:i + 1])
-                            for i in range(len(x))]))
+    return (
+        np.array([dense.squared_hinge(x[i : i + 1], labels[i : i + 1]) for i in range(len(x))]),
+        np.concatenate([dense.squared_hinge_backward(x[i : i + 1], labels[i : i + 1]) for i in range(len(x))]),
+    )
 
 
 @pytest.mark.parametrize("hybridize", [False, True])
@@ -46,7 +48,7 @@ def test_loss_and_gradient(rng, dtype, label_dtype, hybridize):
         value, gradient = run(loss, mx.nd.array(x, dtype=dtype), mx.nd.array(labels, dtype=label_dtype))
         expected, wanted = rows_of(x, labels)
         assert value.shape == (rows,) and value.dtype == gradient.dtype == dtype
-        assert (np.abs(value - expected) <= TOLERANCE * eps * (1 + np.abs(x).max(1))**2).all()
+        assert (np.abs(value - expected) <= TOLERANCE * eps * (1 + np.abs(x).max(1)) ** 2).all()
         assert (np.abs(gradient - wanted) <= TOLERANCE * eps * (1 + np.abs(x)) / classes).all()
 
 
@@ -148,8 +150,10 @@ def test_a_net_with_its_loss(rng):
 
 
 @pytest.mark.parametrize("hybridize", [False, True])
-@pytest.mark.parametrize("axis, shape", [(0, (1,)), (0, (3,)), (0, (7,)), (0, (1, 2)), (0, (2, 7)), (0, (2, 1, 1)),
-                                         (1, (2,)), (1, (7, 2)), (1, (1, 7))])
+@pytest.mark.parametrize(
+    "axis, shape",
+    [(0, (1,)), (0, (3,)), (0, (7,)), (0, (1, 2)), (0, (2, 7)), (0, (2, 1, 1)), (1, (2,)), (1, (7, 2)), (1, (1, 7))],
+)
 def test_labels_of_another_shape(axis, shape, hybridize):
     loss = SquaredHingeLoss(batch_axis=axis)
     loss.hybridize(hybridize)

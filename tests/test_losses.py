@@ -4,6 +4,7 @@
 
 To the bit on the instruction set of the record; others round sums of the weights' gradients differently.
 """
+
 import json
 import os
 
@@ -18,11 +19,15 @@ from gluon_bnn.native import library
 RECORD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "losses.json")
 STEPS, BATCH = 10, 50
 # Options of the layers, and the activation between them.
-NETS = {"BWN": (dict(scale="layer"), "relu"), "BWN, a scale a unit": (dict(scale="channel"), "relu"),
-        "exact": (dict(scale="layer", gradient="exact"), "sign"),
-        "notebook": (dict(scale="channel", gradient="notebook"), "sigmoid"),
-        "LAB": (dict(scale="loss"), "relu"), "BNN": (dict(scale=None), "sign"),
-        "BNN, no clip": (dict(scale=None, clip=None, use_bias=False), "sign")}
+NETS = {
+    "BWN": (dict(scale="layer"), "relu"),
+    "BWN, a scale a unit": (dict(scale="channel"), "relu"),
+    "exact": (dict(scale="layer", gradient="exact"), "sign"),
+    "notebook": (dict(scale="channel", gradient="notebook"), "sigmoid"),
+    "LAB": (dict(scale="loss"), "relu"),
+    "BNN": (dict(scale=None), "sign"),
+    "BNN, no clip": (dict(scale=None, clip=None, use_bias=False), "sign"),
+}
 ACTIVATIONS = {"relu": lambda: nn.Activation("relu"), "sign": nn.BinaryActivation, "sigmoid": nn.BinarySigmoid}
 
 
@@ -44,7 +49,9 @@ def losses(name, hybridize):
     digits = load("digits")
     measure, found = loss.SquaredHingeLoss(), []
     for step in range(STEPS):
-        x, y = (mx.nd.array(a[step * BATCH:(step + 1) * BATCH]) for a in (digits["train_data"], digits["train_label"]))
+        x, y = (
+            mx.nd.array(a[step * BATCH : (step + 1) * BATCH]) for a in (digits["train_data"], digits["train_label"])
+        )
         with mx.autograd.record():
             value = measure(net(x), y)
         value.backward()
@@ -83,6 +90,9 @@ if __name__ == "__main__":
     if not library.available():
         raise SystemExit(library.problem())
     with open(RECORD, "w", encoding="utf-8") as file:
-        json.dump({"instruction_set": library.instruction_set(), "losses": {name: losses(name, True) for name in NETS}},
-                  file, indent=1)
+        json.dump(
+            {"instruction_set": library.instruction_set(), "losses": {name: losses(name, True) for name in NETS}},
+            file,
+            indent=1,
+        )
         file.write("\n")

@@ -1,4 +1,5 @@
 """What kernels ask of a thread's stack, and what a process keeps of the memory that it freed."""
+
 import ctypes
 import os
 import subprocess
@@ -39,8 +40,13 @@ for name in library.instruction_sets():
 @pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 def test_threads_with_small_stacks():
     """32 KB, the least that Python allows, in threads of Python and in OpenMP's."""
-    done = subprocess.run([sys.executable, "-c", SMALL_STACK], cwd=HERE, capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "2", "OMP_STACKSIZE": "32k"})
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_STACK],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2", "OMP_STACKSIZE": "32k"},
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -84,9 +90,15 @@ def test_memory_of_a_large_batch_goes_back():
     assert all(int(kept) < 100 for kept in done.stdout.split()) and len(done.stdout.split()) == 2
 
 
-@pytest.mark.parametrize("set_by_user, told", [
-    ({}, 2), ({"MALLOC_ARENA_MAX": "8"}, 0), ({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=128"}, 0),
-    ({"GLIBC_TUNABLES": "glibc.rtld.nns=4"}, 2)])
+@pytest.mark.parametrize(
+    "set_by_user, told",
+    [
+        ({}, 2),
+        ({"MALLOC_ARENA_MAX": "8"}, 0),
+        ({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=128"}, 0),
+        ({"GLIBC_TUNABLES": "glibc.rtld.nns=4"}, 2),
+    ],
+)
 def test_users_own_settings_of_malloc_win(monkeypatch, set_by_user, told):
     calls = []
     monkeypatch.setattr(_compat.os, "environ", set_by_user)

@@ -1,4 +1,5 @@
 """How the training script prepares, moves, warps and batches images."""
+
 import os
 
 import numpy as np
@@ -11,6 +12,7 @@ EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__fil
 def mnist_batches(monkeypatch):
     monkeypatch.syspath_prepend(EXPERIMENTS)
     import mnist_batches
+
     return mnist_batches
 
 
@@ -43,13 +45,19 @@ def test_shifted(mnist_batches, rng):
 
 def test_warped_is_scipys_affine_transform(mnist_batches, rng):
     from scipy.ndimage import affine_transform
+
     images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
     matrix, by = np.eye(2) + rng.uniform(-0.3, 0.3, (40, 2, 2)), rng.uniform(-3, 3, (40, 1, 2))
     found = mnist_batches.warped(images, matrix, by, fill)
     assert found.dtype == np.float32
     for image, m, b, warped in zip(images, matrix, by, found):
-        expected = affine_transform((image - fill).reshape(28, 28).astype(float), m, 13.5 + b[0] - m @ [13.5, 13.5],
-                                    order=1, mode="grid-constant")
+        expected = affine_transform(
+            (image - fill).reshape(28, 28).astype(float),
+            m,
+            13.5 + b[0] - m @ [13.5, 13.5],
+            order=1,
+            mode="grid-constant",
+        )
         np.testing.assert_allclose(warped, expected.reshape(-1) + fill, atol=2e-5)
     same = mnist_batches.warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 1, 2)), np.zeros(784, np.float32))
     assert (same == images).all()
@@ -57,13 +65,15 @@ def test_warped_is_scipys_affine_transform(mnist_batches, rng):
 
 def test_warped_moves_each_pixel(mnist_batches, rng):
     from scipy.ndimage import map_coordinates
+
     images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
     by = rng.uniform(-3, 3, (40, 784, 2))
     found = mnist_batches.warped(images, np.tile(np.eye(2), (40, 1, 1)), by, fill)
     grid = np.stack(np.meshgrid(np.arange(28), np.arange(28), indexing="ij"), axis=-1).reshape(-1, 2)
     for image, b, warped in zip(images, by, found):
-        expected = map_coordinates((image - fill).reshape(28, 28).astype(float), (grid + b).T, order=1,
-                                   mode="grid-constant")
+        expected = map_coordinates(
+            (image - fill).reshape(28, 28).astype(float), (grid + b).T, order=1, mode="grid-constant"
+        )
         np.testing.assert_allclose(warped, expected + fill, atol=2e-5)
 
 
@@ -74,13 +84,14 @@ def test_bends_are_smooth_and_of_the_deviation_asked_for(mnist_batches, rng):
     np.testing.assert_allclose(bends.mean(axis=0), 0, atol=0.12)
     middle = bends.reshape(-1, 28, 28, 2)[:, 14, 14]
     for step in (1, 4, 8):  # the correlation of a Gaussian blur at this distance, along either axis
-        expected = np.exp(-(step / (2 * mnist_batches.SMOOTH)) ** 2)
+        expected = np.exp(-((step / (2 * mnist_batches.SMOOTH)) ** 2))
         for other in bends.reshape(-1, 28, 28, 2)[:, 14 + step, 14], bends.reshape(-1, 28, 28, 2)[:, 14, 14 + step]:
-            np.testing.assert_allclose((middle * other).mean(axis=0) / 1.5 ** 2, expected, atol=0.08)
+            np.testing.assert_allclose((middle * other).mean(axis=0) / 1.5**2, expected, atol=0.08)
 
 
-@pytest.mark.parametrize("options", [{}, {"shift": 1}, {"shift": 1, "warp": 0.1}, {"bend": 1.0},
-                                     {"shift": 1, "warp": 0.1, "bend": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"shift": 1}, {"shift": 1, "warp": 0.1}, {"bend": 1.0}, {"shift": 1, "warp": 0.1, "bend": 1.0}]
+)
 def test_batches(mnist_batches, rng, options):
     labels = np.arange(250)
     x = np.repeat(labels[:, None], 784, axis=1).astype(np.float32)  # an image is its label, everywhere

@@ -1,4 +1,5 @@
 """Model files: saved without a risk, and refused with a clear error wherever one is damaged."""
+
 import errno
 import gzip
 import io
@@ -31,17 +32,33 @@ import fuzz_runtime
 
 
 def test_the_line_of_text(rng, tmp_path):
-    net = random_net(rng, ("binary_dense", 12, 5, "float", "bits"), ("binary_dense", 5, 2, "bits01", "float"),
-                     ("activation", 2, 2, "float", "float", "relu"), input_shape=(1, 3, 4), uint8=False)
+    net = random_net(
+        rng,
+        ("binary_dense", 12, 5, "float", "bits"),
+        ("binary_dense", 5, 2, "bits01", "float"),
+        ("activation", 2, 2, "float", "float", "relu"),
+        input_shape=(1, 3, 4),
+        uint8=False,
+    )
     runtime.save(net, tmp_path / "model")
     content = (tmp_path / "model").read_bytes()
-    header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     line, checksum = header["__metadata__"]["gluon_bnn"].split("; crc32 ")
-    assert line == ("format 1; input 1x3x4; binary_dense 12 5 float bits; binary_dense 5 2 bits01 float; "
-                    "activation 2 2 float float relu")
+    assert line == (
+        "format 1; input 1x3x4; binary_dense 12 5 float bits; binary_dense 5 2 bits01 float; "
+        "activation 2 2 float float relu"
+    )
     assert len(checksum) == 8 and int(checksum, 16)
-    assert set(header) == {"__metadata__", "0.weight_bits", "0.alpha", "0.bias", "1.weight_bits", "1.alpha",
-                           "1.bias", "1.sums"}
+    assert set(header) == {
+        "__metadata__",
+        "0.weight_bits",
+        "0.alpha",
+        "0.bias",
+        "1.weight_bits",
+        "1.alpha",
+        "1.bias",
+        "1.sums",
+    }
 
 
 def test_save_never_loses_a_file(rng, tmp_path, monkeypatch):
@@ -51,6 +68,7 @@ def test_save_never_loses_a_file(rng, tmp_path, monkeypatch):
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
+
     for name in ("fsync", "replace"):
         with monkeypatch.context() as patch:
             patch.setattr(os, name, full)
@@ -76,6 +94,7 @@ def test_save_lets_the_nets_own_error_through(tmp_path):
         @property
         def layers(self):
             raise ValueError("layer 3, Conv2D, has no 1-bit form")
+
     with pytest.raises(ValueError, match="Conv2D"):
         runtime.save(Other(), tmp_path / "model")
     assert not os.listdir(tmp_path)
@@ -98,8 +117,11 @@ def test_paths_and_open_files(rng, tmp_path):
     assert buffer.getvalue() == b"before" + content
     buffer.seek(len(b"before"))  # it is read from where it stands
     assert (runtime.load(buffer)(x) == y).all() and not buffer.closed
-    for open_it in (lambda mode: open(path, mode), lambda mode: open(path, mode, buffering=0),
-                    lambda mode: gzip.open(tmp_path / "model.gz", mode)):
+    for open_it in (
+        lambda mode: open(path, mode),
+        lambda mode: open(path, mode, buffering=0),
+        lambda mode: gzip.open(tmp_path / "model.gz", mode),
+    ):
         with open_it("wb") as file:
             runtime.save(net, file)
         with open_it("rb") as file:
@@ -111,19 +133,24 @@ def test_paths_and_open_files(rng, tmp_path):
 
     class Path(os.PathLike):
         """A path that reads and writes as well, as those of py.path do."""
+
         def __fspath__(self):
             return str(path)
 
         def read(self):
             raise AssertionError("it is a path")
+
         write = read
+
     runtime.save(net, Path())
     assert path.read_bytes() == content and (runtime.load(Path())(x) == y).all()
 
     class Slow:
         """Gives a byte at a time, as a socket may."""
+
         def __init__(self):
             self.read = lambda size, file=io.BytesIO(content): file.read(min(size, 1))
+
     assert (runtime.load(Slow())(x) == y).all()
 
 
@@ -135,8 +162,17 @@ def test_open_files_that_are_refused(rng, tmp_path):
         for call in (runtime.load, lambda path: runtime.save(net, path)):
             with pytest.raises(TypeError, match=f"os.PathLike, or a file .* got {type(wrong).__name__}"):
                 call(wrong)
-    for damaged in (content[:-1], content + b"\0", content[:100], content[:7], b"", bytes(100), b"x" * 100,
-                    (1 << 60).to_bytes(8, "little") + content[8:], content[:-1] + bytes([content[-1] ^ 1])):
+    for damaged in (
+        content[:-1],
+        content + b"\0",
+        content[:100],
+        content[:7],
+        b"",
+        bytes(100),
+        b"x" * 100,
+        (1 << 60).to_bytes(8, "little") + content[8:],
+        content[:-1] + bytes([content[-1] ^ 1]),
+    ):
         with pytest.raises(ValueError, match="the BytesIO is not a model that can be loaded: "):
             runtime.load(io.BytesIO(damaged))
     # A header that claims a terabyte: no more is read, or taken of memory, than there is.
@@ -163,6 +199,7 @@ def test_open_files_that_are_refused(rng, tmp_path):
 
         def write(self, data):
             return len(data) - 1
+
     with pytest.raises(OSError, match=f"short took {len(content) - 1} of {len(content)} bytes"):
         runtime.save(net, Short())
     buffer = io.BytesIO()
@@ -206,11 +243,13 @@ def test_a_huge_hole_is_not_read(tmp_path):
 # Each damage is a function of (tensors, line without its checksum) that returns the line; the checksum is
 # made right again afterwards, so that what refuses the file is the check that the case is about.
 
+
 def change(name, index, value):
     def damage(tensors, line):
         tensors[name] = tensors[name].copy()
         tensors[name][index] = value
         return line
+
     return damage
 
 
@@ -218,6 +257,7 @@ def replace(name, function):
     def damage(tensors, line):
         tensors[name] = np.ascontiguousarray(function(tensors[name]))
         return line
+
     return damage
 
 
@@ -226,6 +266,7 @@ def drop(*names):
         for name in names:
             del tensors[name]
         return line
+
     return damage
 
 
@@ -233,6 +274,7 @@ def add(name, array):
     def damage(tensors, line):
         tensors[name] = array
         return line
+
     return damage
 
 
@@ -240,16 +282,16 @@ def edit(old, new):
     def damage(_, line):
         assert old in line
         return line.replace(old, new, 1)
+
     return damage
 
 
 ONE = np.ones(1, np.float32)
 DAMAGES = {
-    "later format": (edit("format 1", "format 3"),
-                     "format 3, this version .* reads formats 1 and 2: install a later"),
+    "later format": (edit("format 1", "format 3"), "format 3, this version .* reads formats 1 and 2: install a later"),
     "format 0": (edit("format 1", "format 0"), 'must start with "format 1;", got \'format 0'),
     "no format": (edit("format 1; ", ""), 'must start with "format 1;"'),
-    "no input": (edit("input 1x4x10; ", ""), 'shape of an input in second place, .* got \'binary_dense'),
+    "no input": (edit("input 1x4x10; ", ""), "shape of an input in second place, .* got 'binary_dense"),
     "empty axis": (edit("1x4x10", "0x4x10"), "shape of an input"),
     "too many axes": (edit("1x4x10", "1x" * 40 + "40"), "shape of an input"),
     "other product": (edit("1x4x10", "1x4x11"), r"40 elements, .* got \(1, 4, 11\)"),
@@ -258,26 +300,32 @@ DAMAGES = {
     "unknown form": (edit("bits01", "bits02"), "layer 2 must be .* bits02"),
     "unknown function": (edit("tanh", "gelu"), "layer 5 must be .* gelu"),
     "no function": (edit(" tanh", ""), "layer 5: function must be one of relu"),
-    "function of another": (edit("5 6 float float", "5 6 float float relu"),
-                            "layer 6: dense must have no func"),
-    "form of another kind": (edit("dense 5 6 float float", "dense 5 6 float bits"),
-                             "layer 6: dense must be from float to float, got float to bits"),
+    "function of another": (edit("5 6 float float", "5 6 float float relu"), "layer 6: dense must have no func"),
+    "form of another kind": (
+        edit("dense 5 6 float float", "dense 5 6 float bits"),
+        "layer 6: dense must be from float to float, got float to bits",
+    ),
     "space too many": (edit("dense 5 6", "dense  5 6"), "layer 6 must be"),
     "leading zero": (edit("dense 5 6", "dense 05 6"), "layer 6 must be"),
     "size zero": (edit("dense 5 6", "dense 0 6"), "layer 6 must be"),
     "negative size": (edit("dense 5 6", "dense -5 6"), "layer 6 must be"),
     "past int64": (edit("dense 5 6", f"dense {2**63} 6"), "layer 6 must be"),
     "past the limit": (edit("dense 5 6", f"dense 5 {2**30 + 1}"), "layer 6: units must be 1 to 1073741824"),
-    "sizes that do not chain": (edit("dense 5 6", "dense 4 6"),
-                                "layer 6, dense 4 -> 6, must have 5 inputs, .*got 4"),
+    "sizes that do not chain": (edit("dense 5 6", "dense 4 6"), "layer 6, dense 4 -> 6, must have 5 inputs, .*got 4"),
     "units of a norm": (edit("batch_norm 5 5", "batch_norm 5 6"), "as many units as inputs"),
-    "form that does not chain": (edit("binary_dense 33 18 bits bits", "binary_dense 33 18 float bits"),
-                                 "layer 1, .* 33 -> 18, must be from bits or bits01, since layer 0"),
+    "form that does not chain": (
+        edit("binary_dense 33 18 bits bits", "binary_dense 33 18 float bits"),
+        "layer 1, .* 33 -> 18, must be from bits or bits01, since layer 0",
+    ),
     "float after float": (edit("dense 5 6 float", "binary_dense 5 6 bits"), "layer 6, .* must be from float"),
-    "from bits at first": (edit("binary_dense 40 33 float bits", "binary_dense 40 33 bits bits"),
-                           "layer 0, .* must be from float: it is the first"),
-    "to bits at last": (edit("dense 5 6 float float", "binary_dense 5 6 float bits"),
-                        "layer 6, .* must be to float: it is the last"),
+    "from bits at first": (
+        edit("binary_dense 40 33 float bits", "binary_dense 40 33 bits bits"),
+        "layer 0, .* must be from float: it is the first",
+    ),
+    "to bits at last": (
+        edit("dense 5 6 float float", "binary_dense 5 6 float bits"),
+        "layer 6, .* must be to float: it is the last",
+    ),
     "missing tensor": (drop("0.alpha"), "layer 0, .*: array 'alpha' is missing"),
     "missing weights": (drop("6.weight"), "layer 6, dense 5 -> 6: array 'weight' is missing"),
     "missing sums": (drop("2.sums"), "array 'sums' is missing"),
@@ -291,17 +339,17 @@ DAMAGES = {
     "extra tensor of no sense": (add("bias", ONE), "got 'bias'"),
     "two names for one": (add("00.alpha", ONE), "got '00.alpha'"),
     "uint8 past the first": (add("1.alpha_u8", ONE), "layer 1, .* 'alpha_u8' is not allowed"),
-    "dtype": (replace("0.alpha", lambda a: a.astype(np.float64)),
-              r"alpha must be float32 \(33,\), got float64"),
+    "dtype": (replace("0.alpha", lambda a: a.astype(np.float64)), r"alpha must be float32 \(33,\), got float64"),
     "dtype of bits": (replace("1.weight_bits", lambda a: a.view(np.float32)), "weight_bits must be int32"),
     "unsigned bits": (replace("1.weight_bits", lambda a: a.view(np.uint32)), "weight_bits must be int32"),
     "shape": (replace("6.weight", lambda a: a.T), r"weight must be float32 \(5, 6\), got float32 \(6, 5\)"),
     "shape of bits": (replace("1.weight_bits", lambda a: a.reshape(-1)), "weight_bits must be int32"),
     "scalar": (replace("0.alpha", lambda a: a[0].reshape(())), "alpha must be float32"),
-    "dtype of the scale": (replace("input.scale", lambda a: a.astype(np.float64)),
-                           r"input.scale must be float32 \(1,\) .* got float64"),
-    "shape of the scale": (replace("input.scale", lambda a: a[:0]),
-                           r"input.scale must be float32 \(1,\) .* got"),
+    "dtype of the scale": (
+        replace("input.scale", lambda a: a.astype(np.float64)),
+        r"input.scale must be float32 \(1,\) .* got float64",
+    ),
+    "shape of the scale": (replace("input.scale", lambda a: a[:0]), r"input.scale must be float32 \(1,\) .* got"),
     "shape of the shift": (replace("input.shift", lambda a: a[:1]), r"input_shift must be float32 \(40,\)"),
     "scale 0": (change("input.scale", 0, 0), r"format 1 input.scale must be float32 \(1,\) and above 0, got 0.0"),
     "scale below 0": (change("input.scale", 0, -1), "in format 1 input.scale must be .* above 0, got -1.0"),
@@ -310,15 +358,14 @@ DAMAGES = {
     "several scales": (replace("input.scale", lambda a: np.repeat(a, 40)), r"format 1 .* got float32 \(40,\)"),
     "scale below 0 with an array for uint8": (
         lambda tensors, line: change("input.scale", 0, -1)(tensors, line.replace("format 1", "format 2")),
-        "layer 0, .* 'alpha_u8' is not allowed"),
+        "layer 0, .* 'alpha_u8' is not allowed",
+    ),
     "shift inf": (change("input.shift", 3, -np.inf), "input_shift must be finite, got -inf at 3"),
-    "NaN": (change("0.alpha", 2, np.nan),
-            "layer 0, binary_dense 40 -> 33: alpha must be finite, got nan at 2, 1"),
+    "NaN": (change("0.alpha", 2, np.nan), "layer 0, binary_dense 40 -> 33: alpha must be finite, got nan at 2, 1"),
     "inf in weights": (change("6.weight", (1, 0), np.inf), "weight must be finite, got inf at 6"),
     "NaN in a norm": (change("4.factor", 1, np.nan), "layer 4, batch_norm 5 -> 5: factor must be finite"),
     "tail bits": (change("0.weight_bits", (0, 1, 3), 1 << 8), "weight_bits must be 0 past input 39"),
-    "tail bits, the highest": (change("0.weight_bits", (2, 1, 0), -2**31),
-                               "weight_bits must be 0 past input 39"),
+    "tail bits, the highest": (change("0.weight_bits", (2, 1, 0), -(2**31)), "weight_bits must be 0 past input 39"),
     "padding units": (change("0.weight_bits", (2, 0, 1), 1), "weight_bits must be 0 past unit 32"),
     "padding units, the last": (change("0.weight_bits", (2, 0, 15), 1), "weight_bits must be 0 past unit 32"),
     "sums": (change("2.sums", 4, 7), "sums must be the sums of the signs, .* for unit 4, got 7, 1 such"),
@@ -328,10 +375,17 @@ DAMAGES = {
 @pytest.fixture
 def parts(rng, tmp_path):
     """(tensors, line without its checksum) of a good model of seven layers."""
-    net = random_net(rng, ("binary_dense", 40, 33, "float", "bits", None, True),
-                     ("binary_dense", 33, 18, "bits", "bits"), ("binary_dense", 18, 5, "bits01", "float"),
-                     ("binary_dense", 5, 5), ("batch_norm", 5),
-                     ("activation", 5, 5, "float", "float", "tanh"), ("dense", 5, 6), input_shape=(1, 4, 10))
+    net = random_net(
+        rng,
+        ("binary_dense", 40, 33, "float", "bits", None, True),
+        ("binary_dense", 33, 18, "bits", "bits"),
+        ("binary_dense", 18, 5, "bits01", "float"),
+        ("binary_dense", 5, 5),
+        ("batch_norm", 5),
+        ("activation", 5, 5, "float", "float", "tanh"),
+        ("dense", 5, 6),
+        input_shape=(1, 4, 10),
+    )
     runtime.save(net, tmp_path / "good")
     with safe_open(tmp_path / "good", "numpy") as file:
         line = file.metadata()["gluon_bnn"].rpartition("; ")[0]
@@ -365,14 +419,15 @@ def golden(name="format1_binary_dense"):
 def with_header(content, function):
     """The file with its header's text changed, and the header's length with it."""
     length = int.from_bytes(content[:8], "little")
-    header = function(content[8:8 + length])
-    return len(header).to_bytes(8, "little") + header + content[8 + length:]
+    header = function(content[8 : 8 + length])
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def swapped(old, new):
     def function(header):
         assert old in header
         return header.replace(old, new, 1)
+
     return lambda content: with_header(content, function)
 
 
@@ -386,33 +441,32 @@ WRECKS = {
     "other metadata": (swapped(b'"gluon_bnn"', b'"gluon_bn"'), 'must have the metadata "gluon_bnn"'),
     "no metadata": (swapped(b'"__metadata__"', b'"__metadat__"'), 'must have the metadata "gluon_bnn"'),
     "metadata that is no text": (swapped(b'"gluon_bnn":"', b'"gluon_bnn":7,"x":"'), "must have the metadata"),
-    "a name twice": (swapped(b'"__metadata__"', b'"__metadata__":{},"__metadata__"'),
-                     "a name is there twice"),
-    "a name of metadata twice": (swapped(b'"gluon_bnn"', b'"gluon_bnn":"x","gluon_bnn"'),
-                                 "name is there twice"),
+    "a name twice": (swapped(b'"__metadata__"', b'"__metadata__":{},"__metadata__"'), "a name is there twice"),
+    "a name of metadata twice": (swapped(b'"gluon_bnn"', b'"gluon_bnn":"x","gluon_bnn"'), "name is there twice"),
     "unknown dtype": (swapped(b'"dtype":"F32"', b'"dtype":"Q32"'), "safetensors refuses it"),
-    "dtype that NumPy lacks": (swapped(b'"0.alpha":{"dtype":"F32","shape":[65]',
-                                       b'"0.alpha":{"dtype":"BF16","shape":[130]'), "safetensors refuses it"),
-    "offsets beyond": (swapped(b'"data_offsets":[0,', b'"data_offsets":[99999999999,'),
-                       "safetensors refuses it"),
+    "dtype that NumPy lacks": (
+        swapped(b'"0.alpha":{"dtype":"F32","shape":[65]', b'"0.alpha":{"dtype":"BF16","shape":[130]'),
+        "safetensors refuses it",
+    ),
+    "offsets beyond": (swapped(b'"data_offsets":[0,', b'"data_offsets":[99999999999,'), "safetensors refuses it"),
     "no offsets": (swapped(b'"data_offsets"', b'"data_offset"'), "data_offsets"),
     "end beyond int64": (swapped(b'"data_offsets":[0,', b'"data_offsets":[0,9999999999999999'), "bytes, got"),
-    "a long number": (swapped(b'"data_offsets":[0,', b'"data_offsets":[' + b"9" * 100000 + b","),
-                      "a number has 100000 digits"),
+    "a long number": (
+        swapped(b'"data_offsets":[0,', b'"data_offsets":[' + b"9" * 100000 + b","),
+        "a number has 100000 digits",
+    ),
     "deep header": (lambda c: with_header(c, lambda _: b"[" * 200000), "its header cannot be read"),
     "header of no JSON": (lambda c: with_header(c, lambda h: h[1:]), "its header cannot be read"),
-    "header of no UTF-8": (lambda c: with_header(c, lambda h: h[:-1] + b"\xff}"),
-                           "its header cannot be read"),
+    "header of no UTF-8": (lambda c: with_header(c, lambda h: h[:-1] + b"\xff}"), "its header cannot be read"),
     "header that is a list": (lambda c: with_header(c, lambda h: b"[]"), "its header is not one"),
     "header that is a number": (lambda c: with_header(c, lambda h: b" 7"), "its header is not one"),
-    "header longer than the file": (lambda c: (len(c) - 7).to_bytes(8, "little") + c[8:],
-                                    "length of its header"),
+    "header longer than the file": (lambda c: (len(c) - 7).to_bytes(8, "little") + c[8:], "length of its header"),
     "header without end": (lambda c: b"\xff" * 8 + c[8:], "length of its header"),
     "header of nothing": (lambda c: bytes(8), "length of its header"),
     "seven bytes": (lambda c: c[:7], "got the end of the file"),
     "eight bytes": (lambda c: c[:8], "length of its header"),
     "cut in the header": (lambda c: c[:100], "length of its header"),
-    "cut behind the header": (lambda c: c[:8 + int.from_bytes(c[:8], "little")], "bytes, got .* cut off"),
+    "cut behind the header": (lambda c: c[: 8 + int.from_bytes(c[:8], "little")], "bytes, got .* cut off"),
     "one byte short": (lambda c: c[:-1], "bytes, got .* cut off"),
     "one byte more": (lambda c: c + b"\0", "bytes, got .* added"),
     "something else": (lambda c: b"PK\x03\x04" + bytes(100), "starts with the length of its header"),
@@ -440,6 +494,7 @@ def test_every_cut_is_refused(tmp_path):
 
 # Mutated files.
 
+
 def test_fuzz(tmp_path):
     """2,000 mutated files: each loads and runs, or is refused with an error that names it."""
     found = fuzz_runtime.fuzz(2000, seed=1, save_dir=tmp_path, progress=False)
@@ -447,8 +502,17 @@ def test_fuzz(tmp_path):
     assert sum(found["outcomes"].values()) == 2000 and not os.listdir(tmp_path)
     assert found["outcomes"][fuzz_runtime.RAN] > 20 and found["outcomes"]["ValueError"] > 1000
     reached = " ".join(found["refused_by"])
-    for function in ("_read:", "_read_header:", "_read_line:", "_check_form:", "_check_chain:",
-                     "_check_input:", "_check_arrays:", "_check_array:", "_check_bits:"):
+    for function in (
+        "_read:",
+        "_read_header:",
+        "_read_line:",
+        "_check_form:",
+        "_check_chain:",
+        "_check_input:",
+        "_check_arrays:",
+        "_check_array:",
+        "_check_bits:",
+    ):
         assert function in reached, f"no file was refused by {function[:-1]}: {found['refused_by']}"
 
 
@@ -469,15 +533,19 @@ def test_fuzz_sees_crashes_and_hangs(tmp_path, monkeypatch):
     found = fuzz_runtime.fuzz(8, seed=1, save_dir=tmp_path, progress=False)
     assert found["outcomes"]["ValueError"] == 5
     assert [(bad["index"], bad["outcome"]) for bad in found["bad"]] == [
-        (2, "crash: exit status -11"), (4, "hang: nothing for 6 s"), (5, "KeyError: 'x'")]
+        (2, "crash: exit status -11"),
+        (4, "hang: nothing for 6 s"),
+        (5, "KeyError: 'x'"),
+    ]
     assert sorted(os.listdir(tmp_path)) == ["2.safetensors", "4.safetensors", "5.safetensors"]
     assert (tmp_path / "2.safetensors").read_bytes() == fuzz_runtime.mutated(fuzz_runtime.seeds(), 1, 2)[1]
 
 
 def test_fuzz_script(tmp_path):
     script = os.path.join(EXPERIMENTS, "fuzz_runtime.py")
-    done = subprocess.run([sys.executable, script, "--count", "40", "--seed", "3"], cwd=tmp_path,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, script, "--count", "40", "--seed", "3"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "runs" / "fuzz_runtime" / "fuzz_runtime.json", encoding="utf-8") as file:
         record = json.load(file)

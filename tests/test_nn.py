@@ -1,4 +1,5 @@
 """Operators and layers against the reference: both implementations, imperative, hybridized, exported."""
+
 import os
 import subprocess
 import sys
@@ -34,21 +35,21 @@ def run(net, x, d):
 @pytest.mark.parametrize("scale, gradient", all_rules())
 def test_binary_dense(rng, implementation, scale, gradient, dtype, hybridize):
     for k, units in ((1, 1), (2, 3), (17, 16), (33, 7), (129, 65), (1000, 3)):
-        layer = nn.BinaryDense(units, dtype=dtype, scale=scale, gradient=gradient,
-                               bias_initializer=mx.init.Normal(1))
+        layer = nn.BinaryDense(units, dtype=dtype, scale=scale, gradient=gradient, bias_initializer=mx.init.Normal(1))
         layer.initialize(mx.init.Normal(1))
         if hybridize:
             layer.hybridize()
         x, d = data(rng, 5, k, dtype=dtype), data(rng, 5, units, dtype=dtype)
         layer(x)
         w = rng.standard_normal((units, k)).astype(dtype)
-        w.flat[:4] = np.array([1.0, -1.0, 0.0, -0.0])[:w.size]
+        w.flat[:4] = np.array([1.0, -1.0, 0.0, -0.0])[: w.size]
         layer.weight.set_data(mx.nd.array(w, dtype=dtype))
         if layer.curvature is not None:  # over the range that sqrt(v) + 1e-8 may have
-            layer.curvature.set_data(mx.nd.array(10**rng.uniform(-8, 1, w.shape), dtype=dtype))
+            layer.curvature.set_data(mx.nd.array(10 ** rng.uniform(-8, 1, w.shape), dtype=dtype))
         y, dx = run(layer, x, d)
-        errors = check.dense.errors(layer, x.asnumpy(), d.asnumpy(), y, dx,
-                                    layer.weight.grad().asnumpy(), layer.bias.grad().asnumpy())
+        errors = check.dense.errors(
+            layer, x.asnumpy(), d.asnumpy(), y, dx, layer.weight.grad().asnumpy(), layer.bias.grad().asnumpy()
+        )
         assert max(errors) < check.BOUND
 
 
@@ -66,8 +67,7 @@ def test_sign_scale_takes_any_shape(rng, implementation, shape, scale):
 @pytest.mark.parametrize("hybridize", [False, True])
 def test_deferred_initialisation(rng, implementation, flatten, shape, hybridize):
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(4, flatten=flatten, activation="relu"),
-            nn.BinaryDense(3, flatten=flatten, scale="channel"))
+    net.add(nn.BinaryDense(4, flatten=flatten, activation="relu"), nn.BinaryDense(3, flatten=flatten, scale="channel"))
     net.initialize()
     if hybridize:
         net.hybridize()
@@ -89,8 +89,12 @@ def test_layer_alone_deferred_and_hybridized(rng, implementation):
 @pytest.mark.parametrize("deferred", [False, True])
 def test_export_and_import(rng, implementation, tmp_path, deferred):
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(9, in_units=0 if deferred else 12, gradient="exact"), nn.BinaryActivation(),
-            nn.BinaryDense(3, in_units=0 if deferred else 9, scale="channel"), nn.BinarySigmoid())
+    net.add(
+        nn.BinaryDense(9, in_units=0 if deferred else 12, gradient="exact"),
+        nn.BinaryActivation(),
+        nn.BinaryDense(3, in_units=0 if deferred else 9, scale="channel"),
+        nn.BinarySigmoid(),
+    )
     net.initialize(mx.init.Normal(1))
     net.hybridize(static_alloc=True, static_shape=True)
     x = data(rng, 5, 12)
@@ -144,21 +148,42 @@ def test_cast(rng, implementation):
 
 def test_repr_and_summary(implementation, capsys):
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(4, in_units=3, scale="channel", gradient="exact", clip=None),
-            nn.BinaryActivation(clip=2), nn.BinarySigmoid())
-    for text in ("BinaryDense(3 -> 4, linear, scale='channel', gradient='exact', clip=None)",
-                 "BinaryActivation(clip=2)", "BinarySigmoid()"):
+    net.add(
+        nn.BinaryDense(4, in_units=3, scale="channel", gradient="exact", clip=None),
+        nn.BinaryActivation(clip=2),
+        nn.BinarySigmoid(),
+    )
+    for text in (
+        "BinaryDense(3 -> 4, linear, scale='channel', gradient='exact', clip=None)",
+        "BinaryActivation(clip=2)",
+        "BinarySigmoid()",
+    ):
         assert text in repr(net)
     net.initialize()
     net.summary(mx.nd.ones((2, 3)))
     assert "BinaryDense-1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wrong", [
-    dict(scale="row"), dict(clip=-1), dict(clip=0), dict(clip=float("nan")), dict(clip="1"),
-    dict(units=0), dict(units=2.5), dict(in_units=-1), dict(gradient="foo"),
-    dict(scale=None, gradient="xnor"), dict(dtype="float16"), dict(dtype="int8"),
-    dict(scale="loss", gradient="exact"), dict(stochastic=True), dict(scale=None, stochastic=1)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(scale="row"),
+        dict(clip=-1),
+        dict(clip=0),
+        dict(clip=float("nan")),
+        dict(clip="1"),
+        dict(units=0),
+        dict(units=2.5),
+        dict(in_units=-1),
+        dict(gradient="foo"),
+        dict(scale=None, gradient="xnor"),
+        dict(dtype="float16"),
+        dict(dtype="int8"),
+        dict(scale="loss", gradient="exact"),
+        dict(stochastic=True),
+        dict(scale=None, stochastic=1),
+    ],
+)
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match="got"):
         nn.BinaryDense(**{"units": 3, **wrong})
@@ -209,6 +234,7 @@ def test_gradients_add_up(rng, implementation, hybridize):
 @pytest.mark.parametrize("hybridize", [False, True])
 def test_a_layer_used_many_times(rng, implementation, hybridize):
     """MXNet adds eight gradients or more up in place, in static graphs; see ops."""
+
     class Repeat(mx.gluon.HybridBlock):
         def __init__(self, layer):
             super().__init__()
@@ -216,6 +242,7 @@ def test_a_layer_used_many_times(rng, implementation, hybridize):
 
         def hybrid_forward(self, F, x):
             return sum((self.layer(x * i) for i in range(2, 13)), self.layer(x))
+
     layer = nn.BinaryDense(4, in_units=3, use_bias=False)
     layer.initialize(mx.init.Normal(1))
     x, d = data(rng, 5, 3), data(rng, 5, 4)
@@ -256,8 +283,10 @@ def test_nan_counts_as_plus_one(implementation):
     x = mx.nd.array([np.nan, -1.0])
     np.testing.assert_array_equal(nn.BinaryActivation()(x).asnumpy(), [1, -1])
     np.testing.assert_array_equal(nn.BinarySigmoid()(x).asnumpy(), [1, 0])
-    for layer, backward in ((nn.BinaryActivation(), binary.sign_backward),
-                            (nn.BinarySigmoid(), binary.binary_sigmoid_backward)):
+    for layer, backward in (
+        (nn.BinaryActivation(), binary.sign_backward),
+        (nn.BinarySigmoid(), binary.binary_sigmoid_backward),
+    ):
         _, dx = run(layer, x, mx.nd.array([3.0, 2.0]))
         expected = backward(np.array([3.0, 2.0]), x.asnumpy().astype(np.float64))
         assert dx[0] == expected[0] == 0
@@ -309,8 +338,7 @@ np.savez(sys.argv[1], *found)
     results = []
     for threads in ("1", "2", "3", "4"):
         path = str(tmp_path / f"{threads}.npz")
-        subprocess.run([sys.executable, "-c", code, path], check=True,
-                       env={**os.environ, "OMP_NUM_THREADS": threads})
+        subprocess.run([sys.executable, "-c", code, path], check=True, env={**os.environ, "OMP_NUM_THREADS": threads})
         with np.load(path) as arrays:
             results.append([arrays[name].tobytes() for name in arrays.files])
     assert all(result == results[0] for result in results)
@@ -368,9 +396,13 @@ class TestLossScale:
                 ops.current().sign_scale(mx.nd, w, scale, curvature=curvature)
 
     @pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-    @pytest.mark.parametrize("curvature, message", [
-        (mx.nd.ones((2, 4)), r"must have the shape \(2, 3\), got \(2, 4\)"),
-        (mx.nd.ones((2, 3), dtype="float64"), "got float32 and float64")])
+    @pytest.mark.parametrize(
+        "curvature, message",
+        [
+            (mx.nd.ones((2, 4)), r"must have the shape \(2, 3\), got \(2, 4\)"),
+            (mx.nd.ones((2, 3), dtype="float64"), "got float32 and float64"),
+        ],
+    )
     def test_wrong_curvatures(self, curvature, message):
         library.load_operators()
         with pytest.raises(mx.base.MXNetError, match=message):
@@ -381,8 +413,9 @@ class TestStochastic:
     P = np.array([-1.5, -1, -0.5, -0.1, 0, 0.25, 0.9, 1, 2])
 
     def layer(self, units, weights=P, dtype="float32", hybridize=False, **options):
-        layer = nn.BinaryDense(units, in_units=len(weights), scale=None, stochastic=True, use_bias=False,
-                               dtype=dtype, **options)
+        layer = nn.BinaryDense(
+            units, in_units=len(weights), scale=None, stochastic=True, use_bias=False, dtype=dtype, **options
+        )
         layer.initialize()
         layer.weight.set_data(mx.nd.array(np.tile(weights, (units, 1)), dtype=dtype))
         if hybridize:
@@ -416,7 +449,7 @@ class TestStochastic:
             assert abs(np.mean(draws[0][lag:] * draws[0][:-lag])) < 5 / np.sqrt(n - lag)
         for other in draws[1:]:
             for lag in range(3):
-                assert abs(np.mean(draws[0][lag:] * other[:n - lag])) < 5 / np.sqrt(n)
+                assert abs(np.mean(draws[0][lag:] * other[: n - lag])) < 5 / np.sqrt(n)
 
     @pytest.mark.parametrize("hybridize", [False, True])
     def test_inference_and_seeds(self, rng, implementation, hybridize):
@@ -441,8 +474,10 @@ class TestStochastic:
         y, dx = run(layer, x, d)
         np.testing.assert_allclose(dx, d.asnumpy() @ y.T, rtol=1e-5, atol=1e-5)
         g = d.asnumpy().T @ x.asnumpy()
-        np.testing.assert_allclose(layer.weight.grad().asnumpy(),
-                                   g if clip is None else g * (np.abs(self.P) <= clip), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            layer.weight.grad().asnumpy(), g if clip is None else g * (np.abs(self.P) <= clip), rtol=1e-5, atol=1e-5
+        )
+
     def test_nan_is_plus_one(self, implementation):
         layer = self.layer(1, np.array([np.nan, -2.0]))
         with mx.autograd.train_mode():
@@ -463,8 +498,9 @@ class TestStochastic:
         x = data(rng, 5, len(self.P))
         y = layer(x).asnumpy()
         layer.export(str(tmp_path / "net"))
-        loaded = mx.gluon.SymbolBlock.imports(str(tmp_path / "net-symbol.json"), ["data"],
-                                              str(tmp_path / "net-0000.params"))
+        loaded = mx.gluon.SymbolBlock.imports(
+            str(tmp_path / "net-symbol.json"), ["data"], str(tmp_path / "net-0000.params")
+        )
         np.testing.assert_array_equal(loaded(x).asnumpy(), y)
 
 
@@ -503,8 +539,12 @@ def test_shared_weights_and_own_parameters(rng):
 class TestCheckNet:
     def net(self):
         net = mx.gluon.nn.HybridSequential()
-        net.add(nn.BinaryDense(9, in_units=12, activation="relu"), mx.gluon.nn.BatchNorm(in_channels=9),
-                nn.BinaryActivation(), nn.BinaryDense(3, in_units=9, flatten=False))
+        net.add(
+            nn.BinaryDense(9, in_units=12, activation="relu"),
+            mx.gluon.nn.BatchNorm(in_channels=9),
+            nn.BinaryActivation(),
+            nn.BinaryDense(3, in_units=9, flatten=False),
+        )
         net.initialize(mx.init.Normal(1))
         return net
 
@@ -515,8 +555,11 @@ class TestCheckNet:
         with mx.autograd.record():
             y = net(x)
         y.backward()
-        before = {p.name: (p.data().asnumpy(), p.grad().asnumpy())
-                  for p in net.collect_params().values() if p.grad_req != "null"}
+        before = {
+            p.name: (p.data().asnumpy(), p.grad().asnumpy())
+            for p in net.collect_params().values()
+            if p.grad_req != "null"
+        }
         table = gluon_bnn.check_net(net, x)
         assert table.ok and len(table) == 3 and "BinaryDense" in str(table)
         assert all(b._active == hybridize for b in net._children.values())
@@ -529,6 +572,7 @@ class TestCheckNet:
         class Wrong(nn.BinaryDense):
             def hybrid_forward(self, F, x, weight, bias=None):
                 return super().hybrid_forward(F, x, weight * 1.001, bias)
+
         net = Wrong(3, in_units=12)
         net.initialize()
         assert not gluon_bnn.check_net(net, data(rng, 5, 12)).ok

@@ -2,6 +2,7 @@
 
 tests/test_reference.py differentiates the smooth ones numerically; here are the values.
 """
+
 import numpy as np
 import pytest
 
@@ -64,7 +65,7 @@ def test_softmax_ce_is_the_bare_formula_where_that_does_not_overflow():
 def test_softmax_ce_at_the_largest_numbers(dtype):
     x = np.array([[1e30, -1e30], [1e30, -1e30]], dtype)
     assert notebook.softmax_ce(x, np.array([0, 1])) == np.mean([0, 2 * float(x[0, 0])], dtype=dtype)
-    np.testing.assert_array_equal(notebook.softmax_ce_(x, np.array([0, 1])), [[0, 0], [.5, -.5]])
+    np.testing.assert_array_equal(notebook.softmax_ce_(x, np.array([0, 1])), [[0, 0], [0.5, -0.5]])
     assert notebook.softmax_ce_(x, np.array([0, 1])).dtype == dtype
 
 

@@ -1,4 +1,5 @@
 """BinaryAdam against the reference and against MXNet's Adam; what it keeps for LAB; how it resumes."""
+
 import os
 import pickle
 import platform
@@ -47,9 +48,16 @@ def arrays_of(trainer, parameter):
     return [a.asnumpy().astype(np.float64) for a in (parameter.data(), *found)]
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"wd": 0.01}, {"clip_gradient": 0.02}, {"glorot": True},
-    {"beta1": 0.0, "beta2": 0.5, "epsilon": 1e-3, "wd": 0.1, "clip_gradient": 0.05}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"wd": 0.01},
+        {"clip_gradient": 0.02},
+        {"glorot": True},
+        {"beta1": 0.0, "beta2": 0.5, "epsilon": 1e-3, "wd": 0.1, "clip_gradient": 0.05},
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_steps(rng, implementation, dtype, options):
     for size in SIZES:
@@ -103,14 +111,18 @@ def test_all_parameters_in_one_operator(rng, monkeypatch):
     found, calls = [], []
     library.load_operators()
     operator = mx.nd.gluon_bnn_adam
-    monkeypatch.setattr(mx.nd, "gluon_bnn_adam", lambda *arrays, **options: (
-        calls.append(len(arrays)), operator(*arrays, **options)))
+    monkeypatch.setattr(
+        mx.nd, "gluon_bnn_adam", lambda *arrays, **options: (calls.append(len(arrays)), operator(*arrays, **options))
+    )
     for choice in ("native", "composed"):
         with ops.use(choice):
             net = mx.gluon.nn.HybridSequential()
-            net.add(nn.BinaryDense(9, in_units=7, scale="loss"), nn.BatchNorm(in_channels=9),
-                    nn.BinaryDense(3, in_units=9, scale="loss", use_bias=False),
-                    mx.gluon.nn.Dense(2, in_units=3, use_bias=False))
+            net.add(
+                nn.BinaryDense(9, in_units=7, scale="loss"),
+                nn.BatchNorm(in_channels=9),
+                nn.BinaryDense(3, in_units=9, scale="loss", use_bias=False),
+                mx.gluon.nn.Dense(2, in_units=3, use_bias=False),
+            )
             net.initialize()
             trainer = trainer_of(net, learning_rate=0.1, wd=0.01, glorot=True)
         parameters = [p for p in net.collect_params().values() if p.grad_req != "null"]
@@ -134,15 +146,15 @@ def test_only_binary_weights_are_clipped_and_scaled(rng, implementation):
     found = []
     for name, options in (("binaryadam", {"glorot": True}), ("adam", {})):
         net = mx.gluon.nn.HybridSequential()
-        net.add(mx.gluon.nn.Dense(5, in_units=4), mx.gluon.nn.BatchNorm(in_channels=5),
-                nn.BinaryDense(3, in_units=5))
+        net.add(mx.gluon.nn.Dense(5, in_units=4), mx.gluon.nn.BatchNorm(in_channels=5), nn.BinaryDense(3, in_units=5))
         net.initialize(mx.init.Constant(3))
         net[0].weight.lr_mult, net[0].weight.wd_mult, net[1].gamma.lr_mult = 0.5, 2.0, 0.0
         trainer = mx.gluon.Trainer(net.collect_params(), name, {"wd": 0.1, **options}, kvstore=None)
         for seed in range(3):
             values = np.random.default_rng(seed)
-            backward({p: values.standard_normal(p.shape) for p in net.collect_params().values()
-                      if p.grad_req != "null"})
+            backward(
+                {p: values.standard_normal(p.shape) for p in net.collect_params().values() if p.grad_req != "null"}
+            )
             trainer.step(1)
         found.append({k: p.data().asnumpy() for k, p in net._collect_params_with_prefix().items()})
     for name, value in found[0].items():
@@ -167,8 +179,9 @@ def test_curvature_and_alpha(rng, implementation, dtype):
         backward({layer.weight: rng.standard_normal(layer.weight.shape) * np.logspace(-6, 0, 33)})
         trainer.step(1)
         var = arrays_of(trainer, layer.weight)[2]
-        np.testing.assert_allclose(layer.curvature.data().asnumpy(), reference.curvature(var),
-                                   rtol=4 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(
+            layer.curvature.data().asnumpy(), reference.curvature(var), rtol=4 * np.finfo(dtype).eps
+        )
     assert alpha != pytest.approx(np.abs(w).mean(), rel=1e-4)
 
 
@@ -191,31 +204,48 @@ def test_what_is_not_finite_stays_where_it_is(rng, implementation, bad):
         assert not finite[1, 5] and finite.sum() == 65
 
 
-@pytest.mark.parametrize("wrong", [
-    dict(beta1=1.0), dict(beta2=-0.1), dict(beta1=float("nan")), dict(epsilon=0), dict(epsilon=float("nan")),
-    dict(learning_rate=float("nan")), dict(learning_rate=-1), dict(learning_rate=float("inf")),
-    dict(glorot=1)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(beta1=1.0),
+        dict(beta2=-0.1),
+        dict(beta1=float("nan")),
+        dict(epsilon=0),
+        dict(epsilon=float("nan")),
+        dict(learning_rate=float("nan")),
+        dict(learning_rate=-1),
+        dict(learning_rate=float("inf")),
+        dict(glorot=1),
+    ],
+)
 def test_wrong_arguments(wrong):
     with pytest.raises(ValueError, match="must be .*, got"):
         mx.optimizer.create("binaryadam", **wrong)
 
 
 @pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-@pytest.mark.parametrize("wrong, message", [
-    (dict(lr="nan"), "lr must be a finite number, got nan"), (dict(lr="fast"), "got fast"),
-    (dict(lr="1,"), "lr must be a finite number, got "),
-    (dict(curvature="0"), "curvature must be True or False, got 0"),
-    (dict(wd="1,2,3", lr="1,2"), "wd must have a value for each of 2 parameters or one, got 3"),
-    (dict(lr="1,2"), "expects 8 inputs, but got 4"),
-    (dict(clip_weights="0"), "clip_weights must be a number above 0 or None, got 0")])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (dict(lr="nan"), "lr must be a finite number, got nan"),
+        (dict(lr="fast"), "got fast"),
+        (dict(lr="1,"), "lr must be a finite number, got "),
+        (dict(curvature="0"), "curvature must be True or False, got 0"),
+        (dict(wd="1,2,3", lr="1,2"), "wd must have a value for each of 2 parameters or one, got 3"),
+        (dict(lr="1,2"), "expects 8 inputs, but got 4"),
+        (dict(clip_weights="0"), "clip_weights must be a number above 0 or None, got 0"),
+    ],
+)
 def test_wrong_arguments_of_the_operator(wrong, message):
     library.load_operators()
     arrays = [mx.nd.ones(3) for _ in range(4)]
     right = dict(lr=1, beta1=0.9, beta2=0.9, epsilon=1, wd=0, rescale_grad=1)
     with pytest.raises(mx.base.MXNetError, match=message):
         mx.nd.gluon_bnn_adam(*arrays, **{**right, **wrong}).wait_to_read()
-    for arrays[2], message in ((mx.nd.ones(4), "input 2 .* shape"),
-                               (mx.nd.ones(3, dtype="float64"), "one type, .* got float32 and float64")):
+    for arrays[2], message in (
+        (mx.nd.ones(4), "input 2 .* shape"),
+        (mx.nd.ones(3, dtype="float64"), "one type, .* got float32 and float64"),
+    ):
         with pytest.raises(mx.base.MXNetError, match=message):
             mx.nd.gluon_bnn_adam(*arrays, **right).wait_to_read()
 
@@ -257,13 +287,11 @@ class TestKVStore:
         layer = nn.BinaryDense(2, in_units=33, scale=scale, use_bias=False)
         contexts = [mx.cpu(i) for i in range(contexts)]
         layer.initialize(mx.init.Uniform(1.2), ctx=contexts)
-        trainer = mx.gluon.Trainer(layer.collect_params(), "binaryadam", {"learning_rate": 0.1},
-                                   **trainer_options)
+        trainer = mx.gluon.Trainer(layer.collect_params(), "binaryadam", {"learning_rate": 0.1}, **trainer_options)
         g = np.random.default_rng(0).standard_normal((2, 33))
         for _ in range(2):
             with mx.autograd.record():
-                total = [(layer.weight.data(c) * mx.nd.array(g, ctx=c)).sum() / len(contexts)
-                         for c in contexts]
+                total = [(layer.weight.data(c) * mx.nd.array(g, ctx=c)).sum() / len(contexts) for c in contexts]
             mx.autograd.backward(total)
             trainer.step(1)
         return [p.data(c).asnumpy() for p in (layer.weight, layer.curvature) if p for c in contexts]
@@ -314,10 +342,13 @@ def make(seed, scale, **options):
     np.random.seed(seed)
     mx.random.seed(seed)
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(9, in_units=12, scale=scale, clip=None, **options),
-            mx.gluon.nn.BatchNorm(in_channels=9), nn.BinaryActivation(),
-            nn.BinaryDense(3, in_units=9, scale=scale, clip=None, **options),
-            mx.gluon.nn.BatchNorm(in_channels=3))
+    net.add(
+        nn.BinaryDense(9, in_units=12, scale=scale, clip=None, **options),
+        mx.gluon.nn.BatchNorm(in_channels=9),
+        nn.BinaryActivation(),
+        nn.BinaryDense(3, in_units=9, scale=scale, clip=None, **options),
+        mx.gluon.nn.BatchNorm(in_channels=3),
+    )
     net.initialize(mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
     return net, trainer_of(net, glorot=True)
@@ -330,12 +361,26 @@ def batches(generator):
 
 
 def fit(net, trainer, epochs=6, validate=None, **options):
-    return train.fit(net, trainer, loss.SquaredHingeLoss(), batches, 3, train.rates(0.01, 0.001, epochs),
-                     validate or (lambda net: train.evaluate(net, X, LABELS)), 5, progress=False, **options)
+    return train.fit(
+        net,
+        trainer,
+        loss.SquaredHingeLoss(),
+        batches,
+        3,
+        train.rates(0.01, 0.001, epochs),
+        validate or (lambda net: train.evaluate(net, X, LABELS)),
+        5,
+        progress=False,
+        **options,
+    )
 
 
-METHODS = {"LAB": dict(scale="loss"), "BWN": dict(scale="layer", gradient="ste"), "BNN": dict(scale=None),
-           "BinaryConnect": dict(scale=None, stochastic=True)}
+METHODS = {
+    "LAB": dict(scale="loss"),
+    "BWN": dict(scale="layer", gradient="ste"),
+    "BNN": dict(scale=None),
+    "BinaryConnect": dict(scale=None, stochastic=True),
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -351,6 +396,7 @@ def test_fit_resumes_to_the_bit(tmp_path, implementation, method):
         if len(seen) == 4:
             raise KeyboardInterrupt
         return train.evaluate(net, X, LABELS)
+
     with pytest.raises(KeyboardInterrupt):
         fit(*make(0, **METHODS[method]), validate=interrupt, checkpoint=path)
     other, trainer = make(99, **METHODS[method])  # everything must come from the checkpoint
@@ -427,8 +473,17 @@ def test_readers_wait_for_what_changes_in_place(first):
     library.load_operators()
     arrays = [mx.nd.full((1000, 1000), 0.5) for _ in range(10)]  # of two parameters
     mx.nd.waitall()
-    mx.nd.gluon_bnn_adam(*arrays, lr="0.1,0.1", beta1=0.9, beta2=0.9, epsilon=1e-8, wd=0.1, rescale_grad=1,
-                         curvature=True, out=[arrays[0], arrays[5]])
+    mx.nd.gluon_bnn_adam(
+        *arrays,
+        lr="0.1,0.1",
+        beta1=0.9,
+        beta2=0.9,
+        epsilon=1e-8,
+        wd=0.1,
+        rescale_grad=1,
+        curvature=True,
+        out=[arrays[0], arrays[5]],
+    )
     found = arrays[first].asnumpy()
     mx.nd.waitall()
     np.testing.assert_array_equal(found, arrays[first].asnumpy())
@@ -456,8 +511,7 @@ np.savez(sys.argv[1], *(a.asnumpy() for a in (w, mean, var, curvature, alpha, si
     results = []
     for threads in ("1", "2", "3", "4"):
         path = str(tmp_path / f"{threads}.npz")
-        subprocess.run([sys.executable, "-c", code, path], check=True,
-                       env={**os.environ, "OMP_NUM_THREADS": threads})
+        subprocess.run([sys.executable, "-c", code, path], check=True, env={**os.environ, "OMP_NUM_THREADS": threads})
         with np.load(path) as arrays:
             results.append([arrays[name].tobytes() for name in arrays.files])
     assert all(result == results[0] for result in results)

@@ -1,4 +1,5 @@
 """The registry of gradient rules, and a rule that is registered from outside of the package."""
+
 import copy
 import os
 import pickle
@@ -56,15 +57,19 @@ def test_what_goes_with_what():
     assert [quantizers.check(scale, None, 1.0).name for scale in quantizers.SCALES] == ["xnor", "xnor", "ste", "ste"]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("rows", None, 1.0), "scale must be 'layer', 'channel', 'loss' or None, got 'rows'"),
-    (("layer", "soft", 1.0), "gradient must be one of ste, xnor, exact, notebook or None, got 'soft'"),
-    (("layer", 3, 1.0), "or None, got 3"),
-    (("loss", "xnor", 1.0), "scale='loss' goes with gradient='ste', got 'xnor'"),
-    ((None, "exact", 1.0), "scale=None goes with gradient='ste', got 'exact': without a scale"),
-    (("layer", "ste", 0), "clip must be a number above 0 or None, got 0"),
-    (("layer", "ste", 1.0, True), "stochastic=True takes scale=None, got 'layer'"),
-    ((None, "ste", 1.0, 1), "stochastic must be True or False, got 1")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("rows", None, 1.0), "scale must be 'layer', 'channel', 'loss' or None, got 'rows'"),
+        (("layer", "soft", 1.0), "gradient must be one of ste, xnor, exact, notebook or None, got 'soft'"),
+        (("layer", 3, 1.0), "or None, got 3"),
+        (("loss", "xnor", 1.0), "scale='loss' goes with gradient='ste', got 'xnor'"),
+        ((None, "exact", 1.0), "scale=None goes with gradient='ste', got 'exact': without a scale"),
+        (("layer", "ste", 0), "clip must be a number above 0 or None, got 0"),
+        (("layer", "ste", 1.0, True), "stochastic=True takes scale=None, got 'layer'"),
+        ((None, "ste", 1.0, 1), "stochastic must be True or False, got 1"),
+    ],
+)
 def test_what_does_not_go_together(arguments, message):
     with pytest.raises(ValueError) as error:
         quantizers.check(*arguments)
@@ -80,11 +85,14 @@ def test_what_is_no_rule(soft):
 
     class Loss(Soft):
         name, scales = "loss", ("loss",)
-    for wrong, error, message in ((Soft, TypeError, "takes a gluon_bnn.quantizers.Rule, got"),
-                                  (Soft(), ValueError, "there is a rule 'soft' already"),
-                                  (Other(), ValueError, "must be a word, got 'a rule'"),
-                                  (Loss(), ValueError, "with through_alpha goes with .* got \\('loss',\\)"),
-                                  (Rows(), ValueError, "got \\('rows',\\)")):
+
+    for wrong, error, message in (
+        (Soft, TypeError, "takes a gluon_bnn.quantizers.Rule, got"),
+        (Soft(), ValueError, "there is a rule 'soft' already"),
+        (Other(), ValueError, "must be a word, got 'a rule'"),
+        (Loss(), ValueError, "with through_alpha goes with .* got \\('loss',\\)"),
+        (Rows(), ValueError, "got \\('rows',\\)"),
+    ):
         with pytest.raises(error, match=message):
             quantizers.register(wrong)
     with pytest.raises(ValueError, match="gradient must be one of"):
@@ -102,15 +110,18 @@ def test_documentation_has_the_table():
         assert f'| `"{rule.name}"` | {formula} | {rule.source} |' in text, rule
 
 
-@pytest.mark.parametrize("name, scale", [("soft", scale) for scale in Soft.scales]
-                         + [("damped", scale) for scale in Damped.scales])
+@pytest.mark.parametrize(
+    "name, scale", [("soft", scale) for scale in Soft.scales] + [("damped", scale) for scale in Damped.scales]
+)
 @pytest.mark.parametrize("mode", ["imperative", "hybridized", "exported"])
 def test_a_rule_from_outside_is_cross_checked(rng, tmp_path, soft, damped, name, scale, mode):
     """With its own formula in NumPy: the operator by itself, and the layer."""
     for dtype in ("float32", "float64"):
         common = dtype, mode, rng, str(tmp_path)
-        for errors in (sign_scale._sign_scale_errors(scale, name, *common),
-                       dense._new_layer_errors(*common, scale=scale, gradient=name)):
+        for errors in (
+            sign_scale._sign_scale_errors(scale, name, *common),
+            dense._new_layer_errors(*common, scale=scale, gradient=name),
+        ):
             assert max(errors) <= gluon_bnn.check.BOUND, errors
 
 
@@ -118,8 +129,12 @@ def test_a_rule_from_outside_is_cross_checked(rng, tmp_path, soft, damped, name,
 def test_a_rule_from_outside_trains(soft, choice):
     net = mx.gluon.nn.HybridSequential()
     with ops.use(choice):
-        net.add(nn.BinaryDense(16, in_units=784, gradient="soft"), nn.BatchNorm(in_channels=16), nn.Activation("relu"),
-                nn.BinaryDense(10, in_units=16, gradient="soft", scale="channel"))
+        net.add(
+            nn.BinaryDense(16, in_units=784, gradient="soft"),
+            nn.BatchNorm(in_channels=16),
+            nn.Activation("relu"),
+            nn.BinaryDense(10, in_units=16, gradient="soft", scale="channel"),
+        )
         measure = loss.SquaredHingeLoss()
     net.initialize(mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)

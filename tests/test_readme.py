@@ -1,4 +1,5 @@
 """The README's figures are those of the committed records."""
+
 import glob
 import json
 import os
@@ -19,7 +20,7 @@ def readme():
 
 def test_accuracies():
     for name in ("mnist_relu", "mnist_relu_long", "mnist_binary"):
-        line, = (line for line in readme().splitlines() if f"[{name}.json]" in line)
+        (line,) = (line for line in readme().splitlines() if f"[{name}.json]" in line)
         assert f"| {1 - record(name)['test_error']:.2%} |" in line
 
 
@@ -45,8 +46,12 @@ def test_inference_times():
     for name in rows:
         cells = " | ".join(microseconds(layer["us"][name]) for layer in layers)
         assert f"| {name} | {cells} |" in readme()
-    for name, title in (("runtime", "our runtime"), ("MXNet packed", "frozen net in MXNet"),
-                        ("ONNX Runtime int8", "ONNX Runtime int8"), ("MXNet float32", "MXNet float32")):
+    for name, title in (
+        ("runtime", "our runtime"),
+        ("MXNet packed", "frozen net in MXNet"),
+        ("ONNX Runtime int8", "ONNX Runtime int8"),
+        ("MXNet float32", "MXNet float32"),
+    ):
         assert f"| {title} | {microseconds(found['net']['us'][name])} |" in readme()
     for size in found["net"]["bytes"].values():
         assert f"{size:,}" in readme()
@@ -54,8 +59,11 @@ def test_inference_times():
 
 def test_deployment():
     relu, binary = (record(name)["forms"] for name in ("deploy_relu", "deploy_binary"))
-    for title, form in (("in MXNet, as trained", "net as trained"), ("C program, uint8", "classify.c, uint8"),
-                        ("runtime, uint8", "runtime, uint8, avx512vpopcntdq")):
+    for title, form in (
+        ("in MXNet, as trained", "net as trained"),
+        ("C program, uint8", "classify.c, uint8"),
+        ("runtime, uint8", "runtime, uint8, avx512vpopcntdq"),
+    ):
         right = " | ".join(f"{1 - forms[form]['test_error']:.2%}" for forms in (relu, binary))
         assert f"| {title} | {right} | {relu[form]['bytes']:,} |" in readme()
     for name in ("deploy_relu", "deploy_binary"):

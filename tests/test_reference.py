@@ -1,4 +1,5 @@
 """The reference: finite differences where functions are smooth, the printed formula where they are not."""
+
 import subprocess
 import sys
 
@@ -63,8 +64,9 @@ def test_batch_norm_inference_gradients(rng):
     gamma, beta, mean, var = *rng.standard_normal((3, 4)), rng.random(4)
     gradients = dense.batch_norm_inference_backward(d, x, gamma, mean, var)
     for name, array in (("x", x), ("gamma", gamma), ("beta", beta)):
-        close(gradients[name],
-              numeric(lambda: (d * dense.batch_norm_inference(x, gamma, beta, mean, var)).sum(), array))
+        close(
+            gradients[name], numeric(lambda: (d * dense.batch_norm_inference(x, gamma, beta, mean, var)).sum(), array)
+        )
 
 
 def test_running_average_of_equal_batches_goes_to_them():
@@ -102,7 +104,8 @@ def test_loss_scale_is_the_nearest_in_the_weighted_norm(rng):
     signs, alpha = binary.sign_scale(w, "loss", curvature)
 
     def distance(alpha, signs=signs):
-        return (curvature * (w - alpha * signs)**2).sum()
+        return (curvature * (w - alpha * signs) ** 2).sum()
+
     assert alpha.shape == (1,) and distance(alpha) < min(distance(alpha - 1e-4), distance(alpha + 1e-4))
     for i in np.ndindex(w.shape):
         other = signs.copy()
@@ -123,7 +126,7 @@ def adam_loops(w, g, m, v, t, lr, beta1, beta2, epsilon, wd, clip_gradient, resc
         m_i = beta1 * m[i] + (1 - beta1) * gradient
         v_i = beta2 * v[i] + (1 - beta2) * gradient * gradient
         m_hat, v_hat = m_i / (1 - beta1**t), v_i / (1 - beta2**t)
-        new[0][i] = w[i] - lr * m_hat / (v_hat**0.5 + epsilon / (1 - beta2**t)**0.5)
+        new[0][i] = w[i] - lr * m_hat / (v_hat**0.5 + epsilon / (1 - beta2**t) ** 0.5)
         new[1][i], new[2][i] = m_i, v_i
     return new
 
@@ -159,18 +162,21 @@ def loops(g, w, scale, gradient, clip):
         total = sum(g[i] * (-1 if w[i] < 0 else 1) for i in group)
         for i in group:
             s, m = (-1 if w[i] < 0 else 1), float(clip is None or abs(w[i]) <= clip)
-            dw[i] = {"ste": g[i] * m,
-                     "xnor": g[i] * (1 / n + alpha * m),
-                     "exact": alpha * m * g[i] + s / n * total,
-                     "notebook": g[i] * (1 / n + (abs(w[i]) <= 5) * w[i] * alpha / n)}[gradient]
+            dw[i] = {
+                "ste": g[i] * m,
+                "xnor": g[i] * (1 / n + alpha * m),
+                "exact": alpha * m * g[i] + s / n * total,
+                "notebook": g[i] * (1 / n + (abs(w[i]) <= 5) * w[i] * alpha / n),
+            }[gradient]
             if alpha == 0:
                 dw[i] = 0
     return dw
 
 
 @pytest.mark.parametrize("clip", [1.0, 0.5, None])
-@pytest.mark.parametrize("scale, gradient", [(s, g) for s in ("layer", "channel", None)
-                                             for g in binary.GRADIENTS if s or g == "ste"])
+@pytest.mark.parametrize(
+    "scale, gradient", [(s, g) for s in ("layer", "channel", None) for g in binary.GRADIENTS if s or g == "ste"]
+)
 def test_rules(rng, scale, gradient, clip):
     w, g = 2 * rng.standard_normal((5, 9)), rng.standard_normal((5, 9))
     w[0, :6] = 1.0, -1.0, 0.0, -0.0, 5.0, -5.5
@@ -186,6 +192,7 @@ def test_exact_rule_is_the_derivative_of_hard_tanh_and_alpha(rng):
 
     def linear():  # alpha(w) * (signs + hard_tanh(w) - hard_tanh(w0))
         return (g * np.abs(w).mean() * (signs + np.clip(w, -1, 1) - start)).sum()
+
     start = np.clip(w, -1, 1).copy()
     close(binary.sign_scale_backward(g, w, "layer", "exact"), numeric(linear, w))
 
@@ -203,21 +210,34 @@ def test_binary_dense(rng, scale):
     np.testing.assert_allclose(gradients["weight"], expected, atol=1e-13)
 
 
-@pytest.mark.parametrize("wrong", [dict(scale="row"), dict(gradient="foo"), dict(clip=-1), dict(clip=0),
-                                   dict(clip=float("nan")), dict(scale=None, gradient="xnor"),
-                                   dict(scale="loss", gradient="ste"), dict(curvature=np.ones((2, 3))),
-                                   dict(scale="loss", gradient="xnor", curvature=np.ones((2, 3))),
-                                   dict(scale="loss", gradient="ste", curvature=np.ones((3, 2))),
-                                   dict(scale="loss", gradient="ste", curvature=np.zeros((2, 3)))])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(scale="row"),
+        dict(gradient="foo"),
+        dict(clip=-1),
+        dict(clip=0),
+        dict(clip=float("nan")),
+        dict(scale=None, gradient="xnor"),
+        dict(scale="loss", gradient="ste"),
+        dict(curvature=np.ones((2, 3))),
+        dict(scale="loss", gradient="xnor", curvature=np.ones((2, 3))),
+        dict(scale="loss", gradient="ste", curvature=np.ones((3, 2))),
+        dict(scale="loss", gradient="ste", curvature=np.zeros((2, 3))),
+    ],
+)
 def test_wrong_arguments(wrong):
     with pytest.raises(ValueError, match="got"):
         binary.sign_scale_backward(np.ones((2, 3)), np.ones((2, 3)), **wrong)
 
 
 def test_wrong_shapes():
-    for call in (lambda: binary.sign_scale(np.zeros((0, 3))), lambda: binary.sign_scale(np.float32(1)),
-                 lambda: binary.binary_dense(np.ones((2, 3)), np.ones((4, 5))),
-                 lambda: binary.sign_scale_backward(np.ones((2, 2)), np.ones((2, 3)))):
+    for call in (
+        lambda: binary.sign_scale(np.zeros((0, 3))),
+        lambda: binary.sign_scale(np.float32(1)),
+        lambda: binary.binary_dense(np.ones((2, 3)), np.ones((4, 5))),
+        lambda: binary.sign_scale_backward(np.ones((2, 2)), np.ones((2, 3))),
+    ):
         with pytest.raises(ValueError, match="got"):
             call()
 
@@ -245,10 +265,13 @@ def test_bits_and_their_product(rng, k):
 
 def test_bits_refuse_wrong_arrays():
     good = bits.pack_inputs(np.ones((2, 40)))
-    for call in (lambda: bits.pack_inputs(np.ones(3)), lambda: bits.unpack_inputs(good, 80),
-                 lambda: bits.unpack_inputs(good.astype(np.int64), 40),
-                 lambda: bits.unpack_weights(good, 2, 40),
-                 lambda: bits.xnor_dense(good, bits.pack_weights(np.ones((3, 40))), 3, 80)):
+    for call in (
+        lambda: bits.pack_inputs(np.ones(3)),
+        lambda: bits.unpack_inputs(good, 80),
+        lambda: bits.unpack_inputs(good.astype(np.int64), 40),
+        lambda: bits.unpack_weights(good, 2, 40),
+        lambda: bits.xnor_dense(good, bits.pack_weights(np.ones((3, 40))), 3, 80),
+    ):
         with pytest.raises(ValueError, match="got"):
             call()
 
@@ -261,8 +284,10 @@ class TestNotebook:
         gradients = notebook.affine_(d, x, w)
         close(gradients["x"], numeric(lambda: (d * notebook.affine(x, w)).sum(), x))
         close(gradients["w"], numeric(lambda: (d * notebook.affine(x, w)).sum(), w))
-        close(notebook.sigmoid_(d, d.copy()), numeric(lambda: (d0 * notebook.sigmoid(d)).sum(), d)
-              if (d0 := d.copy()) is not None else None)
+        close(
+            notebook.sigmoid_(d, d.copy()),
+            numeric(lambda: (d0 * notebook.sigmoid(d)).sum(), d) if (d0 := d.copy()) is not None else None,
+        )
         y = rng.integers(0, 3, 5)
         close(notebook.softmax_ce_(d, y), numeric(lambda: notebook.softmax_ce(d, y), d))
 
@@ -278,8 +303,7 @@ class TestNotebook:
         gradients, n, dw_ = notebook.b_affine_(d, x, w), w.size, x.T @ d
         for i, j in np.ndindex(w.shape):
             inside = w[i, j] if -5 <= w[i, j] <= 5 else 0.0
-            assert gradients["w"][i, j] == pytest.approx(
-                dw_[i, j] * (1 / n + inside * np.abs(w).mean() / n))
+            assert gradients["w"][i, j] == pytest.approx(dw_[i, j] * (1 / n + inside * np.abs(w).mean() / n))
         np.testing.assert_allclose(gradients["x"], d @ (np.abs(w).mean() * np.sign(w)).T)
         rule = binary.sign_scale_backward(dw_.T, w.T, "layer", "notebook")
         np.testing.assert_allclose(gradients["w"].T, rule)
@@ -292,7 +316,9 @@ class TestNotebook:
 
 
 def test_needs_no_mxnet():
-    code = ("import sys; sys.modules['mxnet'] = None; import gluon_bnn.reference as r; import numpy as np; "
-            "r.binary.sign_scale(np.ones((2, 3))); print('fine')")
+    code = (
+        "import sys; sys.modules['mxnet'] = None; import gluon_bnn.reference as r; import numpy as np; "
+        "r.binary.sign_scale(np.ones((2, 3))); print('fine')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "fine\n", done.stderr

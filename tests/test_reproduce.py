@@ -1,4 +1,5 @@
 """reproduce.py at tiny settings on digits, and what it left for MNIST: records, frozen nets, the README's table."""
+
 import glob
 import json
 import os
@@ -12,13 +13,27 @@ EXPERIMENTS = os.path.join(ROOT, "experiments")
 RESULTS = os.path.join(EXPERIMENTS, "results", "papers")
 RECIPES = sorted(os.path.basename(path)[:-4] for path in glob.glob(os.path.join(EXPERIMENTS, "recipes", "*.txt")))
 TINY = ["--dataset", "digits", "--epochs", "2", "--hidden", "40", "33", "--lr-steps", "1"]
-FIELDS = {"method", "network", "seed", "commit", "epochs", "best_epoch", "val_error", "test_error", "curve", "argv",
-          "versions", "processor", "seconds"}
+FIELDS = {
+    "method",
+    "network",
+    "seed",
+    "commit",
+    "epochs",
+    "best_epoch",
+    "val_error",
+    "test_error",
+    "curve",
+    "argv",
+    "versions",
+    "processor",
+    "seconds",
+}
 
 
 def reproduce(*arguments, cwd):
-    return subprocess.run([sys.executable, os.path.join(EXPERIMENTS, "reproduce.py"), *arguments], cwd=cwd,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, os.path.join(EXPERIMENTS, "reproduce.py"), *arguments], cwd=cwd, capture_output=True, text=True
+    )
 
 
 def read(path):
@@ -30,6 +45,7 @@ def read(path):
 def table(monkeypatch):
     monkeypatch.syspath_prepend(EXPERIMENTS)
     import results_table
+
     return results_table
 
 
@@ -60,10 +76,16 @@ def test_run_skip_verify(tmp_path):
     assert verified.returncode == 1 and "Traceback" not in verified.stderr
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--only", "bwnn"], "takes recipes"), (["--epochs", "1"], "--results DIR"), (["--seed", "-1"], "at least 0"),
-    (["--data-dir", "nowhere"], "--data-dir must be an existing directory"),
-    (["--verify", "--results", "empty"], "no records")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--only", "bwnn"], "takes recipes"),
+        (["--epochs", "1"], "--results DIR"),
+        (["--seed", "-1"], "at least 0"),
+        (["--data-dir", "nowhere"], "--data-dir must be an existing directory"),
+        (["--verify", "--results", "empty"], "no records"),
+    ],
+)
 def test_refuses(tmp_path, arguments, message):
     done = reproduce(*arguments, cwd=tmp_path)
     assert done.returncode != 0 and message in done.stderr + done.stdout and "Traceback" not in done.stderr
@@ -73,6 +95,7 @@ def test_refuses(tmp_path, arguments, message):
 def test_recipes_are_commands(name, monkeypatch):
     monkeypatch.syspath_prepend(EXPERIMENTS)
     import train_mnist
+
     args = train_mnist.parse_args([f"@{os.path.join(EXPERIMENTS, 'recipes', name + '.txt')}"])
     assert args.method == name and args.hidden == [2048] * 3 and args.dataset == "mnist"
     with open(os.path.join(EXPERIMENTS, "recipes", f"{name}.txt"), encoding="utf-8") as file:
@@ -82,18 +105,21 @@ def test_recipes_are_commands(name, monkeypatch):
 
 def test_every_planned_run_has_a_recipe(table):
     import reproduce
+
     assert {name for name, _ in reproduce.PLAN} <= set(RECIPES) & set(table.METHODS)
 
 
 def test_what_is_planned_is_what_is_recorded(table):
     """From nothing, reproduce.py makes the README's table and no other."""
     import reproduce
+
     recorded = [(method, record["seed"]) for method, records in table.load_records().items() for record in records]
     assert sorted(reproduce.PLAN) == sorted(recorded)
 
 
 def test_records_are_of_their_recipes(table):
     import train_mnist
+
     nets = glob.glob(os.path.join(RESULTS, "*.safetensors"))
     for method, records in table.load_records().items():
         for record in records:
@@ -117,6 +143,7 @@ def test_readme_is_up_to_date(table):
 def test_recorded_errors(tmp_path):
     """With MNIST at hand: every frozen net classifies the test images as its record says."""
     from gluon_bnn import data
+
     if not glob.glob(os.path.join(RESULTS, "*.safetensors")):
         pytest.skip("the frozen nets are not here: a source distribution has their records alone")
     if data.find("mnist") is None:
@@ -126,8 +153,15 @@ def test_recorded_errors(tmp_path):
 
 
 def test_stochastic_nets_count_with_their_real_weights(table):
-    record = {"method": "binaryconnect_stochastic", "seed": 0, "epochs": 5, "best_epoch": 4, "test_error": 0.03,
-              "test_error_real_weights": 0.01, "test_error_real_weights_own_averages": 0.02}
+    record = {
+        "method": "binaryconnect_stochastic",
+        "seed": 0,
+        "epochs": 5,
+        "best_epoch": 4,
+        "test_error": 0.03,
+        "test_error_real_weights": 0.01,
+        "test_error_real_weights_own_averages": 0.02,
+    }
     found = [record, {**record, "test_error_real_weights": 0.015}]
     row = table.table({record["method"]: found}).splitlines()[2]
     assert "| 1.25 (with averages of their own: 2.00; binary weights: 3.00) | 0.50 | 2 |" in row

@@ -5,6 +5,7 @@ the moments printed:
 
     GLUON_BNN_KILLS=20 pytest -s tests/test_robust.py -k killed
 """
+
 import contextlib
 import errno
 import os
@@ -28,8 +29,23 @@ EPOCHS = 4 + 5 * KILLS  # more than pass from one kill to the next
 PATIENCE = 120  # seconds for one step of a test; it takes a few where nothing else runs
 RUNS = {
     "adam": ["--activation", "binary", "--dropout", "0.1", "0.1"],
-    "binaryadam": ["--weights", "stochastic", "--scale", "none", "--optimizer", "binaryadam", "--glorot",
-                   "--loss", "hinge", "--dropout", "0.1", "0.1", "--lr-steps", "3", "9"],
+    "binaryadam": [
+        "--weights",
+        "stochastic",
+        "--scale",
+        "none",
+        "--optimizer",
+        "binaryadam",
+        "--glorot",
+        "--loss",
+        "hinge",
+        "--dropout",
+        "0.1",
+        "0.1",
+        "--lr-steps",
+        "3",
+        "9",
+    ],
 }
 
 
@@ -39,10 +55,15 @@ def start(directory, options):
     resume = ["--resume"] if (directory / "run" / saved_runs.NAME).exists() else []
     # One thread: two runs go on at once below. A shell's background jobs ignore Ctrl-C, and so would these.
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, saved_runs.SCRIPT, "--epochs", str(EPOCHS), *options, *resume,
-                             "--save-dir", "run"], cwd=directory, env=environ, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    return subprocess.Popen(
+        [sys.executable, saved_runs.SCRIPT, "--epochs", str(EPOCHS), *options, *resume, "--save-dir", "run"],
+        cwd=directory,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def finish(process):
@@ -108,6 +129,7 @@ def test_ctrl_c_is_not_lost(tmp_path, ctrl_c):
     def validate(net):
         Dying()
         return 0.5
+
     with pytest.raises(KeyboardInterrupt):
         fit(*make(), checkpoint=str(path), validate=validate)
     assert saved_runs.epochs_done(tmp_path, path.name) == 1  # the epoch that it fell in was whole
@@ -123,8 +145,9 @@ def test_a_second_ctrl_c_is_raised_at_once(ctrl_c):
 
 
 def unfinished(run):
-    return [name for name in (os.listdir(run) if run.exists() else [])
-            if name.startswith("checkpoint.safetensors.part-")]
+    return [
+        name for name in (os.listdir(run) if run.exists() else []) if name.startswith("checkpoint.safetensors.part-")
+    ]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -132,15 +155,17 @@ def test_killed_and_resumed_runs_end_the_same(tmp_path, name):
     generator = np.random.default_rng([SEED, *name.encode()])
     whole = start(tmp_path / "whole", RUNS[name])
     cut, run = tmp_path / "cut", tmp_path / "cut" / "run"
-    moments = (["epoch", "write", "interrupt", "write", "start"] * KILLS)[:KILLS - 1] + ["end"]
+    moments = (["epoch", "write", "interrupt", "write", "start"] * KILLS)[: KILLS - 1] + ["end"]
     try:
         for moment in moments:
             before = saved_runs.epochs_done(run)
             process = start(cut, RUNS[name])
             kill(process, moment, run, generator)
             done = saved_runs.epochs_done(run)
-            print(f"seed {SEED}, {moment}: {before} epochs before, {done} of {EPOCHS} after, "
-                  f"unfinished: {unfinished(run)}")
+            print(
+                f"seed {SEED}, {moment}: {before} epochs before, {done} of {EPOCHS} after, "
+                f"unfinished: {unfinished(run)}"
+            )
             if moment == "write":
                 assert len(unfinished(run)) == 1  # those of earlier kills are gone
             assert not (run / "record.json").exists()
@@ -159,8 +184,11 @@ def test_what_a_killed_write_left_is_removed(tmp_path):
     for name in ("c[1].safetensors.part-0123abcd", "c[1].safetensors.part-mine", "c1.safetensors.part-0123abcd"):
         (tmp_path / name).write_bytes(b"half")
     fit(*make(), epochs=1, checkpoint=str(path))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c1.safetensors.part-0123abcd", "c[1].safetensors",
-                                                          "c[1].safetensors.part-mine"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "c1.safetensors.part-0123abcd",
+        "c[1].safetensors",
+        "c[1].safetensors.part-mine",
+    ]
 
 
 @contextlib.contextmanager
@@ -191,6 +219,7 @@ def test_room_for_one_checkpoint_only_shows_before_training(tmp_path, monkeypatc
         if path.exists():
             raise OSError(errno.ENOSPC, "No space left on device")
         write(name, content)
+
     monkeypatch.setattr(_files, "replace", replace)
     with pytest.raises(OSError, match="room for the old one and the new"):
         fit(*make(), checkpoint=str(path), loss=untrained)
@@ -202,8 +231,10 @@ def test_room_for_one_checkpoint_only_shows_before_training(tmp_path, monkeypatc
 def test_a_run_that_finds_no_room_when_resumed_keeps_its_checkpoint(tmp_path):
     path = tmp_path / "c.safetensors"
     with pytest.raises(KeyboardInterrupt):
+
         def interrupt(net):
             raise KeyboardInterrupt
+
         fit(*make(), validate=interrupt, checkpoint=str(path))
     before = path.read_bytes()
     with small_files(), pytest.raises(OSError, match="the last one is as it was"):
@@ -239,6 +270,7 @@ def script(monkeypatch, tmp_path):
             train_mnist.main(["--epochs", "2", "--hidden", "9", "--batch-size", "400", *options])
         except SystemExit as end:
             return end.code
+
     main.module = train_mnist
     return main
 
@@ -270,6 +302,7 @@ def test_an_unfinished_run_is_kept(tmp_path, script, monkeypatch):
 
     def killed(*_):
         raise SystemExit("killed")
+
     with monkeypatch.context() as patch:  # the net is trained, its results are not written yet
         patch.setattr(script.module, "results_of", killed)
         assert script("--save-dir", "run") == "killed"
@@ -285,6 +318,7 @@ def test_an_unfinished_run_is_kept(tmp_path, script, monkeypatch):
 
     def interrupt(*_):
         raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:  # not even the net is trained, and there is an older record
         patch.setattr(train, "evaluate", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -303,10 +337,24 @@ def test_resume_of_nothing(tmp_path, script):
 def test_default_directories_differ(script):
     def directory(*options):
         return script.module.parse_args(list(options)).save_dir
-    found = [directory(*options) for options in (
-        [], ["--seed", "1"], ["--epochs", "5"], ["--hidden", "30"], ["--activation", "binary"], ["--scale", "none"],
-        ["--activation", "binary", "--seed", "1"], ["--kvstore", "dist_sync"], ["--dataset", "mnist"],
-        ["--dataset", "a/b"], ["--dataset", "c/b"], ["--dataset", "mnist", "--seed", "1"])]
+
+    found = [
+        directory(*options)
+        for options in (
+            [],
+            ["--seed", "1"],
+            ["--epochs", "5"],
+            ["--hidden", "30"],
+            ["--activation", "binary"],
+            ["--scale", "none"],
+            ["--activation", "binary", "--seed", "1"],
+            ["--kvstore", "dist_sync"],
+            ["--dataset", "mnist"],
+            ["--dataset", "a/b"],
+            ["--dataset", "c/b"],
+            ["--dataset", "mnist", "--seed", "1"],
+        )
+    ]
     assert len(set(found)) == len(found)
     assert found[0] == os.path.join("runs", "digits-relu")
     assert directory("--resume", "--data-dir", "x", "--lr", "0.01") == found[0]

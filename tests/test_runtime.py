@@ -1,4 +1,5 @@
 """The runtime without MXNet: models as callables, on the library and on NumPy; what it takes to run them."""
+
 import copy
 import io
 import multiprocessing
@@ -40,8 +41,14 @@ def engine(request, monkeypatch):
 
 @pytest.fixture
 def model(rng):
-    return model_of(random_net(rng, ("binary_dense", 24, 33, "float", "bits"),
-                               ("binary_dense", 33, 5, "bits", "float"), input_shape=(2, 3, 4)))
+    return model_of(
+        random_net(
+            rng,
+            ("binary_dense", 24, 33, "float", "bits"),
+            ("binary_dense", 33, 5, "bits", "float"),
+            input_shape=(2, 3, 4),
+        )
+    )
 
 
 def test_one_input_and_batches(rng, engine, model):
@@ -74,17 +81,23 @@ def test_the_first_maximum(engine):
     assert net.predict(np.array([[1], [-1], [0]], np.float32)).tolist() == [1, 3, 0]
 
 
-@pytest.mark.parametrize("x, error, words", [
-    ([[1.0] * 24], TypeError, "NumPy array of float32 or uint8, got list"),
-    (np.zeros((1, 24), "U3"), TypeError, "float32 or uint8, got <U3$"),
-    (np.zeros((1, 24), np.complex64), TypeError, "float32 or uint8, got complex64$"),
-    (np.zeros((0, 23), np.float32), ValueError, r"got \(0, 23\)"), (np.zeros(0, np.float32), ValueError, r"got \(0,\)"),
-    (np.zeros((2, 0), np.float32), ValueError, r"got \(2, 0\)"), (np.zeros((0, 0), np.uint8), ValueError, r"\(0, 0\)"),
-    (np.zeros((1, 23), np.float32), ValueError, r"\(2, 3, 4\) or \(24,\) .* got \(1, 23\)"),
-    (np.zeros((3, 4), np.float32), ValueError, r"got \(3, 4\)"),
-    (np.zeros((1, 1, 24), np.float32), ValueError, r"got \(1, 1, 24\)"),
-    (np.zeros((), np.float32), ValueError, r"got \(\)"),
-    (np.zeros((5, 4, 3, 2), np.float32), ValueError, r"got \(5, 4, 3, 2\)")])
+@pytest.mark.parametrize(
+    "x, error, words",
+    [
+        ([[1.0] * 24], TypeError, "NumPy array of float32 or uint8, got list"),
+        (np.zeros((1, 24), "U3"), TypeError, "float32 or uint8, got <U3$"),
+        (np.zeros((1, 24), np.complex64), TypeError, "float32 or uint8, got complex64$"),
+        (np.zeros((0, 23), np.float32), ValueError, r"got \(0, 23\)"),
+        (np.zeros(0, np.float32), ValueError, r"got \(0,\)"),
+        (np.zeros((2, 0), np.float32), ValueError, r"got \(2, 0\)"),
+        (np.zeros((0, 0), np.uint8), ValueError, r"\(0, 0\)"),
+        (np.zeros((1, 23), np.float32), ValueError, r"\(2, 3, 4\) or \(24,\) .* got \(1, 23\)"),
+        (np.zeros((3, 4), np.float32), ValueError, r"got \(3, 4\)"),
+        (np.zeros((1, 1, 24), np.float32), ValueError, r"got \(1, 1, 24\)"),
+        (np.zeros((), np.float32), ValueError, r"got \(\)"),
+        (np.zeros((5, 4, 3, 2), np.float32), ValueError, r"got \(5, 4, 3, 2\)"),
+    ],
+)
 def test_inputs_that_are_refused(model, x, error, words):
     with pytest.raises(error, match=words):
         model(x)
@@ -110,21 +123,31 @@ def test_advice_for_other_types(rng, model, dtype):
         plain.predict(pixels.astype(dtype))
 
 
-@pytest.mark.parametrize("dtype, low, high", [
-    ("int64", -3, 7), ("int64", 0, 256), ("uint16", 5, 65535), ("int8", -128, 127), ("uint64", 0, 2**64 - 1)])
+@pytest.mark.parametrize(
+    "dtype, low, high",
+    [("int64", -3, 7), ("int64", 0, 256), ("uint16", 5, 65535), ("int8", -128, 127), ("uint64", 0, 2**64 - 1)],
+)
 def test_integers_that_are_no_pixels(model, dtype, low, high):
     x = np.zeros((2, 24), dtype)
     x[0, 0], x[1, 1] = low, high
-    with pytest.raises(TypeError, match=f"got {dtype} from {x.min()} to {high}, and pixels are whole numbers from 0 to "
-                                        r"255; x.astype\(np.float32\) is for") as found:
+    with pytest.raises(
+        TypeError,
+        match=f"got {dtype} from {x.min()} to {high}, and pixels are whole numbers from 0 to "
+        r"255; x.astype\(np.float32\) is for",
+    ) as found:
         model(x)
     assert "np.uint8" not in str(found.value)
 
 
 def test_no_rows(rng, engine, model):
     """An empty batch has the outputs of no rows, of the same types as any other."""
-    scaled = random_net(rng, ("pack", 24, 24, "float", "bits"), ("binary_dense", 24, 5, "bits", "float"),
-                        scale=scales(rng, 24), input_shape=(2, 3, 4))
+    scaled = random_net(
+        rng,
+        ("pack", 24, 24, "float", "bits"),
+        ("binary_dense", 24, 5, "bits", "float"),
+        scale=scales(rng, 24),
+        input_shape=(2, 3, 4),
+    )
     for net in (model, model_of(scaled)):
         for dtype in (np.float32, np.uint8):
             for shape in ((0, 24), (0, 2, 3, 4)):
@@ -160,10 +183,14 @@ def test_uint8_stands_for_floats(rng, engine):
     x = scale * pixels.astype(np.float32) + shift
     u8 = {"alpha_u8": np.full(18, scale, np.float32), "bias_u8": (signs @ shift).astype(np.float32)}
     threshold = np.ceil(-shift / scale).astype(np.int32)
-    for first in ([dense_over(inputs, w, **u8)],
-                  [Layer("pack", inputs, inputs, "float", "bits", None, {"threshold_u8": threshold}),
-                   dense_over(inputs, w, "bits")],
-                  [Layer("dense", inputs, 18, arrays={"weight": np.ascontiguousarray(w.T)})]):
+    for first in (
+        [dense_over(inputs, w, **u8)],
+        [
+            Layer("pack", inputs, inputs, "float", "bits", None, {"threshold_u8": threshold}),
+            dense_over(inputs, w, "bits"),
+        ],
+        [Layer("dense", inputs, 18, arrays={"weight": np.ascontiguousarray(w.T)})],
+    ):
         model = runtime.Model(first, (inputs,), scale, shift)
         assert same(model(pixels), model(x))
 
@@ -237,10 +264,13 @@ def test_what_arrives_is_checked(rng):
     model = model_of(random_net(rng, ("dense", 6, 2)))
     weight = model.layers[0].arrays["weight"]
     state = model.__getstate__()
-    for damaged, words in (({"input_shape": (7,)}, "input_shape must have"), ({"input_scale": 0.0}, "not 0"),
-                           ({"layers": [Layer("dense", 6, 2, arrays={"weight": weight[:3]})]}, "weight must be"),
-                           ({"layers": [Layer("dense", 6, 2, arrays={"weight": weight * np.nan})]}, "finite"),
-                           ({"layers": []}, "at least one layer")):
+    for damaged, words in (
+        ({"input_shape": (7,)}, "input_shape must have"),
+        ({"input_scale": 0.0}, "not 0"),
+        ({"layers": [Layer("dense", 6, 2, arrays={"weight": weight[:3]})]}, "weight must be"),
+        ({"layers": [Layer("dense", 6, 2, arrays={"weight": weight * np.nan})]}, "finite"),
+        ({"layers": []}, "at least one layer"),
+    ):
         with pytest.raises(ValueError, match=words):
             runtime.Model.__new__(runtime.Model).__setstate__({**state, **damaged})
     content = pickle.dumps(model)
@@ -254,8 +284,11 @@ def test_in_another_process(rng, method):
     """As an argument, and as the object whose method is called."""
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
-    model = model_of(random_net(rng, ("binary_dense", 24, 33), ("pack", 33, 33, "float", "bits"),
-                                ("binary_dense", 33, 5, "bits", "float")))
+    model = model_of(
+        random_net(
+            rng, ("binary_dense", 24, 33), ("pack", 33, 33, "float", "bits"), ("binary_dense", 33, 5, "bits", "float")
+        )
+    )
     x = odd_floats(rng, 7, 24)
     with multiprocessing.get_context(method).Pool(1) as pool:
         assert same(pool.apply(model, (x,)), model(x))
@@ -284,16 +317,22 @@ def test_summary(rng, model, capsys):
     assert len(lines) == 4 and lines[0].split() == ["layer", "inputs", "->", "units", "form", "bytes"]
     assert lines[1].split() == ["binary_dense", "24", "->", "33", "float", "->", "bits", "720"]
     assert lines[3].split()[:4] == ["total", "24", "->", "5"] and lines[3].endswith(
-        str(sum(layer.nbytes for layer in model.layers)))
+        str(sum(layer.nbytes for layer in model.layers))
+    )
     assert repr(model) == "Model(24 -> 5, 2 layers)"
 
 
 def test_eight_threads(rng, engine):
     """Eight threads that share a model, each with rows of its own, get what one gets."""
-    model = model_of(random_net(rng, ("binary_dense", 97, 129, "float", "bits", None, True),
-                                ("binary_dense", 129, 65, "bits", "bits"),
-                                ("binary_dense", 65, 10, "bits01", "float"),
-                                ("activation", 10, 10, "float", "float", "tanh")))
+    model = model_of(
+        random_net(
+            rng,
+            ("binary_dense", 97, 129, "float", "bits", None, True),
+            ("binary_dense", 129, 65, "bits", "bits"),
+            ("binary_dense", 65, 10, "bits01", "float"),
+            ("activation", 10, 10, "float", "float", "tanh"),
+        )
+    )
     batches = [odd_floats(rng, 1 + i % 3, 97) for i in range(8)]
     pixels = [rng.integers(0, 256, batch.shape, np.uint8) for batch in batches]
     expected = [(model(x), model(p)) for x, p in zip(batches, pixels)]
@@ -304,6 +343,7 @@ def test_eight_threads(rng, engine):
         for _ in range(100):
             if not (same(model(batches[i]), expected[i][0]) and same(model(pixels[i]), expected[i][1])):
                 wrong.append(i)
+
     threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
     for thread in threads:
         thread.start()
@@ -328,8 +368,17 @@ def test_golden_files_have_it_all():
     assert {(layer.kind, layer.source, layer.target) for layer in found} == forms
     assert {layer.function for layer in found} == {None, *layers.FUNCTIONS}
     assert {name for layer in found for name in layer.arrays} == {
-        "weight_bits", "weight", "alpha", "bias", *layers.NORM, "threshold", "sums", "alpha_u8", "bias_u8",
-        "threshold_u8"}
+        "weight_bits",
+        "weight",
+        "alpha",
+        "bias",
+        *layers.NORM,
+        "threshold",
+        "sums",
+        "alpha_u8",
+        "bias_u8",
+        "threshold_u8",
+    }
     assert {model.layers[0].kind for model in models} == {"binary_dense", "pack", "dense"}
 
 
@@ -407,19 +456,27 @@ def test_wheel_with_numpy_and_safetensors_alone(tmp_path):
         pytest.skip("no checkout to build from")
     for package in ("setuptools", "wheel"):
         pytest.importorskip(package, reason="building without isolation needs it")
-    ignore = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "*.so", "runs", "results",
-                                    "__pycache__", "mnist")
+    ignore = shutil.ignore_patterns(
+        ".git", ".venv", "build", "dist", "*.egg-info", "*.so", "runs", "results", "__pycache__", "mnist"
+    )
     copy, installed, others = (tmp_path / name for name in ("copy", "installed", "others"))
     shutil.copytree(ROOT, copy, ignore=ignore)
-    for arguments in (["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, copy],
-                      ["install", "--no-deps", "--no-index", "--target", installed]):
+    for arguments in (
+        ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, copy],
+        ["install", "--no-deps", "--no-index", "--target", installed],
+    ):
         if "--target" in arguments:
             arguments += tmp_path.glob("*.whl")
-        done = subprocess.run([sys.executable, "-m", "pip", *map(str, arguments)], capture_output=True,
-                              text=True, env={**os.environ, "CC": "/nonexistent", "CXX": "/nonexistent"})
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "CC": "/nonexistent", "CXX": "/nonexistent"},
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     others.mkdir()
     import safetensors
+
     for module in (np, safetensors):
         directory = os.path.dirname(module.__file__)
         for name in (directory, directory + ".libs"):
@@ -427,11 +484,10 @@ def test_wheel_with_numpy_and_safetensors_alone(tmp_path):
                 os.symlink(name, others / os.path.basename(name))
 
     def run(has_library):
-        code = BARE.format(paths=[str(installed), str(others)], library=has_library, names=NETS,
-                           golden=GOLDEN)
-        done = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, capture_output=True,
-                              text=True)
+        code = BARE.format(paths=[str(installed), str(others)], library=has_library, names=NETS, golden=GOLDEN)
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
     run(False)
     if library.available():
         shutil.copy(library.path(), installed / "gluon_bnn" / "native")

@@ -1,4 +1,5 @@
 """Runs over Gluon's DataLoader are resumed to the bit, worker processes included, or refused."""
+
 import random
 
 import numpy as np
@@ -26,21 +27,39 @@ def fit(epochs, path, loaded, device=mx.cpu(0), **options):
     mx.random.seed(1)
     net = nn.BinaryDense(3, in_units=12)
     net.initialize(mx.init.Xavier(), ctx=device)
-    trainer = mx.gluon.Trainer(net.collect_params(), options.pop("optimizer", "adam"), {"learning_rate": 0.01},
-                               kvstore=None)
+    trainer = mx.gluon.Trainer(
+        net.collect_params(), options.pop("optimizer", "adam"), {"learning_rate": 0.01}, kvstore=None
+    )
 
     def batches(generator):
         for x, labels in loaded:
             yield x.as_in_context(device), labels.as_in_context(device)
-    history = train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), batches, 3, [0.01] * epochs,
-                        lambda net: train.evaluate(net, X, LABELS) + np.random.rand(), 5, checkpoint=path,
-                        progress=False, **options)
+
+    history = train.fit(
+        net,
+        trainer,
+        mx.gluon.loss.SoftmaxCrossEntropyLoss(),
+        batches,
+        3,
+        [0.01] * epochs,
+        lambda net: train.evaluate(net, X, LABELS) + np.random.rand(),
+        5,
+        checkpoint=path,
+        progress=False,
+        **options,
+    )
     return [history[name] for name in ("loss", "error", "validation_error")]
 
 
-LOADERS = {"shuffled": {}, "in order": dict(shuffle=False), "discard": dict(last_batch="discard"),
-           "reloading": dict(auto_reload=True), "one worker": dict(num_workers=1), "workers": dict(num_workers=3),
-           "reloading workers": dict(num_workers=2, auto_reload=True, prefetch=1)}
+LOADERS = {
+    "shuffled": {},
+    "in order": dict(shuffle=False),
+    "discard": dict(last_batch="discard"),
+    "reloading": dict(auto_reload=True),
+    "one worker": dict(num_workers=1),
+    "workers": dict(num_workers=3),
+    "reloading workers": dict(num_workers=2, auto_reload=True, prefetch=1),
+}
 
 
 @pytest.mark.parametrize("name", LOADERS)
@@ -54,8 +73,10 @@ def test_a_resumed_data_loader_gives_the_same(tmp_path, name):
     assert len(set(whole[0])) == 4
 
 
-@pytest.mark.parametrize("options, message", [(dict(num_workers=2, thread_pool=True), "thread_pool"),
-                                              (dict(last_batch="rollover"), "rollover")])
+@pytest.mark.parametrize(
+    "options, message",
+    [(dict(num_workers=2, thread_pool=True), "thread_pool"), (dict(last_batch="rollover"), "rollover")],
+)
 def test_data_loaders_that_cannot_be_resumed_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message + ".* cannot be resumed to the bit"):
         fit(2, tmp_path / "c", loader(**options))
@@ -105,10 +126,12 @@ def test_a_run_inside_of_another_changes_nothing():
     def batches_with_another_run():
         yield from loaded
         fit(1, None, loader(num_workers=1))
+
     loaded = loader(num_workers=1)
 
     class Twice:
         def __iter__(self):
             return batches_with_another_run()
+
     assert fit(2, None, Twice())[0][0] == alone[0][0]
     assert not gluon_bnn.train.seeding._running

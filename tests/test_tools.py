@@ -1,4 +1,5 @@
 """The compat layer, the command lines and the native library's absence, each as a user meets it."""
+
 import json
 import os
 import shutil
@@ -20,18 +21,30 @@ def python(*arguments, cwd=None, **environment):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=env)
 
 
-@pytest.mark.parametrize("error, advice", [
-    (OSError("libquadmath.so.0: cannot open shared object file: No such file or directory"),
-     "apt-get install libquadmath0"),
-    (OSError("libgomp.so.1: cannot open shared object file: No such file"), "apt-get install libgomp1"),
-    (OSError("libfoo.so.3: cannot open shared object file"), "provides libfoo.so.3"),
-    (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "pip install mxnet==1.9.1 --force-reinstall"),
-    (ModuleNotFoundError("No module named 'distutils'", name="distutils"), "setuptools is not installed: pip install"),
-    (ModuleNotFoundError("No module named 'requests'", name="requests"), "requests is not installed: pip install"),
-    (ModuleNotFoundError("No module named 'gone'", name="gone"), "gone is not installed: pip install gone"),
-    (ModuleNotFoundError("No module named 'numpy.gone'", name="numpy.gone"), "No module named 'numpy.gone'; if the"),
-    (ModuleNotFoundError("No module named 'mxnet.base'", name="mxnet.base"), "--force-reinstall --no-deps"),
-    (ImportError("something else"), "something else")])
+@pytest.mark.parametrize(
+    "error, advice",
+    [
+        (
+            OSError("libquadmath.so.0: cannot open shared object file: No such file or directory"),
+            "apt-get install libquadmath0",
+        ),
+        (OSError("libgomp.so.1: cannot open shared object file: No such file"), "apt-get install libgomp1"),
+        (OSError("libfoo.so.3: cannot open shared object file"), "provides libfoo.so.3"),
+        (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "pip install mxnet==1.9.1 --force-reinstall"),
+        (
+            ModuleNotFoundError("No module named 'distutils'", name="distutils"),
+            "setuptools is not installed: pip install",
+        ),
+        (ModuleNotFoundError("No module named 'requests'", name="requests"), "requests is not installed: pip install"),
+        (ModuleNotFoundError("No module named 'gone'", name="gone"), "gone is not installed: pip install gone"),
+        (
+            ModuleNotFoundError("No module named 'numpy.gone'", name="numpy.gone"),
+            "No module named 'numpy.gone'; if the",
+        ),
+        (ModuleNotFoundError("No module named 'mxnet.base'", name="mxnet.base"), "--force-reinstall --no-deps"),
+        (ImportError("something else"), "something else"),
+    ],
+)
 def test_explanations(error, advice):
     assert advice in _missing.explain(error)
 
@@ -44,9 +57,14 @@ def test_threads_are_set_and_a_users_setting_wins():
     assert int(done.stdout) == _compat.physical_cores()
 
 
-@pytest.mark.parametrize("set_by_user, expected", [
-    ({}, ["ACTIVE", "10000", None, None]), ({"OMP_WAIT_POLICY": "PASSIVE"}, ["PASSIVE", None, "PASSIVE", None]),
-    ({"GOMP_SPINCOUNT": "7"}, [None, "7", None, "7"])])
+@pytest.mark.parametrize(
+    "set_by_user, expected",
+    [
+        ({}, ["ACTIVE", "10000", None, None]),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, ["PASSIVE", None, "PASSIVE", None]),
+        ({"GOMP_SPINCOUNT": "7"}, [None, "7", None, "7"]),
+    ],
+)
 def test_threads_wait_as_the_user_says(set_by_user, expected):
     """What libgomp sees when MXNet loads it, and what is left of it afterwards."""
     code = """if True:
@@ -67,8 +85,9 @@ def test_threads_wait_as_the_user_says(set_by_user, expected):
     assert json.loads(done.stdout) == expected, done.stderr
 
 
-@pytest.mark.parametrize("first", ["from gluon_bnn._compat import mx",
-                                   "from gluon_bnn.native import library; library.available()"])
+@pytest.mark.parametrize(
+    "first", ["from gluon_bnn._compat import mx", "from gluon_bnn.native import library; library.available()"]
+)
 def test_threads_spin_whichever_loads_openmp(first):
     code = f"{first}; from gluon_bnn._compat import mx"
     env = {**{k: v for k, v in os.environ.items() if k not in _compat.WAITING}, "OMP_DISPLAY_ENV": "VERBOSE"}
@@ -79,8 +98,7 @@ def test_threads_spin_whichever_loads_openmp(first):
 
 def copy_of_package(tmp_path):
     """The package without its library and data, to be used from tmp_path."""
-    shutil.copytree(PACKAGE, tmp_path / "gluon_bnn",
-                    ignore=shutil.ignore_patterns("*.so", "__pycache__", "_data"))
+    shutil.copytree(PACKAGE, tmp_path / "gluon_bnn", ignore=shutil.ignore_patterns("*.so", "__pycache__", "_data"))
     return tmp_path / "gluon_bnn" / "native" / "libgluon_bnn.so"
 
 
@@ -100,9 +118,16 @@ print([str(w.message) for w in seen if "binary layers run" in str(w.message)])
 """
 
 
-@pytest.mark.parametrize("kind, word", [("absent", "was not built"), ("empty", "cannot be loaded"),
-                                        ("text", "cannot be loaded"), ("truncated", "is cut off"),
-                                        ("last byte gone", "is cut off")])
+@pytest.mark.parametrize(
+    "kind, word",
+    [
+        ("absent", "was not built"),
+        ("empty", "cannot be loaded"),
+        ("text", "cannot be loaded"),
+        ("truncated", "is cut off"),
+        ("last byte gone", "is cut off"),
+    ],
+)
 def test_without_a_usable_library(tmp_path, kind, word):
     target = copy_of_package(tmp_path)
     if kind == "empty":
@@ -113,7 +138,7 @@ def test_without_a_usable_library(tmp_path, kind, word):
         if library.path() is None:
             pytest.skip(library.problem())
         with open(library.path(), "rb") as file:
-            target.write_bytes(file.read()[:3000 if kind == "truncated" else -1])
+            target.write_bytes(file.read()[: 3000 if kind == "truncated" else -1])
     done = python("-c", USE.format(path=str(tmp_path)), cwd=str(tmp_path))
     assert done.returncode == 0, done.stderr
     problem, warned = done.stdout.splitlines()
@@ -131,8 +156,14 @@ def test_the_launcher_takes_a_dash_and_names_what_it_cannot_start():
     assert done.stderr == "gluon_bnn.launch: cannot start 'no-such-program': No such file or directory\n"
 
 
-@pytest.mark.parametrize("statement", ["import gluon_bnn, mxnet", "from gluon_bnn import mx as mxnet",
-                                       "import gluon_bnn\nimport mxnet.gluon\nimport mxnet"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import gluon_bnn, mxnet",
+        "from gluon_bnn import mx as mxnet",
+        "import gluon_bnn\nimport mxnet.gluon\nimport mxnet",
+    ],
+)
 def test_mxnet_is_importable_once_this_package_is(statement):
     """Whoever imports it, on any NumPy: it is the same module, and NumPy's own numbers pass as shapes."""
     code = f"""
@@ -152,6 +183,7 @@ assert isinstance("text", mxnet.symbol.symbol.str if hasattr(mxnet.symbol.symbol
 
 def test_what_numpy_has_is_not_overwritten():
     from gluon_bnn import _shims
+
     before = {name: vars(np)[name] for name in vars(np)}
     _shims.add_missing_names(np)
     assert all(vars(np)[name] is value for name, value in before.items())

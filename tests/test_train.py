@@ -1,4 +1,5 @@
 """Training and its checkpoints: a resumed run ends with the same numbers, and damage is reported."""
+
 import ast
 import copy
 import json
@@ -27,9 +28,13 @@ def make(seed=0, units=7, kind="xnor"):
     np.random.seed(seed)
     mx.random.seed(seed)
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(units, in_units=12, **LAYERS[kind]), mx.gluon.nn.BatchNorm(in_channels=units),
-            mx.gluon.nn.Dropout(0.2), nn.BinaryActivation(),
-            nn.BinaryDense(3, in_units=units, **LAYERS[kind]))
+    net.add(
+        nn.BinaryDense(units, in_units=12, **LAYERS[kind]),
+        mx.gluon.nn.BatchNorm(in_channels=units),
+        mx.gluon.nn.Dropout(0.2),
+        nn.BinaryActivation(),
+        nn.BinaryDense(3, in_units=units, **LAYERS[kind]),
+    )
     net.initialize(mx.init.Xavier())
     net.hybridize()
     name = "adam" if kind == "xnor" else "binaryadam"
@@ -43,15 +48,25 @@ LABELS = X[:, :3].argmax(axis=1)
 def batches(generator):
     order = generator.permutation(len(X))
     for i in range(0, len(X), 20):
-        rows = order[i:i + 20]
+        rows = order[i : i + 20]
         yield mx.nd.array(X[rows]), mx.nd.array(LABELS[rows])
 
 
 def fit(net, trainer, epochs=6, validate=None, settings=SETTINGS, loss=None, **options):
     loss = loss or mx.gluon.loss.SoftmaxCrossEntropyLoss()
-    return train.fit(net, trainer, loss, batches, 3, train.rates(0.01, 0.001, epochs),
-                     validate or (lambda net: train.evaluate(net, X, LABELS)), 5, progress=False,
-                     settings=settings, **options)
+    return train.fit(
+        net,
+        trainer,
+        loss,
+        batches,
+        3,
+        train.rates(0.01, 0.001, epochs),
+        validate or (lambda net: train.evaluate(net, X, LABELS)),
+        5,
+        progress=False,
+        settings=settings,
+        **options,
+    )
 
 
 def values(net):
@@ -67,12 +82,14 @@ def cut_at(path, epoch, error, kind="xnor"):
         if len(calls) == epoch:
             raise error
         return train.evaluate(net, X, LABELS)
+
     with pytest.raises(type(error)):
         fit(*make(kind=kind), validate=validate, checkpoint=path)
 
 
-@pytest.mark.parametrize("kind, epoch", [("xnor", 1), ("xnor", 2), ("xnor", 4), ("xnor", 6), ("lab", 1), ("lab", 3),
-                                         ("stochastic", 3)])
+@pytest.mark.parametrize(
+    "kind, epoch", [("xnor", 1), ("xnor", 2), ("xnor", 4), ("xnor", 6), ("lab", 1), ("lab", 3), ("stochastic", 3)]
+)
 def test_resume_is_exact(tmp_path, kind, epoch):
     net, trainer = make(kind=kind)
     whole = fit(net, trainer)
@@ -105,6 +122,7 @@ def test_best_epoch_is_kept():
     def validate(net):
         seen.append(values(net))
         return next(errors)
+
     assert fit(net, trainer, epochs=4, validate=validate)["best_epoch"] == 1
     for a, b in zip(values(net), seen[1]):
         np.testing.assert_array_equal(a, b)
@@ -124,15 +142,16 @@ def rewrite(path, metadata, tensors=None):
     save_file(tensors, str(path), {"gluon_bnn": json.dumps(metadata)})
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "metadata", "history", "format", "one bit",
-                                    "digits"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "empty", "other", "metadata", "history", "format", "one bit", "digits"]
+)
 def test_damaged_checkpoints(tmp_path, damage):
     path = tmp_path / "c.safetensors"
     cut_at(str(path), 3, KeyboardInterrupt())
     content = path.read_bytes()
     meta = metadata_of(path)
     if damage == "cut":
-        path.write_bytes(content[:len(content) // 2])
+        path.write_bytes(content[: len(content) // 2])
     elif damage == "flipped":
         path.write_bytes(b"\xff" * 8 + content[8:])
     elif damage == "empty":
@@ -140,7 +159,7 @@ def test_damaged_checkpoints(tmp_path, damage):
     elif damage == "one bit":
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     elif damage == "digits":
-        path.write_bytes(content.replace(b"num_update\\\": 6", b"num_update\\\": 7"))
+        path.write_bytes(content.replace(b'num_update\\": 6', b'num_update\\": 7'))
         assert path.read_bytes() != content
     elif damage == "other":
         save_file({"a": np.zeros(3)}, str(path))
@@ -163,14 +182,41 @@ def test_damaged_checkpoints(tmp_path, damage):
     fit(net, trainer, checkpoint=str(path), overwrite=True)
 
 
-ODD = [None, 0, -1, 1, 2, 1e308, float("nan"), float("inf"), "x", "1", "\u00b2", "1e3", [], [1], {}, {"a": 1}, True,
-       2**63, 10**400, 0.5, [None], ["x"] * 3, [[]], {"0": {}}, {"1": -1}, {"1": True}, "\ud800"]
+ODD = [
+    None,
+    0,
+    -1,
+    1,
+    2,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "x",
+    "1",
+    "\u00b2",
+    "1e3",
+    [],
+    [1],
+    {},
+    {"a": 1},
+    True,
+    2**63,
+    10**400,
+    0.5,
+    [None],
+    ["x"] * 3,
+    [[]],
+    {"0": {}},
+    {"1": -1},
+    {"1": True},
+    "\ud800",
+]
 
 
 def places(value, path=()):
     """The paths of all that is in a JSON value."""
     if isinstance(value, (dict, list)):
-        for key in (value if isinstance(value, dict) else range(len(value))):
+        for key in value if isinstance(value, dict) else range(len(value)):
             yield path + (key,)
             yield from places(value[key], path + (key,))
 
@@ -215,8 +261,9 @@ def test_odd_metadata(tmp_path):
 NESTED = ['{"format": 2, "settings": ' + "[" * depth + "]" * depth + "}" for depth in range(10, 1010, 50)]
 
 
-@pytest.mark.parametrize("text", [*NESTED, "[" * 100000, '{"format": 2, "state": ' + '{"a": ' * 100000, "1" * 10000, "",
-                                  "\0"])
+@pytest.mark.parametrize(
+    "text", [*NESTED, "[" * 100000, '{"format": 2, "state": ' + '{"a": ' * 100000, "1" * 10000, "", "\0"]
+)
 def test_metadata_that_is_hardly_json(tmp_path, text):
     path = tmp_path / "c.safetensors"
     save_file({"a": np.zeros(3)}, str(path), {"gluon_bnn": text})
@@ -302,6 +349,7 @@ def test_two_runs_cannot_have_one_checkpoint(tmp_path, options):
         with pytest.raises(BlockingIOError):
             fit(*make(), checkpoint=path, **options)
         return 0.5
+
     fit(*make(), checkpoint=path, resume=True, validate=second)
     assert os.listdir(tmp_path) == [path.name]
 
@@ -309,8 +357,11 @@ def test_two_runs_cannot_have_one_checkpoint(tmp_path, options):
 def test_unwritable_directory_shows_before_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError):
-        fit(*make(), checkpoint=str(tmp_path / "file" / "c.safetensors"),
-            loss=lambda *a: pytest.fail("trained before it could write"))
+        fit(
+            *make(),
+            checkpoint=str(tmp_path / "file" / "c.safetensors"),
+            loss=lambda *a: pytest.fail("trained before it could write"),
+        )
 
 
 @pytest.mark.parametrize("writes", [0, 1])
@@ -322,6 +373,7 @@ def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch, writes):
     def full(*args):
         if next(left, None) is None:
             raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(os, "fsync", full)
     net, trainer = make()
     with pytest.raises(OSError, match="No space.*cannot be written"):
@@ -345,10 +397,20 @@ def perfect(classes=10):
 def fit_on(net, labels, loss=None, epochs=1, validate=lambda net: 0.5, outputs=None, **options):
     """Three steps an epoch on X and these labels."""
     trainer = mx.gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0}, kvstore=None)
-    return train.fit(net, trainer, loss or mx.gluon.loss.SoftmaxCrossEntropyLoss(),
-                     lambda _: [(mx.nd.array(X[i:i + 20]), mx.nd.array(labels[i:i + 20], dtype=labels.dtype))
-                                for i in range(0, 60, 20)],
-                     3, [0.0] * epochs, validate, 0, progress=False, **options)
+    return train.fit(
+        net,
+        trainer,
+        loss or mx.gluon.loss.SoftmaxCrossEntropyLoss(),
+        lambda _: [
+            (mx.nd.array(X[i : i + 20]), mx.nd.array(labels[i : i + 20], dtype=labels.dtype)) for i in range(0, 60, 20)
+        ],
+        3,
+        [0.0] * epochs,
+        validate,
+        0,
+        progress=False,
+        **options,
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint8", "int32", "int64"])
@@ -367,11 +429,21 @@ def one_hot(labels):
     return np.eye(10, dtype=np.float32)[labels]
 
 
-WRONG_LABELS = {"one for all": lambda y: y[:1], "too few": lambda y: y[:59], "a row of them": lambda y: y[None],
-                "one-hot": one_hot, "two columns": lambda y: np.stack([y, y], 1), "3 axes": lambda y: y[:, None, None],
-                "fractions": lambda y: y + 0.5, "negative": lambda y: y - 10, "beyond": lambda y: y + 1 + 9 * (y == 0),
-                "NaN": lambda y: np.where(np.arange(60) == 59, np.nan, y), "infinite": lambda y: y + np.inf,
-                "a number": lambda y: np.float32(3), "names": lambda y: y.astype(str)}
+WRONG_LABELS = {
+    "one for all": lambda y: y[:1],
+    "too few": lambda y: y[:59],
+    "a row of them": lambda y: y[None],
+    "one-hot": one_hot,
+    "two columns": lambda y: np.stack([y, y], 1),
+    "3 axes": lambda y: y[:, None, None],
+    "fractions": lambda y: y + 0.5,
+    "negative": lambda y: y - 10,
+    "beyond": lambda y: y + 1 + 9 * (y == 0),
+    "NaN": lambda y: np.where(np.arange(60) == 59, np.nan, y),
+    "infinite": lambda y: y + np.inf,
+    "a number": lambda y: np.float32(3),
+    "names": lambda y: y.astype(str),
+}
 
 
 @pytest.mark.parametrize("name", WRONG_LABELS)
@@ -394,6 +466,7 @@ def test_outputs_of_no_classes_are_refused(shape):
     class Net(mx.gluon.nn.HybridBlock):
         def hybrid_forward(self, F, x):
             return F.zeros(tuple(len(x) if size == 60 else size for size in shape))
+
     with pytest.raises(ValueError, match="outputs.* give metric="):
         train.evaluate(Net(), X, np.zeros(60))
 
@@ -408,15 +481,22 @@ def test_a_net_of_one_output_needs_a_metric():
 
     def accuracy(labels, outputs):
         return ((outputs[:, 0] > 0) == labels).mean()
+
     found = fit_on(net, labels, loss, metric=accuracy, mode="max")
     expected = train.evaluate(net, X, labels, metric=accuracy)
     assert 0 < expected < 1 and found["metric"] == [pytest.approx(expected, rel=1e-12)]
     assert set(found) == {"loss", "metric", "validation_metric", "seconds", "best_epoch"}
 
 
-@pytest.mark.parametrize("name, given", [("acc", "acc"), ("acc", mx.metric.Accuracy()),
-                                         ("top 2", mx.metric.TopKAccuracy(2)),
-                                         ("mine", lambda labels, outputs: (outputs.argmax(1) == labels).mean())])
+@pytest.mark.parametrize(
+    "name, given",
+    [
+        ("acc", "acc"),
+        ("acc", mx.metric.Accuracy()),
+        ("top 2", mx.metric.TopKAccuracy(2)),
+        ("mine", lambda labels, outputs: (outputs.argmax(1) == labels).mean()),
+    ],
+)
 def test_metrics(name, given):
     net, labels = perfect()
     labels[:6] = (labels[:6] + 1) % 10
@@ -431,21 +511,30 @@ def test_a_metric_of_regression_and_sequences():
     targets = X[:, :4]
     net = mx.gluon.nn.Dense(4, in_units=12)
     net.initialize()
-    expected = ((train.predict(net, X) - targets)**2).mean()
+    expected = ((train.predict(net, X) - targets) ** 2).mean()
     assert train.evaluate(net, X, targets, metric="mse") == pytest.approx(expected, rel=1e-6)
     found = fit_on(net, targets, mx.gluon.loss.L2Loss(), metric="mse", mode="min")
     assert found["metric"][0] == pytest.approx(expected, rel=1e-6)
     net = mx.gluon.nn.HybridSequential()
     net.add(mx.gluon.nn.HybridLambda(lambda F, x: F.reshape(x, (-1, 4, 3))))
     assert train.evaluate(net, X, np.zeros((60, 4)), metric=lambda y, z: (z.argmax(2) != y).mean()) == pytest.approx(
-        (X.reshape(60, 4, 3).argmax(2) != 0).mean())
+        (X.reshape(60, 4, 3).argmax(2) != 0).mean()
+    )
 
 
-@pytest.mark.parametrize("metric, message", [
-    ("nonsense", "no metric of the name 'nonsense'"), (5, "metric must be.*got 5"),
-    (mx.metric.Accuracy, "metric must be"), (["acc", "mse"], "metric must be"),
-    (mx.metric.CompositeEvalMetric(["acc", "ce"]), "metric must give one number"),
-    (lambda y, z: None, "one number, got None"), (lambda y, z: y, "one number"), (lambda y, z: (1, 2), "one number")])
+@pytest.mark.parametrize(
+    "metric, message",
+    [
+        ("nonsense", "no metric of the name 'nonsense'"),
+        (5, "metric must be.*got 5"),
+        (mx.metric.Accuracy, "metric must be"),
+        (["acc", "mse"], "metric must be"),
+        (mx.metric.CompositeEvalMetric(["acc", "ce"]), "metric must give one number"),
+        (lambda y, z: None, "one number, got None"),
+        (lambda y, z: y, "one number"),
+        (lambda y, z: (1, 2), "one number"),
+    ],
+)
 def test_metrics_that_are_none(metric, message):
     net, labels = perfect()
     with pytest.raises(ValueError, match=message):
@@ -454,12 +543,19 @@ def test_metrics_that_are_none(metric, message):
         fit_on(net, labels, metric=metric, mode="min")
 
 
-@pytest.mark.parametrize("mode, metric, numbers, best", [
-    (None, None, [0.5, 0.1, 0.3, 0.1], 1), ("min", "acc", [0.5, 0.1, 0.3, 0.1], 1),
-    ("max", "acc", [0.5, 0.1, 0.7, 0.7], 2), ("max", None, [0.5, 0.1, 0.3, 0.1], 0),
-    ("min", "acc", [float("nan"), 3, 2, float("nan")], 2),
-    ("max", "acc", [-5, float("nan"), -3, -4], 2), ("min", "acc", [float("nan")] * 4, 0),
-    ("min", None, [float("inf"), 2, 1, 3], 2)])
+@pytest.mark.parametrize(
+    "mode, metric, numbers, best",
+    [
+        (None, None, [0.5, 0.1, 0.3, 0.1], 1),
+        ("min", "acc", [0.5, 0.1, 0.3, 0.1], 1),
+        ("max", "acc", [0.5, 0.1, 0.7, 0.7], 2),
+        ("max", None, [0.5, 0.1, 0.3, 0.1], 0),
+        ("min", "acc", [float("nan"), 3, 2, float("nan")], 2),
+        ("max", "acc", [-5, float("nan"), -3, -4], 2),
+        ("min", "acc", [float("nan")] * 4, 0),
+        ("min", None, [float("inf"), 2, 1, 3], 2),
+    ],
+)
 def test_the_best_epoch(tmp_path, mode, metric, numbers, best):
     for kind in (float, np.float32, lambda number: mx.nd.array([number])):
         left, seen = iter(numbers), []
@@ -468,6 +564,7 @@ def test_the_best_epoch(tmp_path, mode, metric, numbers, best):
         def validate(net):
             seen.append(values(net))
             return kind(next(left))
+
         found = fit(net, trainer, epochs=4, validate=validate, metric=metric, mode=mode)
         assert found["best_epoch"] == best
         for a, b in zip(values(net), seen[best]):
@@ -485,8 +582,9 @@ def test_the_best_epoch_of_a_resumed_run(tmp_path):
             fit(*make(), validate=lambda net: next(left), metric="acc", mode="max", checkpoint=path)
         left = iter(numbers[epochs:])
         other, trainer = make(seed=99)
-        resumed = fit(other, trainer, validate=lambda net: next(left), metric="acc", mode="max", checkpoint=path,
-                      resume=True)
+        resumed = fit(
+            other, trainer, validate=lambda net: next(left), metric="acc", mode="max", checkpoint=path, resume=True
+        )
         assert resumed["best_epoch"] == whole["best_epoch"] == 2 and resumed["metric"] == whole["metric"]
         for a, b in zip(values(net), values(other)):
             np.testing.assert_array_equal(a, b)
@@ -512,33 +610,60 @@ def test_labels_in_an_array_that_is_used_again():
 
     def batches(_):
         for i in range(0, 60, 20):
-            x[:], y[:] = X[i:i + 20], labels[i:i + 20]
+            x[:], y[:] = X[i : i + 20], labels[i : i + 20]
             yield x, y
+
     trainer = mx.gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0}, kvstore=None)
-    assert train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), batches, 3, [0.0], lambda net: 0.5, 0,
-                     progress=False)["error"] == [0]
+    assert train.fit(
+        net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), batches, 3, [0.0], lambda net: 0.5, 0, progress=False
+    )["error"] == [0]
 
 
 PAIR = mx.nd.array(X[:20]), mx.nd.array(LABELS[:20])
 
 
-@pytest.mark.parametrize("found, message", [
-    (mx.io.NDArrayIter(X, LABELS, 20), r"got a DataBatch; .*batch.data\[0\]"), ([PAIR[0][:2]], "got a NDArray"),
-    ([X[:20]], "got a ndarray"), ([(X[:20], PAIR[1])], r"got a tuple of \(ndarray, NDArray\)"),
-    ([(*PAIR, PAIR[1])], r"tuple of \(NDArray, NDArray, NDArray\)"), ([], "batches gave none for this epoch")])
+@pytest.mark.parametrize(
+    "found, message",
+    [
+        (mx.io.NDArrayIter(X, LABELS, 20), r"got a DataBatch; .*batch.data\[0\]"),
+        ([PAIR[0][:2]], "got a NDArray"),
+        ([X[:20]], "got a ndarray"),
+        ([(X[:20], PAIR[1])], r"got a tuple of \(ndarray, NDArray\)"),
+        ([(*PAIR, PAIR[1])], r"tuple of \(NDArray, NDArray, NDArray\)"),
+        ([], "batches gave none for this epoch"),
+    ],
+)
 def test_batches_that_are_none(found, message):
     net, trainer = make()
     with pytest.raises(ValueError, match=message):
-        train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), lambda _: found, 1, [0.1], lambda net: 0.5, 0,
-                  progress=False)
+        train.fit(
+            net,
+            trainer,
+            mx.gluon.loss.SoftmaxCrossEntropyLoss(),
+            lambda _: found,
+            1,
+            [0.1],
+            lambda net: 0.5,
+            0,
+            progress=False,
+        )
 
 
 def test_an_exhausted_generator():
     net, trainer = make()
     used_up = (PAIR for _ in range(3))
     with pytest.raises(ValueError, match="new iterable each time"):
-        train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), lambda _: used_up, 1, [0.1] * 2,
-                  lambda net: 0.5, 0, progress=False)
+        train.fit(
+            net,
+            trainer,
+            mx.gluon.loss.SoftmaxCrossEntropyLoss(),
+            lambda _: used_up,
+            1,
+            [0.1] * 2,
+            lambda net: 0.5,
+            0,
+            progress=False,
+        )
 
 
 def test_a_net_of_several_outputs_is_refused():
@@ -562,8 +687,9 @@ def test_evaluate_where_the_net_is(device):
     assert 0 <= train.evaluate(net, X, LABELS) <= 1
 
 
-@pytest.mark.parametrize("module", ["train/fit", "train/checkpoint", "train/workers", "train/seeding", "metric", "data",
-                                    "loss", "_files"])
+@pytest.mark.parametrize(
+    "module", ["train/fit", "train/checkpoint", "train/workers", "train/seeding", "metric", "data", "loss", "_files"]
+)
 def test_messages_name_no_option_of_a_script(module):
     """Options belong to scripts; the library's own words are its arguments."""
     tree = ast.parse((pathlib.Path(train.__file__).parent.parent / f"{module}.py").read_text())

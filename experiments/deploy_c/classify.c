@@ -12,13 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include "gluon_bnn.h"
 
 enum { FORMAT = 1, MOST_LAYERS = 100 };
 static const char* const kinds[] = {"", "binary_dense", "dense", "batch_norm", "activation", "pack", NULL};
 static const char* const forms[] = {"float", "bits", "bits01", NULL};
-static const char* const functions[] = {"",         "relu",     "sigmoid", "tanh",
-                                        "softrelu", "softsign", "sign",    "binary_sigmoid", NULL};
+static const char* const functions[] = {"",         "relu", "sigmoid",        "tanh", "softrelu",
+                                        "softsign", "sign", "binary_sigmoid", NULL};
 static const char *path, *header; /* the model's file and its JSON */
 static const unsigned char* data; /* the data_size bytes after it */
 static size_t data_size;
@@ -43,9 +44,11 @@ static const void* tensor(const char* owner, const char* name, const char* dtype
   snprintf(key, sizeof key, "\"%s.%s\":{", owner, name);
   const char* entry = strstr(header, key);
   if (entry == NULL) return NULL;
-  if (sscanf(entry + strlen(key), "\"dtype\":\"%7[A-Z0-9]\",\"shape\":[%*[0-9,]],\"data_offsets\":[%15" SCNu64
-             ",%15" SCNu64 "]", type, &begin, &end) != 3 || strcmp(type, dtype) || begin > end || end > data_size ||
-      end - begin != 4 * (uint64_t)count || (uintptr_t)(data + begin) % 4) {
+  if (sscanf(entry + strlen(key),
+             "\"dtype\":\"%7[A-Z0-9]\",\"shape\":[%*[0-9,]],\"data_offsets\":[%15" SCNu64 ",%15" SCNu64 "]", type,
+             &begin, &end) != 3 ||
+      strcmp(type, dtype) || begin > end || end > data_size || end - begin != 4 * (uint64_t)count ||
+      (uintptr_t)(data + begin) % 4) {
     FAIL(path, "is damaged: %s.%s must be %" PRId64 " numbers %s in it", owner, name, count, dtype);
   }
   return data + begin;
@@ -64,7 +67,8 @@ static gluon_bnn_layer read_layer(const char* text, int index) {
   char kind[16], from[8], to[8], function[16] = "", owner[16];
   gluon_bnn_layer l = {0};
   if (sscanf(text, "%15[a-z_] %9" SCNd64 " %9" SCNd64 " %7[a-z0-9] %7[a-z0-9] %15[a-z_]", kind, &l.inputs, &l.units,
-             from, to, function) < 5 || l.inputs < 1 || l.units < 1) {
+             from, to, function) < 5 ||
+      l.inputs < 1 || l.units < 1) {
     FAIL(path, "has a layer that cannot be read, number %d", index);
   }
   l.kind = find(kind, kinds), l.function = find(function, functions);
@@ -122,7 +126,8 @@ static const unsigned char* read_idx(const char* name, size_t axes, uint64_t* co
 int main(int argc, char** argv) {
   const int print = argc == 5 && !strcmp(argv[1], "-p");
   if (argc != 4 + print) return fputs("usage: classify [-p] MODEL.safetensors IMAGES-idx3 LABELS-idx1\n", stderr), 2;
-  if (gluon_bnn_abi() != GLUON_BNN_ABI) FAIL("libgluon_bnn", "has interface %d, not %d", gluon_bnn_abi(), GLUON_BNN_ABI);
+  if (gluon_bnn_abi() != GLUON_BNN_ABI)
+    FAIL("libgluon_bnn", "has interface %d, not %d", gluon_bnn_abi(), GLUON_BNN_ABI);
   gluon_bnn_layer layers[MOST_LAYERS];
   path = argv[1 + print];
   const int layer_count = read_model(layers);
@@ -139,7 +144,7 @@ int main(int argc, char** argv) {
   if (y == NULL || gluon_bnn_run_u8(layers, layer_count, images, *scale, shift, (int64_t)count, y)) {
     FAIL(path, "cannot be run: %s", y ? gluon_bnn_error() : "there is no memory for the outputs");
   }
-  for (const float *of = y; of < y + count * classes; of += classes, ++labels) {
+  for (const float* of = y; of < y + count * classes; of += classes, ++labels) {
     size_t best = 0;
     for (size_t k = 1; k < classes; ++k) best = of[k] > of[best] ? k : best;
     right += best == *labels;

@@ -6,6 +6,7 @@ magnitudes of the terms that were added up for that number: rounding alone does 
 `measure` counts and collects errors. Each file above it is one subject, whose `rows` yields ((forward, backward), row):
 the errors, and what of the subject they belong to.
 """
+
 import tempfile
 
 import numpy as np

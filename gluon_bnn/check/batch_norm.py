@@ -1,4 +1,5 @@
 """`nn.BatchNorm`: what `check` and the tests compare it with."""
+
 import numpy as np
 
 from .. import nn
@@ -10,8 +11,10 @@ from .measure import in_mode, units
 def rows(dtype, mode, generator, directory):
     """Yields (errors, row) for the layer in training and in inference."""
     for training in (True, False):
-        yield (_errors(training, dtype, mode, generator, directory),
-               dict(operator=f"BatchNorm, {'training' if training else 'inference'}", gradient="-", scale="-"))
+        yield (
+            _errors(training, dtype, mode, generator, directory),
+            dict(operator=f"BatchNorm, {'training' if training else 'inference'}", gradient="-", scale="-"),
+        )
 
 
 def expected(x, d, gamma, beta, running_mean, running_var, eps, momentum, training):
@@ -27,10 +30,14 @@ def expected(x, d, gamma, beta, running_mean, running_var, eps, momentum, traini
     inverse = 1 / np.sqrt(var + eps)
     normal = inverse * (np.abs(x) + np.abs(x).mean(axis=0) + np.abs(mean))  # that of (x - mean) / deviation
     through_batch = np.abs(d).mean(axis=0) + normal * (np.abs(d) * normal).mean(axis=0) if training else 0
-    magnitudes = [np.abs(gamma) * normal + np.abs(beta), np.abs(running_mean) + np.abs(x).mean(axis=0),
-                  running_var + (normal ** 2).mean(axis=0) * (var + eps),
-                  np.abs(gamma) * inverse * (np.abs(d) + through_batch), (np.abs(d) * normal).sum(axis=0),
-                  np.abs(d).sum(axis=0)]
+    magnitudes = [
+        np.abs(gamma) * normal + np.abs(beta),
+        np.abs(running_mean) + np.abs(x).mean(axis=0),
+        running_var + (normal**2).mean(axis=0) * (var + eps),
+        np.abs(gamma) * inverse * (np.abs(d) + through_batch),
+        (np.abs(d) * normal).sum(axis=0),
+        np.abs(d).sum(axis=0),
+    ]
     return list(zip((y, *kept, gradients["x"], gradients["gamma"], gradients["beta"]), magnitudes))
 
 
@@ -54,6 +61,8 @@ def _errors(training, dtype, mode, generator, directory):
     mx.nd.waitall()  # MXNet's static graphs do not make a reader wait for averages that change within them
     gamma, beta, *averages = (run.collect_params()[p.name] for p in parameters)
     found = [y, *(p.data() for p in averages), array.grad, gamma.grad(), beta.grad()]
-    error = [units(f.asnumpy(), value, magnitude, dtype)
-             for f, (value, magnitude) in zip(found, expected(*wide, 1e-3, 0.75, training))]
+    error = [
+        units(f.asnumpy(), value, magnitude, dtype)
+        for f, (value, magnitude) in zip(found, expected(*wide, 1e-3, 0.75, training))
+    ]
     return max(error[:3]), max(error[3:])

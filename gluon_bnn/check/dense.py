@@ -1,4 +1,5 @@
 """`nn.BinaryDense`, every scale and rule: what `check`, `check_net` and the tests compare it with."""
+
 import numpy as np
 
 from .. import nn
@@ -11,10 +12,14 @@ from .sign_scale import all_rules, reference_rule, weight_magnitude
 def rows(dtype, mode, generator, directory):
     """Yields (errors, row) for every scale with each of its rules, and for signs that are drawn in training only."""
     for scale, gradient in all_rules():
-        yield (_new_layer_errors(dtype, mode, generator, directory, scale=scale, gradient=gradient),
-               dict(operator="BinaryDense", gradient=gradient, scale=str(scale)))
-    yield (_new_layer_errors(dtype, mode, generator, directory, scale=None, stochastic=True),
-           dict(operator="BinaryDense, stochastic, in inference", gradient="ste", scale="None"))
+        yield (
+            _new_layer_errors(dtype, mode, generator, directory, scale=scale, gradient=gradient),
+            dict(operator="BinaryDense", gradient=gradient, scale=str(scale)),
+        )
+    yield (
+        _new_layer_errors(dtype, mode, generator, directory, scale=None, stochastic=True),
+        dict(operator="BinaryDense, stochastic, in inference", gradient="ste", scale="None"),
+    )
 
 
 def errors(layer, x, d, y, dx, dweight, dbias):
@@ -33,12 +38,16 @@ def errors(layer, x, d, y, dx, dweight, dbias):
     expected = binary.binary_dense(x, w, bias, **scale)
     gradients = binary.binary_dense_backward(d, x, w, **scale, gradient=reference_rule(layer.gradient), clip=layer.clip)
     alpha = binary.sign_scale(w, **scale)[1]
-    forward = units(y, expected, alpha * np.abs(x).sum(1, keepdims=True)
-                    + (0 if bias is None else np.abs(bias)), dtype)
+    forward = units(y, expected, alpha * np.abs(x).sum(1, keepdims=True) + (0 if bias is None else np.abs(bias)), dtype)
     backward = [
         units(dx, gradients["x"], (np.abs(d) * alpha).sum(1, keepdims=True), dtype),
-        units(dweight, gradients["weight"],
-              weight_magnitude(np.abs(d).T @ np.abs(x), w, layer.scale, layer.gradient), dtype)]
+        units(
+            dweight,
+            gradients["weight"],
+            weight_magnitude(np.abs(d).T @ np.abs(x), w, layer.scale, layer.gradient),
+            dtype,
+        ),
+    ]
     if bias is not None:
         backward.append(units(dbias, gradients["bias"], np.abs(d).sum(0), dtype))
     return forward, max(backward)
@@ -53,6 +62,6 @@ def _new_layer_errors(dtype, mode, generator, directory, **options):
     x = mx.nd.array(awkward(generator, (5, 33), dtype), dtype=dtype)
     d = generator.standard_normal((5, 7)).astype(dtype)
     run = in_mode(layer, [x], mode, directory)
-    y, = backward(run, [x], [mx.nd.array(d, dtype=dtype)])
+    (y,) = backward(run, [x], [mx.nd.array(d, dtype=dtype)])
     gradients = [run.collect_params()[p.name].grad().asnumpy() for p in (layer.weight, layer.bias)]
     return errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy(), *gradients)

@@ -4,6 +4,7 @@ The nets hold binary layers, batch norm and binary activations. Over binary inpu
 operation for operation, and every form must equal it to the bit, the net as trained included. Over real inputs it
 is float64, and errors are counted in units of the sums of magnitudes.
 """
+
 import numpy as np
 
 from .. import nn, quantizers, runtime
@@ -25,8 +26,11 @@ def rows(choice, generator, directory):
     BinaryActivation and BinarySigmoid, and one layer over real inputs.
     """
     for scale in quantizers.SCALES:
-        cases = [_binary_case(scale, normed, hidden, generator) for normed in (False, True)
-                 for hidden in (nn.BinaryActivation, nn.BinarySigmoid)] + [_real_case(scale, generator)]
+        cases = [
+            _binary_case(scale, normed, hidden, generator)
+            for normed in (False, True)
+            for hidden in (nn.BinaryActivation, nn.BinarySigmoid)
+        ] + [_real_case(scale, generator)]
         nets = {"net as trained": [net for net, *_ in cases]}
         for form in ("float", "packed") if library.available() else ("float",):
             nets[f"frozen {form}"] = [freeze(net, form, verbose=False) for net, *_ in cases]
@@ -61,8 +65,7 @@ def _binary_case(scale, normed, hidden, generator):
 def _real_case(scale, generator):
     """(net, x, its outputs in float64, the sums of the magnitudes behind them): one layer with batch norm."""
     net = mx.gluon.nn.HybridSequential()
-    net.add(nn.BinaryDense(WIDTHS[1], in_units=WIDTHS[0], scale=scale),
-            mx.gluon.nn.BatchNorm(in_channels=WIDTHS[1]))
+    net.add(nn.BinaryDense(WIDTHS[1], in_units=WIDTHS[0], scale=scale), mx.gluon.nn.BatchNorm(in_channels=WIDTHS[1]))
     _randomise(net, generator)
     x = generator.standard_normal((50, WIDTHS[0])).astype(np.float32)
     return net, x, *_reference(net, x.astype(np.float64))
@@ -123,5 +126,7 @@ def _without_mxnet(layers, x, kernels):
 
 def _error(cases, found):
     """The largest error of the outputs found, one array a case."""
-    return max(exact(y, expected) if magnitude is None else units_of(y, expected, magnitude, np.float32)
-               for y, (_, _, expected, magnitude) in zip(found, cases))
+    return max(
+        exact(y, expected) if magnitude is None else units_of(y, expected, magnitude, np.float32)
+        for y, (_, _, expected, magnitude) in zip(found, cases)
+    )

@@ -1,4 +1,5 @@
 """How errors are measured and collected: what every subject of `gluon_bnn.check` is made of."""
+
 import os
 import warnings
 
@@ -29,8 +30,15 @@ class Table(list):
     def add(self, errors, **row):
         """Append a row with the errors (forward, backward)."""
         forward, backward = map(float, errors)
-        self.append({**row, "forward": forward, "backward": backward, "bound": BOUND,
-                     "ok": forward <= BOUND and backward <= BOUND})
+        self.append(
+            {
+                **row,
+                "forward": forward,
+                "backward": backward,
+                "bound": BOUND,
+                "ok": forward <= BOUND and backward <= BOUND,
+            }
+        )
 
     def __str__(self):
         heads = list(self[0]) if self else []
@@ -53,8 +61,7 @@ def units(found, expected, magnitude, dtype):
         return np.inf
     error = np.abs(found - expected)
     unit = np.finfo(dtype).eps * np.broadcast_to(magnitude, error.shape)
-    return float(np.max(np.where(error == 0, 0, error / np.maximum(unit, np.finfo(dtype).tiny)),
-                        initial=0))
+    return float(np.max(np.where(error == 0, 0, error / np.maximum(unit, np.finfo(dtype).tiny)), initial=0))
 
 
 def exact(found, expected):
@@ -99,5 +106,6 @@ def in_mode(block, inputs, mode, directory):
     names = ["data"] if len(inputs) == 1 else [f"data{i}" for i in range(len(inputs))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the type of the input is open, as it should be
-        return mx.gluon.SymbolBlock.imports(prefix + "-symbol.json", names,
-                                            saved if block.collect_params() else None, ctx=mx.cpu())
+        return mx.gluon.SymbolBlock.imports(
+            prefix + "-symbol.json", names, saved if block.collect_params() else None, ctx=mx.cpu()
+        )

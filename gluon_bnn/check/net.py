@@ -1,4 +1,5 @@
 """`check_net`: every binary layer of a user's own net against the reference, where it stands."""
+
 import numpy as np
 
 from .. import nn
@@ -19,12 +20,15 @@ def check_net(net, x):
     """
     blocks = []
     net.apply(blocks.append)
-    layers = [b for b in dict.fromkeys(blocks)
-              if isinstance(b, (nn.BinaryDense, nn.BinaryActivation, nn.BinarySigmoid))]
+    layers = [
+        b for b in dict.fromkeys(blocks) if isinstance(b, (nn.BinaryDense, nn.BinaryActivation, nn.BinarySigmoid))
+    ]
     if not layers:
-        raise ValueError("the net has no BinaryDense, BinaryActivation or BinarySigmoid to check; "
-                         "a net loaded by SymbolBlock.imports has lost its layers: check the "
-                         "original")
+        raise ValueError(
+            "the net has no BinaryDense, BinaryActivation or BinarySigmoid to check; "
+            "a net loaded by SymbolBlock.imports has lost its layers: check the "
+            "original"
+        )
     active = {b: b._active for b in blocks if isinstance(b, mx.gluon.HybridBlock)}
     inputs = {}
     hooks = [b.register_forward_pre_hook(lambda b, a: inputs.setdefault(b, a[0])) for b in layers]
@@ -39,9 +43,13 @@ def check_net(net, x):
         table = Table()
         for layer in layers:
             if layer in inputs:
-                table.add(_layer_error(layer, inputs[layer], generator), layer=layer.name,
-                          type=type(layer).__name__, gradient=getattr(layer, "_gradient", "-"),
-                          scale=str(getattr(layer, "_scale", "-")))
+                table.add(
+                    _layer_error(layer, inputs[layer], generator),
+                    layer=layer.name,
+                    type=type(layer).__name__,
+                    gradient=getattr(layer, "_gradient", "-"),
+                    scale=str(getattr(layer, "_scale", "-")),
+                )
     finally:
         for hook in hooks:
             hook.detach()
@@ -57,7 +65,7 @@ def _layer_error(layer, x, generator):
     x = x.copy()
     if not isinstance(layer, nn.BinaryDense):
         d = generator.standard_normal(x.shape).astype(x.dtype)
-        y, = backward(layer, [x], [mx.nd.array(d, dtype=x.dtype)])
+        (y,) = backward(layer, [x], [mx.nd.array(d, dtype=x.dtype)])
         return activations.errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy())
     parameters = [p.data().copy() for p in (layer.weight, layer.bias) if p is not None]
     curvature = {} if layer.curvature is None else {"curvature": layer.curvature.data()}
@@ -69,10 +77,12 @@ def _layer_error(layer, x, generator):
             return layer.hybrid_forward(mx.nd, x, weight, bias, **curvature)
         finally:
             object.__setattr__(layer, "act", activation)
+
     with mx.autograd.pause():
         shape = run(x, *parameters).shape
     d = generator.standard_normal(shape).astype(x.dtype)
-    y, = backward(run, [x] + parameters, [mx.nd.array(d, dtype=x.dtype)])
+    (y,) = backward(run, [x] + parameters, [mx.nd.array(d, dtype=x.dtype)])
     gradients = [p.grad.asnumpy() for p in parameters]
-    return dense.errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy(), gradients[0],
-                        gradients[1] if len(gradients) > 1 else None)
+    return dense.errors(
+        layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy(), gradients[0], gradients[1] if len(gradients) > 1 else None
+    )

@@ -1,4 +1,5 @@
 """`optimizer.BinaryAdam`: what `check` and the tests compare its steps with."""
+
 import numpy as np
 
 from .. import nn
@@ -14,8 +15,10 @@ def rows(dtype, mode, generator, directory):
     """Yields (errors, row) for binary weights without and with LAB's curvature; an optimiser is part of no graph."""
     if mode == "imperative":
         for scale in None, "loss":
-            yield (max(_error(scale, dtype, generator, **options) for options in OPTIONS), 0), dict(
-                operator="BinaryAdam", gradient="-", scale=str(scale))
+            yield (
+                (max(_error(scale, dtype, generator, **options) for options in OPTIONS), 0),
+                dict(operator="BinaryAdam", gradient="-", scale=str(scale)),
+            )
 
 
 def rule(t, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, **options):
@@ -27,7 +30,7 @@ def rule(t, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, **options):
     exact_options = dict(options, beta1=beta1, beta2=beta2, epsilon=epsilon)
     rounded = {name: float(np.float32(value)) for name, value in exact_options.items()}
     rate = float(np.float32(lr * (np.sqrt(1 - beta2**t) / (1 - beta1**t))))
-    return {**rounded, "lr": rate * (1 - rounded["beta1"]**t) / np.sqrt(1 - rounded["beta2"]**t)}
+    return {**rounded, "lr": rate * (1 - rounded["beta1"] ** t) / np.sqrt(1 - rounded["beta2"] ** t)}
 
 
 def magnitudes(w, g, mean, var, t, lr, beta1, beta2, epsilon, wd=0.0, clip_gradient=None, rescale_grad=1.0):

@@ -1,4 +1,5 @@
 """The two operators at the ends of a binary layer, sign_scale and scale_bias, by themselves."""
+
 import functools
 
 import numpy as np
@@ -18,12 +19,16 @@ def rows(dtype, mode, generator, directory):
     """Yields (errors, row) for every scale with each of its rules, and for every form of scale_bias."""
     common = dtype, mode, generator, directory
     for scale, gradient in all_rules():
-        yield _sign_scale_errors(scale, gradient, *common), dict(operator="sign_scale", gradient=gradient,
-                                                                 scale=str(scale))
+        yield (
+            _sign_scale_errors(scale, gradient, *common),
+            dict(operator="sign_scale", gradient=gradient, scale=str(scale)),
+        )
     for scale in ("layer", "channel"):
         for gradient in ("exact", "xnor"):  # with a gradient to alpha, and without one
-            yield _scale_bias_errors(scale, gradient, *common), dict(operator="scale_bias", gradient=gradient,
-                                                                     scale=scale)
+            yield (
+                _scale_bias_errors(scale, gradient, *common),
+                dict(operator="scale_bias", gradient=gradient, scale=scale),
+            )
 
 
 def weight_magnitude(g, w, scale, gradient):
@@ -74,9 +79,13 @@ def _sign_scale_errors(scale, gradient, dtype, mode, generator, directory):
     found = backward(run, inputs, upstream)
     expected = binary.sign_scale_backward(g, w.astype(np.float64), scale, reference_rule(gradient), **curvature)
     magnitude = weight_magnitude(np.abs(g), w.astype(np.float64), scale, gradient)
-    return (max(exact(found[0].asnumpy(), signs), units(found[1].asnumpy(), alpha, alpha, dtype)),
-            max([units(inputs[0].grad.asnumpy(), expected, magnitude, dtype)]
-                + [exact(array.grad.asnumpy(), 0 * w) for array in inputs[1:]]))
+    return (
+        max(exact(found[0].asnumpy(), signs), units(found[1].asnumpy(), alpha, alpha, dtype)),
+        max(
+            [units(inputs[0].grad.asnumpy(), expected, magnitude, dtype)]
+            + [exact(array.grad.asnumpy(), 0 * w) for array in inputs[1:]]
+        ),
+    )
 
 
 class _ScaleBias(mx.gluon.HybridBlock):
@@ -101,13 +110,19 @@ def _scale_bias_errors(scale, gradient, dtype, mode, generator, directory):
         inputs = [mx.nd.array(a, dtype=dtype) for a in arrays]
         d = generator.standard_normal((5, 33)).astype(dtype)
         run = in_mode(_ScaleBias(gradient == "exact"), inputs, mode, directory)
-        y, = backward(run, inputs, [mx.nd.array(d, dtype=dtype)])
+        (y,) = backward(run, inputs, [mx.nd.array(d, dtype=dtype)])
         dot, alpha, *bias = (a.astype(np.float64) for a in arrays)
         d = d.astype(np.float64)
         axis = 0 if scale == "channel" else None  # over which alpha is shared
         expected = [d * alpha, (d * dot).sum(axis).reshape(alpha.shape) if gradient == "exact" else 0 * alpha, d.sum(0)]
         magnitudes = [np.abs(d * alpha), np.abs(d * dot).sum(axis), np.abs(d).sum(0)]
-        found.append((units(y.asnumpy(), alpha * dot + sum(bias), np.abs(alpha * dot) + sum(map(np.abs, bias)), dtype),
-                      max(units(array.grad.asnumpy(), value, magnitude, dtype)
-                          for array, value, magnitude in zip(inputs, expected, magnitudes))))
+        found.append(
+            (
+                units(y.asnumpy(), alpha * dot + sum(bias), np.abs(alpha * dot) + sum(map(np.abs, bias)), dtype),
+                max(
+                    units(array.grad.asnumpy(), value, magnitude, dtype)
+                    for array, value, magnitude in zip(inputs, expected, magnitudes)
+                ),
+            )
+        )
     return map(max, zip(*found))

@@ -1,4 +1,5 @@
 """From the trained net to the one that is deployed: `freeze`, and exports loaded again."""
+
 from .blocks import Frozen
 from .exported import load_exported
 from .freeze import freeze

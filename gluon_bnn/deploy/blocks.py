@@ -3,6 +3,7 @@
 The "float" form uses MXNet's own operators only, so its exports load anywhere. The "packed" form, which
 `fuse` makes of it, uses two operators of our library: `Pack` and `PackedDense`.
 """
+
 import dataclasses
 
 import numpy as np
@@ -18,8 +19,7 @@ nn = mx.gluon.nn
 
 def add_parameter(block, name, array):
     """Give `block` a parameter of that name and value, on the CPU, with no gradient."""
-    parameter = block.params.get(name, shape=array.shape, dtype=array.dtype, grad_req="null",
-                                 differentiable=False)
+    parameter = block.params.get(name, shape=array.shape, dtype=array.dtype, grad_req="null", differentiable=False)
     set_parameter(parameter, array)
     setattr(block, name, parameter)
 
@@ -94,14 +94,19 @@ class PackedDense(mx.gluon.HybridBlock):
     def hybrid_forward(self, F, x, **arrays):
         form = self._form
         return F.gluon_bnn_packed_dense(
-            x, *(arrays[name] for name in self._names), units=str(form.units), in_units=str(self.in_units),
-            source=form.source, target=form.target, norm=str("mean" in self._names),
-            flatten=str(self._flatten))
+            x,
+            *(arrays[name] for name in self._names),
+            units=str(form.units),
+            in_units=str(self.in_units),
+            source=form.source,
+            target=form.target,
+            norm=str("mean" in self._names),
+            flatten=str(self._flatten),
+        )
 
     def __repr__(self):
         folded = ", batch norm" if "mean" in self._names else ""
-        return (f"PackedDense({self.in_units} -> {self._form.units}, "
-                f"{self._form.source} to {self._form.target}{folded})")
+        return f"PackedDense({self.in_units} -> {self._form.units}, {self._form.source} to {self._form.target}{folded})"
 
 
 class Pack(mx.gluon.HybridBlock):
@@ -143,14 +148,16 @@ def fuse(blocks):
         before = len(rest)
         if type(block) is FloatDense:
             norm, target, following = {}, "float", "float"
-            if rest and type(rest[0]) is nn.BatchNorm and rest[0]._kwargs["axis"] in (
-                    (1, -1) if block._flatten else (-1,)):  # flattened, the units are axis 1 of 2
+            if (
+                rest
+                and type(rest[0]) is nn.BatchNorm
+                and rest[0]._kwargs["axis"] in ((1, -1) if block._flatten else (-1,))
+            ):  # flattened, the units are axis 1 of 2
                 norm = norm_of(rest.pop(0))
             if _bits_follow(rest) and rest[1].in_units == block.units:  # else it flattens (rows, T, units)
                 target, following = "bits", rest.pop(0).form
             try:
-                layer = fold.packed_dense(*map(value, (block.signs, block.alpha, block.bias)), norm,
-                                          source, target)
+                layer = fold.packed_dense(*map(value, (block.signs, block.alpha, block.bias)), norm, source, target)
             except ValueError as error:
                 raise ValueError(f"{block.name}: {error}") from None
             packed, source = PackedDense(layer, block._flatten), following
@@ -204,8 +211,11 @@ def _layer(block, width, flat):
 
 def bytes_of(block):
     """The bytes of all parameters of a block that have values."""
-    return sum(p.data(p.list_ctx()[0]).size * np.dtype(p.dtype).itemsize
-               for p in block.collect_params().values() if p._data is not None)
+    return sum(
+        p.data(p.list_ctx()[0]).size * np.dtype(p.dtype).itemsize
+        for p in block.collect_params().values()
+        if p._data is not None
+    )
 
 
 @dataclasses.dataclass
@@ -214,6 +224,7 @@ class Row:
 
     blocks are those of the frozen net that stand for it; `folded` names the layer that took it in.
     """
+
     layer: str
     before: int
     blocks: list = dataclasses.field(default_factory=list)
@@ -261,8 +272,11 @@ class Frozen(nn.HybridSequential):
         places = range(len(self))[key]
         part.form = self.form
         if places and places[0] == 0:
-            part._input_shape, part.input_scale, part.input_shift = (self._input_shape, self.input_scale,
-                                                                     self.input_shift)
+            part._input_shape, part.input_scale, part.input_shift = (
+                self._input_shape,
+                self.input_scale,
+                self.input_shift,
+            )
         place, kept = 0, 0 in places
         for row in self.rows:
             blocks = [block for i, block in enumerate(row.blocks, place) if i in places]
@@ -282,8 +296,9 @@ class Frozen(nn.HybridSequential):
         blocks = [block for block, _ in fuse(self._children.values())]
         width = next((inputs_of(block) for block in blocks if inputs_of(block)), None)
         if width is None:
-            raise ValueError("the runtime takes nets with at least one dense layer or BatchNorm, got "
-                             + ", ".join(map(repr, blocks)))
+            raise ValueError(
+                "the runtime takes nets with at least one dense layer or BatchNorm, got " + ", ".join(map(repr, blocks))
+            )
         found, unknown = [], []
         flat, flattens = len(self._input_shape or ()) == 1, list(map(_flattens, blocks))
         for place, block in enumerate(blocks):
@@ -299,10 +314,12 @@ class Frozen(nn.HybridSequential):
                 found.append(layer)
                 width = layer.units
         if unknown:
-            raise ValueError("the runtime takes binary and other dense layers, BatchNorm over the units (with axis=1 "
-                             "only where that is certain: next to a layer that flattens, or with "
-                             "input_shape=(inputs,) in freeze; else axis=-1), Flatten, and the activations "
-                             f"{', '.join(layers.FUNCTIONS)}; got {', '.join(unknown)}")
+            raise ValueError(
+                "the runtime takes binary and other dense layers, BatchNorm over the units (with axis=1 "
+                "only where that is certain: next to a layer that flattens, or with "
+                "input_shape=(inputs,) in freeze; else axis=-1), Flatten, and the activations "
+                f"{', '.join(layers.FUNCTIONS)}; got {', '.join(unknown)}"
+            )
         if layers.keeps_uint8(self.input_scale):
             found[0] = fold.with_uint8(found[0], self.input_scale, self.input_shift)
         layers.check(found, self._input_shape, self.input_scale, self.input_shift)
@@ -325,8 +342,13 @@ class Frozen(nn.HybridSequential):
             return
         cells = [("layer", "became", "bytes before", "bytes after")]
         cells += [(r.layer, r.form, f"{r.before:,}", f"{r.after:,}") for r in self.rows]
-        cells.append(("total", "", *(f"{sum(sizes):,}" for sizes in ([r.before for r in self.rows],
-                                                                     [r.after for r in self.rows]))))
+        cells.append(
+            (
+                "total",
+                "",
+                *(f"{sum(sizes):,}" for sizes in ([r.before for r in self.rows], [r.after for r in self.rows])),
+            )
+        )
         widths = [max(map(len, column)) for column in zip(*cells)]
         for name, form, before, after in cells:
             print(f"{name:<{widths[0]}}  {form:<{widths[1]}}  {before:>{widths[2]}}  {after:>{widths[3]}}")

@@ -1,4 +1,5 @@
 """Reads what a net's `export` wrote: `load_exported`, with checks of both files before MXNet gets them."""
+
 import collections
 import math
 import operator
@@ -34,8 +35,10 @@ def load_exported(prefix, epoch=0):
     try:
         ours = library_operators(_parse(text))
         if ours and not library.available():
-            raise OSError(f"{graph_file} holds operators of the native library ({', '.join(ours)}), and "
-                          f"{library.problem()}. A net frozen with form='float' loads without it")
+            raise OSError(
+                f"{graph_file} holds operators of the native library ({', '.join(ours)}), and "
+                f"{library.problem()}. A net frozen with form='float' loads without it"
+            )
         if ours:
             library.load_operators()
         symbol, variables = _symbol(text)
@@ -64,8 +67,10 @@ def library_operators(graph):
     """The names of our library's operators in a graph, the JSON of a symbol, and in the graphs inside of it; sorted."""
     found = set()
     for node in graph["nodes"]:
-        found.update({node["op"]} if node["op"].startswith("gluon_bnn_") else (),
-                     *map(library_operators, node.get("subgraphs", ())))
+        found.update(
+            {node["op"]} if node["op"].startswith("gluon_bnn_") else (),
+            *map(library_operators, node.get("subgraphs", ())),
+        )
     return sorted(found)
 
 
@@ -105,8 +110,9 @@ def _symbol(text):
     outputs, nodes = graph["node_row_ptr"], graph["nodes"]
     for place, output, *_ in [*graph["heads"], *(entry for node in nodes for entry in node["inputs"])]:
         if output >= outputs[place + 1] - outputs[place]:
-            raise ValueError(f"{nodes[place]['name']!r} must have an output {output}, and has "
-                             f"{outputs[place + 1] - outputs[place]}")
+            raise ValueError(
+                f"{nodes[place]['name']!r} must have an output {output}, and has {outputs[place + 1] - outputs[place]}"
+            )
     for node in nodes:
         storage = node.get("attrs", {}).get("__storage_type__", "0")
         if storage != "0":
@@ -133,6 +139,7 @@ def _index(file):
         if len(content) < struct.calcsize(form):
             raise ValueError("it is cut off")
         return struct.unpack(form, content)
+
     magic, _, count = take("<3Q")
     if magic != 0x112:
         raise ValueError(f"it must start with the number 0x112, got {magic:#x}")
@@ -144,8 +151,10 @@ def _index(file):
         shape = take(f"<{axes}q")
         _, _, number = take("<3i")  # the first two are the device that it was on
         if number not in DTYPES or min(shape) < 1:
-            raise ValueError(f"array {len(places)} must have a type of {sorted(DTYPES)} and no empty axis, got type "
-                             f"{number} and shape {shape}")
+            raise ValueError(
+                f"array {len(places)} must have a type of {sorted(DTYPES)} and no empty axis, got type "
+                f"{number} and shape {shape}"
+            )
         dtype, place = DTYPES[number], file.tell()
         if math.prod(shape) * dtype.itemsize > size - place:
             raise ValueError("it is cut off")
@@ -164,8 +173,10 @@ def _index(file):
             raise ValueError(f"{name!r} is there twice")
         found[name] = place
     if names != count or file.tell() != size:
-        raise ValueError(f"its {count} arrays must have a name each, and nothing may follow; got {names} names and "
-                         f"{size - file.tell()} more bytes")
+        raise ValueError(
+            f"its {count} arrays must have a name each, and nothing may follow; got {names} names and "
+            f"{size - file.tell()} more bytes"
+        )
     return found
 
 
@@ -181,8 +192,9 @@ def _match(symbol, variables, places):
         raise ValueError(f"got arrays that are not in it: {', '.join(unknown[:3])}")
     # Gluon writes a factor of the learning rate to each parameter, and to no input.
     states = set(symbol.list_auxiliary_states())
-    missing = [name for name in variables if name not in places
-               and ("__lr_mult__" in variables[name] or name in states)]
+    missing = [
+        name for name in variables if name not in places and ("__lr_mult__" in variables[name] or name in states)
+    ]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing[:3])}, {len(missing)} in all")
     inputs = [name for name in symbol.list_inputs() if name not in places]
@@ -219,6 +231,7 @@ def _check_shapes(symbol, variables, inputs, shapes):
     several steps of that width. If all fail, and the row runs with another size of one array, then that one is wrong.
     All shapes are known in these trials: MXNet writes past a buffer where an input of our operators has none.
     """
+
     def fits(shapes, *steps):
         given = {inputs[0]: (1, *steps, width), **shapes}
         try:
@@ -227,6 +240,7 @@ def _check_shapes(symbol, variables, inputs, shapes):
             return False
         found = zip([*symbol.list_arguments(), *symbol.list_auxiliary_states()], [*arguments, *states])
         return all(given[name] == shape for name, shape in found)
+
     wanted = {name: variables[name]["__shape__"] for name in shapes}
     wanted = {name: shape for name, shape in wanted.items() if min(shape, default=1) < 1}
     width = next((shapes[name][1] for name in symbol.list_inputs() if len(shapes.get(name, ())) == 2), None)

@@ -3,6 +3,7 @@
 All in float32, operation for operation as the trained net computes: for the same inputs a folded layer gives the
 same bits as the layers that it stands for.
 """
+
 import dataclasses
 
 import numpy as np
@@ -17,7 +18,7 @@ def pack_weights(signs):
     """Weight bits int32 (ceil(units/16), ceil(inputs/32), 16) of signs (units, inputs): 1 where below 0."""
     rows = engine.pack(signs < 0)
     padded = np.zeros((-(-len(rows) // 16) * 16, rows.shape[1]), np.int32)
-    padded[:len(rows)] = rows
+    padded[: len(rows)] = rows
     return np.ascontiguousarray(padded.reshape(-1, 16, rows.shape[1]).transpose(0, 2, 1))
 
 
@@ -37,8 +38,10 @@ def norm(gamma, beta, mean, var, eps):
     bad = np.flatnonzero(~np.isfinite(factor))
     if bad.size:
         unit = bad[0]
-        raise ValueError(f"gamma / sqrt(var + eps) must be finite, got {gamma[unit]} / sqrt({var[unit]} + "
-                         f"{eps}) for unit {unit}, {bad.size} such in all")
+        raise ValueError(
+            f"gamma / sqrt(var + eps) must be finite, got {gamma[unit]} / sqrt({var[unit]} + "
+            f"{eps}) for unit {unit}, {bad.size} such in all"
+        )
     return {"mean": mean, "factor": factor, "beta": beta}
 
 
@@ -67,13 +70,16 @@ def thresholds(alpha, bias, norm, inputs, sums=None):
         dot = 2 * step - inputs
         dot = np.where(falls, -dot, dot)
         return _outputs(dot if sums is None else (dot + sums) // 2, alpha, bias, norm)
+
     with np.errstate(all="ignore"):
         for step in (0, inputs):
             ends = output(np.full(alpha.shape, step, np.int64))
             bad = np.flatnonzero(~np.isfinite(ends))
             if bad.size:
-                raise ValueError(f"the output of unit {bad[0]} must be finite for every product of {inputs} "
-                                 f"signs, got {ends[bad[0]]}, {bad.size} such units in all")
+                raise ValueError(
+                    f"the output of unit {bad[0]} must be finite for every product of {inputs} "
+                    f"signs, got {ends[bad[0]]}, {bad.size} such units in all"
+                )
         low, high = np.zeros(alpha.shape, np.int64), np.full(alpha.shape, inputs + 1, np.int64)
         while (low < high).any():  # outputs of steps below low are below 0, those from high on are not
             middle = (low + high) // 2
@@ -97,8 +103,7 @@ def packed_dense(signs, alpha, bias, norm, source, target):
         threshold, falls = thresholds(alpha, bias, norm, inputs, sums)
         signs = np.where(falls[:, None], -signs, signs)
         arrays = {"threshold": threshold}
-    return Layer("binary_dense", inputs, units, source, target,
-                 arrays={"weight_bits": pack_weights(signs), **arrays})
+    return Layer("binary_dense", inputs, units, source, target, arrays={"weight_bits": pack_weights(signs), **arrays})
 
 
 def with_uint8(layer, scale, shift):
@@ -113,8 +118,11 @@ def with_uint8(layer, scale, shift):
     if layer.kind == "binary_dense":
         alpha, bias = (layer.arrays[name].astype(np.float64) for name in ("alpha", "bias"))
         signs = unpack_weights(layer.arrays["weight_bits"], layer.units, layer.inputs)
-        return _with(layer, alpha_u8=(alpha * np.float32(scale)).astype(np.float32),
-                     bias_u8=(bias + alpha * (signs @ shift.astype(np.float64))).astype(np.float32))
+        return _with(
+            layer,
+            alpha_u8=(alpha * np.float32(scale)).astype(np.float32),
+            bias_u8=(bias + alpha * (signs @ shift.astype(np.float64))).astype(np.float32),
+        )
     return layer
 
 

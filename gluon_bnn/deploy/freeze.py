@@ -1,4 +1,5 @@
 """From the trained net to the one that is deployed: `freeze`."""
+
 import contextlib
 import json
 import math
@@ -71,12 +72,15 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
     if not _is(net, *CONTAINERS):
-        raise TypeError("freeze takes an mxnet.gluon.nn.HybridSequential or Sequential whose forward is "
-                        f"Gluon's own, got {type(net).__name__}")
+        raise TypeError(
+            "freeze takes an mxnet.gluon.nn.HybridSequential or Sequential whose forward is "
+            f"Gluon's own, got {type(net).__name__}"
+        )
     if form == "packed":
         if not library.available():
-            raise OSError(f"the packed form runs on the native library, and {library.problem()}; "
-                          "form='float' runs without it")
+            raise OSError(
+                f"the packed form runs on the native library, and {library.problem()}; form='float' runs without it"
+            )
         library.load_operators()
     frozen = Frozen(form, _shape(input_shape))
     leaves, steps = list(_leaves(net)), []  # steps: blocks, each with its row
@@ -114,17 +118,24 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
 
 def _is(block, *kinds):
     """True where a block is of one of these kinds and runs as Gluon or we wrote it."""
-    return any(isinstance(block, kind) and all(getattr(type(block), name, None) is getattr(kind, name, None)
-                                               for name in ("__call__", "forward", "hybrid_forward"))
-               for kind in kinds)
+    return any(
+        isinstance(block, kind)
+        and all(
+            getattr(type(block), name, None) is getattr(kind, name, None)
+            for name in ("__call__", "forward", "hybrid_forward")
+        )
+        for kind in kinds
+    )
 
 
 def _leaves(net):
     """The layers of nested containers, in the order in which they run."""
     if isinstance(net, (Frozen, FloatDense, FloatSign, PackedDense, Pack)):
         what = f"is frozen already (form={net.form!r})" if isinstance(net, Frozen) else "is a layer of a frozen net"
-        raise ValueError(f"freeze takes a net as it was trained, but {net.name} {what}: freeze the net that it was "
-                         "made from, with the form and the input scale that are wanted")
+        raise ValueError(
+            f"freeze takes a net as it was trained, but {net.name} {what}: freeze the net that it was "
+            "made from, with the form and the input scale that are wanted"
+        )
     if _is(net, *CONTAINERS):
         for child in net._children.values():
             yield from _leaves(child)
@@ -146,10 +157,8 @@ def _float_form(leaf):
         dense = FloatDense(leaf.signs().asnumpy(), alpha, bias, leaf._flatten)
         return [dense] if leaf.act is None else [dense, *_float_form(leaf.act)]
     if _is(leaf, nn.Dense):
-        arrays = {name: _checked(getattr(leaf, name)) for name in ("weight", "bias")
-                  if getattr(leaf, name) is not None}
-        dense = nn.Dense(leaf._units, use_bias="bias" in arrays, flatten=leaf._flatten,
-                         in_units=leaf.weight.shape[1])
+        arrays = {name: _checked(getattr(leaf, name)) for name in ("weight", "bias") if getattr(leaf, name) is not None}
+        dense = nn.Dense(leaf._units, use_bias="bias" in arrays, flatten=leaf._flatten, in_units=leaf.weight.shape[1])
         dense = _with_values(dense, arrays)
         return [dense] if leaf.act is None else [dense, *_float_form(leaf.act)]
     if _is(leaf, nn.BatchNorm, binary.BatchNorm):
@@ -157,8 +166,13 @@ def _float_form(leaf):
         arrays = {name: _checked(getattr(leaf, name)) for name in ("beta", "running_mean", "running_var")}
         arrays["gamma"] = np.ones_like(arrays["beta"]) if options["fix_gamma"] else _checked(leaf.gamma)
         norm_of(leaf)  # raises where it is not finite
-        norm = nn.BatchNorm(options["axis"], epsilon=options["eps"], scale=not options["fix_gamma"],
-                            use_global_stats=True, in_channels=leaf.gamma.shape[0])
+        norm = nn.BatchNorm(
+            options["axis"],
+            epsilon=options["eps"],
+            scale=not options["fix_gamma"],
+            use_global_stats=True,
+            in_channels=leaf.gamma.shape[0],
+        )
         return [_with_values(norm, arrays)]
     if _is(leaf, binary.BinaryActivation, binary.BinarySigmoid):
         return [FloatSign("bits01" if isinstance(leaf, binary.BinarySigmoid) else "bits")]
@@ -167,8 +181,9 @@ def _float_form(leaf):
     if _is(leaf, nn.Flatten):
         return [nn.Flatten()]
     if not isinstance(leaf, mx.gluon.HybridBlock):
-        raise TypeError(f"a frozen net is a HybridBlock, so its layers must be; got {leaf.name}, a "
-                        f"{type(leaf).__name__}")
+        raise TypeError(
+            f"a frozen net is a HybridBlock, so its layers must be; got {leaf.name}, a {type(leaf).__name__}"
+        )
     for parameter in leaf.collect_params().values():
         _checked(parameter, dtype=None)
     return [leaf]
@@ -183,26 +198,31 @@ def _with_values(block, arrays):
 def _checked(parameter, dtype="float32"):
     """The value of a parameter; ValueError where there is none, or it is not float32, or not finite."""
     if parameter._data is None:
-        advice = ("call the net once on a batch" if parameter._deferred_init
-                  else "call net.initialize(), train or load_parameters")
-        raise ValueError("freeze takes a net whose parameters have values; "
-                         f"{parameter.name} has none: {advice}")
+        advice = (
+            "call the net once on a batch"
+            if parameter._deferred_init
+            else "call net.initialize(), train or load_parameters"
+        )
+        raise ValueError(f"freeze takes a net whose parameters have values; {parameter.name} has none: {advice}")
     array = value(parameter)
     if dtype and array.dtype != dtype:
-        raise ValueError(f"freeze takes {dtype} parameters, {parameter.name} is {array.dtype}: "
-                         f"net.cast({dtype!r}) first")
+        raise ValueError(
+            f"freeze takes {dtype} parameters, {parameter.name} is {array.dtype}: net.cast({dtype!r}) first"
+        )
     wrong = array.size - np.count_nonzero(np.isfinite(array))
     if wrong:
-        raise ValueError(f"freeze takes finite parameters, {parameter.name} has {wrong} of {array.size} "
-                         "that are not")
+        raise ValueError(f"freeze takes finite parameters, {parameter.name} has {wrong} of {array.size} that are not")
     return array
 
 
 def _without_flatten(steps):
     """The steps without each Flatten right before or after a dense layer that flattens by itself."""
     flattens = [False, *(type(b) in (FloatDense, nn.Dense) and b._flatten for b, _ in steps), False]
-    return [step for step, before, after in zip(steps, flattens, flattens[2:])
-            if not (type(step[0]) is nn.Flatten and (before or after))]
+    return [
+        step
+        for step, before, after in zip(steps, flattens, flattens[2:])
+        if not (type(step[0]) is nn.Flatten and (before or after))
+    ]
 
 
 def _check_widths(blocks):
@@ -215,8 +235,7 @@ def _check_widths(blocks):
             flattens = dense and block._flatten
             whole = flat or (not flattens if dense else block._kwargs["axis"] == -1)
             if width is not None and (inputs != width if whole else flattens and inputs % width):
-                raise ValueError(f"{block.name} has {inputs} inputs, but {last.name} before it has {width} "
-                                 "outputs")
+                raise ValueError(f"{block.name} has {inputs} inputs, but {last.name} before it has {width} outputs")
             if dense:
                 width = block.units if type(block) is FloatDense else block._units
                 flat, last = flattens, block
@@ -229,9 +248,10 @@ def _check_widths(blocks):
 def _check_binary(blocks, leaves):
     if not any(type(block) in (FloatDense, FloatSign) for block in blocks):
         kinds = sorted({type(leaf).__name__ for leaf in leaves})
-        raise ValueError("freeze takes a net with a BinaryDense, BinaryActivation or BinarySigmoid in it or "
-                         "in the containers in it (it does not look into other blocks); got "
-                         + (", ".join(kinds) or "an empty net"))
+        raise ValueError(
+            "freeze takes a net with a BinaryDense, BinaryActivation or BinarySigmoid in it or "
+            "in the containers in it (it does not look into other blocks); got " + (", ".join(kinds) or "an empty net")
+        )
 
 
 def _check_operators(block):
@@ -248,10 +268,12 @@ def _check_operators(block):
         for parameter, state in parameters:  # as they were: tracing leaves marks on them
             parameter.__dict__ = state
     if found:
-        raise ValueError(f"form='float' is for MXNet's own operators only, but {block.name}, a {type(block).__name__}, "
-                         f"which freeze does not take apart, runs on our library ({', '.join(found)}): use "
-                         "form='packed', put its layers into the Sequential itself, or make them inside of "
-                         "gluon_bnn.ops.use('composed')")
+        raise ValueError(
+            f"form='float' is for MXNet's own operators only, but {block.name}, a {type(block).__name__}, "
+            f"which freeze does not take apart, runs on our library ({', '.join(found)}): use "
+            "form='packed', put its layers into the Sequential itself, or make them inside of "
+            "gluon_bnn.ops.use('composed')"
+        )
 
 
 def _shape(shape):
@@ -295,7 +317,9 @@ def _each_input(name, given, shape):
     elif array.shape == shape[:1]:
         fitted = array.reshape(-1, *(1 for _ in shape[1:]))
     if fitted.ndim not in (0, len(shape)) or any(size not in (1, most) for size, most in zip(fitted.shape, shape)):
-        raise ValueError(f"{name} must be a number, an array that broadcasts to one input, {shape}, or one for each of "
-                         f"{inputs} inputs or {shape[0]} channels; got {array.dtype} {array.shape}")
+        raise ValueError(
+            f"{name} must be a number, an array that broadcasts to one input, {shape}, or one for each of "
+            f"{inputs} inputs or {shape[0]} channels; got {array.dtype} {array.shape}"
+        )
     with np.errstate(over="ignore"):
         return np.broadcast_to(fitted, shape).astype(np.float32).reshape(-1)

@@ -3,14 +3,15 @@
 `run` and `run_u8` take a list of layers that `layers.check` has passed. Formulas and their order are those
 of include/gluon_bnn.h: every operation is rounded in float32, and no product is fused with a sum.
 """
+
 import functools
 import math
 
 import numpy as np
 
 ELEMENTS = 1 << 22  # at most so many numbers in a temporary array, where one row does not need more
-SUM = 256           # float products of so many inputs are added up on their own, then these sums
-EXACT = 1 << 16     # so many products of a sign and a uint8 add up below 2^24: exact in float32, in any order
+SUM = 256  # float products of so many inputs are added up on their own, then these sums
+EXACT = 1 << 16  # so many products of a sign and a uint8 add up below 2^24: exact in float32, in any order
 
 
 def run(layers, x):
@@ -25,13 +26,15 @@ def run_u8(layers, x, scale, shift):
 
     def forward(x):
         if "alpha_u8" in arrays:
-            x = _epilogue(first, _integer_dot(x, arrays["weight_bits"], first.units),
-                          arrays["alpha_u8"], arrays["bias_u8"])
+            x = _epilogue(
+                first, _integer_dot(x, arrays["weight_bits"], first.units), arrays["alpha_u8"], arrays["bias_u8"]
+            )
         elif "threshold_u8" in arrays:
             x = pack(x < arrays["threshold_u8"])
         else:
             return _forward(layers, np.float32(scale) * x.astype(np.float32) + shift)
         return _forward(layers[1:], x)
+
     return _in_blocks(layers, x, forward)
 
 
@@ -42,7 +45,7 @@ def _in_blocks(layers, x, forward):
     y = np.empty((len(x), layers[-1].units), np.float32)
     with np.errstate(all="ignore"):  # infinities and NaN are numbers like any other here
         for i in range(0, len(x), rows):
-            y[i:i + rows] = forward(x[i:i + rows])
+            y[i : i + rows] = forward(x[i : i + rows])
     return y
 
 
@@ -76,7 +79,7 @@ def _dense(layer, x):
     y = np.zeros((len(x), layer.units), np.float32)
     for begin in range(0, layer.inputs, SUM):
         part = np.zeros_like(y)
-        for column, weights in zip(x.T[begin:begin + SUM], layer.arrays["weight"][begin:begin + SUM]):
+        for column, weights in zip(x.T[begin : begin + SUM], layer.arrays["weight"][begin : begin + SUM]):
             part += column[:, None] * weights
         y += part
     return y + layer.arrays["bias"] if "bias" in layer.arrays else y
@@ -120,12 +123,12 @@ def _integer_dot(x, weight_bits, units):
     step = min(inputs, EXACT)
     blocks = max(1, ELEMENTS // (16 * step))
     for k in range(0, inputs, EXACT):
-        part = x[:, k:k + EXACT].astype(np.float32)
+        part = x[:, k : k + EXACT].astype(np.float32)
         for block in range(0, len(weight_bits), blocks):
-            words = weight_bits[block:block + blocks, k // 32:(k + step + 31) // 32]
+            words = weight_bits[block : block + blocks, k // 32 : (k + step + 31) // 32]
             words = np.ascontiguousarray(words.transpose(0, 2, 1)).reshape(-1, words.shape[1])
-            signs = unpack(words[:units - 16 * block], part.shape[1])
-            dot[:, 16 * block:16 * block + len(signs)] += (part @ signs.T).astype(np.int32)
+            signs = unpack(words[: units - 16 * block], part.shape[1])
+            dot[:, 16 * block : 16 * block + len(signs)] += (part @ signs.T).astype(np.int32)
     return dot
 
 
@@ -140,7 +143,7 @@ def pack(negative):
     """Words (rows, ceil(units / 32)) from booleans (rows, units)."""
     octets = np.packbits(negative, axis=1, bitorder="little")
     padded = np.zeros((len(octets), -(-octets.shape[1] // 4) * 4), np.uint8)
-    padded[:, :octets.shape[1]] = octets
+    padded[:, : octets.shape[1]] = octets
     return padded.view("<i4").astype(np.int32, copy=False)
 
 

@@ -3,6 +3,7 @@
 `freeze` makes the list, `runtime` saves, loads and runs it; the kernels trust a list that was checked here.
 What each kind computes, bit for bit, is in native/include/gluon_bnn.h.
 """
+
 import dataclasses
 import math
 
@@ -11,8 +12,14 @@ import numpy as np
 # (from, to) that each kind takes and gives. A layer to "bits" is followed by one from "bits", whose inputs
 # are +1 and -1, or from "bits01", where the same bits stand for 1 (bit 0) and 0 (bit 1).
 FORMS = {
-    "binary_dense": (("float", "float"), ("float", "bits"), ("bits", "float"), ("bits", "bits"),
-                     ("bits01", "float"), ("bits01", "bits")),
+    "binary_dense": (
+        ("float", "float"),
+        ("float", "bits"),
+        ("bits", "float"),
+        ("bits", "bits"),
+        ("bits01", "float"),
+        ("bits01", "bits"),
+    ),
     "dense": (("float", "float"),),
     "batch_norm": (("float", "float"),),
     "activation": (("float", "float"),),
@@ -22,9 +29,9 @@ KINDS = tuple(FORMS)
 FUNCTIONS = ("relu", "sigmoid", "tanh", "softrelu", "softsign", "sign", "binary_sigmoid")
 NORM = ("mean", "factor", "beta")  # y = (x - mean) * factor + beta
 
-MOST_INPUTS = 1 << 30     # and units: the product of so many signs is an int32
+MOST_INPUTS = 1 << 30  # and units: the product of so many signs is an int32
 MOST_INPUTS_U8 = 8421504  # 255 times it is below 2^31
-MOST_AXES = 31            # of one input: NumPy has 32, one of which counts the rows
+MOST_AXES = 31  # of one input: NumPy has 32, one of which counts the rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +40,7 @@ class Layer:
 
     arrays is {name: ndarray}, as `arrays_of` lists them.
     """
+
     kind: str
     inputs: int
     units: int
@@ -148,8 +156,9 @@ def _check_form(layer):
     if not isinstance(layer.arrays, dict):
         raise TypeError(f"arrays must be a dict, got {type(layer.arrays).__name__}")
     if layer.kind not in ("binary_dense", "dense") and layer.inputs != layer.units:
-        raise ValueError(f"{layer.kind} must have as many units as inputs, "
-                         f"got {layer.inputs} inputs, {layer.units} units")
+        raise ValueError(
+            f"{layer.kind} must have as many units as inputs, got {layer.inputs} inputs, {layer.units} units"
+        )
     if (layer.source, layer.target) not in FORMS[layer.kind]:
         allowed = ", ".join(" to ".join(form) for form in FORMS[layer.kind])
         raise ValueError(f"{layer.kind} must be from {allowed}, got {layer.source} to {layer.target}")
@@ -165,16 +174,19 @@ def _check_chain(layers):
         raise ValueError(f"layer 0, {layers[0]}, must be from float: it is the first, got {layers[0].source}")
     for index, (before, layer) in enumerate(zip(layers, layers[1:]), 1):
         if layer.inputs != before.units:
-            raise ValueError(f"layer {index}, {layer}, must have {before.units} inputs, the units of layer "
-                             f"{index - 1}, {before}; got {layer.inputs}")
+            raise ValueError(
+                f"layer {index}, {layer}, must have {before.units} inputs, the units of layer "
+                f"{index - 1}, {before}; got {layer.inputs}"
+            )
         if (layer.source == "float") != (before.target == "float"):
             allowed = "float" if before.target == "float" else "bits or bits01"
-            raise ValueError(f"layer {index}, {layer}, must be from {allowed}, since layer {index - 1}, "
-                             f"{before}, is to {before.target}; got {layer.source}")
+            raise ValueError(
+                f"layer {index}, {layer}, must be from {allowed}, since layer {index - 1}, "
+                f"{before}, is to {before.target}; got {layer.source}"
+            )
     last = layers[-1]
     if last.target != "float":
-        raise ValueError(f"layer {len(layers) - 1}, {last}, must be to float: it is the last, "
-                         f"got {last.target}")
+        raise ValueError(f"layer {len(layers) - 1}, {last}, must be to float: it is the last, got {last.target}")
 
 
 def _check_input(first, shape, scale, shift):
@@ -183,11 +195,15 @@ def _check_input(first, shape, scale, shift):
         if not isinstance(shape, tuple) or any(type(size) is not int for size in shape):
             raise TypeError(f"input_shape must be a tuple of int, got {shape!r}")
         if not 1 <= len(shape) <= MOST_AXES or min(shape) < 1 or math.prod(shape) != first.inputs:
-            raise ValueError(f"input_shape must have 1 to {MOST_AXES} axes and {first.inputs} elements, the "
-                             f"inputs of layer 0, {first}; got {shape}")
+            raise ValueError(
+                f"input_shape must have 1 to {MOST_AXES} axes and {first.inputs} elements, the "
+                f"inputs of layer 0, {first}; got {shape}"
+            )
     if (scale is None) != (shift is None):
-        raise ValueError("input_scale and input_shift must be given together or not at all, got only "
-                         + ("input_shift" if scale is None else "input_scale"))
+        raise ValueError(
+            "input_scale and input_shift must be given together or not at all, got only "
+            + ("input_shift" if scale is None else "input_scale")
+        )
     if scale is None:
         return False
     if isinstance(scale, np.ndarray):
@@ -204,22 +220,25 @@ def _check_input(first, shape, scale, shift):
     if not keeps_uint8(scale):
         return False
     if first.kind == "binary_dense" and first.inputs > MOST_INPUTS_U8:
-        raise ValueError(f"layer 0, {first}: at most {MOST_INPUTS_U8} uint8 inputs are allowed, "
-                         f"got {first.inputs}")
+        raise ValueError(f"layer 0, {first}: at most {MOST_INPUTS_U8} uint8 inputs are allowed, got {first.inputs}")
     return True
 
 
 def _check_arrays(layer, uint8):
     """Names, dtypes, shapes and values of a layer's arrays; its form has been checked."""
     must, may = arrays_of(layer, uint8)
-    for names, allowed in (([n for n in must if n not in layer.arrays], "is missing"),
-                           ([n for n in layer.arrays if n not in {**must, **may}], "is not allowed")):
+    for names, allowed in (
+        ([n for n in must if n not in layer.arrays], "is missing"),
+        ([n for n in layer.arrays if n not in {**must, **may}], "is not allowed"),
+    ):
         if names:
             also = f" and may have {', '.join(may)}" if may else ""
-            raise ValueError(f"array {names[0]!r} {allowed}: {layer.kind} from {layer.source} to "
-                             f"{layer.target}{' with uint8 inputs' if uint8 else ''} must have "
-                             f"{', '.join(must) or 'no arrays'}{also}; "
-                             f"got {', '.join(layer.arrays) or 'none'}")
+            raise ValueError(
+                f"array {names[0]!r} {allowed}: {layer.kind} from {layer.source} to "
+                f"{layer.target}{' with uint8 inputs' if uint8 else ''} must have "
+                f"{', '.join(must) or 'no arrays'}{also}; "
+                f"got {', '.join(layer.arrays) or 'none'}"
+            )
     for name, array in layer.arrays.items():
         _check_array(name, array, *{**must, **may}[name])
     norm = [name for name in NORM if name in layer.arrays]
@@ -238,22 +257,22 @@ def _check_array(name, array, dtype, shape):
         raise ValueError(f"{name} must be C-contiguous and aligned, got strides {array.strides}")
     if dtype == np.float32 and not np.isfinite(array).all():
         bad = np.flatnonzero(~np.isfinite(array))
-        raise ValueError(f"{name} must be finite, got {array.flat[bad[0]]} at {bad[0]}, "
-                         f"{bad.size} such in all")
+        raise ValueError(f"{name} must be finite, got {array.flat[bad[0]]} at {bad[0]}, {bad.size} such in all")
 
 
 def _check_bits(layer):
     """Tail bits and padding units are 0, since dot counts them; and sums is what the bits say."""
     bits, tail = layer.arrays["weight_bits"], layer.inputs % 32
     if tail and (bits[:, -1].view(np.uint32) >> tail).any():
-        raise ValueError(f"weight_bits must be 0 past input {layer.inputs - 1}, got bits set in the last "
-                         "words")
-    if layer.units % 16 and bits[-1, :, layer.units % 16:].any():
+        raise ValueError(f"weight_bits must be 0 past input {layer.inputs - 1}, got bits set in the last words")
+    if layer.units % 16 and bits[-1, :, layer.units % 16 :].any():
         raise ValueError(f"weight_bits must be 0 past unit {layer.units - 1}, got bits set in the last block")
     if "sums" in layer.arrays:
         expected, sums = sign_sums(bits, layer.units, layer.inputs), layer.arrays["sums"]
         wrong = np.flatnonzero(sums != expected)
         if wrong.size:
             unit = wrong[0]
-            raise ValueError(f"sums must be the sums of the signs, {expected[unit]} for unit {unit}, "
-                             f"got {sums[unit]}, {wrong.size} such in all")
+            raise ValueError(
+                f"sums must be the sums of the signs, {expected[unit]} for unit {unit}, "
+                f"got {sums[unit]}, {wrong.size} such in all"
+            )

@@ -1,4 +1,5 @@
 """The compiled half of gluon_bnn: `library` finds and loads it, `src` holds its sources, `include` its header."""
+
 from . import library
 
 __all__ = ["library"]

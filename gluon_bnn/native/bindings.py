@@ -4,6 +4,7 @@ Bits, shapes and arithmetic are those of include/gluon_bnn.h and of `gluon_bnn.r
 raises TypeError for a wrong dtype, ValueError for a wrong shape or value, OSError without the library, and
 MemoryError where there is none. Arrays that are not contiguous are copied.
 """
+
 import ctypes
 import math
 
@@ -11,14 +12,13 @@ import numpy as np
 
 from . import library
 
-WORD = 32   # inputs a word
+WORD = 32  # inputs a word
 LANES = 16  # units a block of weights
 ELEMENTS = 1 << 20  # at most so many pixels are converted to float32 at a time, where one row does not need more
 
 KINDS = {"binary_dense": 1, "dense": 2, "batch_norm": 3, "activation": 4, "pack": 5}
 FORMS = {"float": 0, "bits": 1, "bits01": 2}
-FUNCTIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3, "softrelu": 4, "softsign": 5, "sign": 6,
-             "binary_sigmoid": 7}
+FUNCTIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3, "softrelu": 4, "softsign": 5, "sign": 6, "binary_sigmoid": 7}
 
 
 def empty(shape, dtype=np.float32):
@@ -26,7 +26,7 @@ def empty(shape, dtype=np.float32):
     then touches two lines of the cache, and results can be written past it."""
     size = math.prod(shape)
     memory = np.empty(size + 15, dtype)
-    return memory[-memory.ctypes.data // 4 % 16:][:size].reshape(shape)
+    return memory[-memory.ctypes.data // 4 % 16 :][:size].reshape(shape)
 
 
 def _aligned(array):
@@ -48,8 +48,9 @@ def _array(value, name, dtype, shape):
     value = np.asarray(value)
     if value.dtype != dtype:
         raise TypeError(f"{name} must be {np.dtype(dtype)}, got {value.dtype}")
-    if value.ndim != len(shape) or any(size == 0 or (want is not None and size != want)
-                                       for size, want in zip(value.shape, shape)):
+    if value.ndim != len(shape) or any(
+        size == 0 or (want is not None and size != want) for size, want in zip(value.shape, shape)
+    ):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} must have shape ({wanted}) and not be empty, got {value.shape}")
     return np.ascontiguousarray(value)
@@ -58,8 +59,7 @@ def _array(value, name, dtype, shape):
 def _call(name, *arguments):
     """Call a function of the library with addresses in the place of arrays; its error becomes ours."""
     handle = library.handle()
-    code = getattr(handle, f"gluon_bnn_{name}")(
-        *(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
+    code = getattr(handle, f"gluon_bnn_{name}")(*(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
     if code:
         message = handle.gluon_bnn_error().decode()
         raise (MemoryError if code == 2 else ValueError)(f"{name}: {message}")
@@ -95,8 +95,12 @@ def pack_weights(w):
 
 
 def _weights(weight_bits, units, inputs):
-    return _array(weight_bits, f"weight_bits of {inputs} inputs to {units} units", np.int32,
-                  (-(-units // LANES), words(inputs), LANES))
+    return _array(
+        weight_bits,
+        f"weight_bits of {inputs} inputs to {units} units",
+        np.int32,
+        (-(-units // LANES), words(inputs), LANES),
+    )
 
 
 def _scaled(name, x, weight_bits, alpha, bias, inputs):
@@ -151,8 +155,7 @@ class Net:
 
     def __init__(self, layers):
         self._handle = library.handle()
-        self._kept = [{name: _aligned(array) for name, array in layer.arrays.items()}
-                      for layer in layers]
+        self._kept = [{name: _aligned(array) for name, array in layer.arrays.items()} for layer in layers]
         self._layers = (library.Layer * len(layers))()
         for to, layer, arrays in zip(self._layers, layers, self._kept):
             to.kind, to.function = KINDS[layer.kind], FUNCTIONS[layer.function]
@@ -166,8 +169,7 @@ class Net:
     def run(self, x):
         """float32 (rows, units) from x, contiguous float32 (rows, inputs)."""
         y = self._empty(len(x))
-        self._check(self._handle.gluon_bnn_run(
-            self.address, self.count, x.ctypes.data, len(x), y.ctypes.data))
+        self._check(self._handle.gluon_bnn_run(self.address, self.count, x.ctypes.data, len(x), y.ctypes.data))
         return y
 
     def run_u8(self, x, scale, shift):
@@ -180,11 +182,14 @@ class Net:
             rows = max(1, ELEMENTS // x.shape[1])
             for i in range(0, len(x), rows):
                 with np.errstate(over="ignore"):
-                    numbers = scale * x[i:i + rows].astype(np.float32) + shift
-                y[i:i + rows] = self.run(numbers)
+                    numbers = scale * x[i : i + rows].astype(np.float32) + shift
+                y[i : i + rows] = self.run(numbers)
             return y
-        self._check(self._handle.gluon_bnn_run_u8(
-            self.address, self.count, x.ctypes.data, scale, shift.ctypes.data, len(x), y.ctypes.data))
+        self._check(
+            self._handle.gluon_bnn_run_u8(
+                self.address, self.count, x.ctypes.data, scale, shift.ctypes.data, len(x), y.ctypes.data
+            )
+        )
         return y
 
     def _empty(self, rows):

@@ -3,6 +3,7 @@
 Where the library is absent (it was installed without a C++ compiler) everything works through MXNet's
 own operators, or for a deployed net through NumPy; `available()` says so and `problem()` says why.
 """
+
 import contextlib
 import ctypes
 import os
@@ -25,11 +26,27 @@ _address, _size = ctypes.c_void_p, ctypes.c_int64
 class Layer(ctypes.Structure):
     """`gluon_bnn_layer` of include/gluon_bnn.h, field by field."""
 
-    _fields_ = ([(name, ctypes.c_int32) for name in ("kind", "source", "target", "function")]
-                + [(name, _size) for name in ("inputs", "units")]
-                + [(name, _address) for name in (
-                    "weight_bits", "weight", "alpha", "bias", "mean", "factor", "beta", "threshold", "sums",
-                    "alpha_u8", "bias_u8", "threshold_u8")])
+    _fields_ = (
+        [(name, ctypes.c_int32) for name in ("kind", "source", "target", "function")]
+        + [(name, _size) for name in ("inputs", "units")]
+        + [
+            (name, _address)
+            for name in (
+                "weight_bits",
+                "weight",
+                "alpha",
+                "bias",
+                "mean",
+                "factor",
+                "beta",
+                "threshold",
+                "sums",
+                "alpha_u8",
+                "bias_u8",
+                "threshold_u8",
+            )
+        ]
+    )
 
 
 # Arguments of the functions of include/gluon_bnn.h that return an error code.
@@ -64,14 +81,14 @@ def _is_whole(name):
         return len(header) == 64  # not 64-bit ELF: whatever it is, the loader checks it
     if len(header) < 64:
         return False
-    offset, entry_size, entries = (struct.unpack_from("<Q", header, 40)[0],
-                                   *struct.unpack_from("<HH", header, 58))
+    offset, entry_size, entries = (struct.unpack_from("<Q", header, 40)[0], *struct.unpack_from("<HH", header, 58))
     return offset + entry_size * entries <= os.path.getsize(name)
 
 
 def advice():
     """What to do where there is no usable library, as one string: how this copy of the package is built again."""
     from .. import _installation, _missing  # rarely needed, and they import a good deal
+
     installation = _installation.find()
     compiler = "" if _missing.has_compiler() else "install a C++ compiler (Debian: apt-get install g++) and "
     text = f"{compiler}{ADVICE}: {installation.command}"
@@ -83,6 +100,7 @@ def _open():
     found = path()
     if found is None:
         from .. import _missing
+
         why = "; pip's option --verbose shows what the compiler says" if _missing.has_compiler() else ""
         return None, f"the native library was not built; {advice()}{why}"
     # These are read when OpenMP is loaded, which may be now; a user's own settings win.
@@ -103,6 +121,7 @@ def _open():
             library.gluon_bnn_after_fork()
     except (OSError, AttributeError) as error:
         from .. import _missing
+
         missing = _missing.missing_libraries(found) if _missing.name_missing(error) else ()
         cure = _missing.how_to_get(missing) if missing else advice()
         return None, f"the native library cannot be loaded ({error}); {cure}"
@@ -193,6 +212,7 @@ def load_operators():
     if not available():
         raise OSError(problem())
     from .._compat import mx
+
     with _lock:
         if not _operators_loaded:
             mx.library.load(path(), verbose=False)

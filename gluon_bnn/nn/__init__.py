@@ -1,4 +1,5 @@
 """Gluon blocks with binary weights and binary activations, and a fast batch norm to go between them."""
+
 from .. import initializer, optimizer  # noqa: F401 (MXNet then finds theirs by name)
 from .activations import Activation, BinaryActivation, BinarySigmoid
 from .batch_norm import BatchNorm

@@ -1,4 +1,5 @@
 """Activations: binary ones, and Gluon's with a ReLU that keeps NaN."""
+
 from typing import Optional
 
 from .. import ops, quantizers

@@ -1,4 +1,5 @@
 """Batch norm of the last axis, several times as fast as Gluon's."""
+
 import math
 
 from .. import ops
@@ -37,14 +38,15 @@ class BatchNorm(mx.gluon.nn.BatchNorm):
            [ 1.,  0.]], dtype=float32)
     """
 
-    def __init__(self, axis=-1, momentum=0.9, epsilon=1e-5, center=True, scale=True, use_global_stats=False,
-                 **kwargs):
+    def __init__(self, axis=-1, momentum=0.9, epsilon=1e-5, center=True, scale=True, use_global_stats=False, **kwargs):
         if axis != -1:
             raise ValueError(f"axis must be -1, the last one (mxnet.gluon.nn.BatchNorm takes others), got {axis!r}")
         for name, value, most in (("epsilon", epsilon, math.inf), ("momentum", momentum, 1)):
             if not (isinstance(value, (int, float)) and 0 <= value <= most and value < math.inf):
-                raise ValueError(f"{name} must be a finite number of at least 0"
-                                 f"{' and at most 1' if most == 1 else ''}, got {value!r}")
+                raise ValueError(
+                    f"{name} must be a finite number of at least 0"
+                    f"{' and at most 1' if most == 1 else ''}, got {value!r}"
+                )
         self._ops = ops.current()
         super().__init__(axis, momentum, epsilon, center, scale, use_global_stats, **kwargs)
 

@@ -1,4 +1,5 @@
 """A dense layer with binary weights."""
+
 import math
 from typing import Optional
 
@@ -50,9 +51,24 @@ class BinaryDense(mx.gluon.nn.Dense):
     (5, 3)
     """.replace("{rules}", quantizers.table().replace("\n", "\n    "))
 
-    def __init__(self, units, activation=None, use_bias=True, flatten=True, dtype="float32",
-                 weight_initializer=None, bias_initializer="zeros", in_units=0, *, scale="layer",
-                 gradient=None, clip=1.0, stochastic=False, prefix=None, params=None):
+    def __init__(
+        self,
+        units,
+        activation=None,
+        use_bias=True,
+        flatten=True,
+        dtype="float32",
+        weight_initializer=None,
+        bias_initializer="zeros",
+        in_units=0,
+        *,
+        scale="layer",
+        gradient=None,
+        clip=1.0,
+        stochastic=False,
+        prefix=None,
+        params=None,
+    ):
         for name, value, least in (("units", units, 1), ("in_units", in_units, 0)):
             if isinstance(value, bool) or int(value) != value or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
@@ -60,15 +76,32 @@ class BinaryDense(mx.gluon.nn.Dense):
         self._rule = quantizers.check(scale, gradient, clip, stochastic)
         self._scale, self._clip, self._stochastic = scale, clip, stochastic
         self._ops = ops.current()
-        super().__init__(units, activation, use_bias, flatten, dtype, weight_initializer,
-                         bias_initializer, in_units, prefix=prefix, params=params)
+        super().__init__(
+            units,
+            activation,
+            use_bias,
+            flatten,
+            dtype,
+            weight_initializer,
+            bias_initializer,
+            in_units,
+            prefix=prefix,
+            params=params,
+        )
         if activation is not None:
             with self.name_scope():
                 self.act = Activation(activation, prefix=f"{activation}_")
         self.curvature = None
         if scale == "loss":
-            self.curvature = self.params.get("curvature", shape=(units, in_units), dtype=dtype, init="ones",
-                                             allow_deferred_init=True, grad_req="null", differentiable=False)
+            self.curvature = self.params.get(
+                "curvature",
+                shape=(units, in_units),
+                dtype=dtype,
+                init="ones",
+                allow_deferred_init=True,
+                grad_req="null",
+                differentiable=False,
+            )
         parameter.mark(self.weight, self.curvature)
 
     @property
@@ -112,8 +145,9 @@ class BinaryDense(mx.gluon.nn.Dense):
     def _sign_scale(self):
         curvature = None if self.curvature is None else self.curvature.data()
         with mx.autograd.pause(train_mode=False):
-            return self._ops.sign_scale(mx.nd, self.weight.data(), self._scale, self._rule, self._clip,
-                                        curvature=curvature)
+            return self._ops.sign_scale(
+                mx.nd, self.weight.data(), self._scale, self._rule, self._clip, curvature=curvature
+            )
 
     def infer_shape(self, x, *args):
         """The shape of the weight from that of the input, when the layer is called by itself."""
@@ -126,10 +160,22 @@ class BinaryDense(mx.gluon.nn.Dense):
         symbolic = isinstance(x, mx.sym.Symbol)
         parameters = [each for each in (self.weight, self.bias) if each is not None]
         adds = not self._ops.overwrites or parameter.gradient_adds(parameters, symbolic)
-        y = self._ops.binary_dense(F, x, weight, bias, curvature, scale=self._scale, rule=self._rule, clip=self._clip,
-                                   stochastic=self._stochastic, units=self._units, flatten=self._flatten,
-                                   dtype=np.dtype(self.weight.dtype).name, hint=symbolic and 0 in self.weight.shape,
-                                   adds=adds)
+        y = self._ops.binary_dense(
+            F,
+            x,
+            weight,
+            bias,
+            curvature,
+            scale=self._scale,
+            rule=self._rule,
+            clip=self._clip,
+            stochastic=self._stochastic,
+            units=self._units,
+            flatten=self._flatten,
+            dtype=np.dtype(self.weight.dtype).name,
+            hint=symbolic and 0 in self.weight.shape,
+            adds=adds,
+        )
         return y if self.act is None else self.act(y)
 
     @staticmethod
@@ -138,6 +184,9 @@ class BinaryDense(mx.gluon.nn.Dense):
         parameter.check_dtype(dtype)
 
     def __repr__(self):
-        return (f"{super().__repr__()[:-1]}, scale={self._scale!r}, gradient={self.gradient!r}"
-                + ("" if self._clip == 1.0 else f", clip={self._clip!r}")
-                + (", stochastic=True" if self._stochastic else "") + ")")
+        return (
+            f"{super().__repr__()[:-1]}, scale={self._scale!r}, gradient={self.gradient!r}"
+            + ("" if self._clip == 1.0 else f", clip={self._clip!r}")
+            + (", stochastic=True" if self._stochastic else "")
+            + ")"
+        )

@@ -12,6 +12,7 @@ MXNet 1.9.1 is the last release, so these methods no longer change. Nets without
 - A block is not cast by half (`cast`): binary layers are asked before the first parameter changes.
 - A loaded graph knows its binary weights (`SymbolBlock`): they are marked as attributes of its variables.
 """
+
 import contextvars
 import functools
 import json
@@ -94,14 +95,17 @@ def _trace():
 
 def _replaces(cls, name):
     """Put a function in the place of the method of that name; it gets that method as its first argument."""
+
     def decorate(function):
         original = getattr(cls, name)
 
         @functools.wraps(original)
         def method(*args, **kwargs):
             return function(original, *args, **kwargs)
+
         setattr(cls, name, method)
         return function
+
     return decorate
 
 

@@ -1,4 +1,5 @@
 """A net with the real weights behind its binary ones."""
+
 from .._compat import mx
 from .dense import BinaryDense
 
@@ -18,8 +19,10 @@ def with_real_weights(net):
     """
     nn = mx.gluon.nn
     if not isinstance(net, (BinaryDense, nn.Sequential, nn.HybridSequential)):
-        raise TypeError("with_real_weights takes a BinaryDense, or a Sequential or HybridSequential of "
-                        f"blocks, got {type(net).__name__}")
+        raise TypeError(
+            "with_real_weights takes a BinaryDense, or a Sequential or HybridSequential of "
+            f"blocks, got {type(net).__name__}"
+        )
     return _with_real_weights(net)
 
 
@@ -27,10 +30,17 @@ def _with_real_weights(block):
     nn = mx.gluon.nn
     if isinstance(block, BinaryDense):
         weight, bias = block.weight, block.bias
-        return nn.Dense(block.units, activation=block.act and block.act._act_type,
-                        use_bias=bias is not None, flatten=block._flatten, dtype=weight.dtype,
-                        weight_initializer=weight.init, bias_initializer=bias and bias.init,
-                        in_units=weight.shape[1], params=block.params)
+        return nn.Dense(
+            block.units,
+            activation=block.act and block.act._act_type,
+            use_bias=bias is not None,
+            flatten=block._flatten,
+            dtype=weight.dtype,
+            weight_initializer=weight.init,
+            bias_initializer=bias and bias.init,
+            in_units=weight.shape[1],
+            params=block.params,
+        )
     if not isinstance(block, (nn.Sequential, nn.HybridSequential)):
         return block
     copy = type(block)()

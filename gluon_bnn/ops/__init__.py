@@ -6,6 +6,7 @@
 Both follow the formulas of `gluon_bnn.reference`. GLUON_BNN_OPS=auto|native|composed chooses, or the context manager
 `use`; a layer asks `current` when it is made. "auto" is native where the library loads.
 """
+
 import contextlib
 import contextvars
 import os
@@ -58,8 +59,9 @@ def current() -> Composed:
     if choice == "auto" and not library.available():
         if not _warned:
             _warned = True
-            warnings.warn(f"binary layers run on MXNet's own operators, slower: {library.problem()}",
-                          RuntimeWarning, stacklevel=3)
+            warnings.warn(
+                f"binary layers run on MXNet's own operators, slower: {library.problem()}", RuntimeWarning, stacklevel=3
+            )
         return composed
     library.load_operators()
     return native

@@ -1,4 +1,5 @@
 """The operators of binary layers made of MXNet's own: for any device and any machine, and for any gradient rule."""
+
 from .. import quantizers
 from .gradients import adding, row
 from .training import training, while_training
@@ -9,8 +10,19 @@ class Composed:
 
     overwrites = False  # whether an operator needs its arrays through `gradients.adding`
 
-    def sign_scale(self, F, weight, scale="layer", gradient=None, clip=1.0, *, hint=None, flatten=True, curvature=None,
-                   stochastic=False):
+    def sign_scale(
+        self,
+        F,
+        weight,
+        scale="layer",
+        gradient=None,
+        clip=1.0,
+        *,
+        hint=None,
+        flatten=True,
+        curvature=None,
+        stochastic=False,
+    ):
         """(signs, alpha) of `weight` (units, ...), with a gradient rule, by its name or as a `quantizers.Rule`.
 
         signs has the shape of weight, alpha (1,) or with scale="channel" (units,). The formulas are those of
@@ -23,8 +35,24 @@ class Composed:
         signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic)
         return signs, F.reshape(alpha, shape=(-1,))
 
-    def binary_dense(self, F, x, weight, bias=None, curvature=None, *, scale, rule, clip, stochastic, units, flatten,
-                     dtype, hint=False, adds=True):
+    def binary_dense(
+        self,
+        F,
+        x,
+        weight,
+        bias=None,
+        curvature=None,
+        *,
+        scale,
+        rule,
+        clip,
+        stochastic,
+        units,
+        flatten,
+        dtype,
+        hint=False,
+        adds=True,
+    ):
         """alpha * (x @ signs.T) + bias: all of `nn.BinaryDense` but its activation.
 
         x (rows, ...), weight (units, in_units), bias (units,) or None, curvature in the shape of weight with
@@ -76,16 +104,41 @@ class Composed:
         """What `batch_norm` takes as `training`."""
         return training(F)
 
-    def batch_norm(self, F, x, gamma, beta, running_mean, running_var, *, eps, momentum, fix_gamma, use_global_stats,
-                   training, adds=True):
+    def batch_norm(
+        self,
+        F,
+        x,
+        gamma,
+        beta,
+        running_mean,
+        running_var,
+        *,
+        eps,
+        momentum,
+        fix_gamma,
+        use_global_stats,
+        training,
+        adds=True,
+    ):
         """Batch norm over the last axis; formulas at `nn.BatchNorm`.
 
         running_mean and running_var change in the backward pass, those of `native` in the forward pass while
         `training`, an array of one number, is not 1.
         adds : False where no gradient of gamma and beta has to be added (see gradients.py)
         """
-        y = F.BatchNorm(_in_plain_order(F, adding(F, x)), gamma, beta, running_mean, running_var, name="fwd", axis=-1,
-                        eps=eps, momentum=momentum, fix_gamma=fix_gamma, use_global_stats=use_global_stats)
+        y = F.BatchNorm(
+            _in_plain_order(F, adding(F, x)),
+            gamma,
+            beta,
+            running_mean,
+            running_var,
+            name="fwd",
+            axis=-1,
+            eps=eps,
+            momentum=momentum,
+            fix_gamma=fix_gamma,
+            use_global_stats=use_global_stats,
+        )
         return _in_plain_order(F, y)
 
     def squared_hinge(self, F, outputs, labels):
@@ -119,8 +172,10 @@ def _checked(scale, gradient, clip, stochastic, curvature):
     name = gradient.name if isinstance(gradient, quantizers.Rule) else gradient
     rule = quantizers.check(scale, name, clip, stochastic)
     if (scale == "loss") != (curvature is not None):
-        raise ValueError("a curvature must be given with scale='loss' and only then, got "
-                         f"scale={scale!r} and the curvature {curvature!r}")
+        raise ValueError(
+            "a curvature must be given with scale='loss' and only then, got "
+            f"scale={scale!r} and the curvature {curvature!r}"
+        )
     return rule
 
 

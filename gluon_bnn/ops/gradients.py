@@ -5,6 +5,7 @@ loop, an array that is used eight times or more in one graph): the operator over
 goes to a native operator through `adding`, one of MXNet's own operators, which adds. Only the layers of `nn` may leave
 it out, for their parameters in a graph that needs no addition.
 """
+
 import itertools
 
 _use = itertools.count()

@@ -1,4 +1,5 @@
 """The operators of binary layers in our library, one pass over memory each way."""
+
 from .. import quantizers
 from .composed import Composed, _checked
 from .gradients import adding, row
@@ -10,21 +11,60 @@ class Native(Composed):
 
     overwrites = True
 
-    def sign_scale(self, F, weight, scale="layer", gradient=None, clip=1.0, *, hint=None, flatten=True, curvature=None,
-                   stochastic=False):
+    def sign_scale(
+        self,
+        F,
+        weight,
+        scale="layer",
+        gradient=None,
+        clip=1.0,
+        *,
+        hint=None,
+        flatten=True,
+        curvature=None,
+        stochastic=False,
+    ):
         rule = _checked(scale, gradient, clip, stochastic, curvature)
         if rule.native is None:
             return super().sign_scale(F, weight, scale, rule, clip, curvature=curvature, stochastic=stochastic)
         return _sign_scale(F, adding(F, weight), scale, rule, clip, hint, flatten, curvature, stochastic)
 
-    def binary_dense(self, F, x, weight, bias=None, curvature=None, *, scale, rule, clip, stochastic, units, flatten,
-                     dtype, hint=False, adds=True):
+    def binary_dense(
+        self,
+        F,
+        x,
+        weight,
+        bias=None,
+        curvature=None,
+        *,
+        scale,
+        rule,
+        clip,
+        stochastic,
+        units,
+        flatten,
+        dtype,
+        hint=False,
+        adds=True,
+    ):
         """In float32 it is one operator: signs are packed to bits, so the products with them read a 32nd of the memory,
         and the gradient to the weights is written once, by the rule "exact" twice. In float64, and with stochastic
         signs, the product runs over +-1."""
         if rule.native is None:
-            return super().binary_dense(F, x, weight, bias, curvature, scale=scale, rule=rule, clip=clip,
-                                        stochastic=stochastic, units=units, flatten=flatten, dtype=dtype)
+            return super().binary_dense(
+                F,
+                x,
+                weight,
+                bias,
+                curvature,
+                scale=scale,
+                rule=rule,
+                clip=clip,
+                stochastic=stochastic,
+                units=units,
+                flatten=flatten,
+                dtype=dtype,
+            )
         x, weight = adding(F, x), adding(F, weight) if adds else weight
         if dtype != "float32" or stochastic:
             hint = x if hint else None
@@ -35,8 +75,15 @@ class Native(Composed):
             inputs.append(row(F, bias, adds))
         if curvature is not None:
             inputs.append(curvature)
-        return F.gluon_bnn_binary_dense(*inputs, units=str(units), scale=str(scale), gradient=rule.native,
-                                        clip=str(clip), no_bias=str(bias is None), flatten=str(flatten))[0]
+        return F.gluon_bnn_binary_dense(
+            *inputs,
+            units=str(units),
+            scale=str(scale),
+            gradient=rule.native,
+            clip=str(clip),
+            no_bias=str(bias is None),
+            flatten=str(flatten),
+        )[0]
 
     def scale_bias(self, F, dot, alpha, bias=None, *, alpha_gradient):
         if alpha is None:
@@ -48,12 +95,35 @@ class Native(Composed):
         quantizers.check_clip(clip)
         return F.gluon_bnn_sign(adding(F, x), clip=str(clip))
 
-    def batch_norm(self, F, x, gamma, beta, running_mean, running_var, *, eps, momentum, fix_gamma, use_global_stats,
-                   training, adds=True):
+    def batch_norm(
+        self,
+        F,
+        x,
+        gamma,
+        beta,
+        running_mean,
+        running_var,
+        *,
+        eps,
+        momentum,
+        fix_gamma,
+        use_global_stats,
+        training,
+        adds=True,
+    ):
         gamma = F.BlockGrad(F.ones_like(gamma)) if fix_gamma else gamma
         training = F.ones(shape=(1, 1)) if use_global_stats else training
-        return F.gluon_bnn_batch_norm(adding(F, x), row(F, gamma, adds), row(F, beta, adds), running_mean, running_var,
-                                      training, eps=repr(float(eps)), momentum=repr(float(momentum)), inference="1")[0]
+        return F.gluon_bnn_batch_norm(
+            adding(F, x),
+            row(F, gamma, adds),
+            row(F, beta, adds),
+            running_mean,
+            running_var,
+            training,
+            eps=repr(float(eps)),
+            momentum=repr(float(momentum)),
+            inference="1",
+        )[0]
 
     def squared_hinge(self, F, outputs, labels):
         return F.gluon_bnn_squared_hinge(adding(F, outputs), adding(F, labels))
@@ -61,12 +131,17 @@ class Native(Composed):
     def adam_takes(self, weight, grad):
         """Dense arrays of float32 and float64 on the CPU."""
         import numpy as np  # not above: the doctor imports this module where there is no NumPy
-        return (weight.dtype in (np.float32, np.float64) and weight.stype == grad.stype == "default"
-                and weight.context.device_type == "cpu")
+
+        return (
+            weight.dtype in (np.float32, np.float64)
+            and weight.stype == grad.stype == "default"
+            and weight.context.device_type == "cpu"
+        )
 
     def adam(self, *arrays, **options):
         """A step of Adam for several parameters, in place; arguments in native/src/mxnet/adam.cc."""
         from .._compat import mx
+
         mx.nd.gluon_bnn_adam(*arrays, **options)
 
 
@@ -79,8 +154,9 @@ def _sign_scale(F, weight, scale, rule, clip, hint, flatten, curvature, stochast
     if stochastic:
         inputs.append(while_training(F, F.random.uniform(shape=(1, 2))))
     kind = "None" if hint is None else "flatten" if flatten else "last"
-    return F.gluon_bnn_sign_scale(*inputs, scale=str(scale), gradient=rule.native, clip=str(clip), hint=kind,
-                                  stochastic=str(stochastic))
+    return F.gluon_bnn_sign_scale(
+        *inputs, scale=str(scale), gradient=rule.native, clip=str(clip), hint=kind, stochastic=str(stochastic)
+    )
 
 
 native = Native()

@@ -3,6 +3,7 @@
 Names, what goes with what, the table in the documentation, what `check` compares and the choices of command lines all
 come from here. A rule of one's own is registered from outside: see `Rule`.
 """
+
 import sys
 from typing import Optional
 
@@ -29,8 +30,9 @@ def register(rule: Rule) -> Rule:
     if not rule.scales or set(rule.scales) - set(SCALES):
         raise ValueError(f"a rule goes with some of the scales {SCALES}, got {rule.scales!r}")
     if rule.through_alpha and not set(rule.scales) <= set(Rule.scales):
-        raise ValueError(f"a rule with through_alpha goes with the scales {Rule.scales}, where alpha = mean |W|; got "
-                         f"{rule.scales!r}")
+        raise ValueError(
+            f"a rule with through_alpha goes with the scales {Rule.scales}, where alpha = mean |W|; got {rule.scales!r}"
+        )
     _rules[rule.name] = rule
     return rule
 
@@ -73,8 +75,10 @@ def check(scale: Optional[str], gradient: Optional[str], clip: Optional[float], 
     found = rule(gradient)
     if scale not in found.scales:
         allowed = " or ".join(repr(each.name) for each in rules(scale))
-        raise ValueError(f"scale={scale!r} goes with gradient={allowed}, got {gradient!r}"
-                         + (": without a scale alpha does not depend on the weights" if scale is None else ""))
+        raise ValueError(
+            f"scale={scale!r} goes with gradient={allowed}, got {gradient!r}"
+            + (": without a scale alpha does not depend on the weights" if scale is None else "")
+        )
     if not isinstance(stochastic, bool):
         raise ValueError(f"stochastic must be True or False, got {stochastic!r}")
     if stochastic and scale is not None:
@@ -85,10 +89,13 @@ def check(scale: Optional[str], gradient: Optional[str], clip: Optional[float], 
 
 def check_clip(clip: Optional[float]) -> None:
     """ValueError unless clip is None or a number above 0, and not so small that MXNet cannot read it."""
-    if clip is not None and not (isinstance(clip, (int, float)) and not isinstance(clip, bool)
-                                 and clip >= sys.float_info.min):
-        raise ValueError(f"clip must be a number above 0 or None, got {clip!r}"
-                         + (f"; the smallest is {sys.float_info.min}" if isinstance(clip, float) and clip > 0 else ""))
+    if clip is not None and not (
+        isinstance(clip, (int, float)) and not isinstance(clip, bool) and clip >= sys.float_info.min
+    ):
+        raise ValueError(
+            f"clip must be a number above 0 or None, got {clip!r}"
+            + (f"; the smallest is {sys.float_info.min}" if isinstance(clip, float) and clip > 0 else "")
+        )
 
 
 def table() -> str:

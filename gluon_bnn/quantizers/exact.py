@@ -1,4 +1,5 @@
 """The product rule in full."""
+
 from .rule import Rule
 
 

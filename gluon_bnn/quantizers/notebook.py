@@ -1,4 +1,5 @@
 """The rule of the notebook that this project grew out of."""
+
 from .rule import Rule
 
 LIMIT = 5  # the notebook's own, whatever the layer's clip is

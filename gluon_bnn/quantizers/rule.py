@@ -1,4 +1,5 @@
 """What a gradient rule is: how a gradient reaches the real weight behind a binary one."""
+
 from typing import Any, ClassVar, Optional
 
 SCALES = ("layer", "channel", "loss", None)  # which weights share a scale alpha, see `nn.BinaryDense`

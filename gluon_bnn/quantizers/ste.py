@@ -1,4 +1,5 @@
 """The straight-through estimator."""
+
 from .rule import SCALES, Rule
 
 

@@ -1,4 +1,5 @@
 """The rule of XNOR-Net."""
+
 from .rule import Rule
 
 

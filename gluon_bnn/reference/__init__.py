@@ -10,6 +10,7 @@ It needs NumPy and SciPy only and imports nothing of the rest of the package.
 
 Limits: whole arrays in memory, no threads, floats in the dtype of the input.
 """
+
 from . import binary, bits, dense, notebook, optimizer
 
 __all__ = ["binary", "bits", "dense", "notebook", "optimizer"]

@@ -10,6 +10,7 @@ the scale its group G of n weights shares, g the gradient to the binary weight a
 A sign has no useful derivative, so the gradients below are straight-through estimates: they are defined
 by their formula and not by differentiation.
 """
+
 import numpy as np
 
 SCALES = ("layer", "channel", "loss", None)
@@ -60,11 +61,15 @@ def _check(w, scale, gradient="ste", clip=1.0, curvature=None):
     if scale in (None, "loss") and gradient != "ste":
         raise ValueError(f"scale={scale!r} allows gradient='ste' only, got {gradient!r}")
     if (scale == "loss") != (curvature is not None):
-        raise ValueError(f"scale='loss' takes a curvature and no other does, got scale={scale!r} and "
-                         f"{'no ' if curvature is None else 'a '}curvature")
+        raise ValueError(
+            f"scale='loss' takes a curvature and no other does, got scale={scale!r} and "
+            f"{'no ' if curvature is None else 'a '}curvature"
+        )
     if scale == "loss" and not (np.shape(curvature) == np.shape(w) and np.min(curvature) > 0):
-        raise ValueError(f"the curvature must be positive and have the shape of the weights, {np.shape(w)}, "
-                         f"got shape {np.shape(curvature)}, least {np.min(curvature)}")
+        raise ValueError(
+            f"the curvature must be positive and have the shape of the weights, {np.shape(w)}, "
+            f"got shape {np.shape(curvature)}, least {np.min(curvature)}"
+        )
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be above 0 or None, got {clip!r}")
 
@@ -138,8 +143,7 @@ def binary_dense(x, w, bias=None, scale="layer", curvature=None):
     """
     x, w = np.asarray(x), np.asarray(w)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:
-        raise ValueError("x must be (rows, in_units) and w (units, in_units), "
-                         f"got {x.shape} and {w.shape}")
+        raise ValueError(f"x must be (rows, in_units) and w (units, in_units), got {x.shape} and {w.shape}")
     signs, alpha = sign_scale(w, scale, curvature)
     y = alpha * (x @ signs.T)
     return y if bias is None else y + bias
@@ -152,9 +156,11 @@ def binary_dense_backward(d, x, w, scale="layer", gradient="xnor", clip=1.0, cur
     takes it to the weights.
     """
     signs, alpha = sign_scale(w, scale, curvature)
-    return {"x": (d * alpha) @ signs,
-            "weight": sign_scale_backward(d.T @ x, w, scale, gradient, clip, curvature),
-            "bias": d.sum(axis=0)}
+    return {
+        "x": (d * alpha) @ signs,
+        "weight": sign_scale_backward(d.T @ x, w, scale, gradient, clip, curvature),
+        "bias": d.sum(axis=0),
+    }
 
 
 def binary_sigmoid(x):
@@ -165,5 +171,6 @@ def binary_sigmoid(x):
 def binary_sigmoid_backward(d, x):
     """d passed through the sigmoid's own gradient: d * sigmoid(x) * (1 - sigmoid(x)); 0 where x is NaN."""
     from scipy.special import expit
+
     s = expit(x)
     return np.where(np.isnan(x), 0, d * s * (1 - s)).astype(np.asarray(d).dtype)

@@ -11,9 +11,10 @@ with no mask: tail bits are 0 on both sides. dot needs |dot| <= K < 2^31, which 
 - weights: (ceil(units / 16), ceil(K / 32), 16) int32: word [b, w, l] holds unit 16 b + l, inputs from
   32 w on. Units past the last are 0.
 """
+
 import numpy as np
 
-WORD = 32   # inputs a word
+WORD = 32  # inputs a word
 LANES = 16  # units a block of weights
 
 
@@ -44,11 +45,12 @@ def unpack_inputs(bits, in_units):
     """+-1 as float32 (rows, in_units) from words (rows, ceil(in_units / 32))."""
     bits = np.asarray(bits)
     if bits.ndim != 2 or bits.dtype != np.int32 or bits.shape[1] != -(-in_units // WORD):
-        raise ValueError(f"bits must be int32 (rows, {-(-in_units // WORD)}) for {in_units} inputs, "
-                         f"got {bits.dtype} {bits.shape}")
+        raise ValueError(
+            f"bits must be int32 (rows, {-(-in_units // WORD)}) for {in_units} inputs, got {bits.dtype} {bits.shape}"
+        )
     shifts = np.arange(WORD, dtype=np.uint32)
     ones = (bits.view(np.uint32)[:, :, None] >> shifts) & 1
-    return (1 - 2 * ones.reshape(len(bits), -1)[:, :in_units].astype(np.float32))
+    return 1 - 2 * ones.reshape(len(bits), -1)[:, :in_units].astype(np.float32)
 
 
 def pack_weights(w):
@@ -65,8 +67,9 @@ def unpack_weights(bits, units, in_units):
     bits = np.asarray(bits)
     expected = (-(-units // LANES), -(-in_units // WORD), LANES)
     if bits.dtype != np.int32 or bits.shape != expected:
-        raise ValueError(f"bits must be int32 {expected} for {units} units of {in_units} inputs, "
-                         f"got {bits.dtype} {bits.shape}")
+        raise ValueError(
+            f"bits must be int32 {expected} for {units} units of {in_units} inputs, got {bits.dtype} {bits.shape}"
+        )
     rows = np.ascontiguousarray(bits.transpose(0, 2, 1)).reshape(-1, bits.shape[1])
     return unpack_inputs(rows[:units], in_units)
 
@@ -81,8 +84,10 @@ def xnor_dense(input_bits, weight_bits, units, in_units):
     """The exact integer products of signs: int32 (rows, units), each K - 2 popcount(a xor b)."""
     blocks, words = -(-units // LANES), -(-in_units // WORD)
     if input_bits.shape[1:] != (words,) or weight_bits.shape != (blocks, words, LANES):
-        raise ValueError(f"bits of {in_units} inputs to {units} units must be (rows, {words}) and "
-                         f"{(blocks, words, LANES)}, got {input_bits.shape} and {weight_bits.shape}")
+        raise ValueError(
+            f"bits of {in_units} inputs to {units} units must be (rows, {words}) and "
+            f"{(blocks, words, LANES)}, got {input_bits.shape} and {weight_bits.shape}"
+        )
     rows = np.ascontiguousarray(weight_bits.transpose(0, 2, 1)).reshape(-1, words)[:units]
     dots = [in_units - 2 * popcount(row ^ rows).sum(axis=1, dtype=np.int32) for row in input_bits]
     return np.array(dots, np.int32).reshape(len(input_bits), units)

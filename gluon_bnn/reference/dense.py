@@ -3,6 +3,7 @@
 Rows are examples. A backward function takes d = dL/d(output) and returns the gradients to its inputs.
 All of them are smooth (ReLU and hard tanh but for their kinks), so tests hold them to finite differences.
 """
+
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
 

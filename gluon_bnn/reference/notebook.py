@@ -5,6 +5,7 @@ A trailing underscore marks the backward function. What the notebook left open i
 rounded to a bit. `b_affine_` is the notebook's formula as it stands, slips included;
 `gluon_bnn.reference.binary` has the rules that learn better.
 """
+
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
 

@@ -1,9 +1,11 @@
 """One step of Adam over real weights behind binary ones, and what BinaryConnect and LAB add to it."""
+
 import numpy as np
 
 
-def adam(w, g, mean, var, t, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, wd=0.0,
-         clip_gradient=None, rescale_grad=1.0):
+def adam(
+    w, g, mean, var, t, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, wd=0.0, clip_gradient=None, rescale_grad=1.0
+):
     """(w, mean, var) after step t = 1, 2, .. of Adam as MXNet has it; all arrays in the shape of w.
 
     Kingma, Ba 2015, Adam, end of section 2: the form in which epsilon is not corrected for bias. Weight decay

@@ -1,4 +1,5 @@
 """1-bit inference without MXNet: `load` a file that `save` wrote, and call the `Model`. Needs NumPy and safetensors."""
+
 from .file import load, save
 from .model import Model
 

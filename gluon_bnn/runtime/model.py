@@ -4,6 +4,7 @@ A model runs in one call of the compiled library, or, where there is none, in Nu
 those of the packed form in MXNet, to the bit up to the first sigmoid, tanh or softrelu: of these MXNet and this package
 have approximations of their own, which differ in the last bits.
 """
+
 import functools
 
 import numpy as np
@@ -36,8 +37,7 @@ class Model:
             net = bindings.Net(layers)
             self._run, self._run_u8 = net.run, net.run_u8
         else:
-            self._run, self._run_u8 = (functools.partial(run, layers)
-                                       for run in (engine.run, engine.run_u8))
+            self._run, self._run_u8 = (functools.partial(run, layers) for run in (engine.run, engine.run_u8))
 
     def __getstate__(self):
         """All but what holds addresses of this process, or is made of the rest."""
@@ -73,15 +73,20 @@ class Model:
 
     def summary(self):
         """Print a line a layer, and the bytes of all arrays."""
+
         def line(*cells):
             print("{:14}{:>22}  {:16}{:>12}".format(*cells).rstrip())
+
         line("layer", "inputs -> units", "form", "bytes")
         for layer in self.layers:
-            line(layer.function or layer.kind, f"{layer.inputs} -> {layer.units}",
-                 f"{layer.source} -> {layer.target}", layer.nbytes)
+            line(
+                layer.function or layer.kind,
+                f"{layer.inputs} -> {layer.units}",
+                f"{layer.source} -> {layer.target}",
+                layer.nbytes,
+            )
         taken = "float32" if self.input_scale is None else "float32 or uint8"
-        line("total", f"{self._inputs} -> {self.layers[-1].units}", taken,
-             sum(layer.nbytes for layer in self.layers))
+        line("total", f"{self._inputs} -> {self.layers[-1].units}", taken, sum(layer.nbytes for layer in self.layers))
 
     def _rows(self, x, check_finite):
         """(x as (rows, inputs) in one piece of memory, whether it is one input)."""
@@ -89,19 +94,21 @@ class Model:
             raise TypeError(f"x must be a NumPy array of float32 or uint8, got {type(x).__name__}")
         if x.dtype == np.uint8:
             if self.input_scale is None:
-                raise ValueError("x must be float32, since this net has no scale for uint8 inputs: give "
-                                 "input_scale to freeze; got uint8")
+                raise ValueError(
+                    "x must be float32, since this net has no scale for uint8 inputs: give "
+                    "input_scale to freeze; got uint8"
+                )
         elif x.dtype != np.float32:
             raise TypeError(f"x must be float32 or uint8, got {x.dtype}{self._advice(x)}")
         shape, flat = x.shape, (self._inputs,)
         one = shape == self.input_shape or shape == flat
         if not (one or shape[1:] in (flat, self.input_shape)):
             shapes = f"{self.input_shape}" + ("" if self.input_shape == flat else f" or {flat}")
-            raise ValueError(f"x must have the shape {shapes} of one input, or of a batch, the rows before that; "
-                             f"got {shape}")
+            raise ValueError(
+                f"x must have the shape {shapes} of one input, or of a batch, the rows before that; got {shape}"
+            )
         if check_finite and x.dtype == np.float32 and not np.isfinite(x).all():
-            raise ValueError(f"x must be finite, got {np.count_nonzero(~np.isfinite(x))} numbers that are "
-                             "not")
+            raise ValueError(f"x must be finite, got {np.count_nonzero(~np.isfinite(x))} numbers that are not")
         x = np.ascontiguousarray(x) if x.flags.aligned else x.copy()
         return x.reshape(-1, self._inputs), one
 

@@ -1,4 +1,5 @@
 """Training any Gluon net: `fit`, with checkpoints that resume to the bit, in one process or in several."""
+
 from .fit import evaluate, fit, predict, rates
 
 __all__ = ["evaluate", "fit", "predict", "rates"]

@@ -4,6 +4,7 @@ It holds the net's parameters and those of the best epoch, the optimiser's array
 and what a run must have in common with the one that resumes it. Nothing is pickled. A digest over all of it shows
 damage; what is read is checked all the same, before the net or the trainer changes.
 """
+
 import errno
 import json
 import math
@@ -34,8 +35,10 @@ class Checkpoint:
         if not trainer._kv_initialized:
             trainer._init_kvstore()
         if trainer._update_on_kvstore:
-            raise ValueError("a Trainer whose kvstore updates the weights keeps the optimiser's state where no "
-                             "checkpoint gets at it: give the Trainer kvstore=None or update_on_kvstore=False")
+            raise ValueError(
+                "a Trainer whose kvstore updates the weights keeps the optimiser's state where no "
+                "checkpoint gets at it: give the Trainer kvstore=None or update_on_kvstore=False"
+            )
         self.path = os.fsdecode(path)
         self._net, self._trainer, self._run = net, trainer, run
         self._floats = self._optimizer_floats()
@@ -55,20 +58,33 @@ class Checkpoint:
         tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
         optimizer = self._trainer.optimizer
         # What an optimiser counts in Python, as Nadam does, in addition to what all of them count.
-        floats = {name: value for name, value in self._optimizer_floats().items()
-                  if name in self._floats and value != self._floats[name]}
-        metadata = {"format": FORMAT, **self._run, "state": {"epochs": epochs, "history": history},
-                    "num_update": optimizer.num_update, "floats": floats,
-                    "counts": {str(index): count for index, count in self._counts().items()}}
+        floats = {
+            name: value
+            for name, value in self._optimizer_floats().items()
+            if name in self._floats and value != self._floats[name]
+        }
+        metadata = {
+            "format": FORMAT,
+            **self._run,
+            "state": {"epochs": epochs, "history": history},
+            "num_update": optimizer.num_update,
+            "floats": floats,
+            "counts": {str(index): count for index, count in self._counts().items()},
+        }
         from safetensors.numpy import save
+
         content = save(tensors, {"gluon_bnn": json.dumps({**metadata, "digest": _digest(metadata, tensors)})})
         try:
             _files.make_directory(self.path)
             _files.replace(self.path, content)
         except OSError as error:
             room = "; there must be room for the old one and the new" if error.errno in _NO_ROOM else ""
-            raise OSError(error.errno, f"{error.strerror}: a checkpoint of {len(content) / 1e6:.1f} MB cannot be "
-                          f"written{room}; the last one is as it was", self.path) from error
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: a checkpoint of {len(content) / 1e6:.1f} MB cannot be "
+                f"written{room}; the last one is as it was",
+                self.path,
+            ) from error
 
     def load(self, names):
         """(history with these names, best) from the file, with net and trainer set to what it holds.
@@ -79,15 +95,22 @@ class Checkpoint:
         metadata, tensors = self._read()
         for name, value in self._run.items():
             if metadata[name] != value:
-                saved, now = ({key: item for key, item in one.items() if other.get(key, ...) != item}
-                              if isinstance(one, dict) and isinstance(other, dict) else one
-                              for one, other in ((metadata[name], value), (value, metadata[name])))
-                raise ValueError(f"{self.path} is of a run that differs in {name}: saved {saved}, now {now}; use the "
-                                 "same, or another file")
+                saved, now = (
+                    {key: item for key, item in one.items() if other.get(key, ...) != item}
+                    if isinstance(one, dict) and isinstance(other, dict)
+                    else one
+                    for one, other in ((metadata[name], value), (value, metadata[name]))
+                )
+                raise ValueError(
+                    f"{self.path} is of a run that differs in {name}: saved {saved}, now {now}; use the "
+                    "same, or another file"
+                )
         history = metadata["state"]["history"]
         if set(history) != set(names):
-            raise ValueError(f"{self.path} has a history of {', '.join(history)}, this run one of {', '.join(names)}: "
-                             "use the same kind of metric, or another file")
+            raise ValueError(
+                f"{self.path} has a history of {', '.join(history)}, this run one of {', '.join(names)}: "
+                "use the same kind of metric, or another file"
+            )
         self._check_tensors(tensors)
         optimizer, indexes = self._trainer.optimizer, {str(i) for i in range(len(self._trainer._params))}
         if not set(metadata["counts"]) <= indexes or not set(metadata["floats"]) <= set(self._floats):
@@ -113,12 +136,16 @@ class Checkpoint:
             raise FileExistsError(errno.EEXIST, f"would be overwritten: {error}", self.path) from error
         done = len(state["history"]["loss"])
         if done < state["epochs"]:
-            raise FileExistsError(errno.EEXIST, f"is of a run that is not finished: {done} of {state['epochs']} epochs "
-                                  "are done", self.path)
+            raise FileExistsError(
+                errno.EEXIST,
+                f"is of a run that is not finished: {done} of {state['epochs']} epochs are done",
+                self.path,
+            )
 
     def _read(self):
         """(metadata, tensors) of the file, of the right types but not yet compared with this run."""
         from safetensors import safe_open
+
         if not stat.S_ISREG(os.stat(self.path).st_mode):  # to open a FIFO would wait for a writer
             raise ValueError(f"{self.path} is not a regular file")
         with open(self.path, "rb"):
@@ -134,36 +161,49 @@ class Checkpoint:
         if form is None:
             raise ValueError(f"{self.path} is not a checkpoint of gluon_bnn.train")
         if form != FORMAT:
-            raise ValueError(f"{self.path} has checkpoint format {str(form)[:20]}, expected {FORMAT}: go on with the "
-                             "version of gluon_bnn that wrote it, or remove it to begin again")
+            raise ValueError(
+                f"{self.path} has checkpoint format {str(form)[:20]}, expected {FORMAT}: go on with the "
+                "version of gluon_bnn that wrote it, or remove it to begin again"
+            )
         if damaged:
             raise ValueError(f"{self.path} is damaged: its content is not what was written; remove it to begin again")
         wrong = _wrong(metadata, set(self._run))
         if wrong:
-            raise ValueError(f"{self.path} is not a checkpoint of gluon_bnn.train: its {wrong} cannot be; remove it to "
-                             "begin again")
+            raise ValueError(
+                f"{self.path} is not a checkpoint of gluon_bnn.train: its {wrong} cannot be; remove it to begin again"
+            )
         return metadata, tensors
 
     def _check_tensors(self, tensors):
         expected = {f"{kind}/{name}": value for kind in ("net", "best") for name, value in values(self._net).items()}
         expected.update(self._optimizer_arrays())
         if set(expected) != set(tensors):
-            raise ValueError(f"{self.path} is of another net or optimiser: these tensors are in one only: "
-                             f"{sorted(set(expected) ^ set(tensors))[:6]}")
+            raise ValueError(
+                f"{self.path} is of another net or optimiser: these tensors are in one only: "
+                f"{sorted(set(expected) ^ set(tensors))[:6]}"
+            )
         for name, value in expected.items():
             if value.shape != tensors[name].shape or value.dtype != tensors[name].dtype:
-                raise ValueError(f"{self.path}: {name} must be {np.dtype(value.dtype)} {value.shape}, got "
-                                 f"{tensors[name].dtype} {tensors[name].shape}")
+                raise ValueError(
+                    f"{self.path}: {name} must be {np.dtype(value.dtype)} {value.shape}, got "
+                    f"{tensors[name].dtype} {tensors[name].shape}"
+                )
 
     def _optimizer_arrays(self):
         """{name: NDArray} of the optimiser's state, made now where the optimiser has not made it yet."""
-        return {f"optimizer/{index}/{i}": array for index, state in states(self._trainer).items()
-                for i, array in enumerate(state)}
+        return {
+            f"optimizer/{index}/{i}": array
+            for index, state in states(self._trainer).items()
+            for i, array in enumerate(state)
+        }
 
     def _optimizer_floats(self):
         """The optimiser's attributes that are floats, but for those that the Trainer sets before every step."""
-        return {name: value for name, value in vars(self._trainer.optimizer).items()
-                if type(value) is float and name not in ("lr", "rescale_grad")}
+        return {
+            name: value
+            for name, value in vars(self._trainer.optimizer).items()
+            if type(value) is float and name not in ("lr", "rescale_grad")
+        }
 
     def _counts(self):
         """{index of a parameter: its steps}, of the trainer's device: MXNet counts for each device id apart."""
@@ -227,8 +267,9 @@ def _wrong(metadata, run):
         return "number of epochs"
     if not isinstance(counts, dict) or not all(map(_is_count, [metadata["num_update"], *counts.values()])):
         return "number of updates"
-    if not isinstance(floats, dict) or not all(type(value) is float and math.isfinite(value)
-                                               for value in floats.values()):
+    if not isinstance(floats, dict) or not all(
+        type(value) is float and math.isfinite(value) for value in floats.values()
+    ):
         return "optimiser"
     return None
 

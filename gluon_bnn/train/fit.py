@@ -1,10 +1,11 @@
 """Training any Gluon net on any batches: fit, evaluate, and checkpoints that resume to the bit.
 
 At the end of every epoch `fit` replaces its checkpoint, see checkpoint.py. All that is random in an epoch is drawn
-from (seed, epoch), see _seeding.py, so a resumed run ends with the same numbers as one that was never cut off.
+from (seed, epoch), see seeding.py, so a resumed run ends with the same numbers as one that was never cut off.
 
-With a Trainer on the kvstore dist_sync, fit trains in several processes at once: see distributed.py.
+With a Trainer on the kvstore dist_sync, fit trains in several processes at once: see workers.py.
 """
+
 import contextlib
 import errno
 import json
@@ -43,12 +44,14 @@ def predict(net: mx.gluon.Block, x: np.ndarray, batch_size: int = 1000) -> np.nd
         raise ValueError("predict needs at least one row, got none")
     parameters = net.collect_params().values() if isinstance(net, mx.gluon.Block) else ()
     device = next((parameter.list_ctx()[0] for parameter in parameters), mx.current_context())
-    return np.concatenate([_one(net(mx.nd.array(x[i:i + batch_size], device, x.dtype))).asnumpy()
-                           for i in range(0, len(x), batch_size)])
+    return np.concatenate(
+        [_one(net(mx.nd.array(x[i : i + batch_size], device, x.dtype))).asnumpy() for i in range(0, len(x), batch_size)]
+    )
 
 
-def evaluate(net: mx.gluon.Block, x: np.ndarray, labels: np.ndarray, batch_size: int = 1000,
-             metric: Optional[AnyMetric] = None) -> float:
+def evaluate(
+    net: mx.gluon.Block, x: np.ndarray, labels: np.ndarray, batch_size: int = 1000, metric: Optional[AnyMetric] = None
+) -> float:
     """The net's error rate for x, or its value of another metric.
 
     The error rate is the share of rows whose largest output is not their label. It needs outputs (rows, classes)
@@ -65,11 +68,23 @@ def evaluate(net: mx.gluon.Block, x: np.ndarray, labels: np.ndarray, batch_size:
     return metrics.create(metric).value(labels, predict(net, x, batch_size))
 
 
-def fit(net: mx.gluon.Block, trainer: mx.gluon.Trainer, loss: Callable[..., mx.nd.NDArray],
-        batches: Callable[[np.random.Generator], Iterable], steps: int, learning_rates: Sequence[float],
-        validate: Callable[[mx.gluon.Block], float], seed: int, checkpoint: Union[str, bytes, os.PathLike, None] = None,
-        resume: bool = False, settings: Any = None, progress: bool = True, metric: Optional[AnyMetric] = None,
-        mode: Optional[str] = None, overwrite: bool = False) -> dict:
+def fit(
+    net: mx.gluon.Block,
+    trainer: mx.gluon.Trainer,
+    loss: Callable[..., mx.nd.NDArray],
+    batches: Callable[[np.random.Generator], Iterable],
+    steps: int,
+    learning_rates: Sequence[float],
+    validate: Callable[[mx.gluon.Block], float],
+    seed: int,
+    checkpoint: Union[str, bytes, os.PathLike, None] = None,
+    resume: bool = False,
+    settings: Any = None,
+    progress: bool = True,
+    metric: Optional[AnyMetric] = None,
+    mode: Optional[str] = None,
+    overwrite: bool = False,
+) -> dict:
     """Train for len(learning_rates) epochs; returns the history and leaves the best epoch in the net.
 
     Parameters
@@ -112,8 +127,10 @@ def fit(net: mx.gluon.Block, trainer: mx.gluon.Trainer, loss: Callable[..., mx.n
     measure = metrics.create(metric)
     mode = mode or ("min" if metric is None else None)
     if mode not in ("min", "max"):
-        raise ValueError('mode must be "min" or "max", whichever number of validate is best, got '
-                         f"{'nothing with a metric' if mode is None else repr(mode)}")
+        raise ValueError(
+            'mode must be "min" or "max", whichever number of validate is best, got '
+            f"{'nothing with a metric' if mode is None else repr(mode)}"
+        )
     if resume and not checkpoint:
         raise ValueError("resume needs a checkpoint, got none")
     workers = Workers(trainer)
@@ -136,9 +153,11 @@ def fit(net: mx.gluon.Block, trainer: mx.gluon.Trainer, loss: Callable[..., mx.n
         if workers.size > 1:
             workers.check_equal(
                 "Start all with the same options and seed; resume all from one file, in a directory that they share",
-                options=digest(json.dumps([run, steps, learning_rates]).encode()), epochs_done=done,
+                options=digest(json.dumps([run, steps, learning_rates]).encode()),
+                epochs_done=done,
                 weights=digest(*values(net).values(), *best.values()),
-                optimizer_state=digest(*(a.asnumpy() for state in states(trainer).values() for a in state)))
+                optimizer_state=digest(*(a.asnumpy() for state in states(trainer).values() for a in state)),
+            )
         with workers.together():
             if saves and done < epochs:
                 # Over an old one, as it will be: an unwritable directory, or a disk without room for two,
@@ -146,8 +165,15 @@ def fit(net: mx.gluon.Block, trainer: mx.gluon.Trainer, loss: Callable[..., mx.n
                 for _ in range(1 if resume else 2):
                     file.save(epochs, history, best)
         workers.start()
-        bar = stack.enter_context(progress_bar(total=epochs * steps, initial=done * steps, unit="step",
-                                               dynamic_ncols=True, disable=not progress or workers.rank > 0))
+        bar = stack.enter_context(
+            progress_bar(
+                total=epochs * steps,
+                initial=done * steps,
+                unit="step",
+                dynamic_ncols=True,
+                disable=not progress or workers.rank > 0,
+            )
+        )
         check_interrupt = stack.enter_context(_interrupt.deferred())
         for epoch in range(done, epochs):
             began = time.perf_counter()
@@ -161,12 +187,15 @@ def fit(net: mx.gluon.Block, trainer: mx.gluon.Trainer, loss: Callable[..., mx.n
                 raise
             total, measured, rows = map(sum, zip(*workers.gather(sums)))
             if not math.isfinite(total):
-                raise FloatingPointError(f"the loss of epoch {epoch + 1} is {total / rows}: the run has diverged; "
-                                         "lower learning rates may help")
+                raise FloatingPointError(
+                    f"the loss of epoch {epoch + 1} is {total / rows}: the run has diverged; "
+                    "lower learning rates may help"
+                )
             if workers.size > 1:
                 workers.average()
-                workers.check_equal("Run all on machines that give the same results",
-                                    weights=digest(*values(net).values()))
+                workers.check_equal(
+                    "Run all on machines that give the same results", weights=digest(*values(net).values())
+                )
             with workers.together():
                 validated = metrics.number(validate(net), "validate") if workers.rank == 0 else None
             validated = workers.gather(validated)[0]
@@ -237,8 +266,10 @@ def _train_epoch(net, trainer, loss, batches, measure, workers, bar, check_inter
             unread.clear()
             bar.set_postfix(loss=f"{total / rows:.4f}", **_shown(measure, measure.total() / rows))
     if rows == 0:
-        raise ValueError("batches gave none for this epoch; it must give a new iterable each time it is called, and a "
-                         "generator or an mx.io iterator is used up after one epoch")
+        raise ValueError(
+            "batches gave none for this epoch; it must give a new iterable each time it is called, and a "
+            "generator or an mx.io iterator is used up after one epoch"
+        )
     return [float(sum((found.asscalar() for found in unread), total)), measure.total(), rows]
 
 
@@ -256,5 +287,7 @@ def _pair(batch):
     found = type(batch).__name__
     if isinstance(batch, (tuple, list)):
         found += f" of ({', '.join(type(part).__name__ for part in batch)})"
-    raise ValueError(f"batches must give pairs (x, labels) of NDArrays, got a {found}; of an mx.io.DataBatch give "
-                     "(batch.data[0], batch.label[0])")
+    raise ValueError(
+        f"batches must give pairs (x, labels) of NDArrays, got a {found}; of an mx.io.DataBatch give "
+        "(batch.data[0], batch.label[0])"
+    )

@@ -4,6 +4,7 @@ An epoch begins with the global generators of NumPy, Python and MXNet seeded, wh
 transforms draw from. Worker processes of a DataLoader have generators of their own, and any of them may load any
 batch: there each batch is seeded.
 """
+
 import contextlib
 import functools
 import random
@@ -83,13 +84,17 @@ def _iterate(original, loader):
 
 def _check(loader):
     if loader._num_workers > 0 and loader._thread_pool:
-        raise ValueError("a DataLoader with thread_pool=True cannot be resumed to the bit, since its threads share "
-                         "their random numbers: use worker processes (thread_pool=False), or train without a "
-                         "checkpoint")
+        raise ValueError(
+            "a DataLoader with thread_pool=True cannot be resumed to the bit, since its threads share "
+            "their random numbers: use worker processes (thread_pool=False), or train without a "
+            "checkpoint"
+        )
     if getattr(loader._batch_sampler, "_last_batch", None) == "rollover":
-        raise ValueError("a DataLoader with last_batch='rollover' cannot be resumed to the bit, since no checkpoint "
-                         "holds the rows that it keeps for the next epoch: use 'keep' or 'discard', or train without "
-                         "a checkpoint")
+        raise ValueError(
+            "a DataLoader with last_batch='rollover' cannot be resumed to the bit, since no checkpoint "
+            "holds the rows that it keeps for the next epoch: use 'keep' or 'discard', or train without "
+            "a checkpoint"
+        )
 
 
 def _replace_iter():
@@ -98,6 +103,7 @@ def _replace_iter():
     @functools.wraps(original)
     def __iter__(self):
         return _iterate(original, self)
+
     mx.gluon.data.DataLoader.__iter__ = __iter__
 
 

@@ -26,6 +26,7 @@ When a worker is killed, the others wait for it, inside of MXNet, for ever. gluo
 that is not used, end all processes (kill) and start them anew with the checkpoint of the last whole epoch. An
 error of one worker between epochs (a full disk, a damaged checkpoint) is raised in all of them, and the job ends.
 """
+
 import contextlib
 import hashlib
 import json
@@ -84,8 +85,10 @@ them all
         if not value or not name.endswith("URI") and not (value.isdecimal() and 1 <= int(value) <= most):
             wrong.append(f"{name} must be {meaning}, got {value or 'nothing'}")
     if wrong:
-        raise ValueError(f"kvstore dist_sync needs environment variables: {'; '.join(wrong)}. python -m "
-                         "gluon_bnn.launch sets them all")
+        raise ValueError(
+            f"kvstore dist_sync needs environment variables: {'; '.join(wrong)}. python -m "
+            "gluon_bnn.launch sets them all"
+        )
 
 
 def digest(*parts):
@@ -111,8 +114,10 @@ class Workers:
 
     def __init__(self, trainer):
         if len(trainer._contexts) > 1:
-            raise ValueError("training is on one device here, got a Trainer of parameters on "
-                             f"{', '.join(map(str, trainer._contexts))}; use several processes instead")
+            raise ValueError(
+                "training is on one device here, got a Trainer of parameters on "
+                f"{', '.join(map(str, trainer._contexts))}; use several processes instead"
+            )
         self._trainer = trainer
         config = trainer._kvstore_params
         kind = getattr(config["kvstore"], "type", config["kvstore"]) or ""
@@ -123,8 +128,10 @@ class Workers:
         if kind != "dist_sync":
             raise ValueError(f"the only distributed kvstore here is dist_sync, got {kind}")
         if config["update_on_kvstore"] is not False:
-            raise ValueError("a Trainer with a distributed kvstore needs update_on_kvstore=False here, got "
-                             f"{config['update_on_kvstore']}")
+            raise ValueError(
+                "a Trainer with a distributed kvstore needs update_on_kvstore=False here, got "
+                f"{config['update_on_kvstore']}"
+            )
         check_environment(os.environ)
         if not trainer._kv_initialized:
             trainer._init_kvstore()
@@ -141,9 +148,10 @@ class Workers:
             return batch
         share, left = divmod(len(batch), self.size)
         if left or not share:
-            raise ValueError(f"the rows of a batch must be divisible by the number of workers, {self.size}; got "
-                             f"{len(batch)}")
-        return batch[self.rank * share:(self.rank + 1) * share]
+            raise ValueError(
+                f"the rows of a batch must be divisible by the number of workers, {self.size}; got {len(batch)}"
+            )
+        return batch[self.rank * share : (self.rank + 1) * share]
 
     def gather(self, value):
         """The values (JSON, floats to the bit) of all workers, as a list in the order of ranks."""
@@ -154,7 +162,7 @@ class Workers:
             raise ValueError(f"a message may have {_WIDTH} bytes, got {len(text)}")
         # Servers add: bytes to zeros, exact in float32.
         rows = np.zeros((self.size, _WIDTH), np.float32)
-        rows[self.rank, :len(text)] = np.frombuffer(text, np.uint8)
+        rows[self.rank, : len(text)] = np.frombuffer(text, np.uint8)
         rows = mx.nd.array(rows)
         self._kvstore.pushpull(self._key, rows)
         return [json.loads(row.tobytes().rstrip(b"\0")) for row in rows.asnumpy().astype(np.uint8)]
@@ -172,7 +180,7 @@ class Workers:
             if self.size == 1:
                 raise
             error = caught
-        found = self.gather(error and f"{type(error).__name__}: {error}"[:_WIDTH // 8])
+        found = self.gather(error and f"{type(error).__name__}: {error}"[: _WIDTH // 8])
         if error is not None:
             raise error
         for rank, text in enumerate(found):
@@ -198,9 +206,16 @@ class Workers:
     def check_equal(self, advice, **values):
         """ValueError, in all workers, that names those whose `values` (JSON) are not worker 0's."""
         first, *others = self.gather(values)
-        differing = [f"worker {rank} differs in " + ", ".join(
-            f"{name.replace('_', ' ')} ({other[name]}, not {first[name]})" for name in first
-            if other[name] != first[name]) for rank, other in enumerate(others, 1) if other != first]
+        differing = [
+            f"worker {rank} differs in "
+            + ", ".join(
+                f"{name.replace('_', ' ')} ({other[name]}, not {first[name]})"
+                for name in first
+                if other[name] != first[name]
+            )
+            for rank, other in enumerate(others, 1)
+            if other != first
+        ]
         if differing:
             raise ValueError(f"not all workers are as worker 0: {'; '.join(differing)}. {advice}")
 
@@ -235,6 +250,8 @@ class Workers:
         self._kvstore.init(self._key + 1, mx.nd.zeros_like(sent))
         self._kvstore.pushpull(self._key + 1, sent)
         if sent.asscalar() != 1 / 3:
-            raise ValueError("this job's servers add float64 in float32 (MXNet leaves that to chance): train in "
-                             "float32, or clear the servers' memory: start them with GLIBC_TUNABLES="
-                             "glibc.malloc.perturb=255:glibc.malloc.tcache_count=0")
+            raise ValueError(
+                "this job's servers add float64 in float32 (MXNet leaves that to chance): train in "
+                "float32, or clear the servers' memory: start them with GLIBC_TUNABLES="
+                "glibc.malloc.perturb=255:glibc.malloc.tcache_count=0"
+            )

@@ -319,8 +319,8 @@ void check_errors() {
   refused(gluon_bnn_pack_weights(x, INT64_MAX, 4, bits), "units");
   refused(gluon_bnn_xnor_dense(bits, bits, x, x, 1, 4, INT64_C(1) << 31, y), "inputs");
   refused(gluon_bnn_xnor_dense(bits, bits, x, nullptr, 1, 4, 4, y), "bias");
-  refused(gluon_bnn_binary_dense_u8(reinterpret_cast<uint8_t*>(x), bits, x, x, 1, 1,
-                                    GLUON_BNN_MOST_INPUTS_U8 + 1, y), "inputs");
+  refused(gluon_bnn_binary_dense_u8(reinterpret_cast<uint8_t*>(x), bits, x, x, 1, 1, GLUON_BNN_MOST_INPUTS_U8 + 1, y),
+          "inputs");
   gluon_bnn_layer layer = {};
   refused(gluon_bnn_run(&layer, 1, x, 1, y), "inputs");
   layer.inputs = layer.units = 4;
@@ -351,12 +351,12 @@ int main() {
     for (int k : {1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000}) {
       for (int n : {1, 2, 15, 16, 17, 31, 33, 65, 97, 130}) check(whole(1, 13), n, k);
     }
-    check(100, 70, 260);    // several pieces a thread
+    check(100, 70, 260);  // several pieces a thread
     check_large_results();
     check_most_inputs();
     check_many_blocks();
-    check(3, 2000, 130);    // more units than a piece has
-    check(2, 33, 8200);     // more inputs than a block
+    check(3, 2000, 130);  // more units than a piece has
+    check(2, 33, 8200);   // more inputs than a block
   });
   check_errors();
   std::printf("ok: %s\n", names.c_str());

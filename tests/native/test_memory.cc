@@ -130,29 +130,27 @@ std::vector<Call> calls(Arrays& s) {
       {"xnor_dense_bits",
        [=, &s] { return gluon_bnn_xnor_dense_bits(bits, w, bits, kRows, kUnits, kInputs, s.integers.data()); }},
       {"binary_dense", [=, &s] { return gluon_bnn_binary_dense(x, w, p, p, kRows, kUnits, kInputs, s.y.data()); }},
-      {"binary_dense_u8", [=, &s] {
-         return gluon_bnn_binary_dense_u8(s.pixels.data(), w, p, p, kRows, kUnits, kInputs, s.y.data());
-       }}};
+      {"binary_dense_u8",
+       [=, &s] { return gluon_bnn_binary_dense_u8(s.pixels.data(), w, p, p, kRows, kUnits, kInputs, s.y.data()); }}};
   for (const int32_t from : {GLUON_BNN_FLOAT, GLUON_BNN_BITS, GLUON_BNN_BITS01}) {
     const auto layers = net(s, from);
-    list.push_back({"run", [=, &s] {
-      return gluon_bnn_run(layers.data(), layers.size(), x, kRows, s.y.data());
-    }});
+    list.push_back({"run", [=, &s] { return gluon_bnn_run(layers.data(), layers.size(), x, kRows, s.y.data()); }});
     list.push_back({"run_u8", [=, &s] {
-      return gluon_bnn_run_u8(layers.data(), layers.size(), s.pixels.data(), 0.5f, p, kRows, s.y.data());
-    }});
+                      return gluon_bnn_run_u8(layers.data(), layers.size(), s.pixels.data(), 0.5f, p, kRows,
+                                              s.y.data());
+                    }});
   }
   auto plain = net(s, GLUON_BNN_FLOAT);
   plain[0].alpha_u8 = nullptr;  // so that pixels become floats first
   list.push_back({"run_u8 by floats", [=, &s] {
-    return gluon_bnn_run_u8(plain.data(), plain.size(), s.pixels.data(), 0.5f, p, kRows, s.y.data());
-  }});
+                    return gluon_bnn_run_u8(plain.data(), plain.size(), s.pixels.data(), 0.5f, p, kRows, s.y.data());
+                  }});
 
   const auto training = [&list](const std::string& name, const std::function<void()>& run) {
     list.push_back({name, [run] {
-      run();
-      return static_cast<int>(GLUON_BNN_OK);
-    }});
+                      run();
+                      return static_cast<int>(GLUON_BNN_OK);
+                    }});
   };
   const DenseSizes sizes = {kRows, kUnits, kInputs};
   for (const Scale scale : {Scale::kNone, Scale::kChannel, Scale::kLoss}) {

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "training/batch_norm.h"
 #include "common.h"
-#include "training/binary_dense.h"
 #include "training/adam.h"
+#include "training/batch_norm.h"
+#include "training/binary_dense.h"
 
 namespace {
 
@@ -72,10 +72,11 @@ void check_layer(const DenseSizes& sizes, Scale scale, Gradient gradient, float 
   const int64_t m = sizes.rows, n = sizes.units, k = sizes.inputs;
   Floats x = reals(m * k), w = reals(n * k), l = reals(n * k);
   const Floats bias = reals(n), dy = reals(m * n);
-  if (signs) for (float& v : x) v = v < 0 ? -1.0f : 1.0f;
+  if (signs)
+    for (float& v : x) v = v < 0 ? -1.0f : 1.0f;
   for (float& v : l) v = std::fabs(v) + 0.1f;
   w[0] = -0.0f;
-  w[n * k / 2] = 1.0f;  // at the clip
+  w[n * k / 2] = 1.0f;                                                              // at the clip
   if (scale == Scale::kChannel) std::fill(w.begin() + (n - 1) * k, w.end(), 0.0f);  // a unit without a gradient
 
   std::vector<uint32_t> bits((n + 15) / 16 * ((k + 31) / 32) * 16);

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+
 #include "gluon_bnn.h"
 
 enum { ROWS = 70, INPUTS = 203, HIDDEN = 97, UNITS = 37 };
@@ -66,17 +67,35 @@ int main(int argc, char** argv) {
 
   /* A layer of every kind. Functions that libm computes are left out: it may round differently on another machine. */
   const gluon_bnn_layer net[] = {
-      {.kind = GLUON_BNN_BINARY_DENSE, .inputs = INPUTS, .units = HIDDEN, .weight_bits = w, .alpha = alpha,
-       .bias = bias, .mean = floats(HIDDEN), .factor = floats(HIDDEN), .beta = floats(HIDDEN),
-       .alpha_u8 = floats(HIDDEN), .bias_u8 = floats(HIDDEN)},
+      {.kind = GLUON_BNN_BINARY_DENSE,
+       .inputs = INPUTS,
+       .units = HIDDEN,
+       .weight_bits = w,
+       .alpha = alpha,
+       .bias = bias,
+       .mean = floats(HIDDEN),
+       .factor = floats(HIDDEN),
+       .beta = floats(HIDDEN),
+       .alpha_u8 = floats(HIDDEN),
+       .bias_u8 = floats(HIDDEN)},
       {.kind = GLUON_BNN_ACTIVATION, .function = GLUON_BNN_RELU, .inputs = HIDDEN, .units = HIDDEN},
       {.kind = GLUON_BNN_DENSE, .inputs = HIDDEN, .units = HIDDEN, .weight = floats(HIDDEN * HIDDEN), .bias = bias},
       {.kind = GLUON_BNN_BATCH_NORM, .inputs = HIDDEN, .units = HIDDEN, .mean = bias, .factor = alpha, .beta = bias},
       {.kind = GLUON_BNN_PACK, .to = GLUON_BNN_BITS, .inputs = HIDDEN, .units = HIDDEN},
-      {.kind = GLUON_BNN_BINARY_DENSE, .from = GLUON_BNN_BITS, .to = GLUON_BNN_BITS, .inputs = HIDDEN, .units = HIDDEN,
-       .weight_bits = weights(HIDDEN, HIDDEN), .threshold = threshold},
-      {.kind = GLUON_BNN_BINARY_DENSE, .from = GLUON_BNN_BITS, .inputs = HIDDEN, .units = UNITS,
-       .weight_bits = weights(UNITS, HIDDEN), .alpha = alpha, .bias = bias}};
+      {.kind = GLUON_BNN_BINARY_DENSE,
+       .from = GLUON_BNN_BITS,
+       .to = GLUON_BNN_BITS,
+       .inputs = HIDDEN,
+       .units = HIDDEN,
+       .weight_bits = weights(HIDDEN, HIDDEN),
+       .threshold = threshold},
+      {.kind = GLUON_BNN_BINARY_DENSE,
+       .from = GLUON_BNN_BITS,
+       .inputs = HIDDEN,
+       .units = UNITS,
+       .weight_bits = weights(UNITS, HIDDEN),
+       .alpha = alpha,
+       .bias = bias}};
   static float outputs[ROWS * UNITS];
   WRITE(CALL(run)(net, sizeof net / sizeof *net, x, ROWS, outputs), outputs);
   WRITE(CALL(run_u8)(net, sizeof net / sizeof *net, pixels, 0.25f, floats(INPUTS), ROWS, outputs), outputs);

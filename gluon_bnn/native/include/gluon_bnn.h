@@ -68,34 +68,31 @@ GLUON_BNN_EXPORT int gluon_bnn_use(const char* instruction_set);
 GLUON_BNN_EXPORT int gluon_bnn_pack_inputs(const float* x, int64_t rows, int64_t inputs, int32_t* bits);
 
 /* bit = x[row, k] < threshold[k]; threshold (inputs,), 0 and below: never, 256 and above: always. */
-GLUON_BNN_EXPORT int gluon_bnn_pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows,
-                                              int64_t inputs, int32_t* bits);
+GLUON_BNN_EXPORT int gluon_bnn_pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs,
+                                              int32_t* bits);
 
 /* Signs of w (units, inputs) as weight bits. */
-GLUON_BNN_EXPORT int gluon_bnn_pack_weights(const float* w, int64_t units, int64_t inputs,
-                                            int32_t* weight_bits);
+GLUON_BNN_EXPORT int gluon_bnn_pack_weights(const float* w, int64_t units, int64_t inputs, int32_t* weight_bits);
 
 /* y (rows, units) = alpha * dot + bias, dot = signs of the inputs times signs of the weights.
  * alpha and bias (units,). */
-GLUON_BNN_EXPORT int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits,
-                                          const float* alpha, const float* bias, int64_t rows,
-                                          int64_t units, int64_t inputs, float* y);
+GLUON_BNN_EXPORT int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits, const float* alpha,
+                                          const float* bias, int64_t rows, int64_t units, int64_t inputs, float* y);
 
 /* The same with bits for the next layer as its output, (rows, ceil(units / 32)): bit = dot < threshold,
  * threshold (units,). */
 GLUON_BNN_EXPORT int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits,
-                                               const int32_t* threshold, int64_t rows, int64_t units,
-                                               int64_t inputs, int32_t* y);
+                                               const int32_t* threshold, int64_t rows, int64_t units, int64_t inputs,
+                                               int32_t* y);
 
 /* y = alpha * dot + bias, dot = x (rows, inputs) times signs of the weights. */
-GLUON_BNN_EXPORT int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits,
-                                            const float* alpha, const float* bias, int64_t rows,
-                                            int64_t units, int64_t inputs, float* y);
+GLUON_BNN_EXPORT int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits, const float* alpha,
+                                            const float* bias, int64_t rows, int64_t units, int64_t inputs, float* y);
 
 /* The same for uint8 inputs; dot is an exact int32. */
-GLUON_BNN_EXPORT int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits,
-                                               const float* alpha, const float* bias, int64_t rows,
-                                               int64_t units, int64_t inputs, float* y);
+GLUON_BNN_EXPORT int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, const float* alpha,
+                                               const float* bias, int64_t rows, int64_t units, int64_t inputs,
+                                               float* y);
 
 /* A whole net: an array of layers, run one after the other. */
 enum {
@@ -120,12 +117,12 @@ enum {
 enum { GLUON_BNN_FLOAT = 0, GLUON_BNN_BITS = 1, GLUON_BNN_BITS01 = 2 };
 
 enum {
-  GLUON_BNN_RELU = 1,     /* max(x, 0); NaN stays NaN */
-  GLUON_BNN_SIGMOID = 2,  /* 1 / (1 + exp(-x)) */
+  GLUON_BNN_RELU = 1,    /* max(x, 0); NaN stays NaN */
+  GLUON_BNN_SIGMOID = 2, /* 1 / (1 + exp(-x)) */
   GLUON_BNN_TANH = 3,
-  GLUON_BNN_SOFTRELU = 4, /* log(1 + exp(x)) */
-  GLUON_BNN_SOFTSIGN = 5, /* x / (1 + |x|) */
-  GLUON_BNN_SIGN = 6,     /* -1 where x < 0, else 1 */
+  GLUON_BNN_SOFTRELU = 4,      /* log(1 + exp(x)) */
+  GLUON_BNN_SOFTSIGN = 5,      /* x / (1 + |x|) */
+  GLUON_BNN_SIGN = 6,          /* -1 where x < 0, else 1 */
   GLUON_BNN_BINARY_SIGMOID = 7 /* 0 where x < 0, else 1 */
 };
 
@@ -146,13 +143,13 @@ typedef struct {
 /* y (rows, units of the last layer) from x (rows, inputs of the first). The first layer is from FLOAT, the
  * last to FLOAT, and each takes what the one before it gives: a layer to BITS is followed by one from BITS
  * or BITS01. */
-GLUON_BNN_EXPORT int gluon_bnn_run(const gluon_bnn_layer* layers, int64_t count, const float* x,
-                                   int64_t rows, float* y);
+GLUON_BNN_EXPORT int gluon_bnn_run(const gluon_bnn_layer* layers, int64_t count, const float* x, int64_t rows,
+                                   float* y);
 
 /* The same from uint8 inputs. A first layer that is neither of those with a _u8 field gets float32 numbers,
  * float32(scale * p) + shift[k]; shift (inputs,). */
-GLUON_BNN_EXPORT int gluon_bnn_run_u8(const gluon_bnn_layer* layers, int64_t count, const uint8_t* x,
-                                      float scale, const float* shift, int64_t rows, float* y);
+GLUON_BNN_EXPORT int gluon_bnn_run_u8(const gluon_bnn_layer* layers, int64_t count, const uint8_t* x, float scale,
+                                      const float* shift, int64_t rows, float* y);
 
 #ifdef __cplusplus
 }

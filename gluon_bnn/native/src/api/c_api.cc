@@ -16,8 +16,7 @@ constexpr int64_t kMostUnits = INT64_C(1) << 30;
 
 int check_size(const char* name, int64_t size, int64_t most) {
   if (size >= 1 && size <= most) return GLUON_BNN_OK;
-  return fail("%s must be from 1 to %lld, got %lld", name, static_cast<long long>(most),
-              static_cast<long long>(size));
+  return fail("%s must be from 1 to %lld, got %lld", name, static_cast<long long>(most), static_cast<long long>(size));
 }
 
 int check_sizes(int64_t rows, int64_t units, int64_t inputs, int64_t most_inputs = GLUON_BNN_MOST_INPUTS) {
@@ -50,10 +49,10 @@ using gluon_bnn::check_size;
 using gluon_bnn::check_sizes;
 using gluon_bnn::words;
 
-#define GLUON_BNN_RETURN_IF_BAD(check)                    \
-  do {                                                    \
-    const int error = (check);                            \
-    if (error != GLUON_BNN_OK) return error;              \
+#define GLUON_BNN_RETURN_IF_BAD(check)       \
+  do {                                       \
+    const int error = (check);               \
+    if (error != GLUON_BNN_OK) return error; \
   } while (false)
 
 extern "C" {
@@ -66,8 +65,7 @@ int gluon_bnn_pack_inputs(const float* x, int64_t rows, int64_t inputs, int32_t*
   return call([=] { gluon_bnn::pack_inputs(x, rows, inputs, words(bits)); });
 }
 
-int gluon_bnn_pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs,
-                             int32_t* bits) {
+int gluon_bnn_pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs, int32_t* bits) {
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, 1, inputs));
   GLUON_BNN_RETURN_IF_BAD(check_pointers({{"x", x}, {"threshold", threshold}, {"bits", bits}}));
   return call([=] { gluon_bnn::pack_inputs_u8(x, threshold, rows, inputs, words(bits)); });
@@ -82,16 +80,16 @@ int gluon_bnn_pack_weights(const float* w, int64_t units, int64_t inputs, int32_
 int gluon_bnn_xnor_dense(const int32_t* bits, const int32_t* weight_bits, const float* alpha, const float* bias,
                          int64_t rows, int64_t units, int64_t inputs, float* y) {
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
-  GLUON_BNN_RETURN_IF_BAD(check_pointers(
-      {{"bits", bits}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
+  GLUON_BNN_RETURN_IF_BAD(
+      check_pointers({{"bits", bits}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));
   return call([=] { gluon_bnn::xnor_dense({rows, units, inputs}, words(bits), words(weight_bits), {alpha, bias}, y); });
 }
 
-int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits, const int32_t* threshold,
-                              int64_t rows, int64_t units, int64_t inputs, int32_t* y) {
+int gluon_bnn_xnor_dense_bits(const int32_t* bits, const int32_t* weight_bits, const int32_t* threshold, int64_t rows,
+                              int64_t units, int64_t inputs, int32_t* y) {
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs));
-  GLUON_BNN_RETURN_IF_BAD(check_pointers(
-      {{"bits", bits}, {"weight_bits", weight_bits}, {"threshold", threshold}, {"y", y}}));
+  GLUON_BNN_RETURN_IF_BAD(
+      check_pointers({{"bits", bits}, {"weight_bits", weight_bits}, {"threshold", threshold}, {"y", y}}));
   return call(
       [=] { gluon_bnn::xnor_dense_bits({rows, units, inputs}, words(bits), words(weight_bits), threshold, words(y)); });
 }
@@ -104,8 +102,8 @@ int gluon_bnn_binary_dense(const float* x, const int32_t* weight_bits, const flo
   return call([=] { gluon_bnn::lut_dense({rows, units, inputs}, x, words(weight_bits), {alpha, bias}, {y}); });
 }
 
-int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, const float* alpha,
-                              const float* bias, int64_t rows, int64_t units, int64_t inputs, float* y) {
+int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, const float* alpha, const float* bias,
+                              int64_t rows, int64_t units, int64_t inputs, float* y) {
   GLUON_BNN_RETURN_IF_BAD(check_sizes(rows, units, inputs, GLUON_BNN_MOST_INPUTS_U8));
   GLUON_BNN_RETURN_IF_BAD(
       check_pointers({{"x", x}, {"weight_bits", weight_bits}, {"alpha", alpha}, {"bias", bias}, {"y", y}}));

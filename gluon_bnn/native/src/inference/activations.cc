@@ -71,8 +71,8 @@ void activation(int32_t function, const float* x, int64_t size, float* y) {
   }
 }
 
-void batch_norm(const float* x, const float* mean, const float* factor, const float* beta, int64_t rows,
-                int64_t units, float* y) {
+void batch_norm(const float* x, const float* mean, const float* factor, const float* beta, int64_t rows, int64_t units,
+                float* y) {
   for (int64_t r = 0; r < rows; ++r, x += units, y += units) {
     for (int64_t u = 0; u < units; ++u) y[u] = (x[u] - mean[u]) * factor[u] + beta[u];
   }

@@ -11,8 +11,8 @@ namespace gluon_bnn {
 void activation(int32_t function, const float* x, int64_t size, float* y);
 
 // y = (x - mean) * factor + beta over rows of `units`; y may be x.
-void batch_norm(const float* x, const float* mean, const float* factor, const float* beta, int64_t rows,
-                int64_t units, float* y);
+void batch_norm(const float* x, const float* mean, const float* factor, const float* beta, int64_t rows, int64_t units,
+                float* y);
 
 }  // namespace gluon_bnn
 

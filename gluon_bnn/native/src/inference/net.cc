@@ -18,8 +18,8 @@ constexpr int64_t kRows = 256;  // rows that pass through all layers before the 
 const uint32_t* words(const void* bits) { return static_cast<const uint32_t*>(bits); }
 
 Epilogue epilogue_of(const Layer& layer) {
-  return {layer.alpha, layer.bias, layer.mean, layer.factor, layer.beta,
-          layer.from == GLUON_BNN_BITS01 ? layer.sums : nullptr};
+  return {layer.alpha,  layer.bias, layer.mean,
+          layer.factor, layer.beta, layer.from == GLUON_BNN_BITS01 ? layer.sums : nullptr};
 }
 
 int check_binary(const Layer& layer, long long i) {
@@ -89,13 +89,12 @@ int check_net(const Layer* layers, int64_t count, const void* x, int64_t rows, c
     const Layer &one = layers[i - 1], &next = layers[i];
     if (one.units != next.inputs || (one.to == GLUON_BNN_FLOAT) != (next.from == GLUON_BNN_FLOAT)) {
       return fail("layer %lld gives %lld units as form %d, layer %lld takes %lld inputs as form %d",
-                  static_cast<long long>(i - 1), static_cast<long long>(one.units), one.to,
-                  static_cast<long long>(i), static_cast<long long>(next.inputs), next.from);
+                  static_cast<long long>(i - 1), static_cast<long long>(one.units), one.to, static_cast<long long>(i),
+                  static_cast<long long>(next.inputs), next.from);
     }
   }
   if (layers[0].from != GLUON_BNN_FLOAT || layers[count - 1].to != GLUON_BNN_FLOAT) {
-    return fail("a net goes from floats to floats (form 0), got forms %d and %d", layers[0].from,
-                layers[count - 1].to);
+    return fail("a net goes from floats to floats (form 0), got forms %d and %d", layers[0].from, layers[count - 1].to);
   }
   return 0;
 }
@@ -168,8 +167,8 @@ int gluon_bnn_run(const gluon_bnn_layer* layers, int64_t count, const float* x, 
                         [=](int64_t row, int64_t, void*) { return x + row * layers[0].inputs; });
 }
 
-int gluon_bnn_run_u8(const gluon_bnn_layer* layers, int64_t count, const uint8_t* x, float scale,
-                     const float* shift, int64_t rows, float* y) {
+int gluon_bnn_run_u8(const gluon_bnn_layer* layers, int64_t count, const uint8_t* x, float scale, const float* shift,
+                     int64_t rows, float* y) {
   if (const int error = gluon_bnn::check_net(layers, count, x, rows, y, true)) return error;
   const gluon_bnn_layer& layer = layers[0];
   const int64_t inputs = layer.inputs;
@@ -190,8 +189,7 @@ int gluon_bnn_run_u8(const gluon_bnn_layer* layers, int64_t count, const uint8_t
     });
   }
   if (shift == nullptr) return gluon_bnn::fail("shift must not be null");
-  return gluon_bnn::run(layers, count, 0, rows, 4 * inputs, y,
-                        [&](int64_t row, int64_t size, void* to) -> const void* {
+  return gluon_bnn::run(layers, count, 0, rows, 4 * inputs, y, [&](int64_t row, int64_t size, void* to) -> const void* {
     float* values = static_cast<float*>(to);
     for (int64_t r = 0; r < size; ++r) {
       const uint8_t* pixels = x + (row + r) * inputs;

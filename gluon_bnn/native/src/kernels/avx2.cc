@@ -69,10 +69,8 @@ void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int6
 }
 
 template <int R>
-void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, bool first_words,
-               int32_t* counts) {
-  const __m256i nibbles = _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, bool first_words, int32_t* counts) {
+  const __m256i nibbles = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
   const __m256i low = _mm256_set1_epi8(15);
   for (int64_t begin = 0; begin < words; begin += kBytes) {
     const int64_t end = smaller(words, begin + kBytes);
@@ -173,8 +171,7 @@ template <int R>
 void u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t words, int32_t* sums) {
   const __m256i low = _mm256_set1_epi32(0x08040201), high = _mm256_set1_epi32(static_cast<int>(0x80402010));
   const __m256i one = _mm256_set1_epi8(1), ones = _mm256_set1_epi16(1);
-  const __m256i spread = _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+  const __m256i spread = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
   for (int half = 0; half < 2; ++half) {
     __m256i acc[R];
     for (int r = 0; r < R; ++r) acc[r] = load(sums + r * kTileUnits + half * kHalf);

@@ -12,8 +12,7 @@ constexpr int64_t kBytes = 31;
 template <int R, int B>
 void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words,
                bool first_words, int32_t* counts) {
-  const __m512i nibbles = _mm512_broadcast_i32x4(
-      _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+  const __m512i nibbles = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
   const __m512i low = _mm512_set1_epi8(15);
   for (int64_t begin = 0; begin < words; begin += kBytes) {
     const int64_t end = smaller(words, begin + kBytes);
@@ -53,9 +52,8 @@ struct Add4 {
 
 void xnor_gemm(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
                int64_t words, bool begin, int32_t* counts) {
-  by_shape<4, 2>(rows, blocks, [&](auto r, auto b) {
-    xnor_tile<r, b>(x, stride, w, block_stride, words, begin, counts);
-  });
+  by_shape<4, 2>(rows, blocks,
+                 [&](auto r, auto b) { xnor_tile<r, b>(x, stride, w, block_stride, words, begin, counts); });
 }
 
 constexpr Kernels by_name() {

@@ -98,10 +98,9 @@ void lut_build(const float* x, int64_t groups, float* out) {
   const __m512 s0 = _mm512_mask_mov_ps(zero, 0xaaaa, minus), s1 = _mm512_mask_mov_ps(zero, 0xcccc, minus);
   const __m512 s2 = _mm512_mask_mov_ps(zero, 0xf0f0, minus), s3 = _mm512_mask_mov_ps(zero, 0xff00, minus);
   for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kLutEntries) {
-    const __m512 left = _mm512_add_ps(_mm512_xor_ps(_mm512_set1_ps(x[0]), s0),
-                                      _mm512_xor_ps(_mm512_set1_ps(x[1]), s1));
-    const __m512 right = _mm512_add_ps(_mm512_xor_ps(_mm512_set1_ps(x[2]), s2),
-                                       _mm512_xor_ps(_mm512_set1_ps(x[3]), s3));
+    const __m512 left = _mm512_add_ps(_mm512_xor_ps(_mm512_set1_ps(x[0]), s0), _mm512_xor_ps(_mm512_set1_ps(x[1]), s1));
+    const __m512 right =
+        _mm512_add_ps(_mm512_xor_ps(_mm512_set1_ps(x[2]), s2), _mm512_xor_ps(_mm512_set1_ps(x[3]), s3));
     _mm512_storeu_ps(out, _mm512_add_ps(left, right));
   }
 }

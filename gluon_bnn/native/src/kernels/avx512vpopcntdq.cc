@@ -4,13 +4,13 @@
 
 namespace gluon_bnn {
 
-#if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && \
-    defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
+    defined(__AVX512VL__)
 namespace {
 
 template <int R, int B>
-void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words,
-               bool begin, int32_t* counts) {
+void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words, bool begin,
+               int32_t* counts) {
   __m512i acc[R][B];
   const __mmask16 there = begin ? 0 : 0xffff;
   for (int r = 0; r < R; ++r) {
@@ -35,15 +35,12 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t blo
 
 void xnor_gemm(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride, int64_t blocks,
                int64_t words, bool begin, int32_t* counts) {
-  by_shape<6, 2>(rows, blocks, [&](auto r, auto b) {
-    xnor_tile<r, b>(x, stride, w, block_stride, words, begin, counts);
-  });
+  by_shape<6, 2>(rows, blocks,
+                 [&](auto r, auto b) { xnor_tile<r, b>(x, stride, w, block_stride, words, begin, counts); });
 }
 
 struct Add4 {
-  static __m512i run(__m512i acc, __m512i pixels, __m512i signs) {
-    return _mm512_dpbusd_epi32(acc, pixels, signs);
-  }
+  static __m512i run(__m512i acc, __m512i pixels, __m512i signs) { return _mm512_dpbusd_epi32(acc, pixels, signs); }
 };
 
 constexpr Kernels by_name() {

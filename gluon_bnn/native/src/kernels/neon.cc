@@ -33,9 +33,7 @@ inline void pack_bits(int64_t inputs, uint32_t* bits, const Below& below, const 
 }
 
 void pack(const float* x, int64_t inputs, uint32_t* bits) {
-  pack_bits(
-      inputs, bits, [=](int64_t k) { return vcltzq_f32(vld1q_f32(x + k)); },
-      [=](int64_t k) { return x[k] < 0; });
+  pack_bits(inputs, bits, [=](int64_t k) { return vcltzq_f32(vld1q_f32(x + k)); }, [=](int64_t k) { return x[k] < 0; });
 }
 
 void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_t* bits) {
@@ -63,8 +61,7 @@ void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int6
 }
 
 template <int R>
-void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, bool first_words,
-               int32_t* counts) {
+void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, bool first_words, int32_t* counts) {
   for (int64_t begin = 0; begin < words; begin += kBytes) {
     const int64_t end = smaller(words, begin + kBytes);
     uint8x16_t bytes[R][kQuarters];

@@ -138,8 +138,7 @@ inline void adam(const AdamStep& step, const T* grad, int64_t size, T* weight, T
 
 // A strip of units that stays in registers while k ascends.
 template <int kStrip>
-void dense_strip(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias,
-                 float* y) {
+void dense_strip(const float* x, int64_t inputs, const float* w, int64_t w_stride, const float* bias, float* y) {
   float sums[kStrip] = {};
   for (int64_t begin = 0; begin < inputs; begin += kSumWords * kWord) {
     const int64_t end = smaller(inputs, begin + kSumWords * kWord);

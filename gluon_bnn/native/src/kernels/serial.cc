@@ -49,8 +49,7 @@ void xnor_gemm(const uint32_t* x, int64_t stride, int64_t rows, const uint32_t* 
 void lut_build(const float* x, int64_t groups, float* out) {
   for (int64_t g = 0; g < groups; ++g, x += kGroup, out += kLutEntries) {
     for (int n = 0; n < kLutEntries; ++n) {
-      out[n] = ((n & 1 ? -x[0] : x[0]) + (n & 2 ? -x[1] : x[1])) +
-               ((n & 4 ? -x[2] : x[2]) + (n & 8 ? -x[3] : x[3]));
+      out[n] = ((n & 1 ? -x[0] : x[0]) + (n & 2 ? -x[1] : x[1])) + ((n & 4 ? -x[2] : x[2]) + (n & 8 ? -x[3] : x[3]));
     }
   }
 }

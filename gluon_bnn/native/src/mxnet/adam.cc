@@ -8,10 +8,11 @@
 // `parameters` is their number, and the four attributes after it have a value for every parameter, with commas between
 // them, or one for all. Without it there are as many parameters as values of lr. mean, var and curvature are changed in
 // place, as are the weights with out=weights. It is for mx.nd alone.
+#include "training/adam.h"
+
 #include <algorithm>
 
 #include "mxnet/operator.h"
-#include "training/adam.h"
 
 namespace {
 

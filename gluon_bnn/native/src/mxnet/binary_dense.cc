@@ -5,8 +5,9 @@
 //
 // The bits (as in gluon_bnn.h) and alpha (units,) are for the backward pass, which then need not read the weights
 // again. scale=loss takes a curvature in the shape of the weight; no gradient goes there.
-#include "kernels/table.h"
 #include "training/binary_dense.h"
+
+#include "kernels/table.h"
 #include "mxnet/operator.h"
 
 namespace {

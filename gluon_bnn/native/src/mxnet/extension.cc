@@ -193,11 +193,10 @@ int _opCallFCompute(Compute fcomp, const char* const* keys, const char* const* v
                     int* indims, void** indata, int* intypes, size_t* inIDs, const char** indev_type, int* indev_id,
                     int num_in, const int64_t** outshapes, int* outdims, void** outdata, int* outtypes, size_t* outIDs,
                     const char** outdev_type, int* outdev_id, int num_out, Function cpu_malloc, void* cpu_alloc,
-                    Function gpu_malloc, void* gpu_alloc, void* cuda_stream, Function sparse_malloc,
-                    void* sparse_alloc, int* instypes, int* outstypes, void** in_indices, void** out_indices,
-                    void** in_indptr, void** out_indptr, int64_t* in_indices_shapes, int64_t* out_indices_shapes,
-                    int64_t* in_indptr_shapes, int64_t* out_indptr_shapes, void* rng_cpu_states,
-                    void* rng_gpu_states) {
+                    Function gpu_malloc, void* gpu_alloc, void* cuda_stream, Function sparse_malloc, void* sparse_alloc,
+                    int* instypes, int* outstypes, void** in_indices, void** out_indices, void** in_indptr,
+                    void** out_indptr, int64_t* in_indices_shapes, int64_t* out_indices_shapes,
+                    int64_t* in_indptr_shapes, int64_t* out_indptr_shapes, void* rng_cpu_states, void* rng_gpu_states) {
   return without_exceptions([&] {
     const gluon_bnn::InEngine in_engine;
     fcomp(Attributes(keys, vals, num), tensors_of(indata, inshapes, indims, intypes, num_in),

@@ -150,17 +150,28 @@ constexpr int kBool = 7, kBfloat16 = 12;  // types of MXNet that its extension i
 
 inline const char* name_of(int type) {
   switch (type) {
-    case kAnyType: return "an unknown type";
-    case kFloat32: return "float32";
-    case kFloat64: return "float64";
-    case kFloat16: return "float16";
-    case kUint8: return "uint8";
-    case kInt32: return "int32";
-    case kInt8: return "int8";
-    case kInt64: return "int64";
-    case kBool: return "bool";
-    case kBfloat16: return "bfloat16";
-    default: return "a type that it does not know";
+    case kAnyType:
+      return "an unknown type";
+    case kFloat32:
+      return "float32";
+    case kFloat64:
+      return "float64";
+    case kFloat16:
+      return "float16";
+    case kUint8:
+      return "uint8";
+    case kInt32:
+      return "int32";
+    case kInt8:
+      return "int8";
+    case kInt64:
+      return "int64";
+    case kBool:
+      return "bool";
+    case kBfloat16:
+      return "bfloat16";
+    default:
+      return "a type that it does not know";
   }
 }
 

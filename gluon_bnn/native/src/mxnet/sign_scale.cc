@@ -7,10 +7,11 @@
 // slice of its input as `hint`, and the shape of the weight is set from that. scale=loss takes a curvature in the shape
 // of the weight. stochastic=True takes two numbers from MXNet's own generator, which seed the drawing of signs; two
 // zeros stand for the signs of the weights.
+#include "training/sign_scale.h"
+
 #include <cstring>
 
 #include "mxnet/operator.h"
-#include "training/sign_scale.h"
 
 namespace {
 
@@ -61,7 +62,8 @@ class SignScale {
     if (weight.empty()) refuse("sign_scale takes weights with at least one axis, got none");
     for (int64_t size : weight) {
       if (size == kUnknown) {
-        refuse("sign_scale cannot infer the shape of its weights, ", weight, ", from its output; give the layer its "
+        refuse("sign_scale cannot infer the shape of its weights, ", weight,
+               ", from its output; give the layer its "
                "in_units");
       }
       if (size == 0) refuse("sign_scale takes at least one weight, got an array of shape ", weight);
@@ -83,8 +85,8 @@ class SignScale {
         return;
       }
       const int64_t units = weight.shape[0];
-      gluon_bnn::sign_scale(rule_.scale, weight.data<T>(), rule_.has_curvature() ? in.back().data<T>() : nullptr,
-                            units, weight.size() / units, signs.data<T>(), alpha.data<T>());
+      gluon_bnn::sign_scale(rule_.scale, weight.data<T>(), rule_.has_curvature() ? in.back().data<T>() : nullptr, units,
+                            weight.size() / units, signs.data<T>(), alpha.data<T>());
     });
   }
 

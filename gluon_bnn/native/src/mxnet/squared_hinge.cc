@@ -14,20 +14,27 @@ using namespace gluon_bnn::mxnet;
 double half_to_double(uint16_t half) {
   const int exponent = half >> 10 & 31, fraction = half & 1023;
   const double size = exponent == 31 ? (fraction ? NAN : INFINITY)
-                      : exponent ? std::ldexp(1024 + fraction, exponent - 25)
-                                 : std::ldexp(fraction, -24);
+                      : exponent     ? std::ldexp(1024 + fraction, exponent - 25)
+                                     : std::ldexp(fraction, -24);
   return half & 0x8000 ? -size : size;
 }
 
 double number_at(const Tensor& tensor, int64_t i) {
   switch (tensor.type) {
-    case kFloat32: return tensor.data<float>()[i];
-    case kFloat64: return tensor.data<double>()[i];
-    case kFloat16: return half_to_double(tensor.data<uint16_t>()[i]);
-    case kInt8: return tensor.data<int8_t>()[i];
-    case kInt32: return tensor.data<int32_t>()[i];
-    case kInt64: return static_cast<double>(tensor.data<int64_t>()[i]);
-    default: return tensor.data<uint8_t>()[i];  // bool too
+    case kFloat32:
+      return tensor.data<float>()[i];
+    case kFloat64:
+      return tensor.data<double>()[i];
+    case kFloat16:
+      return half_to_double(tensor.data<uint16_t>()[i]);
+    case kInt8:
+      return tensor.data<int8_t>()[i];
+    case kInt32:
+      return tensor.data<int32_t>()[i];
+    case kInt64:
+      return static_cast<double>(tensor.data<int64_t>()[i]);
+    default:
+      return tensor.data<uint8_t>()[i];  // bool too
   }
 }
 

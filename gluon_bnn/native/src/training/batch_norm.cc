@@ -149,13 +149,13 @@ void batch_norm_infer_backward(const T* dy, const T* x, const T* gamma, const T*
   });
 }
 
-#define GLUON_BNN_BATCH_NORM(T)                                                                                       \
-  template void batch_norm_train<T>(const T*, const T*, const T*, int64_t, int64_t, double, double, T*, T*, T*, T*,   \
-                                    T*);                                                                              \
-  template void batch_norm_infer<T>(const T*, const T*, const T*, const T*, const T*, int64_t, int64_t, double, T*);  \
-  template void batch_norm_train_backward<T>(const T*, const T*, const T*, const T*, const T*, int64_t, int64_t, T*,  \
-                                             T*, T*);                                                                 \
-  template void batch_norm_infer_backward<T>(const T*, const T*, const T*, const T*, const T*, int64_t, int64_t,      \
+#define GLUON_BNN_BATCH_NORM(T)                                                                                      \
+  template void batch_norm_train<T>(const T*, const T*, const T*, int64_t, int64_t, double, double, T*, T*, T*, T*,  \
+                                    T*);                                                                             \
+  template void batch_norm_infer<T>(const T*, const T*, const T*, const T*, const T*, int64_t, int64_t, double, T*); \
+  template void batch_norm_train_backward<T>(const T*, const T*, const T*, const T*, const T*, int64_t, int64_t, T*, \
+                                             T*, T*);                                                                \
+  template void batch_norm_infer_backward<T>(const T*, const T*, const T*, const T*, const T*, int64_t, int64_t,     \
                                              double, T*, T*, T*);
 GLUON_BNN_BATCH_NORM(float)
 GLUON_BNN_BATCH_NORM(double)
