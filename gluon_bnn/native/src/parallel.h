@@ -17,7 +17,7 @@ namespace gluon_bnn {
 constexpr double kParallel = 3000;
 // The same for operators that MXNet's engine runs: Python has a core to itself for a part of every training step, and a
 // loop that two threads share waits for the one that has no core.
-constexpr double kParallelInEngine = 30000;
+constexpr double kParallelInEngine = 90000;
 // Nanoseconds per element of a loop that reads and writes memory and computes little.
 constexpr double kTouch = kParallel / 32768;
 
@@ -60,12 +60,13 @@ void parallel_for(int threads, int64_t count, const Body& body) {
 }
 
 // Runs body(group, begin, end) over parts of an array of `groups` groups of n elements each. No part is in two groups.
-// The parts do not depend on the number of threads, so that sums over them do not either.
+// The parts do not depend on the number of threads, so that sums over them do not either. `work` is that of an element,
+// in nanoseconds.
 template <Schedule kSchedule, typename Body>
-void for_each_part(int64_t groups, int64_t n, const Body& body) {
+void for_each_part(int64_t groups, int64_t n, const Body& body, double work = kTouch) {
   constexpr int64_t kPart = 8192;
   const int64_t parts = (n + kPart - 1) / kPart;  // of a group
-  parallel_for<kSchedule>(threads_for(kTouch * groups * n), groups * parts, [&](int64_t i, int) {
+  parallel_for<kSchedule>(threads_for(work * groups * n), groups * parts, [&](int64_t i, int) {
     const int64_t group = i / parts, begin = group * n + i % parts * kPart, end = (group + 1) * n;
     body(group, begin, begin + kPart < end ? begin + kPart : end);
   });

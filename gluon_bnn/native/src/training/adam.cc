@@ -10,10 +10,13 @@ namespace {
 template <typename T, typename Loop>
 void in_parts(const Loop& loop, const AdamStep& step, const T* grad, int64_t size, T* weight, T* mean, T* var,
               T* curvature) {
-  for_each_part<Schedule::kDynamic>(1, size, [&](int64_t, int64_t begin, int64_t end) {
+  // Four arrays are read and three are written.
+  constexpr double kWork = 5 * kTouch;
+  const auto part = [&](int64_t, int64_t begin, int64_t end) {
     loop(step, grad + begin, end - begin, weight + begin, mean + begin, var + begin,
          curvature == nullptr ? nullptr : curvature + begin);
-  });
+  };
+  for_each_part<Schedule::kDynamic>(1, size, part, kWork);
 }
 
 }  // namespace
