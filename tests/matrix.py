@@ -45,10 +45,10 @@ def runtime():
 
 def mxnet():
     """The import both ways, a step of training, export and reload, freeze, save and run."""
-    import mxnet
+    import gluon_bnn  # first: with it MXNet can be imported on any NumPy
 
-    import gluon_bnn
-    from gluon_bnn import mx, nn, train
+    import mxnet  # isort: skip
+    from gluon_bnn import mx, nn, train  # isort: skip
 
     assert mx is mxnet and mx.nd.ones(tuple(np.array([2, 3]))).shape == (2, 3)
     data = gluon_bnn.data.load("digits")
