@@ -305,8 +305,8 @@ def results_of(net, images, args):
             print(f"{name.replace('_', ' ')}: {value:.2%} ({round(value * len(x))} of {len(x)} wrong)")
     checked = found["cross_check"] = cross_check(net, x, outputs)
     print(
-        f"NumPy reference: {len(x) - checked['differing_predictions']} of {len(x)} predictions "
-        f"alike; hidden values differ by {checked['largest_hidden_error']:.1e} at most, outputs by "
+        f"NumPy reference: {len(x) - checked['differing_predictions']} of {len(x)} predictions are "
+        f"equal; hidden values differ by {checked['largest_hidden_error']:.1e} at most, outputs by "
         f"{checked['largest_output_error']:.1e}"
     )
     if args.weights != "real":

@@ -4,7 +4,7 @@
 
 When one process fails, the others, which would wait for it for ever, are killed a little later; so they are on
 Ctrl-C. (MXNet's own launcher, tools/launch.py in its wheel, stops on Python 3.9 and later: it calls Thread.isAlive.)
-For several machines start each process there with the variables that distributed.py names.
+For several machines start each process there with the variables that train/workers.py names.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 (Batch norm is not tried in loops: MXNet's loops take no layer with running averages, its own included.)
 
-An operator of an extension library overwrites its gradients; gluon_bnn/ops.py says how ours come to add.
+An operator of an extension library overwrites its gradients; gluon_bnn/ops/gradients.py says how ours come to add.
 """
 
 import os

@@ -35,6 +35,7 @@ class BinaryActivation(mx.gluon.HybridBlock):
 
     @property
     def clip(self) -> Optional[float]:
+        """Beyond it no gradient passes; None for no limit."""
         return self._clip
 
     def hybrid_forward(self, F, x):

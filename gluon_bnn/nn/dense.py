@@ -27,7 +27,7 @@ class BinaryDense(mx.gluon.nn.Dense):
     weights, without a gradient, and ones at first; an optimiser writes it after every step
     (`gluon_bnn.optimizer.BinaryAdam`). Under one that does not, alpha stays mean \|W\|.
 
-    stochastic=True draws the signs anew for every batch while MXNet trains, +1 with probability
+    stochastic=True draws new signs for every batch while MXNet trains, +1 with probability
     (W + 1) / 2 held within [0, 1] (BinaryConnect, section 2.2); otherwise they are sign(W).
 
     Parameters
@@ -106,14 +106,17 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     @property
     def units(self) -> int:
+        """The number of outputs."""
         return self._units
 
     @property
     def scale(self) -> Optional[str]:
+        """Which weights share an alpha: "layer", "channel", "loss" or None."""
         return self._scale
 
     @property
     def gradient(self) -> str:
+        """The name of the gradient rule."""
         return self._rule.name
 
     @property
@@ -123,10 +126,12 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     @property
     def clip(self) -> Optional[float]:
+        """Weights beyond it get no gradient through the sign; None for no limit."""
         return self._clip
 
     @property
     def stochastic(self) -> bool:
+        """Whether signs are drawn while MXNet trains."""
         return self._stochastic
 
     def signs(self) -> mx.nd.NDArray:

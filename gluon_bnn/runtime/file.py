@@ -37,8 +37,8 @@ def save(frozen, path):
     """Write a frozen net to one file, under a temporary name first; an OSError leaves an old file whole.
 
     `path` is a str, bytes, os.PathLike, or a file that is open to write bytes, which gets all in one call.
-    `frozen` has layers (a list of `layers.Layer`), input_shape, input_scale and input_shift as `Model` takes
-    them. Raises what `layers.check` raises, TypeError for another path, and OSError.
+    `frozen` has layers (a list of `graph.layers.Layer`), input_shape, input_scale and input_shift as `Model` takes
+    them. Raises what `graph.layers.check` raises, TypeError for another path, and OSError.
     """
     layers, shape, scale = list(frozen.layers), frozen.input_shape, frozen.input_scale
     check(layers, shape, scale, frozen.input_shift)

@@ -17,9 +17,9 @@ from ..native import bindings, library
 class Model:
     """A net that is ready to run: `model(x)`, `model.predict(x)`, `model.summary()`, `model.input_shape`.
 
-    Made by `load`, or from a list of `layers.Layer` and the shape of one input (tuple of int). A net that takes uint8
+    Made by `load`, or from a list of `graph.layers.Layer` and the shape of one input (tuple of int). A net for uint8
     inputs has an input_scale, a float or float32 (inputs,), nowhere 0, and an input_shift, float32 (inputs,), in
-    addition: pixel p of input k stands for input_scale[k] * p + input_shift[k]. Raises what `layers.check` raises.
+    addition: pixel p of input k stands for input_scale[k] * p + input_shift[k]. Raises as `graph.layers.check` does.
 
     The arrays must not be changed afterwards. One model may be called from several threads at once. It can be
     pickled and copied; what arrives is checked again.

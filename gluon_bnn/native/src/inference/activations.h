@@ -1,4 +1,4 @@
-// The activations of a deployed net. NumPy has to compute the same bits (fallback.py), so there is no libm in
+// The activations of a deployed net. NumPy has to compute the same bits (graph/engine.py), so there is no libm in
 // it: exp is a polynomial in float64, far more exact than the float32 that it is rounded to.
 #ifndef GLUON_BNN_INFERENCE_ACTIVATIONS_H_
 #define GLUON_BNN_INFERENCE_ACTIVATIONS_H_
