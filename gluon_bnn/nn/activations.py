@@ -4,6 +4,7 @@ from typing import Optional
 
 from .. import ops, quantizers
 from .._compat import mx
+from . import tracing
 from .parameter import check_dtype
 
 
@@ -39,7 +40,8 @@ class BinaryActivation(mx.gluon.HybridBlock):
         return self._clip
 
     def hybrid_forward(self, F, x):
-        return self._ops.sign(F, x, self._clip)
+        y = tracing.stand_in(self, F.sign, x)
+        return self._ops.sign(F, x, self._clip) if y is None else y
 
     def check_dtype(self, dtype):
         """ValueError unless the layer computes in this dtype; asked before any block of a net is cast."""
@@ -60,7 +62,8 @@ class BinarySigmoid(mx.gluon.HybridBlock):
     """
 
     def hybrid_forward(self, F, x):
-        return ops.composed.binary_sigmoid(F, x)
+        y = tracing.stand_in(self, F.sign, x)
+        return ops.composed.binary_sigmoid(F, x) if y is None else y
 
     def __repr__(self):
         return "BinarySigmoid()"
