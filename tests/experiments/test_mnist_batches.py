@@ -1,11 +1,9 @@
 """How the training script prepares, moves, warps and batches images."""
 
-import os
-
 import numpy as np
 import pytest
 
-EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
+from paths import EXPERIMENTS
 
 
 @pytest.fixture

@@ -15,12 +15,9 @@ import gluon_bnn
 from gluon_bnn import data, runtime
 from gluon_bnn.native import library
 
-from random_nets import model_of, random_net
-
-EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
-sys.path.append(EXPERIMENTS)
-
 import deploy
+from paths import EXPERIMENTS
+from random_nets import model_of, random_net
 
 SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 NUMBERS = (

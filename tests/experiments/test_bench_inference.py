@@ -12,8 +12,7 @@ import pytest
 from gluon_bnn import deploy, runtime
 from gluon_bnn.native import library
 
-EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
-sys.path.append(EXPERIMENTS)
+from paths import EXPERIMENTS
 
 pytestmark = pytest.mark.skipif(not library.available(), reason="needs the native library")
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-EXPERIMENTS = os.path.join(ROOT, "experiments")
+from paths import EXPERIMENTS
+
 RESULTS = os.path.join(EXPERIMENTS, "results", "papers")
 RECIPES = sorted(os.path.basename(path)[:-4] for path in glob.glob(os.path.join(EXPERIMENTS, "recipes", "*.txt")))
 TINY = ["--dataset", "digits", "--epochs", "2", "--hidden", "40", "33", "--lr-steps", "1"]

@@ -11,7 +11,8 @@ import pytest
 
 from gluon_bnn.native import library
 
-EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
+from paths import EXPERIMENTS, script_of
+
 SCRIPTS = [
     "bench_inference.py",
     "bench_training.py",
@@ -32,7 +33,7 @@ def start(script, *arguments, cwd, **environment):
     """The script as the first process of a session, as in a terminal of its own."""
     # A shell's background jobs ignore Ctrl-C, and so would these.
     return subprocess.Popen(
-        [sys.executable, os.path.join(EXPERIMENTS, script), *arguments],
+        [sys.executable, script_of(script), *arguments],
         cwd=cwd,
         text=True,
         stdout=subprocess.DEVNULL,

@@ -1,22 +1,19 @@
 """The experiment scripts at tiny settings, as a user runs them."""
 
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
-sys.path.append(EXPERIMENTS)
+from paths import script_of
+
 TINY = ["--epochs", "2", "--batch-size", "300"]
 
 
 def run(script, *arguments, cwd):
-    return subprocess.run(
-        [sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, script_of(script), *arguments], cwd=cwd, capture_output=True, text=True)
 
 
 def record(path):
@@ -292,7 +289,7 @@ def test_help(tmp_path):
     ]
     running = {
         script: subprocess.Popen(
-            [sys.executable, os.path.join(EXPERIMENTS, script), "--help"],
+            [sys.executable, script_of(script), "--help"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

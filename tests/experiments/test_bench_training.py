@@ -9,10 +9,8 @@ import pytest
 
 from gluon_bnn.native import library
 
-EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
-sys.path.append(EXPERIMENTS)
-
-import bench_training  # noqa: E402
+import bench_training
+from paths import EXPERIMENTS
 
 COMMON = {"plain Dense", "BWN", "BNN"}
 MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXNet's operators"}
