@@ -11,6 +11,7 @@ from ..graph.graph import Graph
 from . import steps
 from .lower import graph_of
 from .plan import Plan
+from .trace import bytes_of
 
 nn = mx.gluon.nn
 
@@ -34,6 +35,8 @@ class StepBlock(mx.gluon.HybridBlock):
     def __init__(self, step, prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         self._step = _shapes_only(step)
+        if isinstance(step, steps.Kept):
+            self.kept = step.block
         for name, array in step.arrays.items():
             parameter = self.params.get(
                 name, shape=array.shape, dtype=array.dtype, grad_req="null", differentiable=False
@@ -54,8 +57,8 @@ class StepBlock(mx.gluon.HybridBlock):
 
     @property
     def nbytes(self) -> int:
-        """Of all parameters."""
-        return sum(array.nbytes for array in self._step.arrays.values())
+        """The bytes of all parameters."""
+        return sum(map(bytes_of, self.collect_params().values()))
 
     def hybrid_forward(self, F, x, *xs, **arrays):
         return self._step.forward(F, x, *xs, **arrays)

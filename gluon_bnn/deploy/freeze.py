@@ -6,11 +6,12 @@ import operator
 
 import numpy as np
 
+from .. import ops
 from .._compat import mx
 from ..native import library
 from . import steps
 from .blocks import Frozen, HeldBlock, StepBlock
-from .convert import convert, is_binary
+from .convert import convert
 from .exported import library_operators
 from .passes import pack, simplify
 from .plan import Width
@@ -24,12 +25,13 @@ CONTAINERS = {"HybridSequential", "Sequential"}
 def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shift=None, verbose=True):
     """The net for inference: binary layers with 1-bit weights, batch norm folded, dropout gone.
 
-    net : an initialised HybridSequential or Sequential, nested or not. Taken apart are BinaryDense,
-        BinaryActivation, BinarySigmoid, Dense, BatchNorm, Dropout, Flatten and Activation. Their parameters
-        are copied: the frozen net stays as it is when `net` trains on. A layer of any other type, or
-        with a forward of its own, stays as it is: the very same block, with the same parameters.
+    net : an initialised HybridBlock of one input, or a Sequential of such: a chain of layers, residual and concurrent
+        blocks, blocks with a hybrid_forward of their own, what `load_exported` returns. It is traced, as MXNet does to
+        export it. Parameters are copied: the frozen net stays as it is when `net` trains on. An operator that freeze
+        does not know stays, and so does a block whose own forward takes arrays only: the very same block, with the
+        same parameters. The runtime has none of these.
     form : "packed" (our library's operators on bits) or "float" (MXNet's own operators, +-1 as float32). The float
-        form takes no layer that stays as it is and has operators of our library in it.
+        form takes no operator of our library that stays.
     input_shape : for the runtime, the shape of one input, like (1, 28, 28); by default (inputs of the first layer,)
     input_scale, input_shift : for the runtime, which then takes uint8 inputs p as x = scale * p + shift, in
         float32. Each is a number, an array that broadcasts to input_shape, or one with a number for each
@@ -42,7 +44,8 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
 
     Batch norm always uses its running averages. A BatchNorm right after a BinaryDense is folded into it if
     it normalises the layer's units; a binary activation between such layers then costs nothing: the first
-    passes bits to the second, each by comparing its integer product with a threshold.
+    passes bits to the second, each by comparing its integer product with a threshold. Where other layers take the
+    values in between, as a shortcut does, these stay floats, and the signs of them become bits.
 
     Returns a `Frozen`. Raises TypeError for another kind of net, and a shape, scale or shift of another type;
     ValueError for another form, a wrong shape, scale or shift, a net that is frozen already, a net in which nothing
@@ -55,8 +58,8 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
     ...         nn.BinaryActivation(), nn.BinaryDense(10, in_units=64))
     >>> net.initialize()
     >>> frozen = freeze(net, "float", verbose=False)
-    >>> [str(layer) for layer in frozen.layers]
-    ['binary_dense 100 -> 64', 'binary_dense 64 -> 10']
+    >>> [node.kind for node in frozen.graph.nodes]
+    ['input', 'binary_dense', 'binary_dense']
     """
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
@@ -70,13 +73,13 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
     traced = trace(net)
     _check_parameters(traced)
     plan = convert(traced)
-    plan = simplify(plan)
-    if not any(map(is_binary, plan.steps)):
+    if not any(map(steps.is_binary, plan.steps)):
         raise ValueError(
             "freeze takes a net with a BinaryDense, BinaryActivation or BinarySigmoid in it; got "
             + (", ".join(sorted({type(block).__name__ for block in _blocks(net)} - CONTAINERS)) or "an empty net")
         )
-    plan.widths(Width())
+    plan.widths(Width())  # raises where layers do not fit
+    plan = simplify(plan)
     if form == "packed":
         plan = pack(plan)
     else:
@@ -92,9 +95,10 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
 
 
 def _blocks(net):
+    """A net and the blocks in it, each after the one that holds it."""
     blocks = []
     net.apply(blocks.append)
-    return blocks
+    return blocks[::-1]
 
 
 def _check_net(net):
@@ -128,16 +132,17 @@ def _is_sequential(block):
 def _check_parameters(traced):
     """ValueError for a parameter of the graph, or of a layer of ours in it, without a value, or with one that is not
     float32 or not finite."""
-    unused = set()  # gamma where it counts as 1, whatever is stored
+    takes = {}  # for each node whether another takes its value, and not only its shape
     for node in traced.nodes:
-        if node.operator == "BatchNorm" and node.attributes.get("fix_gamma", "True") in ("True", "1", "true"):
-            unused.add(node.inputs[1][0])
+        fixed = node.operator == "BatchNorm" and node.attributes.get("fix_gamma", "True") in ("True", "1", "true")
+        for position, (place, _) in enumerate(node.inputs):  # where gamma counts as 1, whatever is stored
+            takes[place] = takes.get(place, False) or not (fixed and position == 1 or node.operator == "ones_like")
     for place, node in enumerate(traced.nodes):
-        for name in (node.name,) if node.operator == "null" else ():
-            if name in traced.variables:
-                _check_parameter(traced.variables[name], place not in unused)
-        if getattr(node.layer, "curvature", None) is not None:
-            _check_parameter(node.layer.curvature)
+        if node.operator == "null" and node.name in traced.variables:
+            _check_parameter(traced.variables[node.name], takes.get(place, True))
+        if node.layer is not None:
+            for parameter in node.layer.collect_params().values():  # of which a stand-in does not take all
+                _check_parameter(parameter)
 
 
 def _check_parameter(parameter, finite=True):
@@ -169,10 +174,12 @@ def _check_operators(plan):
                 "freeze the net that it was made from, or use form='packed'"
             )
         found = library_operators(step.graph) if isinstance(step, steps.Held) else []
+        if isinstance(step, steps.Kept):  # by what its layers were made for
+            found = [block.name for block in _blocks(step.block) if getattr(block, "_ops", None) is ops.native]
         if found:
             raise ValueError(
-                f"form='float' is for MXNet's own operators only, but {step.name}, which freeze does not take apart, "
-                f"runs on our library ({', '.join(found)}): use form='packed', or make it inside of "
+                f"form='float' is for MXNet's own operators only, but {step.name} ({step.text}), which freeze does not "
+                f"take apart, runs on our library ({', '.join(found)}): use form='packed', or make it inside of "
                 "gluon_bnn.ops.use('composed')"
             )
 

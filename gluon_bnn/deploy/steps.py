@@ -5,7 +5,7 @@ both forms. A new kind of step is a class here, or in a file of its own.
 """
 
 import dataclasses
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -223,17 +223,19 @@ class FloatSign(Step):
 class Activation(Step):
     """A function of each element. `slope` is that of leaky and elu and swish's beta; prelu has an array `slope`.
 
+    operator : the operator that it is in MXNet, whose last bits may differ from those of another one
     ReLU keeps NaN, of which Gluon's own Activation("relu") makes 0.
     """
 
     function: str = "relu"
+    operator: str = "Activation"
     slope: Optional[float] = None
 
     keeps = True
 
     def forward(self, F, x, slope=None):
-        if self.function in ("relu", "sigmoid", "tanh"):
-            return getattr(F, self.function)(x)
+        if self.function == "relu":
+            return F.relu(x)
         if self.function in ("leaky", "elu"):
             return F.LeakyReLU(x, act_type=self.function, slope=self.slope)
         if self.function == "gelu":
@@ -242,7 +244,9 @@ class Activation(Step):
             return F.LeakyReLU(x, slope, act_type="prelu")
         if self.function == "swish":
             return x * F.sigmoid(x if self.slope == 1 else self.slope * x)
-        return F.Activation(x, act_type=self.function)
+        if self.operator == "Activation":
+            return F.Activation(x, act_type=self.function)
+        return getattr(F, self.operator)(x)
 
     def in_runtime(self, flat):
         return self.function != "prelu" or self.arrays["slope"].size == 1 or bool(flat)  # it is over axis 1
@@ -418,3 +422,33 @@ class Held(Step):
 
     def __repr__(self):
         return self.operator
+
+
+@step
+class Kept(Step):
+    """A block whose forward takes arrays only: it stays as it is, the very same with the same parameters."""
+
+    block: Any = None
+
+    flattens = None
+
+    def after(self, x):
+        return Width()
+
+    def in_runtime(self, flat):
+        return False
+
+    def forward(self, F, x):
+        return self.block(x)
+
+    @property
+    def text(self):
+        return type(self.block).__name__
+
+    def __repr__(self):
+        return repr(self.block)
+
+
+def is_binary(step: Step) -> bool:
+    """Whether a step has 1-bit weights or gives signs."""
+    return isinstance(step, (FloatDense, FloatSign, PackedDense, Pack))

@@ -17,6 +17,9 @@ INPUT = "data"
 ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
+TRACEABLE = tuple(
+    kind.forward for kind in (mx.gluon.HybridBlock, mx.gluon.SymbolBlock, mx.gluon.nn.Sequential)
+)  # all others are forwards of the user's own
 
 Entry = tuple[int, int]  # (node, which of its outputs)
 
@@ -59,6 +62,9 @@ def trace(net) -> Trace:
             stack.enter_context(_noting(block, calls, scopes))
         stack.enter_context(mx.name.NameManager())
         layers = stack.enter_context(tracing.marking())
+        for block in _blocks(net):
+            if type(block).forward not in TRACEABLE:
+                stack.enter_context(_kept_where_it_fails(block))
         try:
             outputs, form = mx.gluon.block._flatten(net(mx.sym.var(INPUT)), "output")
         except Exception as error:
@@ -165,6 +171,26 @@ def _unmarked(parameters):
 
 
 @contextlib.contextmanager
+def _kept_where_it_fails(block):
+    """A block with a forward of its own, which may take arrays only, then shows as a node that is marked with it."""
+
+    def forward(x, *others):
+        try:
+            return type(block).forward(block, x, *others)
+        except Exception:
+            symbol = None if others else tracing.stand_in(block, mx.sym.identity, x)
+            if symbol is None:
+                raise
+            return symbol
+
+    block.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del block.__dict__["forward"]
+
+
+@contextlib.contextmanager
 def _noting(block, calls, scopes):
     """While the block runs, nodes get the key of this call as an attribute; calls is {key: (block, Row)}. The
     activation inside of a dense layer belongs to the layer."""
@@ -173,7 +199,7 @@ def _noting(block, calls, scopes):
         key = scopes[-1]._attr[ROW] if scopes else None
         if key is None or getattr(calls[key][0], "act", None) is not block:
             key = uuid.uuid4().hex  # loaded exports may have attributes of any name
-            calls[key] = block, Row(block.name, sum(map(_bytes, block._reg_params.values())))
+            calls[key] = block, Row(block.name, sum(map(bytes_of, block._reg_params.values())))
         scope = mx.AttrScope(**{ROW: key})
         scope.__enter__()
         scopes.append(scope)
@@ -189,7 +215,8 @@ def _noting(block, calls, scopes):
             handle.detach()
 
 
-def _bytes(parameter):
+def bytes_of(parameter) -> int:
+    """The bytes of a parameter's value, 0 where it has none."""
     return 0 if parameter._data is None else parameter.list_data()[0].size * np.dtype(parameter.dtype).itemsize
 
 
@@ -203,7 +230,7 @@ def _nodes(graph, calls, layers, parameters):
             row = calls[attributes[ROW]][1] if attributes.get(ROW) in calls else rows.setdefault(name, Row(name))
             variables = {source for source, *_ in content["inputs"] if nodes[source].name in parameters} - counted
             if row is rows.get(name):  # else it counts what its block has
-                row.before += sum(_bytes(parameters[nodes[source].name]) for source in variables)
+                row.before += sum(bytes_of(parameters[nodes[source].name]) for source in variables)
             counted |= variables
         layer = layers.get(attributes.get(tracing.MARK))
         inputs = [tuple(entry[:2]) for entry in content["inputs"]]

@@ -10,6 +10,7 @@ from gluon_bnn._compat import mx
 from gluon_bnn.deploy import fold, freeze
 from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.graph import engine
+from gluon_bnn.graph.kinds import KINDS
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits, dense
 
@@ -114,7 +115,7 @@ def runs(net, tmp_path):
                 return model(x)
 
         yield f"runtime {isa}", with_isa
-    yield "runtime NumPy", lambda x: engine.run(frozen.layers, x)
+    yield "runtime NumPy", lambda x: engine.run(frozen.graph, x)
 
 
 @pytest.mark.parametrize("hidden", [nn.BinaryActivation, nn.BinarySigmoid])
@@ -254,7 +255,7 @@ def test_error_with_real_inputs(rng, inputs):
     net = randomise(sequential(nn.BinaryDense(10, in_units=inputs, scale="channel")), rng)
     x = mx.nd.array(rng.standard_normal((300, inputs)))
     frozen = freeze(net, verbose=False)
-    arrays = {n: a.astype(np.float64) for n, a in frozen.layers[0].arrays.items()}
+    arrays = {n: a.astype(np.float64) for n, a in frozen.graph.nodes[1].arrays.items()}
     dot = x.asnumpy().astype(np.float64) @ binary.sign(net[0].weight.data().asnumpy()).T
     y = arrays["alpha"] * dot + arrays["bias"]
     ours, trained = frozen(x).asnumpy(), net(x).asnumpy()
@@ -273,10 +274,10 @@ class TestUint8:
 
             def with_isa(x, isa=isa):
                 with library.use(isa):
-                    return runtime.Model(frozen.layers, frozen.input_shape, frozen.input_scale, frozen.input_shift)(x)
+                    return runtime.Model(frozen.graph)(x)
 
             yield with_isa
-        yield lambda x: engine.run_u8(frozen.layers, x, frozen.input_scale, frozen.input_shift)
+        yield lambda x: engine.run(frozen.graph, x)
 
     @pytest.mark.parametrize("shift", [-0.5, 0, "each"])
     def test_bits_are_those_of_the_float_input(self, rng, shift):
@@ -365,12 +366,10 @@ class TestUint8:
         np.testing.assert_array_equal(model(p[3]), expected[3])
         np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), expected)
 
-    def test_equal_scales_are_one(self, rng, tmp_path):
-        """The first layer then works on the pixels themselves, and the file is one that earlier versions read."""
+    def test_equal_scales_are_one(self, rng):
+        """The first layer then works on the pixels themselves."""
         frozen = freeze(mlp(rng, [45, 10]), "float", input_scale=np.full(45, 0.5), verbose=False)
-        assert frozen.input_scale == 0.5 and "threshold_u8" in frozen.layers[0].arrays
-        runtime.save(frozen, tmp_path / "model")
-        assert b"format 1;" in (tmp_path / "model").read_bytes()
+        assert frozen.input_scale == 0.5 and "threshold_u8" in frozen.graph.nodes[1].arrays
 
     @pytest.mark.parametrize(
         "wrong, kind, message",
@@ -398,7 +397,7 @@ class TestUint8:
             (dict(input_shape=45), TypeError, "input_shape must be a tuple of whole numbers, got 45"),
             (dict(input_shape=(9.0, 5)), TypeError, r"got \(9.0, 5\)"),
             (dict(input_shape="45"), TypeError, "got '45'"),
-            (dict(input_shape=(9, 6)), ValueError, r"45 elements, the inputs of layer 0, .* got \(9, 6\)"),
+            (dict(input_shape=(9, 6)), ValueError, r"45 elements, the inputs of .* got \(9, 6\)"),
             (dict(input_shape=(-9, -5)), ValueError, "45 elements"),
             (dict(input_shape=()), ValueError, "45 elements"),
             (
@@ -453,9 +452,19 @@ def agree(net, x, tmp_path, exact=True):
             (np.testing.assert_array_equal if exact else close)(y, expected)
         frozen.export(str(tmp_path / "net"))
         np.testing.assert_array_equal(load_exported(str(tmp_path / "net"))(mx.nd.array(x)).asnumpy(), y)
-    rows = engine.run(frozen.layers, x.reshape(-1, frozen.input_shape[0]))
+    rows = engine.run(frozen.graph, x.reshape(-1, frozen.input_shape[0]))
     close(rows.reshape(expected.shape), expected)
-    return [f"{layer} {layer.source} {layer.target}" for layer in frozen.layers]
+    return lines(frozen.graph)
+
+
+def lines(graph):
+    """A line for each node of a graph but the input: what it is, from which form to which."""
+    found = []
+    for index, node in enumerate(graph.nodes[1:], 1):
+        taken, gives = graph.taken(index), graph.values[index]
+        sizes = ", ".join(value.sizes for value in taken)
+        found.append(f"{KINDS[node.kind].title(node)} {sizes} -> {gives.sizes} {taken[0].form} {gives.form}")
+    return found
 
 
 def close(found, expected):
@@ -543,7 +552,7 @@ class TestStructure:
             frozen = freeze(net, form, verbose=False)
             np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), net(mx.nd.array(x)).asnumpy())
         with pytest.raises(ValueError, match=rf"over the units .* got batchnorm\d+ \(BatchNorm\(axis={axis}"):
-            frozen.layers
+            frozen.graph
 
     def test_axis_1_that_is_certainly_the_units(self, rng, implementation, tmp_path):
         """Gluon's default axis is 1. It is that of the units after or before a layer that flattens."""
@@ -596,7 +605,7 @@ class TestStructure:
         assert not (tmp_path / "model").exists()
         frozen = freeze(net, FORMS[-1], input_shape=(6,), verbose=False)
         x = plus_minus(rng, 9, 6)
-        close(engine.run(frozen.layers, x), net(mx.nd.array(x)).asnumpy())
+        close(engine.run(frozen.graph, x), net(mx.nd.array(x)).asnumpy())
         with pytest.raises(ValueError, match="axis=1 only where"):
             freeze(net, FORMS[-1], input_shape=(6, 6), verbose=False)
 
@@ -616,8 +625,8 @@ class TestStructure:
         for form in FORMS:
             frozen = freeze(net, form, verbose=False)
             np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), net(mx.nd.array(x)).asnumpy())
-        with pytest.raises(ValueError, match="layer 1, pack 30 -> 30, must have 6 inputs"):
-            frozen.layers
+        with pytest.raises(ValueError, match="takes 30 inputs, but .* before it has 6"):
+            frozen.graph
 
     def test_flatten_that_nothing_replaces_stays(self, rng, tmp_path):
         net = randomise(
@@ -665,8 +674,8 @@ class TestStructure:
         x = mx.nd.array(rng.standard_normal((4, 2, 3, 4)))
         frozen = freeze(net, "float", verbose=False)
         np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
-        with pytest.raises(ValueError, match="layer 1, binary_dense 24 -> 5, must have 2 inputs"):
-            frozen.layers
+        with pytest.raises(ValueError, match="has 24 inputs, but the input before it has 2 outputs"):
+            frozen.graph
 
     def test_unknown_layers_stay(self, rng, tmp_path):
         """The block itself, twice; also one that derives from a layer we know, with a forward of its own."""
@@ -694,7 +703,7 @@ class TestStructure:
             assert twice.name in twice.weight.name, "it keeps its name too"
             names = rf"got {leaky.name} \(LeakyReLU\(0.1\)\), {twice.name} \(Twice"
             with pytest.raises(ValueError, match=names):
-                frozen.layers
+                frozen.graph
 
     def test_subclasses_that_change_nothing_are_known(self, rng, tmp_path):
         class Named(gluon.HybridSequential):
@@ -749,11 +758,11 @@ class TestStructure:
         assert (last.layer, last.form) == (net[-1].name, "Dense")
         part = frozen[:-2]  # up to the binary layer of 10 units
         assert part.input_shape == (3, 4) and [row.form for row in part.rows[:1]] == ["dropped"]
-        model = runtime.Model(part.layers, part.input_shape, part.input_scale, part.input_shift)
-        whole = runtime.Model(frozen.layers, frozen.input_shape, frozen.input_scale, frozen.input_shift)
+        model = runtime.Model(part.graph)
+        whole = runtime.Model(frozen.graph)
         p = rng.integers(0, 256, (5, 3, 4), np.uint8)
-        rest = runtime.Model(frozen[-2:].layers, frozen[-2:].input_shape)
-        assert part.layers[-1].units == 10
+        rest = runtime.Model(frozen[-2:].graph)
+        assert part.graph.units == 10
         np.testing.assert_array_equal(rest(model(p)), whole(p))
         assert frozen[0] is list(frozen._children.values())[0] and frozen[-1] is frozen[len(frozen) - 1]
 
@@ -761,8 +770,8 @@ class TestStructure:
         if "packed" not in FORMS:
             pytest.skip("there is no packed form")
         frozen = freeze(mlp(rng, [12, 20, 10], first=False), verbose=False)
-        with pytest.raises(ValueError, match="12 -> 20, must be to float: it is the last, got bits"):
-            frozen[:1].layers
+        with pytest.raises(ValueError, match="is the last and must give a row of floats, got bits 20"):
+            frozen[:1].graph
 
 
 class Residual(gluon.HybridBlock):
@@ -914,7 +923,7 @@ class TestFrozen:
         second.load_parameters(str(tmp_path / "p"))
         y = first(mx.nd.array(x)).asnumpy()
         np.testing.assert_array_equal(second(mx.nd.array(x)).asnumpy(), y)
-        np.testing.assert_array_equal(engine.run(second.layers, x), y)
+        np.testing.assert_array_equal(engine.run(second.graph, x), y)
         other = freeze(mlp(rng, [12, 100, 10], norm=False), form, verbose=False)
         with pytest.raises(AssertionError, match="shape incompatible"):
             other.load_parameters(str(tmp_path / "p"))
@@ -1145,7 +1154,7 @@ def test_the_runtime_and_mxnet_beyond_an_activation(rng, function):
     )
     frozen = freeze(net, "packed", verbose=False)
     x = rng.standard_normal((50, 70)).astype(np.float32)
-    in_mxnet, model = frozen(mx.nd.array(x)).asnumpy(), runtime.Model(frozen.layers, frozen.input_shape)
+    in_mxnet, model = frozen(mx.nd.array(x)).asnumpy(), runtime.Model(frozen.graph)
     hidden, weight, bias = (a.asnumpy() for a in (net[:2](mx.nd.array(x)), net[2].weight.data(), net[2].bias.data()))
     magnitude = np.abs(hidden).sum(axis=1, keepdims=True) * np.abs(weight).mean() + np.abs(bias)
     bound = 0 if function in ("relu", "softsign") else 6 * np.finfo(np.float32).eps * magnitude

@@ -173,7 +173,7 @@ np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
         frozen.export(str(tmp_path / "net"))
         assert load_exported(str(tmp_path / "net"))(mx.nd.array([[-2, 3]])).asnumpy().tolist() == [[-1, 1]]
         with pytest.raises(ValueError, match=r"one dense layer or BatchNorm, got FloatSign\(-1, 1\)"):
-            frozen.layers
+            frozen.graph
 
 
 NETS = {
