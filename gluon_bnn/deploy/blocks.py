@@ -10,7 +10,7 @@ from .._compat import mx
 from ..graph.graph import Graph
 from . import steps
 from .lower import graph_of
-from .plan import Plan
+from .plan import Plan, Row
 from .trace import bytes_of
 
 nn = mx.gluon.nn
@@ -86,6 +86,10 @@ class HeldBlock(mx.gluon.SymbolBlock):
             set_parameter(parameter, array)
             self._reg_params[name] = parameter
 
+    def forward(self, x, *xs):
+        y = super().forward(x, *xs)
+        return y[0] if isinstance(y, (list, tuple)) else y
+
     step, text, nbytes, __repr__ = StepBlock.step, StepBlock.text, StepBlock.nbytes, StepBlock.__repr__
 
 
@@ -137,17 +141,24 @@ class Frozen(nn.HybridSequential):
 
     def _hold(self, blocks, plan):
         """Take these blocks; of the plan only the connections are kept, not the steps, whose arrays they have."""
-        self.add(*blocks)
+        super().add(*blocks)
         self._sources = [step.sources for step in plan.steps]
         self._outputs, self._format, self.rows = plan.outputs, plan.format, plan.rows
-        self._last_use = {source: place for place, sources in enumerate(self._sources, 1) for source in sources}
+
+    def add(self, *blocks):
+        """Append blocks. The first takes what the net gave so far, each other one what the one before it gives."""
+        for block in blocks:
+            super().add(block)
+            self._sources.append(self._outputs)
+            self._outputs, self._format = (len(self._sources),), 0
 
     def hybrid_forward(self, F, x):
         values = {0: x}
+        last = {source: place for place, sources in enumerate(self._sources, 1) for source in sources}
         for place, (block, sources) in enumerate(zip(self._children.values(), self._sources), 1):
             values[place] = block(*(values[source] for source in sources))
             for source in set(sources):
-                if self._last_use[source] == place and source not in self._outputs:
+                if last[source] == place and source not in self._outputs:
                     del values[source]
         outputs = [values[place] for place in self._outputs]
         return mx.gluon.block._regroup(outputs, self._format)
@@ -200,13 +211,12 @@ class Frozen(nn.HybridSequential):
         The runtime works on rows, (rows, inputs), so flattening is not in it. Raises ValueError where the net has
         layers that the runtime does not know, layers that do not fit together on rows, or several outputs.
         """
-        plan = Plan(
-            [
-                dataclasses.replace(block.step, sources=sources)
-                for block, sources in zip(self._children.values(), self._sources)
-            ],
-            self._outputs,
-        )
+        found = [
+            block.step if isinstance(block, (StepBlock, HeldBlock)) else steps.Kept(row=Row(block.name), block=block)
+            for block in self._children.values()
+        ]
+        found = [dataclasses.replace(step, sources=sources) for step, sources in zip(found, self._sources)]
+        plan = Plan(found, self._outputs)
         scale = None if self.input_scale is None else np.array(self.input_scale, np.float32).reshape(-1)
         return graph_of(plan, self._input_shape, scale, self.input_shift)
 

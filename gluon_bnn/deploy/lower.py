@@ -22,8 +22,8 @@ def graph_of(plan: Plan, shape=None, scale=None, shift=None) -> Graph:
     first = _first(plan)
     if shape is None and first is None:
         raise ValueError(
-            "without an input_shape in freeze the runtime takes nets with at least one dense layer or BatchNorm, got "
-            + ", ".join(map(repr, plan.steps))
+            "the runtime needs input_shape in freeze, since the net does not begin with a dense layer or BatchNorm, "
+            f"which would say how many inputs there are; got {', '.join(map(repr, plan.steps))}"
         )
     shape = (first.inputs,) if shape is None else shape
     inputs = first.inputs if first else math.prod(shape)

@@ -21,20 +21,21 @@ def simplify(plan: Plan) -> Plan:
 
 def _without_flatten(plan):
     """Drops each Flatten of rows, and those before layers that all flatten by themselves."""
-    users, flat = plan.users(), [width.flat for width in plan.widths(Width())]
+    users, widths = plan.users(), plan.widths(Width())
     now, made = {0: 0}, plan.empty()
     for place, step in plan.places():
         sources = tuple(now[source] for source in step.sources)
-        if isinstance(step, Flatten) and (
-            flat[step.sources[0]]
-            or all(
-                user > 0 and isinstance(plan[user], (FloatDense, Dense)) and plan[user].flatten for user in users[place]
-            )
-        ):
+        if isinstance(step, Flatten) and _does_nothing(step, widths[step.sources[0]], [plan[i] for i in users[place]]):
             now[place] = sources[0]
         else:
             now[place] = made.add(dataclasses.replace(step, sources=sources))
     return dataclasses.replace(made, outputs=tuple(now[place] for place in plan.outputs))
+
+
+def _does_nothing(flatten, taken, users):
+    if flatten.shape and flatten.shape[0] == -1:  # it may make more rows, or fewer
+        return taken.flat and taken.channels == flatten.inputs
+    return taken.flat or all(isinstance(user, (FloatDense, Dense)) and user.flatten for user in users)
 
 
 def _with_constants(plan):
@@ -137,9 +138,9 @@ class _Packing:
     def _next(self, place, kind):
         """The place of the one step that takes a value, if it is of this kind; 0 if not."""
         only = self.users[place][0] if len(self.users[place]) == 1 else 0
-        return only if only > 0 and isinstance(self.plan[only], kind) else 0
+        return only if isinstance(self.plan[only], kind) else 0
 
     def _only_dense(self, place, units=None):
         """Whether only binary layers take a value, all of so many inputs."""
-        users = [self.plan[user] if user > 0 else None for user in self.users[place]]
+        users = [self.plan[user] for user in self.users[place]]
         return all(isinstance(user, FloatDense) and units in (None, user.inputs) for user in users)

@@ -108,8 +108,8 @@ class Plan:
     rows: list[Row] = dataclasses.field(default_factory=list)
 
     def __getitem__(self, place: int) -> Optional[Step]:
-        """The step at a place, None for the input."""
-        return self.steps[place - 1] if place else None
+        """The step at a place, None for the input, and for -1, which stands for an output among `users`."""
+        return self.steps[place - 1] if place > 0 else None
 
     def places(self):
         """Pairs (place, step)."""

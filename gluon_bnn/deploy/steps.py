@@ -252,7 +252,9 @@ class Activation(Step):
         return self.function != "prelu" or self.arrays["slope"].size == 1 or bool(flat)  # it is over axis 1
 
     def node(self, x):
-        arrays = self.arrays if self.slope is None else {"slope": np.array([self.slope], np.float32)}
+        arrays = {} if self.slope is None else {"slope": np.array([self.slope], np.float32)}
+        if self.function == "prelu":
+            arrays = {"slope": np.broadcast_to(self.arrays["slope"], (x.channels,)).copy()}
         return Node("activation", (), {"function": self.function}, arrays)
 
     @property
@@ -292,6 +294,9 @@ class Arithmetic(Step):
 
     def node(self, x, y=None):
         arrays = {name: array.reshape(-1) for name, array in self.arrays.items()}
+        size = arrays["operand"].size if y is None else y.channels
+        if size != x.channels and (y is not None or size > 1):
+            raise ValueError(f"the runtime takes values of one size in {self.name}, got {x.channels} and {size}")
         return Node("arithmetic", (), {"function": self.function}, arrays)
 
     def __repr__(self):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import re
 import uuid
@@ -54,17 +55,13 @@ class Trace:
 
 def trace(net) -> Trace:
     """The graph of a block; ValueError where it has no graph, or not one of a single input."""
-    parameters = _parameters(net)
-    calls, scopes = {}, []
+    parameters, calls = _parameters(net), _Calls()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_unmarked(parameters))
         for block in _blocks(net):
-            stack.enter_context(_noting(block, calls, scopes))
+            stack.enter_context(calls.noted(block))
         stack.enter_context(mx.name.NameManager())
         layers = stack.enter_context(tracing.marking())
-        for block in _blocks(net):
-            if type(block).forward not in TRACEABLE:
-                stack.enter_context(_kept_where_it_fails(block))
         try:
             outputs, form = mx.gluon.block._flatten(net(mx.sym.var(INPUT)), "output")
         except Exception as error:
@@ -72,13 +69,10 @@ def trace(net) -> Trace:
                 f"freeze traces a net as MXNet does to export it, on one input, and {net.name}, a "
                 f"{type(net).__name__}, fails there: {type(error).__name__}: {error}"
             ) from error
-        finally:
-            while scopes:
-                scopes.pop().__exit__(None, None, None)
     if any(output is None for output in outputs):
         raise ValueError(f"freeze takes a net that gives arrays, and {net.name} gives None among them")
     graph = json.loads(mx.sym.Group(outputs).tojson(remove_amp_cast=False))
-    nodes = _nodes(graph, calls, layers, parameters)
+    nodes = _nodes(graph, calls.rows, layers, parameters)
     unknown = [n.name for n in nodes if n.operator == "null" and n.name not in parameters and n.name != INPUT]
     if unknown:
         raise ValueError(f"{net.name} uses {unknown[0]}, which is no parameter of it or of a block in it")
@@ -125,7 +119,7 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
 def alone(node: Node, entries: list[int], output: int, outputs: int) -> dict:
     """The JSON of a graph of this node by itself: its inputs are variables x0, x1 .., one for each number in
     `entries` (those with the same number are the same), and it gives its output of that number."""
-    sizes = max(entries, default=-1) + 1
+    sizes = max(entries, default=0) + 1
     variables = [{"op": "null", "name": f"x{i}", "inputs": []} for i in range(sizes)]
     content = {k: v for k, v in node.content.items() if k != "control_deps"}
     states = [version for _, _, version in node.content["inputs"]]
@@ -136,7 +130,8 @@ def alone(node: Node, entries: list[int], output: int, outputs: int) -> dict:
         "nodes": [*variables, content],
         "arg_nodes": list(range(sizes)),
         "node_row_ptr": rows,
-        "heads": [[sizes, output, 0]],
+        # MXNet runs no graph without an input: where the operator takes nothing, the input goes through as well.
+        "heads": [[sizes, output, 0], *([] if entries else [[0, 0, 0]])],
         "attrs": {"mxnet_version": ["int", 10901]},
     }
 
@@ -170,49 +165,48 @@ def _unmarked(parameters):
             parameter._var = variable
 
 
-@contextlib.contextmanager
-def _kept_where_it_fails(block):
-    """A block with a forward of its own, which may take arrays only, then shows as a node that is marked with it."""
+class _Calls:
+    """The calls of blocks while a net is traced: nodes get the key of the innermost one as an attribute.
 
-    def forward(x, *others):
+    rows : {key: Row}, one for each call; running : [(block, key)], the outermost first
+    """
+
+    def __init__(self):
+        self.rows, self.running = {}, []
+
+    @contextlib.contextmanager
+    def noted(self, block):
+        """Calls of this block are noted."""
+        own = vars(block).get("forward")
+        vars(block)["forward"] = functools.partial(self._forward, block, block.forward)
         try:
-            return type(block).forward(block, x, *others)
+            yield
+        finally:
+            del vars(block)["forward"]
+            if own is not None:
+                vars(block)["forward"] = own
+
+    def _forward(self, block, forward, *args):
+        if not isinstance(args[0], mx.sym.Symbol):
+            return forward(*args)  # of another thread
+        outer, key = self.running[-1] if self.running else (None, None)
+        if getattr(outer, "act", None) is not block:  # the activation inside of a dense layer belongs to the layer
+            key = uuid.uuid4().hex  # loaded exports may have attributes of any name
+            self.rows[key] = Row(block.name, sum(map(bytes_of, block._reg_params.values())))
+        self.running.append((block, key))
+        try:
+            with mx.AttrScope(**{ROW: key}):
+                return forward(*args)
         except Exception:
-            symbol = None if others else tracing.stand_in(block, mx.sym.identity, x)
+            # A forward of the user's own may take arrays only. The block then shows as a node that is marked with it.
+            one = len(args) == 1 and type(block).forward not in TRACEABLE
+            symbol = tracing.stand_in(block, mx.sym.identity, *args) if one else None
             if symbol is None:
                 raise
+            symbol._set_attr(**{ROW: key})
             return symbol
-
-    block.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        del block.__dict__["forward"]
-
-
-@contextlib.contextmanager
-def _noting(block, calls, scopes):
-    """While the block runs, nodes get the key of this call as an attribute; calls is {key: (block, Row)}. The
-    activation inside of a dense layer belongs to the layer."""
-
-    def enter(block, _):
-        key = scopes[-1]._attr[ROW] if scopes else None
-        if key is None or getattr(calls[key][0], "act", None) is not block:
-            key = uuid.uuid4().hex  # loaded exports may have attributes of any name
-            calls[key] = block, Row(block.name, sum(map(bytes_of, block._reg_params.values())))
-        scope = mx.AttrScope(**{ROW: key})
-        scope.__enter__()
-        scopes.append(scope)
-
-    def leave(*_):
-        scopes.pop().__exit__(None, None, None)
-
-    handles = block.register_forward_pre_hook(enter), block.register_forward_hook(leave)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.detach()
+        finally:
+            self.running.pop()
 
 
 def bytes_of(parameter) -> int:
@@ -227,7 +221,7 @@ def _nodes(graph, calls, layers, parameters):
         row = None
         if content["op"] != "null":
             name = _layer(content["name"])
-            row = calls[attributes[ROW]][1] if attributes.get(ROW) in calls else rows.setdefault(name, Row(name))
+            row = calls[attributes[ROW]] if attributes.get(ROW) in calls else rows.setdefault(name, Row(name))
             variables = {source for source, *_ in content["inputs"] if nodes[source].name in parameters} - counted
             if row is rows.get(name):  # else it counts what its block has
                 row.before += sum(bytes_of(parameters[nodes[source].name]) for source in variables)

@@ -10,36 +10,11 @@ from gluon_bnn._compat import mx
 from gluon_bnn.deploy import fold, freeze
 from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.graph import engine
-from gluon_bnn.graph.kinds import KINDS
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits, dense
 
+from frozen_nets import FORMS, agree, close, gluon, needs_library, plus_minus, randomise, sequential
 from random_nets import scales
-
-gluon = mx.gluon.nn
-needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-FORMS = ("float", "packed") if library.available() else ("float",)
-
-
-def sequential(*blocks):
-    net = gluon.HybridSequential()
-    net.add(*blocks)
-    return net
-
-
-def randomise(net, rng):
-    """Weights, biases, statistics and gammas at random, the last of both signs and some zero."""
-    net.initialize(mx.init.Normal(1))
-    for name, p in net._collect_params_with_prefix().items():
-        v = rng.standard_normal(p.shape)
-        if name.endswith("running_var"):
-            v = rng.random(p.shape) * 9
-        elif name.endswith("gamma"):
-            v = np.where(rng.random(p.shape) < 0.2, 0, v)
-        elif name.endswith("weight"):
-            v = rng.standard_normal(p.shape) * rng.random()
-        p.set_data(mx.nd.array(v))
-    return net
 
 
 def mlp(rng, widths, scale="layer", use_bias=True, norm=True, hidden=nn.BinaryActivation, first=True):
@@ -441,40 +416,6 @@ def test_nan_stays_nan(rng, implementation, tmp_path, function):
         assert found[[2, 4]].all() and not found[[0, 1, 3, 5, 7, 8]].any(), name
 
 
-def agree(net, x, tmp_path, exact=True):
-    """Every form runs like `net`, and `layers` on rows; returns the layers as text."""
-    expected = net(mx.nd.array(x)).asnumpy()
-    for form in FORMS:
-        frozen = freeze(net, form, verbose=False)
-        for hybridize in (False, True):
-            frozen.hybridize(hybridize)
-            y = frozen(mx.nd.array(x)).asnumpy()
-            (np.testing.assert_array_equal if exact else close)(y, expected)
-        frozen.export(str(tmp_path / "net"))
-        np.testing.assert_array_equal(load_exported(str(tmp_path / "net"))(mx.nd.array(x)).asnumpy(), y)
-    rows = engine.run(frozen.graph, x.reshape(-1, frozen.input_shape[0]))
-    close(rows.reshape(expected.shape), expected)
-    return lines(frozen.graph)
-
-
-def lines(graph):
-    """A line for each node of a graph but the input: what it is, from which form to which."""
-    found = []
-    for index, node in enumerate(graph.nodes[1:], 1):
-        taken, gives = graph.taken(index), graph.values[index]
-        sizes = ", ".join(value.sizes for value in taken)
-        found.append(f"{KINDS[node.kind].title(node)} {sizes} -> {gives.sizes} {taken[0].form} {gives.form}")
-    return found
-
-
-def close(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6 * np.abs(expected).max())
-
-
-def plus_minus(rng, *shape):
-    return rng.choice([-1, 1], shape).astype(np.float32)
-
-
 class TestStructure:
     def test_nested_with_everything(self, rng, implementation, tmp_path):
         net = randomise(
@@ -508,7 +449,7 @@ class TestStructure:
             "tanh 24 -> 24 float float",
             "dense 24 -> 40 float float",
             "softsign 40 -> 40 float float",
-            "pack 40 -> 40 float bits",
+            "pack 40 -> 40 float bits01",
             "binary_dense 40 -> 33 bits01 bits",
             "binary_dense 33 -> 17 bits float",
             "relu 17 -> 17 float float",
@@ -544,7 +485,7 @@ class TestStructure:
         if folds:
             assert agree(net, x, tmp_path) == [
                 "binary_dense 40 -> 6 float bits",
-                "binary_dense 6 -> 7 bits bits",
+                "binary_dense 6 -> 7 bits bits01",
                 "binary_dense 7 -> 3 bits01 float",
             ]
             return
@@ -677,34 +618,6 @@ class TestStructure:
         with pytest.raises(ValueError, match="has 24 inputs, but the input before it has 2 outputs"):
             frozen.graph
 
-    def test_unknown_layers_stay(self, rng, tmp_path):
-        """The block itself, twice; also one that derives from a layer we know, with a forward of its own."""
-
-        class Twice(nn.BinaryDense):
-            def hybrid_forward(self, F, x, weight, bias=None):
-                return 2 * super().hybrid_forward(F, x, weight, bias)
-
-        with ops.use("composed"):
-            leaky, twice = gluon.LeakyReLU(0.1), Twice(8, in_units=8)
-        net = randomise(
-            sequential(
-                nn.BinaryDense(8, in_units=7), leaky, twice, leaky, nn.BinaryActivation(), nn.BinaryDense(3, in_units=8)
-            ),
-            rng,
-        )
-        x = mx.nd.array(plus_minus(rng, 5, 7))
-        for form in FORMS:
-            frozen = freeze(net, form, verbose=False)
-            assert frozen[1] is leaky and frozen[2] is twice and frozen[3] is leaky
-            np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
-            assert [row.form for row in frozen.rows][1:4] == ["LeakyReLU", "Twice", "LeakyReLU"]
-            frozen.hybridize()
-            np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
-            assert twice.name in twice.weight.name, "it keeps its name too"
-            names = rf"got {leaky.name} \(LeakyReLU\(0.1\)\), {twice.name} \(Twice"
-            with pytest.raises(ValueError, match=names):
-                frozen.graph
-
     def test_subclasses_that_change_nothing_are_known(self, rng, tmp_path):
         class Named(gluon.HybridSequential):
             pass
@@ -772,112 +685,6 @@ class TestStructure:
         frozen = freeze(mlp(rng, [12, 20, 10], first=False), verbose=False)
         with pytest.raises(ValueError, match="is the last and must give a row of floats, got bits 20"):
             frozen[:1].graph
-
-
-class Residual(gluon.HybridBlock):
-    """x + body(x): a block that freeze does not look into."""
-
-    def __init__(self, *body):
-        super().__init__()
-        self.body = sequential(*body)
-
-    def hybrid_forward(self, F, x):
-        return x + self.body(x)
-
-
-class Untraceable(gluon.HybridBlock):
-    """A block with a forward for arrays alone."""
-
-    def __init__(self, *body):
-        super().__init__()
-        self.body = sequential(*body)
-
-    def forward(self, x):
-        return self.body(x) * float(x.shape[0])
-
-
-class Twice(nn.BinaryDense):
-    """One of our layers with a forward of its own."""
-
-    def hybrid_forward(self, F, x, weight, bias=None):
-        return 2 * super().hybrid_forward(F, x, weight, bias)
-
-
-def concurrent(*blocks):
-    block = mx.gluon.contrib.nn.HybridConcurrent(axis=-1)
-    block.add(*blocks)
-    return block
-
-
-class OwnOperator(gluon.HybridBlock):
-    """A layer of the user's own on our function, which has no `_ops`."""
-
-    def hybrid_forward(self, F, x):
-        return ops.current().sign(F, x, 1.0)
-
-
-class TestBlocksThatStay:
-    BLOCKS = {
-        "residual": lambda: Residual(nn.BinaryActivation(), nn.BinaryDense(8, in_units=8)),
-        "batch norm": lambda: Residual(nn.BatchNorm(in_channels=8)),
-        "nested": lambda: Residual(Residual(gluon.Dense(8, in_units=8), nn.BinaryActivation())),
-        "concurrent": lambda: concurrent(nn.BinaryDense(5, in_units=8), gluon.Dense(3, in_units=8)),
-        "subclass": lambda: Twice(8, in_units=8),
-        "own operator": OwnOperator,
-        "untraceable": lambda: Untraceable(nn.BinaryDense(8, in_units=8)),
-    }
-
-    @needs_library
-    @pytest.mark.parametrize("kind", BLOCKS)
-    def test_float_form_has_no_operator_of_ours(self, rng, tmp_path, kind):
-        """Native layers inside of them are refused by name; the packed form keeps them; composed layers are fine."""
-        x = mx.nd.array(plus_minus(rng, 5, 7))
-        for choice in ("native", "composed"):
-            with ops.use(choice):
-                block = self.BLOCKS[kind]()
-            with ops.use(choice):
-                net = randomise(sequential(nn.BinaryDense(8, in_units=7), block, nn.BinaryDense(3, in_units=8)), rng)
-                expected = net(x).asnumpy()
-                packed = freeze(net, verbose=False)
-                assert packed[1] is block
-                close(packed(x).asnumpy(), expected)
-                if choice == "native":
-                    with pytest.raises(
-                        ValueError,
-                        match=f"form='float' is for MXNet's own operators only, but "
-                        f"{block.name}, a {type(block).__name__}, which .* runs on"
-                        " our library .* use form='packed'",
-                    ):
-                        freeze(net, "float", verbose=False)
-                    continue
-                frozen = freeze(net, "float", verbose=False)
-                close(frozen(x).asnumpy(), expected)
-                if kind == "untraceable":
-                    continue
-                frozen.hybridize()
-                close(frozen(x).asnumpy(), expected)
-                frozen.export(str(tmp_path / "net"))
-                assert "gluon_bnn_" not in (tmp_path / "net-symbol.json").read_text()
-
-    @needs_library
-    def test_a_loaded_export_stays_as_well(self, rng, tmp_path):
-        packed = freeze(mlp(rng, [8, 8]), verbose=False)
-        packed.hybridize()
-        packed(mx.nd.ones((1, 8)))
-        packed.export(str(tmp_path / "net"))
-        net = sequential(nn.BinaryActivation(), load_exported(str(tmp_path / "net")))
-        with pytest.raises(ValueError, match="a SymbolBlock, .* runs on our library .*gluon_bnn_packed_dense"):
-            freeze(net, "float", verbose=False)
-
-    def test_looking_changes_nothing(self, rng):
-        """grad_req may still be set on the layers of a block that was traced, and its parameters are what they were."""
-        with ops.use("composed"):
-            block = Residual(nn.BinaryDense(8, in_units=8))
-            net = randomise(sequential(nn.BinaryDense(8, in_units=7), block), rng)
-        before = {name: vars(p).copy() for name, p in block.collect_params().items()}
-        freeze(net, "float", verbose=False)
-        assert {name: vars(p) for name, p in block.collect_params().items()} == before
-        block.collect_params().setattr("grad_req", "add")
 
 
 class TestFrozenAgain:
@@ -1001,24 +808,22 @@ class TestRefused:
             freeze(mlp(rng, [3, 2]), "onnx")
 
     def test_wrong_net(self):
-        class Odd(gluon.HybridSequential):
-            def hybrid_forward(self, F, x):
-                return -super().hybrid_forward(F, x)
+        class Odd(gluon.Sequential):
+            def forward(self, x):
+                return -super().forward(x)
 
-        for net in (nn.BinaryDense(3), Odd(), None):
-            with pytest.raises(TypeError, match=f"HybridSequential or .* got {type(net).__name__}"):
+        for net in (Odd(), gluon.Lambda("relu"), None, nn.BinaryDense):
+            with pytest.raises(TypeError, match=f"HybridBlock, or .* got {type(net).__name__}"):
                 freeze(net)
 
     def test_nothing_binary(self):
-        class Odd(gluon.HybridSequential):
-            def hybrid_forward(self, F, x):
-                return -super().hybrid_forward(F, x)
-
-        odd = Odd()
-        odd.add(nn.BinaryDense(3, in_units=2))
-        for net, what in ((sequential(gluon.Dense(3, in_units=2), odd), "Dense, Odd"), (sequential(), "an empty net")):
+        for net, what in (
+            (sequential(gluon.Dense(3, in_units=2), gluon.Activation("relu")), "Activation, Dense"),
+            (gluon.Dense(3, in_units=2), "Dense"),
+            (sequential(), "an empty net"),
+        ):
             net.initialize()
-            with pytest.raises(ValueError, match=f"BinaryDense, .* in it .* got {what}"):
+            with pytest.raises(ValueError, match=f"a BinaryDense, BinaryActivation or BinarySigmoid in it; got {what}"):
                 freeze(net, "float")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
