@@ -2,18 +2,19 @@
 
     python tests/fuzz/fuzz_runtime.py
 
-The golden files of tests/golden are mutated: bits flipped, bytes cut, put in and repeated, the header and
-the line of metadata edited, tensors changed with the checksum made right again, so that the checks behind
-it are reached. A worker process loads each one and, where that works, runs a row and compares the compiled
-library with NumPy. A file that kills the worker, keeps it busy for too long, or ends in anything but
-ValueError or OSError with the file's name is kept in --save-dir, and the exit status is 1.
+The golden files of tests/golden and random graphs are mutated: bits flipped, bytes cut, put in and repeated, the header
+and the line of metadata edited, nodes put on the end, tensors changed with the checksum made right again, so that the
+checks behind it are reached. A worker process loads each one, in Python and in the compiled library, which must both
+take it or both refuse it; where it is taken, a row runs in the library and in NumPy, with the same bits. A file that
+kills the worker, keeps it busy for too long, divides the two, or ends in anything but ValueError or OSError with the
+file's name is kept in --save-dir, and the exit status is 1.
 """
 
 import os
 import sys
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.append(os.path.join(os.path.dirname(TESTS), "experiments"))
+sys.path += [os.path.join(os.path.dirname(TESTS), "experiments"), os.path.join(TESTS, "helpers")]
 
 import interrupt
 
@@ -39,9 +40,10 @@ from gluon_bnn._progress import progress_bar
 from gluon_bnn.graph import engine
 from gluon_bnn.graph.kinds import KINDS
 from gluon_bnn.native import bindings, library
-from gluon_bnn.runtime.file import crc32, read
+from gluon_bnn.runtime.file import crc32, dumps, read
 
 from arguments import SEED, HelpFormatter, positive
+from random_nets import random_graph, same
 from record import writable, write_record
 
 RECORD = "fuzz_runtime.json"
@@ -134,13 +136,14 @@ DTYPES = ("F32", "I32", "F64", "I64", "F16", "BF16", "U8", "BOOL", "F8_E4M3", "U
 
 
 def seeds():
-    """The golden models, as bytes."""
-    files = sorted(glob.glob(os.path.join(GOLDEN, "*.safetensors")))
+    """The golden models of each format, and random graphs, as bytes."""
     contents = []
-    for name in (name for name in files if not name.endswith(".answers.safetensors")):
-        with open(name, "rb") as file:
-            contents.append(file.read())
-    return contents
+    for name in sorted(glob.glob(os.path.join(GOLDEN, "*.safetensors"))):
+        if not name.endswith(".answers.safetensors"):
+            with open(name, "rb") as file:
+                contents.append(file.read())
+    rng = np.random.default_rng(0)
+    return contents + [dumps(random_graph(rng)) for _ in range(len(contents))]
 
 
 def _pick(rng, choices):
@@ -346,19 +349,14 @@ def outcome(path):
     except Exception as error:
         return f"{type(error).__name__}: {error}", _origin(error)
     refused = _library_refuses(content)
-    if has_library() and refused is not None:
+    if library.available() and refused is not None:
         return f"the library refuses what Python loads: {refused}", ""
     return _run(graph, runtime.load(path)), ""
 
 
-def has_library():
-    """True where models run in the compiled library, which has to agree with Python on every file."""
-    return library.available() and hasattr(bindings, "Model")
-
-
 def _library_refuses(content):
     """Why the compiled library refuses a file's content, None where it loads it; also where there is no library."""
-    if not has_library():
+    if not library.available():
         return "there is no library"
     try:
         bindings.Model(content)
@@ -384,11 +382,11 @@ def _run(graph, model):
         return TOO_LARGE
     rng = np.random.default_rng(0)
     x = rng.standard_normal(model.input_shape, np.float32)
-    if not np.array_equal(model(x), engine.run(graph, x.reshape(1, -1))[0], equal_nan=True):
+    if not same(model(x), engine.run(graph, x.reshape(1, -1))[0]):
         return "the library and NumPy differ"
     if model.input_scale is not None:
         pixels = rng.integers(0, 256, x.shape, np.uint8)
-        if not np.array_equal(model(pixels), engine.run(graph, pixels.reshape(1, -1))[0], equal_nan=True):
+        if not same(model(pixels), engine.run(graph, pixels.reshape(1, -1))[0]):
             return "the library and NumPy differ on uint8"
     model.predict(x)
     return RAN
