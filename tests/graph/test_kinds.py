@@ -266,6 +266,62 @@ def test_functions_at_their_ends(name):
     assert same(found[0], np.array(AT_ENDS[name], np.float32))
 
 
+@pytest.mark.parametrize("name", activation.FUNCTIONS)
+def test_functions_of_mxnet(rng, name):
+    """Those without exp are MXNet's to the bit, the others within 6 units of 2^-24 of max(|x|, 1): 4.9 were measured,
+    of gelu. Infinities and NaN are where MXNet has them."""
+    from gluon_bnn import mx, nn
+
+    gluon = mx.gluon.nn
+    block = {
+        "leaky": lambda: gluon.LeakyReLU(0.25),
+        "prelu": lambda: gluon.PReLU(mx.init.Constant(0.25)),
+        "elu": lambda: gluon.ELU(0.25),
+        "gelu": gluon.GELU,
+        "swish": lambda: gluon.Swish(0.25),
+        "sign": nn.BinaryActivation,
+        "binary_sigmoid": nn.BinarySigmoid,
+    }.get(name, lambda: gluon.Activation(name))()
+    block.initialize()
+    x = np.concatenate([rng.standard_normal(2000) * scale for scale in (1e-6, 1e-3, 0.1, 1, 4, 30)] + [ENDS])
+    x = x.astype(np.float32)[None]
+    expected = block(mx.nd.array(x)).asnumpy()
+    found = run("activation", x, function=name, arrays=slope_of(name, channels=x.size))
+    if name == "relu":  # Gluon's Activation("relu") makes 0 of NaN, mx.nd.relu does not
+        expected[np.isnan(x)] = np.nan
+    if name in ("relu", "leaky", "prelu", "softsign", "sign", "binary_sigmoid"):
+        assert np.array_equal(found, expected, equal_nan=True)
+    same_ends = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    with np.errstate(all="ignore"):
+        near = np.abs(found.astype(np.float64) - expected) <= 6 * 2.0**-24 * np.maximum(np.abs(x), 1)
+    assert (same_ends | (near & np.isfinite(x))).all()
+
+
+@pytest.mark.parametrize("name", arithmetic.FUNCTIONS)
+def test_arithmetic_of_mxnet(rng, name):
+    from gluon_bnn import mx
+
+    operator = {
+        "add": mx.nd.broadcast_add,
+        "subtract": mx.nd.broadcast_sub,
+        "multiply": mx.nd.broadcast_mul,
+        "divide": mx.nd.broadcast_div,
+        "maximum": mx.nd.broadcast_maximum,
+        "minimum": mx.nd.broadcast_minimum,
+    }[name]
+    x, y = odd_floats(rng, 300, 7), odd_floats(rng, 300, 7)
+    for array in (x, y):
+        array[rng.random(array.shape) < 0.1] = np.nan
+        array[rng.random(array.shape) < 0.1] = np.inf
+    assert same(run("arithmetic", x, y, function=name), operator(mx.nd.array(x), mx.nd.array(y)).asnumpy())
+    constant = np.float32([0.3])
+    scalar = getattr(
+        mx.nd._internal, f"_{dict(add='plus', subtract='minus', multiply='mul', divide='div').get(name, name)}_scalar"
+    )
+    found = run("arithmetic", x, function=name, arrays={"operand": constant})
+    assert same(found, scalar(mx.nd.array(x), scalar=float(constant[0])).asnumpy())
+
+
 def test_prelu_has_a_slope_for_each_channel():
     x, slope = np.float32([[-1, -1, 2]]), np.float32([0.5, -3, 7])
     assert same(run("activation", x, function="prelu", arrays={"slope": slope}), np.float32([[-0.5, 3, 2]]))
