@@ -132,6 +132,8 @@ NAMES = (
     "é",
     "",
 )
+SPACES = (" ", "\t", "\n", "\r", "\v", "\f", "\0", "\x1f", "\x7f", "\xa0", "\xc2\xa0", "\xef\xbb\xbf", "  ")
+DIGITS = ("-{}", "+{}", "0{}", "{}.0", "{}e0", "{}E+0", ".{}", "{}.", "-0", "0x{}", '"{}"', "{} ", "[{}]", "true")
 DTYPES = ("F32", "I32", "F64", "I64", "F16", "BF16", "U8", "BOOL", "F8_E4M3", "U32", "C64", "", 7)
 
 
@@ -235,6 +237,30 @@ def edit_header(content, rng):
     return _join(text.encode(), data)
 
 
+def edit_json(content, rng):
+    """The same header or nearly, written otherwise: spaces, escapes, numbers that some readers take."""
+    length = int.from_bytes(content[:8], "little")
+    text = content[8 : 8 + length].decode("latin-1")
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(len(text)))
+        what = rng.integers(4)
+        if what == 0:
+            text = text[:at] + _pick(rng, SPACES) + text[at:]
+        elif what == 1:
+            escapes = (f"\\u{ord(text[at]):04x}", f"\\u{ord(text[at]):04X}", "\\" + text[at])
+            text = text[:at] + _pick(rng, escapes) + text[at + 1 :]
+        elif what == 2:
+            numbers = list(re.finditer("[0-9]+", text))
+            number = _pick(rng, numbers)
+            text = text[: number.start()] + _pick(rng, DIGITS).format(number[0]) + text[number.end() :]
+        else:
+            brackets = [m.start() for m in re.finditer("[][{}:,]", text)]
+            at = brackets[rng.integers(len(brackets))]
+            new = _pick(rng, ("", ",", ":", "}", "]", "[]", "{}", "null", '"'))
+            text = text[:at] + new + text[at + rng.integers(2) :]
+    return _join(text.encode("latin-1"), content[8 + length :])
+
+
 def edit_line(content, rng, right_checksum=False):
     """Numbers and words of the metadata line; entries left out, swapped, repeated, put on the end."""
     header, data = _parts(content)
@@ -325,7 +351,9 @@ def edit_tensors(content, rng):
     return serialize(tensors, {"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
 
 
-MUTATIONS = (flip_bits, cut, put_in, edit_header_length, edit_header, edit_line, edit_line_with_checksum, edit_tensors)
+PLAIN = (flip_bits, cut, put_in, edit_header_length)
+INFORMED = (edit_header, edit_json, edit_line, edit_line_with_checksum, edit_line_with_checksum, edit_tensors)
+MUTATIONS = (*PLAIN, *INFORMED, *INFORMED)
 
 
 def mutated(contents, seed, index):
