@@ -239,15 +239,15 @@ def _begin(name, field):
 
 def _read_line(line):
     """(format, nodes without their arrays, CRC-32) from the line of text."""
-    version = re.match("format ([1-9][0-9]{0,8});", line)
+    entries = line.split("; ")
+    version = re.fullmatch("format ([1-9][0-9]{0,8})", entries[0])
     if not version:
-        raise ValueError(f'its metadata must start with "format {FORMATS[-1]};", got {line[:40]!r}')
+        raise ValueError(f'its metadata must start with "format {FORMATS[-1]}; ", got {line[:40]!r}')
     if int(version[1]) not in FORMATS:
         raise ValueError(
             f"it has format {version[1]}, this version of gluon_bnn reads formats "
             f"{' and '.join(map(str, FORMATS))}: install a later one"
         )
-    entries = line.split("; ")
     checksum = re.fullmatch("crc32 ([0-9a-f]{8})", entries[-1])
     if not 4 <= len(entries) <= MOST_NODES + 2 or not checksum:
         raise ValueError(

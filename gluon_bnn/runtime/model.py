@@ -36,7 +36,7 @@ class Model:
         self.graph, self.input_shape = graph, graph.input_shape
         self.input_scale, self.input_shift = graph.input_scale, graph.input_shift
         self._inputs, self._units = graph.inputs, graph.units
-        if library.available() and hasattr(bindings, "Model"):
+        if library.available():
             native = bindings.Model(content or file.dumps(graph))
             self._run, self._run_u8 = native.run, native.run_u8
         else:

@@ -75,6 +75,8 @@ def nets():
             "binary_dense units=65 to=bits norm",
             "binary_dense units=64 to=bits",
             "binary_dense units=40 to=bits01",
+            "binary_dense units=65 to=bits01",
+            "binary_dense units=33 to=bits",
             "binary_dense units=33 to=float norm",
             "pack to=bits",
             "binary_dense units=300 to=float",
@@ -94,7 +96,7 @@ def nets():
             "dense units=6",
         ),
         "format2_negative": chain(
-            rng, 33, "pack to=bits", "binary_dense units=65 to=bits01", "binary_dense units=5 to=float", scale=-SCALE
+            rng, 33, "binary_dense units=65 to=bits01 norm", "binary_dense units=5 to=float", scale=-SCALE
         ),
         "format2_pack": chain(
             rng, 40, "pack to=bits", "binary_dense units=65 to=bits", "binary_dense units=3 to=float norm", scale=SCALE

@@ -311,8 +311,9 @@ ONE = np.ones(1, np.float32)
 NAME = "tensors must be named <node>.<array>, nodes 0 to 11; got "
 DAMAGES = {
     "later format": (edit("format 2", "format 3"), "format 3, this version .* reads formats 1 and 2: install a later"),
-    "format 0": (edit("format 2", "format 0"), 'must start with "format 2;", got \'format 0'),
-    "no format": (edit("format 2; ", ""), 'must start with "format 2;"'),
+    "format 0": (edit("format 2", "format 0"), 'must start with "format 2; ", got \'format 0'),
+    "no format": (edit("format 2; ", ""), 'must start with "format 2; "'),
+    "a word behind the format": (edit("format 2; ", "format 2;x; "), 'must start with "format 2; "'),
     "the line of format 1": (edit("format 2", "format 1"), "shape of an input in second place"),
     "no input": (edit("input shape=1x4x10; ", ""), "node 0, binary_dense: the first node, and no other"),
     "input of format 1": (edit("input shape=1x4x10", "input 1x4x10"), 'node 0 must be "input shape=<...>"'),
