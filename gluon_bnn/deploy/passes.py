@@ -14,7 +14,7 @@ from .steps import Arithmetic, BatchNorm, Dense, Flatten, FloatDense, FloatSign,
 
 def simplify(plan: Plan) -> Plan:
     """Drops what does nothing or is used by nobody, and takes constants into the binary layer before them."""
-    for change in (_without_flatten, _with_constants):
+    for change in (_without_flatten, _without_clip, _with_constants):
         plan = change(plan.ending(plan.outputs))
     return plan.ending(plan.outputs)
 
@@ -36,6 +36,24 @@ def _does_nothing(flatten, taken, users):
     if flatten.shape and flatten.shape[0] == -1:  # it may make more rows, or fewer
         return taken.flat and taken.channels == flatten.inputs
     return taken.flat or all(isinstance(user, (FloatDense, Dense)) and user.flatten for user in users)
+
+
+def _without_clip(plan):
+    """Signs of what comes before a maximum with a number below 0, or a minimum with one that is not: they are the
+    same."""
+    made = plan.empty()
+    for _, step in plan.places():
+        while isinstance(step, FloatSign) and _keeps_signs(made[step.sources[0]]):
+            step = dataclasses.replace(step, sources=made[step.sources[0]].sources)
+        made.add(step)
+    return dataclasses.replace(made, outputs=plan.outputs)
+
+
+def _keeps_signs(step):
+    operand = step.arrays.get("operand") if isinstance(step, Arithmetic) else None
+    if operand is None or operand.size > 1:
+        return False
+    return step.function == "maximum" and (operand < 0).all() or step.function == "minimum" and (operand >= 0).all()
 
 
 def _with_constants(plan):

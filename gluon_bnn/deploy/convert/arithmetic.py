@@ -122,7 +122,17 @@ def rminus_scalar(build, x):
     return _minus(build, x, np.array(build.get("scalar"), np.float32))
 
 
-# The composed operators of ours add what is 0 for every x, to have a gradient of their own.
+# The composed operators of ours add what is 0 for every x, to have a gradient of their own; those of version 0.1.0 made
+# 1 of a sign 0 by adding a half.
+
+
+@converts("_contrib_sign_ste")
+def sign_ste(build, x):
+    half = build.step(x, Arithmetic)
+    if half and half.function == "add" and _is(half.arrays.get("operand"), 0.5):
+        taken = _sign_ste(build, half.sources[0])
+        return build(FloatSign, *taken) if taken else None
+    return None
 
 
 @converts("where")
@@ -135,22 +145,26 @@ def _zero(build, place):
     step = build.step(place, Held, Arithmetic)
     if isinstance(step, Held):
         return step.operator == "zeros_like"
-    return (
-        bool(step)
-        and step.function == "subtract"
-        and step.sources == step.sources[::-1]
-        and (len(step.sources) == 2 and _finite(build, step.sources[0]))
-    )
+    if step is None or step.function != "subtract" or len(step.sources) != 2:
+        return False
+    x, y = step.sources
+    return _finite(build, x) and (x == y or _sign_ste(build, x) == _sign_ste(build, y) != ())
 
 
 def _finite(build, place):
     """Whether a value is finite for every input, NaN included."""
-    step = build.step(place, Held, Activation)
-    if isinstance(step, Activation):
-        known = build.step(step.sources[0], Held)  # where(x == x, x, 0)
-        equal = known and known.operator == "where" and build.step(known.sources[0], Held)
-        return step.function == "sigmoid" and bool(equal) and equal.operator == "_equal" and len(equal.sources) == 1
-    return bool(step) and step.operator == "_contrib_sign_ste"
+    sigmoid = build.step(place, Activation)
+    if sigmoid is None or sigmoid.function != "sigmoid":
+        return _sign_ste(build, place) != ()
+    known = build.step(sigmoid.sources[0], Held)  # where(x == x, x, 0)
+    equal = known and known.operator == "where" and build.step(known.sources[0], Held)
+    return bool(equal) and equal.operator == "_equal" and len(equal.sources) == 1
+
+
+def _sign_ste(build, place):
+    """What MXNet's own straight-through sign takes, () for anything else."""
+    step = build.step(place, Held)
+    return step.sources if step and step.operator == "_contrib_sign_ste" else ()
 
 
 def _attribute(held, name):
