@@ -10,7 +10,7 @@ from .._compat import mx
 from ..graph.graph import Graph
 from . import steps
 from .lower import graph_of
-from .plan import Plan, Row
+from .plan import Plan, Row, Step
 from .trace import bytes_of
 
 nn = mx.gluon.nn
@@ -45,7 +45,7 @@ class StepBlock(mx.gluon.HybridBlock):
             setattr(self, name, parameter)
 
     @property
-    def step(self) -> steps.Step:
+    def step(self) -> Step:
         """The step with the parameters as they are now."""
         arrays = {name: value(self._reg_params[name]) for name in self._step.arrays}
         return dataclasses.replace(self._step, arrays=arrays)
@@ -105,7 +105,7 @@ def _class(kind):
     return type(kind.__name__, (StepBlock,), {"__doc__": kind.__doc__})
 
 
-def block_of(step: steps.Step, prefix: str) -> mx.gluon.HybridBlock:
+def block_of(step: Step, prefix: str) -> mx.gluon.HybridBlock:
     """The block of a step; `prefix` is for names of parameters where Gluon gives none."""
     block = HeldBlock(step, prefix) if isinstance(step, steps.Held) else _class(type(step))(step)
     block._name = step.name  # errors name the layer that it stands for

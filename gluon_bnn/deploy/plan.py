@@ -1,7 +1,7 @@
 """A net between its trace and what is made of it: steps in the order in which they run. NumPy only.
 
 `convert` makes a plan of the operators of a traced net, `passes` makes plans of plans, and each step says what it is in
-Gluon (a block) and in the runtime (a node of `graph.Graph`). The steps themselves are in `steps.py`.
+Gluon (a block) and in the runtime (a node of `graph.Graph`). The steps themselves are in `steps`.
 """
 
 import dataclasses
@@ -47,7 +47,12 @@ class Width:
     layer: str = "the input"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+def step(cls):
+    """The decorator of all classes of steps: a dataclass."""
+    return dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+
+
+@step
 class Step:
     """One step of a plan.
 

@@ -71,8 +71,10 @@ converts("_minimum", "broadcast_minimum")(minimum)
 
 @converts("add_n")
 def add_n(build, *xs):
-    total = xs[0]
-    for x in xs[1:]:
+    """MXNet adds up to four arrays from the last one on, more of them from the first one on."""
+    xs = list(xs if len(xs) > 4 else xs[::-1])
+    total = xs.pop(0)
+    for x in xs:
         total = add(build, total, x)
     return total
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from ... import nn
 from ..._compat import mx
-from ..steps import NORM, BatchNorm, Dense, FloatDense, FloatSign, Kept, Pack, PackedDense
+from ...graph.kinds.batch_norm import NORM
+from ..steps import BatchNorm, Dense, FloatDense, FloatSign, Kept, Pack, PackedDense
 from .arithmetic import add, multiply
 from .build import constant, converts
 
