@@ -69,8 +69,9 @@ def trace(net) -> Trace:
                 f"freeze traces a net as MXNet does to export it, on one input, and {net.name}, a "
                 f"{type(net).__name__}, fails there: {type(error).__name__}: {error}"
             ) from error
-    if any(output is None for output in outputs):
-        raise ValueError(f"freeze takes a net that gives arrays, and {net.name} gives None among them")
+    wrong = [output for output in outputs if not isinstance(output, mx.sym.Symbol)]
+    if wrong:
+        raise ValueError(f"freeze takes a net that computes all that it gives, and {net.name} gives {wrong[0]!r}")
     graph = json.loads(mx.sym.Group(outputs).tojson(remove_amp_cast=False))
     nodes = _nodes(graph, calls.rows, layers, parameters)
     unknown = [n.name for n in nodes if n.operator == "null" and n.name not in parameters and n.name != INPUT]

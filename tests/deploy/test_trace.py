@@ -32,7 +32,7 @@ def state(net):
 
 
 def test_nothing_changes(rng, net):
-    """No mark on a parameter, no attribute of a block, no name: grad_req may still be set, and names go on as before."""
+    """No mark on a parameter, no attribute of a block: grad_req may still be set, and names go on as before."""
     x = mx.nd.array(plus_minus(rng, 5, 8))
     net(x)
     before, name = state(net), mx.sym.relu(mx.sym.var("x")).name
@@ -73,7 +73,7 @@ def test_a_failing_trace_changes_nothing_either(rng, implementation):
 
 
 def test_binary_layers_are_marked(rng, implementation):
-    """Each is one operator of MXNet's on the real weights, whatever it runs on; a subclass's own forward is around it."""
+    """Each is one operator of MXNet's on the real weights, with what a subclass's own forward does around it."""
 
     class Mine(nn.BinaryDense):
         def hybrid_forward(self, F, x, weight, bias=None):
@@ -156,10 +156,10 @@ def test_deferred_shapes(rng, implementation):
 @pytest.mark.parametrize(
     "function, message",
     [
-        (lambda self, F, x: None, "gives None|fails there"),
-        (lambda self, F, x: [x, None], "gives None among them"),
+        (lambda self, F, x: None, "computes all that it gives, and own.* gives None"),
+        (lambda self, F, x: [x, None], "gives None"),
         (lambda self, F, x: {"y": x}, "fails there: ValueError"),
-        (lambda self, F, x: mx.nd.ones((2, 2)), "fails there"),
+        (lambda self, F, x: mx.nd.ones((2, 2)), "computes all that it gives"),
         (lambda self, F, x: F.ones(shape=(2, 2)), "outputs depend on its input"),
         (lambda self, F, x: [x, F.ones(shape=(2, 2))], "outputs depend on its input"),
     ],
@@ -187,7 +187,7 @@ def test_several_inputs(tmp_path):
 
 def test_parameters_of_one_name(rng):
     blocks = [nn.BinaryDense(3, in_units=3, prefix="one_") for _ in range(2)]
-    net = randomise(sequential(*blocks), rng)
+    net = sequential(*(randomise(block, rng) for block in blocks))
     with pytest.raises(ValueError, match="parameters have different names; two are one_"):
         freeze(net, "float")
 
