@@ -2,7 +2,7 @@
 
     python experiments/bench_inference.py --lce-python ~/lce/bin/python
 
-Every library runs in a process of its own, a worker (see inference_workers.py); this one loads none and asks them
+Every library runs in a process of its own, a worker (see bench/inference.py); this one loads none and asks them
 in turn. Every candidate's result is checked before it is timed: products of bits exactly, products of floats
 against float64. Every round times a burst of calls of each candidate, so that drift of the machine meets all
 alike; a burst starts when the threads of the one before sleep. Medians of the rounds are reported, and medians of
@@ -13,7 +13,7 @@ and Larq Compute Engine (`pip install larq-compute-engine larq tensorflow-cpu==2
 environment of its own), as a 1x1 convolution of signs.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")
@@ -30,11 +30,11 @@ import tempfile
 
 from gluon_bnn._compat import threads_wanted
 
-from arguments import HelpFormatter, positive
-from record import writable, write_record
-from workers import Worker
+from bench.workers import Worker
+from common.arguments import HelpFormatter, positive
+from common.record import writable, write_record
 
-WORKERS = "inference_workers.py"
+WORKERS = "inference.py"
 RECORD, CHART = "bench_inference.json", "bench_inference.png"
 MOST = 2**20  # rows, units or inputs
 SHAPES = ("1x1024x1024", "1x4096x4096", "64x1024x1024", "256x4096x4096", "1024x4096x4096", "60000x100x784")
@@ -286,7 +286,7 @@ def main():
     )
     print(f"\nwritten to {path}")
     try:
-        import pictures
+        from common import pictures
     except ImportError:
         print("no chart: pip install 'gluon-bnn[experiments]' (or matplotlib) draws it")
     else:

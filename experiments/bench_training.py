@@ -6,14 +6,14 @@
 Adam, for every width W; at the middle width some variants of ours, too. PyTorch (eager and torch.compile) takes part
 when it is installed.
 
-MXNet and PyTorch run in processes of their own (see training_workers.py); this one loads neither and asks them in
+MXNet and PyTorch run in processes of their own (see bench/training.py); this one loads neither and asks them in
 turn. Before anything is timed, each binary net is checked against the NumPy reference, and the first losses of MXNet's
 and PyTorch's plain nets, of equal weights, against each other. Every round times a burst of steps of each candidate, so
 that drift of the machine meets all alike; a burst starts when the threads of the one before sleep. Medians of the
 rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")
@@ -28,12 +28,12 @@ import tempfile
 
 from gluon_bnn._compat import threads_wanted
 
-from arguments import HelpFormatter, positive
-from record import writable, write_record
-from training_workers import BATCH, sizes_of
-from workers import Worker
+from bench.training import BATCH, sizes_of
+from bench.workers import Worker
+from common.arguments import HelpFormatter, positive
+from common.record import writable, write_record
 
-WORKERS = "training_workers.py"
+WORKERS = "training.py"
 MOST_UNITS = 2**16
 RECORD = "bench_training.json"
 PROFILED = ("plain Dense", "BWN", "BNN")

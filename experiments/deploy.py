@@ -14,7 +14,7 @@ differ by a near tie: the two classes, or with binary hidden layers a value of t
 float64 than the rounding errors that are measured here. Such rows are listed; any other difference is an error.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")
@@ -34,7 +34,7 @@ from subprocess import PIPE, STDOUT
 
 import numpy as np
 
-from arguments import add_dataset, find_dataset
+from common.arguments import add_dataset, find_dataset
 
 # MXNet is imported where it is needed: forms that run without it are timed, and they run this file.
 
@@ -43,7 +43,7 @@ BATCH, ONE_BY_ONE = 1000, 500  # images
 NOT_REAL = "only nets with binary or stochastic weights have bits to deploy"
 # What each form imports, and its files.
 FORMS = {
-    "net": ("mnist_net", ["net.params"]),
+    "net": ("common.cross_check", ["net.params"]),
     "float": ("gluon_bnn.train", ["float-symbol.json", "float-0000.params"]),
     "packed": ("gluon_bnn.deploy.exported", ["packed-symbol.json", "packed-0000.params"]),
     "runtime": ("gluon_bnn.runtime", ["model.safetensors"]),
@@ -67,7 +67,7 @@ def load(form, directory, net_options, numpy_only):
     from gluon_bnn._compat import mx
 
     if form == "net":
-        from mnist_net import make_net
+        from common.cross_check import make_net
 
         net = make_net(**net_options)
         net.load_parameters(*files)
@@ -228,14 +228,14 @@ def hidden_values(net, frozen, images):
     """Values before the first hidden layer's activation, for each kind of sum over the inputs; keys as Way.like."""
     from gluon_bnn import runtime, train
 
-    import mnist_net
+    from common import cross_check
 
     x, pixels = images.test, images.test_pixels
     first = runtime.Model(
         [dataclasses.replace(frozen.layers[0], target="float")], (784,), frozen.input_scale, frozen.input_shift
     )
     return {
-        "as trained": mnist_net.hidden_values(net, x)[0],
+        "as trained": cross_check.hidden_values(net, x)[0],
         "float": train.predict(frozen[:2], x, BATCH),
         "packed": first(x),
         "float32": first(x),
@@ -354,8 +354,8 @@ def load_trained(directory, wanted):
 
     from gluon_bnn._compat import mx
 
-    from mnist_batches import INPUTS
-    from mnist_net import ACTIVATIONS, NET_OPTIONS, WEIGHTS, make_net
+    from common.cross_check import ACTIVATIONS, NET_OPTIONS, WEIGHTS, make_net
+    from common.images import INPUTS
 
     path = os.path.join(directory, "checkpoint.safetensors")
     try:
@@ -378,8 +378,8 @@ def load_trained(directory, wanted):
 
 def prepare(args, dataset, inputs):
     """(images, their directory, the directory for results), seen to be there and writable."""
-    from mnist_batches import Images
-    from record import writable
+    from common.images import Images
+    from common.record import writable
 
     try:
         images, source = Images(dataset, args.data_dir, inputs), find_dataset(dataset, args.data_dir)
@@ -408,8 +408,8 @@ def main(argv=None):
         frozen = save_forms(net, images, directory)
     except ValueError as error:
         fail(error)
-    from mnist_net import NET_OPTIONS, ROUNDING, reference_outputs
-    from record import write_record
+    from common.cross_check import NET_OPTIONS, ROUNDING, reference_outputs
+    from common.record import write_record
 
     x, labels = images.test, images.test_labels
 

@@ -9,7 +9,7 @@ library with NumPy. A file that kills the worker, keeps it busy for too long, or
 ValueError or OSError with the file's name is kept in --save-dir, and the exit status is 1.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")
@@ -35,8 +35,8 @@ from gluon_bnn.graph import engine, layers
 from gluon_bnn.native import library
 from gluon_bnn.runtime.file import crc32
 
-from arguments import SEED, HelpFormatter, positive
-from record import writable, write_record
+from common.arguments import SEED, HelpFormatter, positive
+from common.record import writable, write_record
 
 RECORD = "fuzz_runtime.json"
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__)))

@@ -12,8 +12,8 @@ import gluon_bnn
 from gluon_bnn import quantizers
 from gluon_bnn.reference import binary, notebook
 
-from arguments import SEED, HelpFormatter, add_dataset, load_dataset, positive
-from record import save_figure, writable, write_record
+from common.arguments import SEED, HelpFormatter, add_dataset, load_dataset, positive
+from common.record import save_figure, writable, write_record
 
 # The losses that the notebook's own output shows; its seed was not recorded.
 RECORDED = [

@@ -7,7 +7,7 @@ Expected: with the notebook's gradient and its step of 100 the loss falls slowly
 learns; with the "xnor" rule and a step of 1 it does.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")

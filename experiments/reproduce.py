@@ -9,7 +9,7 @@ skipped; what was cut off goes on from its checkpoint in --save-dir. Records are
 as NAME-SEED.safetensors, beside them; the README's table and the chart are made from them (results_table.py).
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("the same command goes on")
@@ -20,8 +20,8 @@ import sys
 
 import results_table
 
-from arguments import SEED
-from record import replace, writable
+from common.arguments import SEED
+from common.record import replace, writable
 
 ROOT = results_table.ROOT
 # One seed of each method, in this order, then what tells how much seeds differ.
@@ -126,7 +126,7 @@ def verify(args):
     """Classify with every frozen net; the number of nets that do not have their recorded error."""
     from gluon_bnn import runtime
 
-    from mnist_batches import Images
+    from common.images import Images
 
     images, wrong, checked = {}, 0, 0
     for method, records in results_table.load_records(args.results).items():

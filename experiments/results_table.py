@@ -6,7 +6,7 @@
 reproduce.py does it too, after every run.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("README and chart are whole, old or new")
@@ -17,7 +17,7 @@ import json
 import os
 import sys
 
-from record import replace, writable
+from common.record import replace, writable
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join(ROOT, "experiments", "results", "papers")
@@ -115,7 +115,7 @@ def update(directory=RESULTS, readme=README):
             text = readme_with(file.read(), records)
         replace(readme, text.encode())
     try:
-        import pictures
+        from common import pictures
     except ImportError:
         print("no chart: pip install 'gluon-bnn[experiments]' (or matplotlib) draws it")
     else:

@@ -14,7 +14,7 @@ curves.png, confusion.png, filters.png, the exported net (net-symbol.json, net-0
 one (model.safetensors) and checkpoint.safetensors.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("nothing was written yet")
@@ -35,9 +35,8 @@ from gluon_bnn import _files, quantizers, reference, train
 from gluon_bnn._compat import mx
 from gluon_bnn.train.workers import Workers, connect, digest
 
-from arguments import SEED, HelpFormatter, add_dataset, none_or, number, positive, read_arguments
-from mnist_batches import INPUTS, SIZE, Images, batches_of
-from mnist_net import (
+from common.arguments import SEED, HelpFormatter, add_dataset, none_or, number, positive, read_arguments
+from common.cross_check import (
     ACTIVATIONS,
     INITIALIZERS,
     NET_OPTIONS,
@@ -47,7 +46,8 @@ from mnist_net import (
     make_net,
     real_weights_errors,
 )
-from record import writable, write_record
+from common.images import INPUTS, SIZE, Images, batches_of
+from common.record import writable, write_record
 
 LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_bnn.loss.SquaredHingeLoss}
 FILES = (
@@ -321,7 +321,7 @@ def results_of(net, images, args):
 
 def draw(net, history, outputs, labels, args):
     try:
-        import pictures
+        from common import pictures
     except ImportError:
         print("no pictures: pip install 'gluon-bnn[experiments]' (or matplotlib) draws them")
         return

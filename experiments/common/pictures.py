@@ -6,7 +6,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
 import numpy as np  # noqa: E402
 
-from record import save_figure  # noqa: E402
+from common.record import save_figure  # noqa: E402
 
 
 def curves(history, path):

@@ -4,7 +4,7 @@ import numpy as np
 
 from gluon_bnn._compat import mx
 
-from arguments import load_dataset
+from common.arguments import load_dataset
 
 SIZE = 28
 INPUTS = ("unit", "signed", "centered")

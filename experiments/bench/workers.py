@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 
-import interrupt
-from arguments import positive
+from common import interrupt
+from common.arguments import positive
 
 
 class Worker:

@@ -1,6 +1,6 @@
 """The workers of bench_inference.py: a process for each library, which meets no threads but its own.
 
-    python inference_workers.py ours 2  # or mxnet, torch, onnx, lce; the number of threads
+    python bench/inference.py ours 2  # or mxnet, torch, onnx, lce; the number of threads
 
 In one process they would slow each other down: libgomp adds up the threads of all its teams, those of MXNet's
 engine too, and once they are more than the processors, threads that wait go to sleep at once, so that every
@@ -14,7 +14,12 @@ Engine has a Python of its own (its converter needs TensorFlow 2.14, which wants
 int8 a later one), so on top this file imports nothing but NumPy and workers.py.
 """
 
-import interrupt
+import os
+import sys
+
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("nothing is kept")
@@ -33,7 +38,7 @@ import warnings
 
 import numpy as np
 
-from workers import rest, serve
+from bench.workers import rest, serve
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IMAGES = 100

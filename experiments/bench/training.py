@@ -1,6 +1,6 @@
 """The workers of bench_training.py: a process for MXNet, ours included, and one for PyTorch.
 
-    python training_workers.py mxnet 2  # or torch; the number of threads
+    python bench/training.py mxnet 2  # or torch; the number of threads
 
 How they are asked is written in workers.py. Every worker draws the same images, and the same first weights for its
 plain nets.
@@ -8,7 +8,12 @@ plain nets.
 Every step's batch is a view of data that lies on the device, as in training, which shuffles once an epoch.
 """
 
-import interrupt
+import os
+import sys
+
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("nothing is kept")
@@ -24,7 +29,7 @@ import time
 
 import numpy as np
 
-from workers import serve
+from bench.workers import serve
 
 BATCH, INPUTS, CLASSES, HIDDEN_LAYERS = 100, 784, 10, 3
 IMAGES = 60000
