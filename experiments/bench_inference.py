@@ -2,11 +2,11 @@
 
     python experiments/bench_inference.py --lce-python ~/lce/bin/python
 
-Every library runs in a process of its own, a worker (see bench/inference.py); this one loads none and asks them
-in turn. Every candidate's result is checked before it is timed: products of bits exactly, products of floats
-against float64. Every round times a burst of calls of each candidate, so that drift of the machine meets all
-alike; a burst starts when the threads of the one before sleep. Medians of the rounds are reported, and medians of
-the rounds' ratios. All run on OMP_NUM_THREADS threads.
+Every library is a file of bench/peers and runs in a process of its own; this one loads none and asks them in turn.
+Every candidate's result is checked before it is timed: products of bits exactly, products of floats against float64.
+Every round times a burst of calls of each candidate, so that drift of the machine meets all of them; a burst starts
+when the threads of the one before sleep. Medians of the rounds are reported, and medians of the rounds' ratios. All run
+on OMP_NUM_THREADS threads.
 
 PyTorch and ONNX Runtime (`pip install torch onnx onnxruntime 'ml_dtypes<0.6'`) take part when they are installed,
 and Larq Compute Engine (`pip install larq-compute-engine larq tensorflow-cpu==2.14.1 tf-keras==2.14.1`, in an
@@ -20,7 +20,6 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
-import importlib.util
 import math
 import os
 import re
@@ -30,11 +29,11 @@ import tempfile
 
 from gluon_bnn._compat import threads_wanted
 
+import bench
 from bench.workers import Worker
 from common.arguments import HelpFormatter, positive
 from common.record import writable, write_record
 
-WORKERS = "inference.py"
 RECORD, CHART = "bench_inference.json", "bench_inference.png"
 MOST = 2**20  # rows, units or inputs
 SHAPES = ("1x1024x1024", "1x4096x4096", "64x1024x1024", "256x4096x4096", "1024x4096x4096", "60000x100x784")
@@ -51,20 +50,13 @@ def fail(message):
 
 
 def start_workers(stack, peers, lce_python, threads, directory):
-    """Ours and MXNet's, then those of the libraries that are there; contexts on the stack."""
-
-    def there(*modules):
-        return all(map(importlib.util.find_spec, modules))
-
-    pythons = {"ours": sys.executable, "mxnet": sys.executable}
-    if peers and (lce_python or there("larq_compute_engine")):
-        pythons["lce"] = lce_python or sys.executable
-    if peers and there("torch"):
-        pythons["torch"] = sys.executable
-    if peers and there("onnx", "onnxruntime"):
-        pythons["onnx"] = sys.executable
+    """{name: Worker}, contexts on the stack: ours and MXNet's, then those of the libraries that are there."""
+    pythons = {name: sys.executable for name in bench.present("inference") if peers or not bench.needs(name)}
+    if peers and lce_python:
+        pythons["lce"] = lce_python
     return {
-        name: stack.enter_context(Worker(WORKERS, name, threads, directory, python)) for name, python in pythons.items()
+        name: stack.enter_context(Worker("inference", name, threads, directory, python))
+        for name, python in pythons.items()
     }
 
 
@@ -237,7 +229,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         workers = start_workers(stack, not args.no_peers, args.lce_python, threads, directory)
         about = {name: worker.ask("about") for name, worker in workers.items()}
-        ours, mxnet, *_ = workers.values()
+        ours, mxnet = workers["ours"], workers["mxnet"]
         sizes = [784] + [args.width] * HIDDEN_LAYERS + [10]
         if args.model:
             found = ours.ask("sizes", args.model)

@@ -43,7 +43,7 @@ BATCH, ONE_BY_ONE = 1000, 500  # images
 NOT_REAL = "only nets with binary or stochastic weights have bits to deploy"
 # What each form imports, and its files.
 FORMS = {
-    "net": ("common.cross_check", ["net.params"]),
+    "net": ("nets", ["net.params"]),
     "float": ("gluon_bnn.train", ["float-symbol.json", "float-0000.params"]),
     "packed": ("gluon_bnn.deploy.exported", ["packed-symbol.json", "packed-0000.params"]),
     "runtime": ("gluon_bnn.runtime", ["model.safetensors"]),
@@ -67,9 +67,9 @@ def load(form, directory, net_options, numpy_only):
     from gluon_bnn._compat import mx
 
     if form == "net":
-        from common.cross_check import make_net
+        import nets
 
-        net = make_net(**net_options)
+        net = nets.make(**net_options)
         net.load_parameters(*files)
         net.hybridize(static_alloc=True, static_shape=True)
     elif form == "float":
@@ -354,22 +354,28 @@ def load_trained(directory, wanted):
 
     from gluon_bnn._compat import mx
 
-    from common.cross_check import ACTIVATIONS, NET_OPTIONS, WEIGHTS, make_net
+    import nets
     from common.images import INPUTS
 
     path = os.path.join(directory, "checkpoint.safetensors")
     try:
         with safe_open(path, framework="numpy") as file:
             settings = json.loads(file.metadata()["gluon_bnn"])["settings"]
-            for name, allowed in (("weights", WEIGHTS), ("activation", ACTIVATIONS), ("inputs", INPUTS)):
+            settings.setdefault("net", "mlp")  # files of before there were others
+            for name, allowed in (
+                ("net", nets.names()),
+                ("weights", nets.WEIGHTS),
+                ("activation", list(nets.ACTIVATIONS)),
+                ("inputs", INPUTS),
+            ):
                 if settings[name] not in allowed:
                     raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {settings[name]!r}")
             if not isinstance(settings["dataset"], str):
                 raise ValueError(f"dataset must be a string, got {settings['dataset']!r}")
-            net = make_net(**{name: settings[name] for name in NET_OPTIONS})
+            net = nets.make(**{name: settings[name] for name in nets.OPTIONS})
             for name, parameter in net._collect_params_with_prefix().items():
                 parameter.set_data(mx.nd.array(file.get_tensor(f"best/{name}")))
-    except Exception as error:  # the file may hold anything, and make_net is not made for that
+    except Exception as error:  # the file may hold anything, and nets.make is not made for that
         fail(f"{wanted}{path} cannot be used ({type(error).__name__}: {error})")
     if settings["weights"] == "real":
         fail(f"{NOT_REAL}, and {path} is of --weights real")
@@ -408,7 +414,8 @@ def main(argv=None):
         frozen = save_forms(net, images, directory)
     except ValueError as error:
         fail(error)
-    from common.cross_check import NET_OPTIONS, ROUNDING, reference_outputs
+    import nets
+    from common.cross_check import ROUNDING, reference_outputs
     from common.record import write_record
 
     x, labels = images.test, images.test_labels
@@ -419,7 +426,7 @@ def main(argv=None):
         np.save(os.path.join(scratch, "images.npy"), x)
         np.save(os.path.join(scratch, "pixels.npy"), images.test_pixels)
         for way in found:
-            way.run(directory, {name: settings[name] for name in NET_OPTIONS}, scratch)
+            way.run(directory, {name: settings[name] for name in nets.OPTIONS}, scratch)
         try:
             found += filter(None, [in_c(source, directory, scratch)])
         except ValueError as error:

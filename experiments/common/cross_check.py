@@ -1,102 +1,12 @@
-"""The nets that train_mnist.py trains, made from its options; the same in the NumPy reference."""
-
-import inspect
+"""A trained net against the NumPy reference: values before every activation, and outputs."""
 
 import numpy as np
 
 import gluon_bnn
-from gluon_bnn import initializer, reference, train  # initializer: by name, in initialize
-from gluon_bnn._compat import mx
+from gluon_bnn import mx, reference, train
 
-INPUTS, CLASSES = 784, 10
-WEIGHTS = ("binary", "stochastic", "real")
-ACTIVATIONS = ("relu", "sigmoid", "binary", "binary_sigmoid")
-INITIALIZERS = {
-    "xavier": mx.init.Xavier,
-    "binaryconnect": initializer.BinaryConnectUniform,
-    "lab": initializer.LABUniform,
-}
 ROUNDING = 1e-4  # 1.2e-5 seen over all activations and scales, on digits and MNIST
 SECTION = 1000  # rows that the reference computes at a time
-
-
-def make_net(
-    hidden=(100,),
-    weights="binary",
-    scale="channel",
-    gradient=None,
-    clip=1.0,
-    activation="relu",
-    dropout=(0.0, 0.0),
-    initializer="xavier",
-):
-    """784-hidden-10 with batch norm after every product, the last one too; no biases.
-
-    weights : "binary", "stochastic" (signs drawn for every batch) or "real" (plain Dense)
-    scale, gradient, clip : as in nn.BinaryDense, for binary weights; dropout : of inputs and of hidden values
-    """
-    nn, blocks = mx.gluon.nn, mx.gluon.nn.HybridSequential()
-    sizes = [INPUTS, *hidden, CLASSES]
-    for i, (inputs, units) in enumerate(zip(sizes, sizes[1:])):
-        if dropout[i > 0]:
-            blocks.add(nn.Dropout(dropout[i > 0]))
-        if weights == "real":
-            blocks.add(nn.Dense(units, use_bias=False, in_units=inputs))
-        else:
-            blocks.add(
-                gluon_bnn.nn.BinaryDense(
-                    units,
-                    use_bias=False,
-                    in_units=inputs,
-                    scale=scale,
-                    gradient=gradient,
-                    clip=clip,
-                    stochastic=weights == "stochastic",
-                )
-            )
-        blocks.add(gluon_bnn.nn.BatchNorm(in_channels=units))
-        if i < len(hidden):
-            blocks.add(_activation(activation))
-    blocks.initialize(INITIALIZERS[initializer]())
-    return blocks
-
-
-NET_OPTIONS = tuple(inspect.signature(make_net).parameters)  # of train_mnist.py, under the same names
-
-
-def _activation(name):
-    binary = {"binary": gluon_bnn.nn.BinaryActivation, "binary_sigmoid": gluon_bnn.nn.BinarySigmoid}
-    return binary[name]() if name in binary else mx.gluon.nn.Activation(name)
-
-
-def binary_weights(net):
-    """The number of weights that are one bit at test."""
-    return sum(block.weight.data().size for block in net if isinstance(block, gluon_bnn.nn.BinaryDense))
-
-
-def real_weights_errors(net, images):
-    """Test errors with the real weights behind the binary ones, by name for the record.
-
-    Once with the batch norm statistics of the binary net, and once with statistics re-estimated on 100 training batches
-    of 100: real weights are smaller than binary ones, so pre-activations are distributed differently. The net's
-    parameters stay as they are.
-    """
-    real = gluon_bnn.nn.with_real_weights(net)
-    found = {"test_error_real_weights": train.evaluate(real, images.test, images.test_labels)}
-    averages = [p for name, p in net.collect_params().items() if name.endswith(("running_mean", "running_var"))]
-    kept = [average.data().copy() for average in averages]
-    mx.random.seed(0)  # of dropout: after a run that was resumed, the same
-    try:
-        for i in range(100):
-            rows = np.arange(100 * i, 100 * (i + 1)) % len(images.train)
-            with mx.autograd.record():
-                outputs = real(mx.nd.array(images.train[rows]))
-            outputs.backward()  # where MXNet's own batch norm changes its averages
-        found["test_error_real_weights_own_averages"] = train.evaluate(real, images.test, images.test_labels)
-    finally:
-        for average, value in zip(averages, kept):
-            average.set_data(value)
-    return found
 
 
 def _activates(block):
@@ -107,45 +17,60 @@ def _is_binary(block):
     return isinstance(block, (gluon_bnn.nn.BinaryActivation, gluon_bnn.nn.BinarySigmoid))
 
 
+def _layers(net):
+    """The layers of a net in their order; a block that is no sequence counts as one."""
+    if not isinstance(net, mx.gluon.nn.HybridSequential):
+        return [net]
+    return [layer for block in net for layer in _layers(block)]
+
+
 def reference_outputs(net, x):
-    """([values before each activation], outputs) of a net of `make_net`: float64, only by gluon_bnn.reference."""
+    """([values before each activation], outputs) of a net, in float64, only by gluon_bnn.reference.
+
+    ValueError where the net is no sequence of layers that the reference knows.
+    """
     hidden, x = [], x.astype(np.float64)
-    for block in net:
-        if _activates(block):
+    for layer in _layers(net):
+        if _activates(layer):
             hidden.append(x)
-        x = _reference(block, x)
+        x = _reference(layer, x)
     return hidden, x
 
 
-def _reference(block, x):
+def _reference(layer, x):
     nn = mx.gluon.nn
 
-    def values(*names):
-        return [getattr(block, name).data().asnumpy().astype(np.float64) for name in names]
+    def value(name):
+        parameter = getattr(layer, name)
+        return None if parameter is None else parameter.data().asnumpy().astype(np.float64)
 
-    if isinstance(block, gluon_bnn.nn.BinaryDense):
-        curvature = None if block.curvature is None else block.curvature.data().asnumpy().astype(np.float64)
-        return reference.binary.binary_dense(x, *values("weight"), scale=block.scale, curvature=curvature)
-    if isinstance(block, nn.Dense):
-        return reference.dense.affine(x, *values("weight"))
-    if isinstance(block, nn.BatchNorm):
-        return reference.dense.batch_norm_inference(x, *values("gamma", "beta", "running_mean", "running_var"))
-    if isinstance(block, gluon_bnn.nn.BinaryActivation):
+    if isinstance(layer, gluon_bnn.nn.BinaryDense):
+        options = dict(scale=layer.scale, curvature=value("curvature"))
+        x = reference.binary.binary_dense(x, value("weight"), value("bias"), **options)
+        return x if layer.act is None else _reference(layer.act, x)
+    if isinstance(layer, nn.Dense):
+        x = reference.dense.affine(x, value("weight"), value("bias"))
+        return x if layer.act is None else _reference(layer.act, x)
+    if isinstance(layer, nn.BatchNorm):
+        return reference.dense.batch_norm_inference(x, *map(value, ("gamma", "beta", "running_mean", "running_var")))
+    if isinstance(layer, gluon_bnn.nn.BinaryActivation):
         return reference.binary.sign(x)
-    if isinstance(block, gluon_bnn.nn.BinarySigmoid):
+    if isinstance(layer, gluon_bnn.nn.BinarySigmoid):
         return reference.binary.binary_sigmoid(x)
-    if isinstance(block, nn.Activation):
-        return getattr(reference.dense, block._act_type)(x)
-    return x  # dropout does nothing at test
+    if isinstance(layer, nn.Activation) and layer._act_type in ("relu", "sigmoid"):
+        return getattr(reference.dense, layer._act_type)(x)
+    if isinstance(layer, nn.Dropout):
+        return x  # it does nothing at test
+    raise ValueError(f"the NumPy reference has no {type(layer).__name__}")
 
 
 def hidden_values(net, x):
     """What `reference_outputs` returns for hidden values, by the net itself."""
-    found, blocks = [], mx.gluon.nn.HybridSequential()
-    for block in net:
-        if _activates(block):
-            found.append(train.predict(blocks, x))
-        blocks.add(block)
+    found, before = [], mx.gluon.nn.HybridSequential()
+    for layer in _layers(net):
+        if _activates(layer):
+            found.append(train.predict(before, x))
+        before.add(layer)
     return found
 
 
@@ -155,8 +80,9 @@ def cross_check(net, x, outputs):
     float32 and float64 round differently, so a prediction may differ where the top two classes tie, or
     where a binary hidden unit was at zero and fell on the other side. Both are told from an error in the
     net by size: hidden values and outputs must agree to ROUNDING in every row whose hidden bits agreed so far.
+    ValueError as of `reference_outputs`.
     """
-    binary = any(map(_is_binary, net))
+    binary = any(map(_is_binary, _layers(net)))
     hidden_error = output_error = 0.0
     differing = different_bits = 0
     for begin in range(0, len(x), SECTION):
