@@ -29,7 +29,7 @@ import tempfile
 
 from gluon_bnn._compat import threads_wanted
 
-import bench
+from bench import peers
 from bench.workers import Worker
 from common.arguments import HelpFormatter, positive
 from common.record import writable, write_record
@@ -37,8 +37,6 @@ from common.record import writable, write_record
 RECORD, CHART = "bench_inference.json", "bench_inference.png"
 MOST = 2**20  # rows, units or inputs
 SHAPES = ("1x1024x1024", "1x4096x4096", "64x1024x1024", "256x4096x4096", "1024x4096x4096", "60000x100x784")
-FLOAT32 = ("MXNet float32", "PyTorch float32", "ONNX Runtime float32")
-INT8 = ("PyTorch int8", "ONNX Runtime int8")
 OURS = ("xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary", "binary_dense_u8")
 ROOFLINES = ("registers alone", "weights read")
 HIDDEN_LAYERS = 3
@@ -49,10 +47,10 @@ def fail(message):
     sys.exit(f"bench_inference.py: {message}")
 
 
-def start_workers(stack, peers, lce_python, threads, directory):
+def start_workers(stack, others, lce_python, threads, directory):
     """{name: Worker}, contexts on the stack: ours and MXNet's, then those of the libraries that are there."""
-    pythons = {name: sys.executable for name in bench.present("inference") if peers or not bench.needs(name)}
-    if peers and lce_python:
+    pythons = {name: sys.executable for name in peers.present("inference") if others or not peers.needs(name)}
+    if others and lce_python:
         pythons["lce"] = lce_python
     return {
         name: stack.enter_context(Worker("inference", name, threads, directory, python))
@@ -86,9 +84,10 @@ def ratio(times, slow, fast):
     return digits(statistics.median(s / f for s, f in zip(times[slow], times[fast])))
 
 
-def best(times, names):
-    """The fastest of these candidates, those that are there; None where none is."""
-    return min((name for name in names if name in times), key=lambda name: statistics.median(times[name]), default=None)
+def best(times, kind):
+    """The fastest of the candidates of a kind, such as "int8", by the ends of their names; None where there is none."""
+    names = (name for name in times if name.endswith(f" {kind}"))
+    return min(names, key=lambda name: statistics.median(times[name]), default=None)
 
 
 def of_roofline(times, name):
@@ -164,7 +163,7 @@ def targets(layers, net, size, growth):
         )
 
     for shape, times in layers.items():
-        float32, int8 = best(times, FLOAT32), best(times, INT8)
+        float32, int8 = best(times, "float32"), best(times, "int8")
         if shape in ("256x4096x4096", "1024x4096x4096"):
             add(f"{shape} xnor_dense, of the roofline", of_roofline(times, "xnor_dense"), 0.85)
             add(f"{shape} xnor_dense, times the best float32", ratio(times, float32, "xnor_dense"), 20)

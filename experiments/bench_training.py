@@ -27,7 +27,7 @@ import tempfile
 
 from gluon_bnn._compat import threads_wanted
 
-import bench
+from bench import peers
 from bench.training import BATCH, sizes_of
 from bench.workers import Worker
 from common.arguments import HelpFormatter, positive
@@ -111,7 +111,7 @@ def main():
     args = parser.parse_args()
     threads = threads_wanted()
     writable(args.save_dir, RECORD)
-    names = [name for name in bench.present("training") if not (name == "torch" and args.no_torch)]
+    names = [name for name in peers.present("training") if not (name == "torch" and args.no_torch)]
 
     nets = {}
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:

@@ -21,7 +21,7 @@ import argparse
 import json
 import time
 
-import bench
+from bench import peers
 from common.arguments import positive
 
 
@@ -44,11 +44,11 @@ def main():
         epilog="Requests are lines of JSON on standard input, [METHOD, ARGUMENT, ...]; "
         "the benchmark starts this by itself.",
     )
-    parser.add_argument("benchmark", choices=bench.BENCHMARKS, help="what is timed")
-    parser.add_argument("name", choices=bench.names(), help="the peer")
+    parser.add_argument("benchmark", choices=peers.BENCHMARKS, help="what is timed")
+    parser.add_argument("name", choices=peers.names(), help="the peer")
     parser.add_argument("threads", type=positive(int), help="what its pools of threads may use")
     args = parser.parse_args()
-    kind = bench.worker_of(args.benchmark, args.name)
+    kind = peers.worker_of(args.benchmark, args.name)
     if kind is None:
         parser.error(f"{args.name} takes no part in {args.benchmark}")
     answers = os.fdopen(os.dup(1), "w")

@@ -61,7 +61,8 @@ def _reference(layer, x):
         return getattr(reference.dense, layer._act_type)(x)
     if isinstance(layer, nn.Dropout):
         return x  # it does nothing at test
-    raise ValueError(f"the NumPy reference has no {type(layer).__name__}")
+    name = type(layer).__name__ + (f"({layer._act_type})" if isinstance(layer, nn.Activation) else "")
+    raise ValueError(f"the NumPy reference has no {name}")
 
 
 def hidden_values(net, x):

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from gluon_bnn import runtime
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.append(os.path.dirname(HERE))
+sys.path.append(os.path.join(os.path.dirname(HERE), "helpers"))
 from random_nets import random_net, scales
 
 

@@ -1,5 +1,5 @@
 // The functions that MXNet looks up in an extension, version 11 of its interface (MXNet 1.9). Their names, arguments
-// and order of calls are MXNet's; tests/test_extension.py compares them with the header in MXNet's wheel.
+// and order of calls are MXNet's; tests/native/test_extension.py compares them with the header in MXNet's wheel.
 //
 // MXNet asks once for every operator (_opRegSize, _opRegGet) and keeps the addresses of its functions. To call one it
 // gives that address back, with the attributes of the call as two arrays of texts and with everything else as plain

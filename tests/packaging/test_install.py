@@ -14,7 +14,8 @@ import pytest
 import gluon_bnn
 from gluon_bnn.native import library
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from paths import ROOT
+
 FILES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",

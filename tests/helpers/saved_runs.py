@@ -5,7 +5,9 @@ import os
 
 from safetensors import safe_open
 
-SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments", "train_mnist.py")
+from paths import EXPERIMENTS
+
+SCRIPT = os.path.join(EXPERIMENTS, "train_mnist.py")
 # What differs between two runs that are equal; the commit may move on while a developer's tests run.
 TIMES = ("date", "seconds", "training_seconds", "commit")
 

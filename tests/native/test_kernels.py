@@ -12,7 +12,7 @@ from gluon_bnn.native import bindings, library
 from gluon_bnn.reference import binary, bits
 
 SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
-NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native")
+NATIVE = os.path.dirname(os.path.abspath(__file__))
 
 pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 

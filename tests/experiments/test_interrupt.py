@@ -11,7 +11,8 @@ import pytest
 
 from gluon_bnn.native import library
 
-EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
+from paths import EXPERIMENTS, script_of
+
 SCRIPTS = [
     "bench_inference.py",
     "bench_training.py",
@@ -23,7 +24,6 @@ SCRIPTS = [
     "results_table.py",
     "train_mnist.py",
 ]
-WORKERS = ["inference_workers.py", "training_workers.py"]
 NATIVE = pytest.mark.skipif(not library.available(), reason="needs the native library")
 PATIENCE = 300
 
@@ -32,7 +32,7 @@ def start(script, *arguments, cwd, **environment):
     """The script as the first process of a session, as in a terminal of its own."""
     # A shell's background jobs ignore Ctrl-C, and so would these.
     return subprocess.Popen(
-        [sys.executable, os.path.join(EXPERIMENTS, script), *arguments],
+        [sys.executable, script_of(script), *arguments],
         cwd=cwd,
         text=True,
         stdout=subprocess.DEVNULL,
@@ -69,13 +69,13 @@ def interrupted(process, whole_group):
     return said.splitlines()[-1]
 
 
-@pytest.mark.parametrize("script", SCRIPTS + WORKERS)
+@pytest.mark.parametrize("script", [*SCRIPTS, "bench/serve.py"])
 def test_while_it_imports(tmp_path, script):
     for name in ("numpy", "gluon_bnn"):  # an import that takes long; the scripts begin with one of these
         (tmp_path / f"{name}.py").write_text("import time\nopen('importing', 'w').close()\ntime.sleep(600)\n")
     process = start(script, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     wait_for(process, tmp_path / "importing")
-    assert interrupted(process, whole_group=True).startswith(f"{script}: interrupted; ")
+    assert interrupted(process, whole_group=True).startswith(f"{os.path.basename(script)}: interrupted; ")
 
 
 CASES = [
@@ -105,7 +105,7 @@ def test_while_it_works(tmp_path, script, arguments, begun, what, whole_group):
 def code(lines, cwd):
     """Run lines with the module at hand; what goes wrong in them is seen by their exit status and stderr."""
     head = (
-        f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {EXPERIMENTS!r})\nimport interrupt\n"
+        f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {EXPERIMENTS!r})\nfrom common import interrupt\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupt.says('nothing is kept')\n"
     )
     return subprocess.run([sys.executable, "-c", head + lines], cwd=cwd, capture_output=True, text=True, timeout=60)

@@ -11,7 +11,7 @@ import pytest
 from gluon_bnn import _compat
 from gluon_bnn.native import library
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+from paths import HELPERS
 
 SMALL_STACK = """
 import sys
@@ -42,7 +42,7 @@ def test_threads_with_small_stacks():
     """32 KB, the least that Python allows, in threads of Python and in OpenMP's."""
     done = subprocess.run(
         [sys.executable, "-c", SMALL_STACK],
-        cwd=HERE,
+        cwd=HELPERS,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "2", "OMP_STACKSIZE": "32k"},

@@ -15,12 +15,9 @@ import gluon_bnn
 from gluon_bnn import data, runtime
 from gluon_bnn.native import library
 
-from random_nets import model_of, random_net
-
-EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
-sys.path.append(EXPERIMENTS)
-
 import deploy
+from paths import EXPERIMENTS
+from random_nets import model_of, random_net
 
 SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 NUMBERS = (
@@ -165,11 +162,11 @@ def test_refuses_before_it_trains(tmp_path, monkeypatch, capsys, arguments, mess
 
 def deploy_net(**options):
     """The parameters of a net, as a checkpoint holds those of the best epoch."""
-    from mnist_net import make_net
+    from nets import make
 
     return {
         f"best/{name}": parameter.data().asnumpy()
-        for name, parameter in make_net(**options)._collect_params_with_prefix().items()
+        for name, parameter in make(**options)._collect_params_with_prefix().items()
     }
 
 
@@ -190,12 +187,13 @@ def test_a_net_that_was_just_trained_is_not_what_from_names(tmp_path, monkeypatc
 def test_hidden_values_are_those_of_the_first_layer(dropout, hidden):
     from gluon_bnn._compat import mx
 
-    from mnist_batches import Images
-    from mnist_net import make_net, reference_outputs
+    from common.cross_check import reference_outputs
+    from common.images import Images
+    from nets import make
 
     images = Images("digits", inputs="centered")
     mx.random.seed(3)
-    net = make_net(hidden=hidden, activation="binary", dropout=dropout)
+    net = make(hidden=hidden, activation="binary", dropout=dropout)
     frozen = gluon_bnn.freeze(net, "float", input_scale=float(images.scale), input_shift=images.shift, verbose=False)
     expected = reference_outputs(net, images.test)[0][0]
     for name, values in deploy.hidden_values(net, frozen, images).items():

@@ -1,6 +1,6 @@
 """Damaged model files: each must load and run, or be refused with a clear error; nothing may crash or hang.
 
-    python experiments/fuzz_runtime.py
+    python tests/fuzz/fuzz_runtime.py
 
 The golden files of tests/golden are mutated: bits flipped, bytes cut, put in and repeated, the header and
 the line of metadata edited, tensors changed with the checksum made right again, so that the checks behind
@@ -8,6 +8,12 @@ it are reached. A worker process loads each one and, where that works, runs a ro
 library with NumPy. A file that kills the worker, keeps it busy for too long, or ends in anything but
 ValueError or OSError with the file's name is kept in --save-dir, and the exit status is 1.
 """
+
+import os
+import sys
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.append(os.path.join(os.path.dirname(TESTS), "experiments"))
 
 from common import interrupt
 
@@ -20,8 +26,6 @@ import contextlib
 import glob
 import json
 import multiprocessing.resource_tracker
-import os
-import sys
 import time
 import traceback
 
@@ -40,7 +44,7 @@ from common.record import writable, write_record
 
 RECORD = "fuzz_runtime.json"
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__)))
-GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "golden")
+GOLDEN = os.path.join(TESTS, "golden")
 TIMEOUT = 30  # seconds for one file; they take about a millisecond
 MEMORY = 4 << 30  # bytes of address space a worker may take beyond what it starts with
 LARGEST_ROW = 1 << 16

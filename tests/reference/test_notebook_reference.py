@@ -1,6 +1,6 @@
 """The notebook's functions at the edges it left open, and its scratch net, worked out by hand.
 
-tests/test_reference.py differentiates the smooth ones numerically; here are the values.
+tests/reference/test_reference.py differentiates the smooth ones numerically; here are the values.
 """
 
 import numpy as np

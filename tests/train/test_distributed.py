@@ -13,11 +13,11 @@ import time
 import numpy as np
 import pytest
 
-import distributed_worker
 from gluon_bnn import launch
 from gluon_bnn._compat import mx
 from gluon_bnn.train.workers import Workers, check_environment
 
+import distributed_worker
 import saved_runs
 from cluster import Job
 

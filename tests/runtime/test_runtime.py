@@ -21,11 +21,9 @@ from gluon_bnn.graph import layers
 from gluon_bnn.graph.layers import Layer
 from gluon_bnn.native import bindings, library
 
+from paths import GOLDEN, ROOT
 from random_nets import awkward_nets, dense_over, model_of, odd_floats, random_net, same, scales
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
-GOLDEN = os.path.join(HERE, "golden")
 NETS = ("format1_binary_dense", "format1_dense", "format1_pack", "format2_binary_dense", "format2_pack")
 
 

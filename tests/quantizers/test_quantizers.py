@@ -13,7 +13,9 @@ from gluon_bnn._compat import mx
 from gluon_bnn.check import dense, sign_scale
 from gluon_bnn.native import library
 
-README = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "README.md")
+from paths import ROOT
+
+README = os.path.join(ROOT, "README.md")
 needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 
 

@@ -1,6 +1,6 @@
 """The losses of ten training steps, as they were recorded: training has not drifted.
 
-    python tests/test_losses.py    # records them again, where a change of the results is meant
+    python tests/train/test_losses.py    # records them again, where a change of the results is meant
 
 To the bit on the instruction set of the record; others round sums of the weights' gradients differently.
 """
@@ -16,7 +16,7 @@ from gluon_bnn._compat import mx
 from gluon_bnn.data import load
 from gluon_bnn.native import library
 
-RECORD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "losses.json")
+RECORD = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "losses.json")
 STEPS, BATCH = 10, 50
 # Options of the layers, and the activation between them.
 NETS = {

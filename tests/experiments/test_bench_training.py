@@ -9,10 +9,8 @@ import pytest
 
 from gluon_bnn.native import library
 
-EXPERIMENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments")
-sys.path.append(EXPERIMENTS)
-
-import bench_training  # noqa: E402
+import bench_training
+from paths import EXPERIMENTS
 
 COMMON = {"plain Dense", "BWN", "BNN"}
 MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXNet's operators"}
@@ -118,7 +116,7 @@ def test_mxnet_survives_what_openmp_takes(text):
 
 
 def test_a_worker_that_ends_is_heard_of(tmp_path):
-    worker = bench_training.Worker(bench_training.WORKERS, "mxnet", 1, str(tmp_path))
+    worker = bench_training.Worker("training", "mxnet", 1, str(tmp_path))
     with pytest.raises(SystemExit, match="the worker mxnet ended: (?s:.*)no_such_method"):
         worker.ask("no_such_method")
 

@@ -3,7 +3,7 @@
 GLUON_BNN_KILLS (5) says how often each run below is killed, GLUON_BNN_KILLS_SEED (0) when. A longer check, with
 the moments printed:
 
-    GLUON_BNN_KILLS=20 pytest -s tests/test_robust.py -k killed
+    GLUON_BNN_KILLS=20 pytest -s tests/train/test_robust.py -k killed
 """
 
 import contextlib
@@ -17,9 +17,9 @@ import time
 
 import numpy as np
 import pytest
+from test_train import LABELS, X, fit, make
 
 from gluon_bnn import _files, _interrupt, train
-from test_train import LABELS, X, fit, make
 
 import saved_runs
 
