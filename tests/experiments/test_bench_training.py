@@ -121,6 +121,19 @@ def test_a_worker_that_ends_is_heard_of(tmp_path):
         worker.ask("no_such_method")
 
 
+def test_a_peer_is_a_file(tmp_path, monkeypatch):
+    """One that lacks what it needs takes no part, and neither does one without a class for the benchmark."""
+    from bench import peers
+
+    for name, needs in (("here", ""), ("absent", "NEEDS = ('no_such_package',)")):
+        (tmp_path / f"{name}.py").write_text(f"{needs}\nclass Training: pass")
+        monkeypatch.delitem(sys.modules, f"bench.peers.{name}", raising=False)
+    monkeypatch.setattr(peers, "__path__", [*peers.__path__, str(tmp_path)])
+    assert peers.names()[0] == "ours" and {"here", "absent", "mxnet", "torch"} <= set(peers.names())
+    assert {"here", "mxnet"} <= set(peers.present("training")) and "here" not in peers.present("inference")
+    assert "absent" not in peers.present("training") and "ours" not in peers.present("training")
+
+
 def test_the_parent_does_without_the_libraries():
     lines = "import bench_training, sys; assert not {'mxnet', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", lines], cwd=EXPERIMENTS, check=True)

@@ -161,10 +161,7 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
         (["--clip", "inf"], "--clip"),
         (["--warp", "-1"], "--warp"),
         (["--recipe", "bwnn"], "--recipe: invalid choice: 'bwnn'"),
-        (
-            ["--recipe", "bwn", "--gradient", "xnor", "--scale", "none"],
-            "--scale none goes with --gradient ste, got xnor",
-        ),
+        (["--recipe", "bnn", "--gradient", "xnor"], "--scale none goes with --gradient ste, got xnor"),
         (["--net", "cnn"], "--net: invalid choice: 'cnn'"),
     ],
 )
