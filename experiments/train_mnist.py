@@ -88,7 +88,7 @@ def run(args, argv, held):
     options = {"learning_rate": args.lr, **({"glorot": True} if args.glorot else {})}
     trainer = mx.gluon.Trainer(net.collect_params(), args.optimizer, options, kvstore=kvstore, update_on_kvstore=False)
 
-    # The loop, at a rate for each epoch; a step of it is `step` in gluon_bnn/train/fit.py. The best epoch stays.
+    # The loop, with a rate for each epoch; its step is `_step` in gluon_bnn/train/fit.py. The net keeps the best epoch.
     settings = {**settings_of(args), **({"workers": workers} if kvstore else {})}
     interrupt.says("the last whole epoch is kept, add --resume to go on")
     try:

@@ -16,6 +16,7 @@ from gluon_bnn import data, runtime
 from gluon_bnn.native import library
 
 import deploy
+from common.near_ties import compare
 from paths import EXPERIMENTS
 from random_nets import model_of, random_net
 
@@ -253,12 +254,12 @@ class TestCompare:
 
     def way(self, like, outputs, name=None):
         outputs = outputs.astype(np.float32)
-        return deploy.Way(name or like, "runtime", like, outputs=outputs, classes=outputs.argmax(axis=1))
+        return deploy.Backend(name or like, "runtime", like, outputs=outputs, classes=outputs.argmax(axis=1))
 
     def compare(self, here, hidden=None, binary=True, more=()):
         hidden = self.HIDDEN if hidden is None else hidden
         found = [self.way("as trained", self.OUTPUTS), self.way("float32", here), *more]
-        return deploy.compare(
+        return compare(
             found,
             {"as trained": self.HIDDEN.astype(np.float32), "float32": hidden},
             (self.HIDDEN, self.OUTPUTS),
@@ -306,7 +307,7 @@ class TestCompare:
 
     def test_kernels_that_differ(self):
         other = self.way("float32", self.changed(self.OUTPUTS, 0, 0, to=3.000001), name="other")
-        in_c = deploy.Way("in C", "runtime", "float32", classes=np.array([0, 0, 2, 1]))
+        in_c = deploy.Backend("in C", "runtime", "float32", classes=np.array([0, 0, 2, 1]))
         assert self.compare(self.OUTPUTS, more=[other, in_c])[3] == [
             f"{name} differs from float32: they must be equal to the bit" for name in ("other", "in C")
         ]
