@@ -1,4 +1,4 @@
-"""How fast 1-bit inference is: kernels, operators and a whole net, beside float32 and int8 of other libraries.
+"""How fast 1-bit inference is: kernels, operators and a whole net, compared with float32 and int8 of other libraries.
 
     python experiments/bench_inference.py --lce-python ~/lce/bin/python
 

@@ -1,4 +1,4 @@
-"""What a training step costs: nets of binary weights beside plain ones, in MXNet and in PyTorch.
+"""What a training step costs: nets of binary weights, and plain ones in MXNet and in PyTorch.
 
     python experiments/bench_training.py
 

@@ -1,4 +1,4 @@
-"""Part 2 of the notebook: the 784-100-10 net with binary weights mean|W| * sign(W), as it stands.
+"""Part 2 of the notebook: the 784-100-10 net with binary weights mean|W| * sign(W).
 
     python experiments/notebook_bnn.py --dataset mnist --engine numpy --seeds 10
     python experiments/notebook_bnn.py --dataset mnist --gradient xnor --lr 1

@@ -89,14 +89,14 @@ def cross_check(net, x, outputs):
     for begin in range(0, len(x), SECTION):
         rows = slice(begin, begin + SECTION)
         hidden, expected = reference_outputs(net, x[rows])
-        alike = np.ones(len(expected), bool)
+        same_bits = np.ones(len(expected), bool)
         for found, value in zip(hidden_values(net, x[rows]), hidden):
-            hidden_error = max(hidden_error, np.abs(found - value)[alike].max(initial=0))
+            hidden_error = max(hidden_error, np.abs(found - value)[same_bits].max(initial=0))
             if binary:
-                alike &= ((found < 0) == (value < 0)).all(axis=1)
-        output_error = max(output_error, np.abs(outputs[rows] - expected)[alike].max(initial=0))
+                same_bits &= ((found < 0) == (value < 0)).all(axis=1)
+        output_error = max(output_error, np.abs(outputs[rows] - expected)[same_bits].max(initial=0))
         differing += int((outputs[rows].argmax(axis=1) != expected.argmax(axis=1)).sum())
-        different_bits += int((~alike).sum())
+        different_bits += int((~same_bits).sum())
     return {
         "rows": len(x),
         "differing_predictions": differing,
