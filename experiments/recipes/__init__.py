@@ -47,10 +47,11 @@ def methods():
 
 
 def command_line(name):
-    """The recipe as arguments of train_mnist.py."""
+    """The recipe as arguments of train_mnist.py, where None is "none" and True a flag."""
     arguments = ["--method", name]
     for option, value in load(name).options.items():
-        arguments.append("--" + option.replace("_", "-"))
-        if value is not True:
-            arguments += map(str, value if isinstance(value, (tuple, list)) else [value])
-    return [argument.lower() if argument == "None" else argument for argument in arguments]
+        values = value if isinstance(value, (tuple, list)) else [value]
+        if value is not False:
+            arguments.append("--" + option.replace("_", "-"))
+            arguments += ["none" if v is None else str(v) for v in values if v is not True]
+    return arguments
