@@ -84,11 +84,12 @@ def run(args, argv, held):
     loss = LOSSES[args.loss]()
     loss.hybridize(static_alloc=True, static_shape=True)
 
-    # The optimizer.
+    # The optimizer, and its rate in each epoch.
     options = {"learning_rate": args.lr, **({"glorot": True} if args.glorot else {})}
     trainer = mx.gluon.Trainer(net.collect_params(), args.optimizer, options, kvstore=kvstore, update_on_kvstore=False)
+    rates = learning_rates(args)
 
-    # The loop, with a rate for each epoch; its step is `_step` in gluon_bnn/train/fit.py. The net keeps the best epoch.
+    # The loop; its step is `_step` in gluon_bnn/train/fit.py. The net keeps the best epoch.
     settings = {**settings_of(args), **({"workers": workers} if kvstore else {})}
     interrupt.says("the last whole epoch is kept, add --resume to go on")
     try:
@@ -99,7 +100,7 @@ def run(args, argv, held):
             loss,
             batches,
             steps=len(images.train) // batch_size,
-            learning_rates=learning_rates(args),
+            learning_rates=rates,
             validate=lambda net: train.evaluate(tested, images.validation, images.validation_labels),
             seed=args.seed,
             checkpoint=checkpoint_in(args.save_dir),

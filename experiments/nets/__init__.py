@@ -42,13 +42,13 @@ class Layers:
         self._real, self.activation = weights == "real", ACTIVATIONS[activation]
         self._binary = dict(scale=scale, gradient=gradient, clip=clip, stochastic=weights == "stochastic")
 
-    def dense(self, units, inputs):
-        """Without a bias: batch norm has one."""
+    def dense(self, units, inputs=0):
+        """Without a bias: batch norm has one. 0 inputs: as many as arrive."""
         if self._real:
             return mx.gluon.nn.Dense(units, use_bias=False, in_units=inputs)
         return gluon_bnn.nn.BinaryDense(units, use_bias=False, in_units=inputs, **self._binary)
 
-    def batch_norm(self, units):
+    def batch_norm(self, units=0):
         return gluon_bnn.nn.BatchNorm(in_channels=units)
 
 
@@ -87,6 +87,7 @@ def make(
     shape = {name: value for name, value in zip(SHAPE, (hidden, dropout)) if takes(net, name)}
     made = _load(net)(Layers(weights, scale, gradient, clip, activation), **shape)
     made.initialize(INITIALIZERS[initializer]())
+    made(mx.nd.zeros((1, INPUTS)))  # for sizes that the net's file leaves open
     return made
 
 
