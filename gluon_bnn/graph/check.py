@@ -7,7 +7,7 @@ import numpy as np
 
 from .graph import MOST_AXES, MOST_ELEMENTS, MOST_NODES, MOST_WORDS, Graph, Node, Value
 from .kinds import KINDS
-from .kinds.kind import PLACE, SIZE, SIZES, Kind
+from .kinds.kind import PLACE, SIZES, Kind
 
 
 def check(graph: Graph) -> Graph:
@@ -20,7 +20,8 @@ def check(graph: Graph) -> Graph:
     nodes = tuple(graph.nodes)
     if not 2 <= len(nodes) <= MOST_NODES:
         raise ValueError(f"a net must have 2 to {MOST_NODES} nodes, an input and what follows it, got {len(nodes)}")
-    values, words = [], 0
+    values: list[Value] = []
+    words = 0
     for index, node in enumerate(nodes):
         if not isinstance(node, Node):
             raise TypeError(f"node {index} must be a gluon_bnn.graph.graph.Node, got {type(node).__name__}")
@@ -95,7 +96,7 @@ def _check_attributes(kind: Kind, attributes):
         else:
             if type(given) is not int:
                 raise TypeError(f"{name} must be an int, got {given!r:.80}")
-            least = {SIZE: 1, PLACE: 0}[allowed]
+            least = 0 if allowed == PLACE else 1
             if not least <= given <= MOST_ELEMENTS:
                 raise ValueError(f"{name} must be {least} to {MOST_ELEMENTS}, got {given}")
 

@@ -52,10 +52,11 @@ def _run(graph, steps, x):
     held = {}
     for place, sources, dropped in steps:
         index, pixels = place
-        node, xs = graph.nodes[index], [held[source] for source in sources]
-        if index == 0:
-            xs = [x]
-        held[place] = xs[0] if index == 0 and pixels else KINDS[node.kind].run(node, graph.taken(index), *xs)
+        if index == 0 and pixels:
+            held[place] = x
+        else:
+            node, xs = graph.nodes[index], [held[source] for source in sources] or [x]
+            held[place] = KINDS[node.kind].run(node, graph.taken(index), *xs)
         for source in dropped:
             del held[source]
     return held[place].reshape(len(x), -1)

@@ -6,7 +6,7 @@ means is the business of its kind, one file in `kinds/`; nothing here knows any 
 
 import dataclasses
 import math
-from typing import Optional, Union
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,6 @@ MOST_ELEMENTS = 1 << 30  # of a row of a value: the product of so many signs is 
 MOST_ELEMENTS_U8 = 8421504  # in a product of uint8: 255 times it is below 2^31
 MOST_WORDS = 1 << 30  # of a row of all values together but the input, which bounds a net's memory and its time
 MOST_AXES = 31  # of one input: NumPy has 32, one of which counts the rows
-
-Attribute = Union[int, str, tuple[int, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Node:
 
     kind: str
     sources: tuple[int, ...] = ()
-    attributes: dict[str, Attribute] = dataclasses.field(default_factory=dict)
+    attributes: dict[str, Any] = dataclasses.field(default_factory=dict)
     arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
@@ -82,11 +80,11 @@ class Node:
 class Graph:
     """A net: node 0 is its input, the value of the last node its output.
 
-    values : what each node gives, found by `check`, which every graph passes through that is run or saved
+    values : what each node gives; `check` finds it, which every graph passes through that is run or saved
     """
 
     nodes: tuple[Node, ...]
-    values: Optional[tuple[Value, ...]] = None
+    values: tuple[Value, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

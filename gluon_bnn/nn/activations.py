@@ -4,8 +4,7 @@ from typing import Optional
 
 from .. import ops, quantizers
 from .._compat import mx
-from . import tracing
-from .parameter import check_dtype
+from . import parameter, tracing
 
 
 class Activation(mx.gluon.nn.Activation):
@@ -40,13 +39,16 @@ class BinaryActivation(mx.gluon.HybridBlock):
         return self._clip
 
     def hybrid_forward(self, F, x):
-        y = tracing.stand_in(self, F.sign, x)
-        return self._ops.sign(F, x, self._clip) if y is None else y
+        signs = tracing.stand_in(self, F.sign, x)
+        if signs is None:
+            signs = self._ops.sign(F, x, self._clip)
+            parameter.note_signs(signs, x, self._clip)
+        return signs
 
     def check_dtype(self, dtype):
         """ValueError unless the layer computes in this dtype; asked before any block of a net is cast."""
         if self._ops.overwrites:
-            check_dtype(dtype)
+            parameter.check_dtype(dtype)
 
     def __repr__(self):
         return f"BinaryActivation(clip={self._clip!r})"

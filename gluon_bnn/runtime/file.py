@@ -14,6 +14,7 @@ import math
 import os
 import re
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,8 +33,8 @@ PIECE = 1 << 24  # bytes that are asked for at a time: what a file only claims t
 _DTYPES = {"F32": "<f4", "I32": "<i4"}
 _NUMBER = "(?:0|[1-9][0-9]{0,9})"
 # How the values of attributes are written, and read; of a choice among words, any word.
-_WRITTEN = {SIZE: _NUMBER, PLACE: _NUMBER, SIZES: f"{_NUMBER}(?:x{_NUMBER}){{0,30}}"}
-_READ = {SIZE: int, PLACE: int, SIZES: lambda text: tuple(map(int, text.split("x")))}
+_WRITTEN: dict[object, str] = {SIZE: _NUMBER, PLACE: _NUMBER, SIZES: f"{_NUMBER}(?:x{_NUMBER}){{0,30}}"}
+_READ: dict[object, Callable] = {SIZE: int, PLACE: int, SIZES: lambda text: tuple(map(int, text.split("x")))}
 _PATTERNS = {
     name: re.compile(
         name

@@ -16,7 +16,7 @@ import sys
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path += [os.path.join(os.path.dirname(TESTS), "experiments"), os.path.join(TESTS, "helpers")]
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")
@@ -42,9 +42,9 @@ from gluon_bnn.graph.kinds import KINDS
 from gluon_bnn.native import bindings, library
 from gluon_bnn.runtime.file import crc32, dumps, read
 
-from arguments import SEED, HelpFormatter, positive
+from common.arguments import SEED, HelpFormatter, positive
+from common.record import writable, write_record
 from random_nets import random_graph, same
-from record import writable, write_record
 
 RECORD = "fuzz_runtime.json"
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__)))

@@ -244,7 +244,7 @@ class Labelled(runtime.Model):
 
 def test_copies(rng, engine, tmp_path):
     """Of models made from graphs and loaded ones, with each kind of input scale; what the user added goes with them."""
-    for graph in list(awkward_nets(rng))[::3]:
+    for graph in list(awkward_nets(rng))[::6]:
         runtime.save(graph, tmp_path / "model")
         before = Labelled(graph)
         before.labels = ["a", "b"]

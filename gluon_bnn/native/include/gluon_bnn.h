@@ -11,8 +11,8 @@
  * groups of four, ((+-x0 +- x1) + (+-x2 +- x3)), of 256 inputs one after the other, from 0; then these sums one
  * after the other, from 0. (Adding all groups in one go would be less exact than MXNet's own product.)
  *
- * Errors. Every function returns 0, or one of the codes below; gluon_bnn_error() then says what was
- * allowed and what arrived. Nothing is written in that case; after GLUON_BNN_NO_MEMORY results may have been
+ * Errors. Every function that can fail returns 0, or one of the codes below; gluon_bnn_error() then says what
+ * was allowed and what arrived. No result is written in that case; after GLUON_BNN_NO_MEMORY results may have been
  * written in part. Pointers must be valid for the sizes given; those alone cannot be checked. All functions
  * but gluon_bnn_use may be called from several threads at once, whose stacks may be as small as 32 KB.
  *

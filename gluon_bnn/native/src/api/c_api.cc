@@ -1,4 +1,5 @@
 // The C interface: every argument is checked here, before any kernel sees it.
+#include <cstdio>
 #include <cstring>
 #include <initializer_list>
 
@@ -46,11 +47,6 @@ int check_pointers(std::initializer_list<Named> pointers) {
 
 const uint32_t* words(const int32_t* bits) { return reinterpret_cast<const uint32_t*>(bits); }
 uint32_t* words(int32_t* bits) { return reinterpret_cast<uint32_t*>(bits); }
-
-int load(const FileBytes& bytes, gluon_bnn_model** model) {
-  *model = nullptr;
-  return call([&] { *model = new gluon_bnn_model{Model(bytes)}; });
-}
 
 // Calls work(the model, x, rows, result) if x, float or uint8, is what the model takes.
 template <typename T, typename Result, typename Work>
@@ -148,15 +144,29 @@ int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* weight_bits, cons
 int gluon_bnn_load(const char* path, gluon_bnn_model** model) {
   GLUON_BNN_RETURN_IF_BAD(check_pointers({{"path", path}, {"model", model}}));
   *model = nullptr;
-  int code = GLUON_BNN_OK;
-  const int error = call([&] { code = gluon_bnn::load(gluon_bnn::RegularFile(path).bytes(), model); });
-  return error != GLUON_BNN_OK ? error : code;
+  const int code = call([=] {
+    gluon_bnn::RegularFile file(path);
+    *model = new gluon_bnn_model{gluon_bnn::Model(file.bytes())};
+  });
+  if (code == GLUON_BNN_BAD_FILE) {
+    char why[sizeof(gluon_bnn::Failure::message)];
+    std::snprintf(why, sizeof(why), "%s", gluon_bnn_error());
+    gluon_bnn::fail("%.100s is not a model that can be loaded: %s", path, why);
+  }
+  return code;
 }
 
 int gluon_bnn_load_bytes(const void* bytes, int64_t size, gluon_bnn_model** model) {
   GLUON_BNN_RETURN_IF_BAD(check_pointers({{"bytes", bytes}, {"model", model}}));
-  const char* at = static_cast<const char*>(bytes);
-  return gluon_bnn::load({size, [&at](void* to, int64_t count) { std::memcpy(to, at, count), at += count; }}, model);
+  *model = nullptr;
+  return call([=] {
+    const char* at = static_cast<const char*>(bytes);
+    const auto take = [&at](void* to, int64_t count) {
+      std::memcpy(to, at, count);
+      at += count;
+    };
+    *model = new gluon_bnn_model{gluon_bnn::Model({size, take})};
+  });
 }
 
 void gluon_bnn_free(gluon_bnn_model* model) { delete model; }

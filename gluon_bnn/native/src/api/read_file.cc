@@ -61,7 +61,7 @@ RegularFile::RegularFile(const char* path) : file_(open_regular(path, &size_)) {
 FileBytes RegularFile::bytes() {
   return {size_, [this](void* to, int64_t count) {
             if (std::fread(to, 1, count, file_.get()) == static_cast<size_t>(count)) return;
-            if (std::ferror(file_.get())) no_file("reading the file fails: %s", std::strerror(errno));
+            if (std::ferror(file_.get())) no_file("the file cannot be read: %s", std::strerror(errno));
             bad_file("it became shorter while it was read");
           }};
 }

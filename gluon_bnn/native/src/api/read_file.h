@@ -22,8 +22,8 @@ class RegularFile {
   struct Close {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
-  std::unique_ptr<std::FILE, Close> file_;
   int64_t size_ = 0;
+  std::unique_ptr<std::FILE, Close> file_;
 };
 
 }  // namespace gluon_bnn

@@ -10,10 +10,11 @@ namespace {
 
 using Long = long long;  // what printf knows
 
-constexpr int64_t kMostWords = INT64_C(1) << 30;  // of a row of all values but the input: a bound of memory and time
-constexpr int64_t kRows = 256;                    // most rows that pass through all nodes before the next ones
-constexpr int64_t kScratch =
-    INT64_C(1) << 28;  // bytes of scratch memory that fewer rows must keep to, if there are some
+// Most words of a row of all values but the input together: a bound of a net's memory and time.
+constexpr int64_t kMostWords = INT64_C(1) << 30;
+// Most rows that pass through all nodes before the next rows, and most bytes of scratch memory for more than one row.
+constexpr int64_t kRows = 256;
+constexpr int64_t kScratch = INT64_C(1) << 28;
 
 std::unique_ptr<Node> make_node(const std::string& kind, size_t index, Parts& parts) {
   if ((kind == kKinds[0].name) != (index == 0)) bad_file("the first node, and no other, must be the input");

@@ -149,24 +149,22 @@ uint32_t read_crc32(std::string_view entry) {
 std::vector<NodeText> read_format2(const std::vector<std::string_view>& entries) {
   std::vector<NodeText> nodes;
   for (const std::string_view entry : entries) {
-    const std::string index = std::to_string(nodes.size());
     NodeText node;
-    node.tensors = index;
-    for (const std::string_view word : split(entry, " ")) {
-      if (node.kind.empty()) {
-        node.kind = word;
-      } else if (word.find('=') != std::string_view::npos) {
-        node.attributes.emplace_back(word);
-      } else {
-        const bool first = node.sources.empty() && node.attributes.empty();
-        for (const std::string_view source : split(word, ",")) {
-          const auto number = whole_number(source);
-          if (!first || !number || node.sources.size() == kMostSources) {
-            bad_file("node %s must be \"<kind> <source>,... <name>=<value> ...\" with at most %zu sources, got \"%s\"",
-                     index.c_str(), kMostSources, shown(entry).c_str());
-          }
-          node.sources.push_back(*number);
+    node.tensors = std::to_string(nodes.size());
+    const std::vector<std::string_view> words = split(entry, " ");
+    node.kind = words[0];
+    for (size_t i = 1; i < words.size(); ++i) {
+      if (words[i].find('=') != std::string_view::npos) {
+        node.attributes.emplace_back(words[i]);
+        continue;
+      }
+      for (const std::string_view source : split(words[i], ",")) {
+        const auto number = whole_number(source);
+        if (i != 1 || !number || node.sources.size() == kMostSources) {
+          bad_file("node %zu must be \"<kind> <source>,... <name>=<value> ...\" with at most %zu sources, got \"%s\"",
+                   nodes.size(), kMostSources, shown(entry).c_str());
         }
+        node.sources.push_back(*number);
       }
     }
     nodes.push_back(std::move(node));

@@ -1,5 +1,5 @@
-// The kinds of node that a file can have. A new one has its own file here, which defines gluon_bnn::kinds::<name>, and
-// a line in this list.
+// The kinds of node that a file can have, the input first. A new one has its own file here, which defines
+// gluon_bnn::kinds::<name>, and a line in this list.
 #ifndef GLUON_BNN_INFERENCE_KINDS_KINDS_H_
 #define GLUON_BNN_INFERENCE_KINDS_KINDS_H_
 
