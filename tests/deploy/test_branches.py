@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import gluon_bnn
-from frozen_blocks import OnArrays, Own, Twice, after, before, concurrent
 from gluon_bnn import nn, ops, runtime
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.graph import engine
 from gluon_bnn.native import library
 
+from frozen_blocks import OnArrays, Own, Twice, after, before, concurrent
 from frozen_nets import FORMS, gluon, lines, needs_library, plus_minus, randomise, sequential
 from paths import GOLDEN
 
@@ -350,6 +350,8 @@ class TestFrozen:
         np.testing.assert_array_equal(frozen[1:](frozen[:1](x)).asnumpy(), frozen(x).asnumpy())
         np.testing.assert_array_equal(frozen[-1:](frozen[:-1](x)).asnumpy(), frozen(x).asnumpy())
         assert frozen[:-2].graph.units == 8 and frozen[:-2].input_scale == 0.5
+        wide = freeze(sequential(concurrent(*self.net(rng)[:2]), nn.BinaryDense(3, in_units=16)), form, verbose=False)
+        assert wide[:2].graph.units == 8, "what the second block does not need is not in the graph"
         with pytest.raises(ValueError, match="a slice takes one value, and blocks 2 to .* need 2 from before them"):
             frozen[2:]
         with pytest.raises(ValueError, match="blocks that follow each other"):

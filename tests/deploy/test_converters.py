@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import gluon_bnn
-from frozen_blocks import Own
 from gluon_bnn import nn, ops, runtime
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze, load_exported
@@ -12,6 +11,7 @@ from gluon_bnn.deploy.convert.build import converts
 from gluon_bnn.graph import engine
 from gluon_bnn.graph.kinds.activation import FUNCTIONS
 
+from frozen_blocks import Own
 from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
 
 ACTIVATIONS = {

@@ -5,13 +5,13 @@ import threading
 import numpy as np
 import pytest
 
-from frozen_blocks import OnArrays, Own, before
 from gluon_bnn import nn, ops
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.deploy.trace import trace
 from gluon_bnn.nn import tracing
 
+from frozen_blocks import OnArrays, Own, before
 from frozen_nets import FORMS, gluon, lines, needs_library, plus_minus, randomise, sequential
 
 

@@ -47,6 +47,7 @@ def native_binary_dense(build, x, weight, *others):
         return None
     others = list(others)
     bias = None if build.get("no_bias") else others.pop(0)
+    x = build(FloatSign, x) if build.get("sign") else x
     given = [mx.nd.array(array) for array in (weight, *others)]  # with a curvature where the scale is "loss"
     options = {name: build.node.attributes[name] for name in ("scale", "gradient", "clip")}
     signs, alpha = mx.nd.gluon_bnn_sign_scale(*given, **options)
