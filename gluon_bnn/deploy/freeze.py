@@ -15,7 +15,7 @@ from .convert import convert
 from .exported import library_operators
 from .passes import pack, simplify
 from .plan import Width
-from .trace import trace
+from .trace import blocks_of, trace
 
 nn = mx.gluon.nn
 FORMS = ("packed", "float")
@@ -76,7 +76,7 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
     if not any(map(steps.is_binary, plan.steps)):
         raise ValueError(
             "freeze takes a net with a BinaryDense, BinaryActivation or BinarySigmoid in it; got "
-            + (", ".join(sorted({type(block).__name__ for block in _blocks(net)} - CONTAINERS)) or "an empty net")
+            + (", ".join(sorted({type(block).__name__ for block in blocks_of(net)} - CONTAINERS)) or "an empty net")
         )
     plan.widths(Width())  # raises where layers do not fit
     plan = simplify(plan)
@@ -94,13 +94,6 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
     return frozen
 
 
-def _blocks(net):
-    """A net and the blocks in it, each after the one that holds it."""
-    blocks = []
-    net.apply(blocks.append)
-    return blocks[::-1]
-
-
 def _check_net(net):
     """TypeError for a net that cannot be traced, ValueError for one that is frozen, by itself or in parts."""
     if not isinstance(net, mx.gluon.HybridBlock) and not _is_sequential(net):
@@ -108,7 +101,7 @@ def _check_net(net):
             "freeze takes an mxnet.gluon.HybridBlock, or an mxnet.gluon.nn.Sequential whose forward is Gluon's own, "
             f"got {type(net).__name__}"
         )
-    for block in _blocks(net):
+    for block in blocks_of(net):
         if isinstance(block, (Frozen, StepBlock, HeldBlock)):
             what = (
                 f"is frozen already (form={block.form!r})"
@@ -175,7 +168,7 @@ def _check_operators(plan):
             )
         found = library_operators(step.graph) if isinstance(step, steps.Held) else []
         if isinstance(step, steps.Kept):  # by what its layers were made for
-            found = [block.name for block in _blocks(step.block) if getattr(block, "_ops", None) is ops.native]
+            found = [block.name for block in blocks_of(step.block) if getattr(block, "_ops", None) is ops.native]
         if found:
             raise ValueError(
                 f"form='float' is for MXNet's own operators only, but {step.name} ({step.text}), which freeze does not "

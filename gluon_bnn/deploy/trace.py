@@ -43,8 +43,8 @@ class Node:
 
 @dataclasses.dataclass
 class Trace:
-    """The nodes, in order; `outputs`, the entries that the net gives, in the structure `format`; `variables`, {name:
-    Parameter} of all but the input; the JSON of the whole graph; `outputs_of`, the number of outputs of each node."""
+    """nodes : in order; outputs : the entries that the net gives, in the structure `format`, as Gluon flattens it;
+    variables : {name: Parameter} of all but the input; graph : the JSON of all"""
 
     nodes: list[Node]
     outputs: list[Entry]
@@ -52,13 +52,17 @@ class Trace:
     variables: dict[str, mx.gluon.Parameter]
     graph: dict
 
+    def count(self, place: int) -> int:
+        """The number of outputs of a node."""
+        return self.graph["node_row_ptr"][place + 1] - self.graph["node_row_ptr"][place]
+
 
 def trace(net) -> Trace:
     """The graph of a block; ValueError where it has no graph, or not one of a single input."""
     parameters, calls = _parameters(net), _Calls()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_unmarked(parameters))
-        for block in _blocks(net):
+        for block in blocks_of(net):
             stack.enter_context(calls.noted(block))
         stack.enter_context(mx.name.NameManager())
         layers = stack.enter_context(tracing.marking())
@@ -131,8 +135,8 @@ def alone(node: Node, entries: list[int], output: int, outputs: int) -> dict:
         "nodes": [*variables, content],
         "arg_nodes": list(range(sizes)),
         "node_row_ptr": rows,
-        # MXNet runs no graph without an input: where the operator takes nothing, the input goes through as well.
-        "heads": [[sizes, output, 0], *([] if entries else [[0, 0, 0]])],
+        # MXNet runs no graph without an input: where the operator takes no value, the first input goes through as well.
+        "heads": [[sizes, output, 0], *([] if 0 in entries else [[0, 0, 0]])],
         "attrs": {"mxnet_version": ["int", 10901]},
     }
 
@@ -147,10 +151,11 @@ def _parameters(net):
     return found
 
 
-def _blocks(net):
+def blocks_of(net) -> list:
+    """A net and the blocks in it, each once, after one that holds it."""
     blocks = []
     net.apply(blocks.append)
-    return list(dict.fromkeys(blocks))
+    return list(dict.fromkeys(reversed(blocks)))
 
 
 @contextlib.contextmanager
@@ -188,7 +193,7 @@ class _Calls:
                 vars(block)["forward"] = own
 
     def _forward(self, block, forward, *args):
-        if not isinstance(args[0], mx.sym.Symbol):
+        if not (args and isinstance(args[0], mx.sym.Symbol)):
             return forward(*args)  # of another thread
         outer, key = self.running[-1] if self.running else (None, None)
         if getattr(outer, "act", None) is not block:  # the activation inside of a dense layer belongs to the layer

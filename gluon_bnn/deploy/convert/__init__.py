@@ -39,7 +39,7 @@ def convert(traced: Trace) -> Plan:
 
 def _outputs(traced, place, build, values):
     """What each output of an operator gives."""
-    node, count = build.node, traced.graph["node_row_ptr"][place + 1] - traced.graph["node_row_ptr"][place]
+    node, count = build.node, traced.count(place)
     inputs = [values[entry] for entry in node.inputs]
     converts = converter(node)
     found = converts(build, *inputs) if converts else None
