@@ -1,10 +1,7 @@
 """BinaryAdam against the reference and against MXNet's Adam; what it keeps for LAB; how it resumes."""
 
-import os
 import pickle
 import platform
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -488,30 +485,3 @@ def test_readers_wait_for_what_changes_in_place(first):
     mx.nd.waitall()
     np.testing.assert_array_equal(found, arrays[first].asnumpy())
     assert (found == 0.5).all() == (first in (1, 6)), "all but the gradients have changed"
-
-
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-def test_the_same_for_any_number_of_threads(tmp_path):
-    code = """
-import sys, numpy as np
-from gluon_bnn import ops
-from gluon_bnn._compat import mx
-with ops.use("native"):
-    kind = ops.current()
-rng = np.random.default_rng(0)
-w, g, mean, var, curvature = (mx.nd.array(abs(rng.standard_normal((3, 70001)))) for _ in range(5))
-mx.nd.gluon_bnn_adam(w, g, mean, var, curvature, lr=0.1, beta1=0.9, beta2=0.99, epsilon=1e-8, wd=0.1,
-                     rescale_grad=0.5, clip_gradient=0.7, clip_weights=1, curvature=True, out=w)
-alpha = kind.sign_scale(mx.nd, w, "loss", curvature=curvature)[1]
-mx.random.seed(1)
-with mx.autograd.train_mode():
-    signs = kind.sign_scale(mx.nd, w - 0.5, None, stochastic=True)[0]
-np.savez(sys.argv[1], *(a.asnumpy() for a in (w, mean, var, curvature, alpha, signs)))
-"""
-    results = []
-    for threads in ("1", "2", "3", "4"):
-        path = str(tmp_path / f"{threads}.npz")
-        subprocess.run([sys.executable, "-c", code, path], check=True, env={**os.environ, "OMP_NUM_THREADS": threads})
-        with np.load(path) as arrays:
-            results.append([arrays[name].tobytes() for name in arrays.files])
-    assert all(result == results[0] for result in results)

@@ -107,35 +107,6 @@ def test_largest_sums_of_pixels(instruction_set):
         np.testing.assert_array_equal(found, np.float32(sign * 255 * inputs))
 
 
-THREADS = """
-import sys, numpy as np
-from gluon_bnn.native import bindings
-rng = np.random.default_rng(5)
-x = rng.standard_normal((70, 300)).astype(np.float32)
-w = bindings.pack_weights(rng.standard_normal((4100, 300)).astype(np.float32))
-one = np.ones(4100, np.float32)
-pixels = rng.integers(0, 256, x.shape).astype(np.uint8)
-for rows in (1, 70):
-    for y in (bindings.xnor_dense(bindings.pack_inputs(x[:rows]), w, one, one, 300),
-              bindings.binary_dense(x[:rows], w, one, one),
-              bindings.binary_dense_u8(pixels[:rows], w, one, one)):
-        sys.stdout.buffer.write(y.tobytes())
-"""
-
-
-def test_number_of_threads_changes_nothing():
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", THREADS],
-            capture_output=True,
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads},
-        ).stdout
-        for threads in ("1", "2", "5")
-    }
-    assert len(outputs) == 1 and len(outputs.pop()) == 3 * 71 * 4100 * 4
-
-
 def test_choice_of_the_instruction_set():
     best = library.instruction_sets()[-1]
     assert library.instruction_sets()[0] == "serial" and library.instruction_set() in library.instruction_sets()

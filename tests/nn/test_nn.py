@@ -1,6 +1,5 @@
 """Operators and layers against the reference: both implementations, imperative, hybridized, exported."""
 
-import os
 import subprocess
 import sys
 
@@ -305,43 +304,6 @@ def test_product_over_binary_inputs_is_exact(rng, implementation):
     signs, alpha = ops.current().sign_scale(mx.nd, w, "channel")
     dots = (x @ binary.sign(w.asnumpy()).T).astype(np.float32)
     np.testing.assert_array_equal(layer(mx.nd.array(x)).asnumpy(), alpha.asnumpy() * dots)
-
-
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-def test_native_is_the_same_for_any_number_of_threads(tmp_path):
-    code = """
-import sys, numpy as np
-from gluon_bnn import ops
-from gluon_bnn._compat import mx
-from gluon_bnn.check.sign_scale import all_rules
-w = mx.nd.array(np.random.default_rng(0).standard_normal((3, 70001)))
-found = []
-for scale in ("layer", "channel"):
-    for gradient in ("xnor", "exact"):
-        with ops.use("native"):
-            kind = ops.current()
-        w.attach_grad()
-        with mx.autograd.record():
-            signs, alpha = kind.sign_scale(mx.nd, w, scale, gradient)
-        mx.autograd.backward([signs, alpha], [w * 3, alpha])
-        found += [alpha.asnumpy(), w.grad.asnumpy()]
-    dot, bias = mx.nd.array(w.asnumpy()[:, :66000].reshape(300, 660)), w[0, :660]
-    alpha = mx.nd.array([2.5]) if scale == "layer" else bias + 1
-    for array in (dot, alpha, bias):
-        array.attach_grad()
-    with mx.autograd.record():
-        y = kind.scale_bias(mx.nd, dot, alpha, bias, alpha_gradient=True)
-    y.backward(dot * 3)
-    found += [y.asnumpy(), dot.grad.asnumpy(), alpha.grad.asnumpy(), bias.grad.asnumpy()]
-np.savez(sys.argv[1], *found)
-"""
-    results = []
-    for threads in ("1", "2", "3", "4"):
-        path = str(tmp_path / f"{threads}.npz")
-        subprocess.run([sys.executable, "-c", code, path], check=True, env={**os.environ, "OMP_NUM_THREADS": threads})
-        with np.load(path) as arrays:
-            results.append([arrays[name].tobytes() for name in arrays.files])
-    assert all(result == results[0] for result in results)
 
 
 def test_choice_of_implementation(monkeypatch):

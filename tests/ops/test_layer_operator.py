@@ -1,9 +1,5 @@
 """The whole layer in one operator against the reference, on every instruction set, and through `nn.BinaryDense`."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -129,38 +125,3 @@ def test_wrong_shapes():
             scale="loss",
             gradient="ste",
         )
-
-
-THREADS = """
-import sys, numpy as np
-from gluon_bnn._compat import mx
-from gluon_bnn.check.sign_scale import all_rules, weight_magnitude
-from gluon_bnn.native import library
-library.load_operators()
-rng = np.random.default_rng(7)
-for scale, gradient, clip in (("layer", "exact", 1), ("channel", "xnor", 1), ("None", "ste", None)):
-    for of_signs in (False, True):
-        x = rng.standard_normal((130, 304))
-        arrays = [mx.nd.array(a) for a in (np.sign(x) if of_signs else x, rng.standard_normal((500, 304)))]
-        for array in arrays:
-            array.attach_grad()
-        with mx.autograd.record():
-            y = mx.nd.gluon_bnn_binary_dense(*arrays, units=500, scale=scale, gradient=gradient, clip=str(clip),
-                                             no_bias=True)[0]
-        y.backward(mx.nd.array(rng.standard_normal(y.shape)))
-        for array in (y, arrays[0].grad, arrays[1].grad):
-            sys.stdout.buffer.write(array.asnumpy().tobytes())
-"""
-
-
-def test_number_of_threads_changes_nothing():
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", THREADS],
-            capture_output=True,
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads},
-        ).stdout
-        for threads in ("1", "2", "5")
-    }
-    assert len(outputs) == 1 and len(outputs.pop()) == 6 * 4 * (130 * 500 + 130 * 304 + 500 * 304)
