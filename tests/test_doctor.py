@@ -14,10 +14,11 @@ import gluon_bnn
 from gluon_bnn import _installation, _missing, doctor
 from gluon_bnn.native import library
 
+from needs import needs_library
+
 PACKAGE = Path(gluon_bnn.__file__).resolve().parent
 # Modules that MXNet or training import, all of them empty, but for what is imported of one by name.
 FAKES = {"scipy": "", "tqdm": "tqdm = 0", "requests": "", "distutils": ""}
-needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 
 
 def run(*arguments, cwd=None, stdout=subprocess.PIPE, **environment):

@@ -14,6 +14,8 @@ from gluon_bnn.native import library
 from gluon_bnn.reference import binary, dense
 from gluon_bnn.reference import optimizer as reference
 
+from needs import needs_library
+
 if library.available():
     library.load_operators()
 OPERATORS = [name for name in mx.operator.get_all_registered_operators() if name.startswith("gluon_bnn_")]
@@ -55,7 +57,7 @@ def test_it_can_fail(monkeypatch):
     assert expected and [row for row in table if not row["ok"]] == expected
 
 
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@needs_library
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_native_operator_is_checked(monkeypatch, tmp_path, name):
     """A row must fail when what the operator gives is off by a thousandth, and no row when it is not."""

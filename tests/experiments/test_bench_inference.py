@@ -12,9 +12,10 @@ import pytest
 from gluon_bnn import deploy, runtime
 from gluon_bnn.native import library
 
+from needs import needs_library
 from paths import EXPERIMENTS
 
-pytestmark = pytest.mark.skipif(not library.available(), reason="needs the native library")
+pytestmark = needs_library
 
 
 def run(*arguments, cwd):

@@ -10,13 +10,14 @@ import pytest
 from gluon_bnn.native import library
 
 import bench_training
+from needs import needs_library
 from paths import EXPERIMENTS
 
 COMMON = {"plain Dense", "BWN", "BNN"}
 MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXNet's operators"}
 
 
-@pytest.mark.skipif(not library.available(), reason="needs the native library")
+@needs_library
 def test_all_of_it(tmp_path):
     done = subprocess.run(
         [

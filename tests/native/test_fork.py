@@ -7,12 +7,9 @@ import textwrap
 
 import pytest
 
-from gluon_bnn.native import library
+from needs import needs_library
 
-pytestmark = [
-    pytest.mark.skipif(not library.available(), reason=str(library.problem())),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
-]
+pytestmark = [needs_library, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
 
 # in_child(work) returns when a child has run work(), or fails. A child that hangs is ended by its alarm.
 START = """

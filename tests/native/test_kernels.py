@@ -7,14 +7,17 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from gluon_bnn.native import bindings, library
 from gluon_bnn.reference import binary, bits
 
-SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
+from needs import needs_library
+from sizes import SEEDS, sizes
+
 NATIVE = os.path.dirname(os.path.abspath(__file__))
 
-pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+pytestmark = needs_library
 
 
 def problem(rng, rows, units, inputs):
@@ -25,22 +28,22 @@ def problem(rng, rows, units, inputs):
     return (a.astype(np.float32) for a in (x, w, rng.standard_normal(units), rng.standard_normal(units)))
 
 
-@pytest.mark.parametrize("inputs", SIZES)
-def test_products_of_bits(rng, instruction_set, inputs):
-    for units in SIZES[:-1]:
-        x, w, alpha, bias = problem(rng, int(rng.integers(1, 60)), units, inputs)
-        x_bits, w_bits = bindings.pack_inputs(x), bindings.pack_weights(w)
-        np.testing.assert_array_equal(x_bits, bits.pack_inputs(x))
-        np.testing.assert_array_equal(w_bits, bits.pack_weights(w))
-        dot = bits.xnor_dense(x_bits, w_bits, units, inputs)
-        np.testing.assert_array_equal(
-            bindings.xnor_dense(x_bits, w_bits, alpha, bias, inputs), alpha * dot.astype(np.float32) + bias
-        )
-        threshold = rng.choice(dot, axis=0) + rng.integers(-1, 2, units).astype(np.int32)
-        np.testing.assert_array_equal(
-            bindings.xnor_dense_bits(x_bits, w_bits, threshold, inputs),
-            bits.pack_inputs(np.where(dot < threshold, -1, 1)),
-        )
+@settings(max_examples=150)
+@given(seed=SEEDS, rows=sizes(65), units=sizes(130), inputs=sizes(1000))
+def test_products_of_bits(instruction_set, seed, rows, units, inputs):
+    rng = np.random.default_rng(seed)
+    x, w, alpha, bias = problem(rng, rows, units, inputs)
+    x_bits, w_bits = bindings.pack_inputs(x), bindings.pack_weights(w)
+    np.testing.assert_array_equal(x_bits, bits.pack_inputs(x))
+    np.testing.assert_array_equal(w_bits, bits.pack_weights(w))
+    dot = bits.xnor_dense(x_bits, w_bits, units, inputs)
+    np.testing.assert_array_equal(
+        bindings.xnor_dense(x_bits, w_bits, alpha, bias, inputs), alpha * dot.astype(np.float32) + bias
+    )
+    threshold = rng.choice(dot, axis=0) + rng.integers(-1, 2, units).astype(np.int32)
+    np.testing.assert_array_equal(
+        bindings.xnor_dense_bits(x_bits, w_bits, threshold, inputs), bits.pack_inputs(np.where(dot < threshold, -1, 1))
+    )
 
 
 def in_groups_of_four(x, signs):
@@ -57,27 +60,29 @@ def in_groups_of_four(x, signs):
     return sums
 
 
-@pytest.mark.parametrize("inputs", SIZES)
-def test_products_of_floats(rng, instruction_set, inputs):
-    for units in (1, 16, 31, 33, 65, 130):
-        x, w, alpha, bias = problem(rng, int(rng.integers(1, 12)), units, inputs)
-        x = np.nan_to_num(x, nan=1.0)
-        found = bindings.binary_dense(x, bindings.pack_weights(w), alpha, bias)
-        np.testing.assert_array_equal(found, alpha * in_groups_of_four(x, binary.sign(w)) + bias)
+@settings(max_examples=100)
+@given(seed=SEEDS, rows=sizes(17), units=sizes(130), inputs=sizes(1000))
+def test_products_of_floats(instruction_set, seed, rows, units, inputs):
+    rng = np.random.default_rng(seed)
+    x, w, alpha, bias = problem(rng, rows, units, inputs)
+    x = np.nan_to_num(x, nan=1.0)
+    found = bindings.binary_dense(x, bindings.pack_weights(w), alpha, bias)
+    np.testing.assert_array_equal(found, alpha * in_groups_of_four(x, binary.sign(w)) + bias)
 
 
-@pytest.mark.parametrize("inputs", SIZES)
-def test_products_of_pixels(rng, instruction_set, inputs):
-    for units in (1, 16, 31, 33, 65, 130):
-        _, w, alpha, bias = problem(rng, 1, units, inputs)
-        x = rng.integers(0, 256, (int(rng.integers(1, 20)), inputs)).astype(np.uint8)
-        found = bindings.binary_dense_u8(x, bindings.pack_weights(w), alpha, bias)
-        dot = x.astype(np.int64) @ binary.sign(w).T.astype(np.int64)
-        np.testing.assert_array_equal(found, alpha * dot.astype(np.float32) + bias)
-        threshold = rng.integers(-3, 260, inputs).astype(np.int32)
-        np.testing.assert_array_equal(
-            bindings.pack_inputs_u8(x, threshold), bits.pack_inputs(np.where(x < threshold, -1, 1))
-        )
+@settings(max_examples=100)
+@given(seed=SEEDS, rows=sizes(20), units=sizes(130), inputs=sizes(1000))
+def test_products_of_pixels(instruction_set, seed, rows, units, inputs):
+    rng = np.random.default_rng(seed)
+    _, w, alpha, bias = problem(rng, 1, units, inputs)
+    x = rng.integers(0, 256, (rows, inputs)).astype(np.uint8)
+    found = bindings.binary_dense_u8(x, bindings.pack_weights(w), alpha, bias)
+    dot = x.astype(np.int64) @ binary.sign(w).T.astype(np.int64)
+    np.testing.assert_array_equal(found, alpha * dot.astype(np.float32) + bias)
+    threshold = rng.integers(-3, 260, inputs).astype(np.int32)
+    np.testing.assert_array_equal(
+        bindings.pack_inputs_u8(x, threshold), bits.pack_inputs(np.where(x < threshold, -1, 1))
+    )
 
 
 def test_error_of_float_products_is_no_larger_than_that_of_mxnet(rng):

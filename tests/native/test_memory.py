@@ -9,8 +9,8 @@ import types
 import pytest
 
 from gluon_bnn import _compat
-from gluon_bnn.native import library
 
+from needs import needs_library
 from paths import HELPERS
 
 SMALL_STACK = """
@@ -37,7 +37,7 @@ for name in library.instruction_sets():
 """
 
 
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@needs_library
 def test_threads_with_small_stacks():
     """32 KB, the least that Python allows, in threads of Python and in OpenMP's."""
     done = subprocess.run(

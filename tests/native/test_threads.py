@@ -4,12 +4,13 @@ import os
 import sys
 
 import numpy as np
-import pytest
 
-import programs
 from gluon_bnn import nn, ops
 from gluon_bnn._compat import mx
 from gluon_bnn.native import bindings, library
+
+import programs
+from needs import needs_library
 
 THREADS = 1, 2, 5
 
@@ -104,7 +105,7 @@ def main(path):
     np.savez(path, **found)
 
 
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@needs_library
 def test_number_of_threads_changes_nothing(tmp_path):
     found = []
     for threads in THREADS:

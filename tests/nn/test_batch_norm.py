@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
 
 import gluon_bnn
 from gluon_bnn import nn
@@ -12,10 +13,10 @@ from gluon_bnn.check import batch_norm
 from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.native import library
 
-# Rows and units: awkward ones, more rows than are added up in float32, more units than a strip holds.
-SIZES = ((1, 1), (2, 3), (5, 255), (7, 256), (64, 257), (65, 33), (300, 40), (100, 1000))
+from needs import needs_library
+from sizes import SEEDS, sizes
+
 BOUND = 8.0  # 3.4 seen over all cases and 20 seeds, in units of eps times the sum of magnitudes
-native = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 
 
 def make(units, dtype="float32", kind=nn.BatchNorm, rng=None, **options):
@@ -57,32 +58,34 @@ def within(found, expected, dtype):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hybridized", [True, False])
-def test_forward_and_backward(rng, implementation, hybridized, dtype, training):
-    for rows, units in SIZES:
-        layer = make(units, dtype, rng=rng, momentum=0.75, epsilon=1e-3)
-        if hybridized:
-            layer.hybridize(static_alloc=True, static_shape=True)
-        for _ in range(2):  # the second time the averages have run on
-            x, d = (rng.standard_normal((rows, units)).astype(dtype) for _ in range(2))
-            before = values(layer)
-            found = run(layer, x, d, training)
-            within(
-                found,
-                batch_norm.expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75, training),
-                dtype,
-            )
+@settings(max_examples=12)
+@given(seed=SEEDS, rows=sizes(129), units=sizes(300))
+@example(seed=0, rows=300, units=40)  # more rows than are added up in float32
+@example(seed=0, rows=100, units=1000)  # more units than a strip holds
+def test_forward_and_backward(implementation, hybridized, dtype, training, seed, rows, units):
+    rng = np.random.default_rng(seed)
+    layer = make(units, dtype, rng=rng, momentum=0.75, epsilon=1e-3)
+    if hybridized:
+        layer.hybridize(static_alloc=True, static_shape=True)
+    for _ in range(2):  # the second time the averages have run on
+        x, d = (rng.standard_normal((rows, units)).astype(dtype) for _ in range(2))
+        before = values(layer)
+        found = run(layer, x, d, training)
+        expected = batch_norm.expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75, training)
+        within(found, expected, dtype)
 
 
-@native
-def test_inference_is_mxnets_to_the_bit(rng):
-    for rows, units in SIZES:
-        x = mx.nd.array(rng.standard_normal((rows, units)))
-        ours = make(units, rng=rng)
-        theirs = mx.gluon.nn.BatchNorm(in_channels=units)
-        theirs.initialize()
-        for name in ("gamma", "beta", "running_mean", "running_var"):
-            getattr(theirs, name).set_data(getattr(ours, name).data())
-        np.testing.assert_array_equal(ours(x).asnumpy(), theirs(x).asnumpy())
+@needs_library
+@given(seed=SEEDS, rows=sizes(129), units=sizes(1000))
+def test_inference_is_mxnets_to_the_bit(seed, rows, units):
+    rng = np.random.default_rng(seed)
+    x = mx.nd.array(rng.standard_normal((rows, units)))
+    ours = make(units, rng=rng)
+    theirs = mx.gluon.nn.BatchNorm(in_channels=units)
+    theirs.initialize()
+    for name in ("gamma", "beta", "running_mean", "running_var"):
+        getattr(theirs, name).set_data(getattr(ours, name).data())
+    np.testing.assert_array_equal(ours(x).asnumpy(), theirs(x).asnumpy())
 
 
 def test_more_axes_are_more_rows(rng, implementation):
@@ -244,7 +247,7 @@ def test_wrong_dtype():
         nn.BatchNorm().cast("float16")
 
 
-@native
+@needs_library
 @pytest.mark.parametrize(
     "shape, message",
     [
@@ -261,7 +264,7 @@ def test_wrong_input(shape, message):
             layer(mx.nd.array(np.ones(shape, np.float32))).asnumpy()
 
 
-@native
+@needs_library
 @pytest.mark.parametrize("hybridized", [False, True])
 def test_empty_batch_is_an_error(hybridized):
     layer = nn.BatchNorm(in_channels=3)
@@ -271,7 +274,7 @@ def test_empty_batch_is_an_error(hybridized):
         layer(mx.nd.zeros((0, 3))).wait_to_read()
 
 
-@native
+@needs_library
 def test_wrong_types():
     layer = nn.BatchNorm(in_channels=5)
     layer.initialize()

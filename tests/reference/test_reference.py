@@ -5,10 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from gluon_bnn.reference import binary, bits, dense, notebook, optimizer
 
-SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
+from sizes import SEEDS, sizes
 
 
 def numeric(f, x, step=1e-6):
@@ -242,9 +243,9 @@ def test_wrong_shapes():
             call()
 
 
-@pytest.mark.parametrize("k", SIZES)
-def test_bits_and_their_product(rng, k):
-    rows, units = 5, k % 40 + 1
+@given(seed=SEEDS, rows=sizes(9), units=sizes(40), k=sizes(1000))
+def test_bits_and_their_product(seed, rows, units, k):
+    rng = np.random.default_rng(seed)
     x, w = rng.standard_normal((rows, k)), rng.standard_normal((units, k))
     x.flat[0], w.flat[0] = np.nan, -0.0
     input_bits, weight_bits = bits.pack_inputs(x), bits.pack_weights(w)

@@ -163,6 +163,7 @@ def test_servers_that_round_are_refused_for_float64(dtype):
             workers._check_float64()
 
 
+@pytest.mark.slow
 def test_the_script_in_two_workers(tmp_path):
     """It learns; a worker is killed and Ctrl-C ends the one that waits for it; resumed, the end is the same."""
     arguments = ["--epochs", "10", "--batch-size", "50", "--kvstore", "dist_sync", "--save-dir", "run"]
@@ -232,7 +233,6 @@ def test_the_launcher_ends_all_when_it_is_ended(tmp_path, ending):
     process = subprocess.Popen(
         [sys.executable, "-m", "gluon_bnn.launch", "-n", "1", "sh", "-c", "echo $$ > $DMLC_ROLE.pid; exec sleep 1000"],
         cwd=tmp_path,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + TIMEOUT
     while not (tmp_path / "worker.pid").exists() and time.monotonic() < deadline:
