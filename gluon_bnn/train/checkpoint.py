@@ -10,6 +10,8 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterable
+from typing import Any, Union
 
 import numpy as np
 
@@ -31,7 +33,9 @@ class Checkpoint:
     Raises ValueError for a Trainer whose kvstore updates the weights and so has the optimiser's state.
     """
 
-    def __init__(self, path, net, trainer, run):
+    def __init__(
+        self, path: Union[str, bytes, os.PathLike], net: mx.gluon.Block, trainer: mx.gluon.Trainer, run: dict[str, Any]
+    ) -> None:
         if not trainer._kv_initialized:
             trainer._init_kvstore()
         if trainer._update_on_kvstore:
@@ -43,7 +47,7 @@ class Checkpoint:
         self._net, self._trainer, self._run = net, trainer, run
         self._floats = self._optimizer_floats()
 
-    def save(self, epochs, history, best):
+    def save(self, epochs: int, history: dict[str, list[float]], best: dict[str, np.ndarray]) -> None:
         """Write the file; the old one stays whole until then, and where it cannot be written.
 
         epochs : how many the whole run has
@@ -86,7 +90,7 @@ class Checkpoint:
                 self.path,
             ) from error
 
-    def load(self, names):
+    def load(self, names: Iterable[str]) -> tuple[dict[str, list[float]], dict[str, np.ndarray]]:
         """(history with these names, best) from the file, with net and trainer set to what it holds.
 
         Raises ValueError where it is damaged, of another format, or of a run with other settings or another net, and
@@ -126,7 +130,7 @@ class Checkpoint:
             setattr(optimizer, name, value)
         return history, {n[5:]: v for n, v in tensors.items() if n.startswith("best/")}
 
-    def check_finished(self):
+    def check_finished(self) -> None:
         """FileExistsError where the file is there and is not the checkpoint of a run that went to its end."""
         if not os.path.exists(self.path):
             return
@@ -212,18 +216,18 @@ class Checkpoint:
         return optimizer._index_update_count
 
 
-def values(net):
+def values(net: mx.gluon.Block) -> dict[str, np.ndarray]:
     """{name: NumPy array} of all parameters of a net, batch norm's averages included."""
     return {name: parameter.data().asnumpy() for name, parameter in net._collect_params_with_prefix().items()}
 
 
-def set_values(net, found):
+def set_values(net: mx.gluon.Block, found: dict[str, np.ndarray]) -> None:
     """Give a net what `values` took from it."""
     for name, parameter in net._collect_params_with_prefix().items():
         parameter.set_data(mx.nd.array(found[name], dtype=found[name].dtype))
 
 
-def states(trainer):
+def states(trainer: mx.gluon.Trainer) -> dict[int, list[mx.nd.NDArray]]:
     """{index of a parameter: list of the NDArrays that the optimiser keeps for it}."""
     updater = trainer._updaters[0]
     for index, parameter in enumerate(trainer._params):
