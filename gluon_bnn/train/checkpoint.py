@@ -19,7 +19,7 @@ from .. import _files
 from .._compat import mx
 from .workers import digest
 
-FORMAT = 2
+FORMAT = 3
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LARGEST = 2**53  # of a count: as many steps as float64 can tell apart
 
@@ -46,6 +46,10 @@ class Checkpoint:
         self.path = os.fsdecode(path)
         self._net, self._trainer, self._run = net, trainer, run
         self._floats = self._optimizer_floats()
+        # A Trainer counts its parameters in the order of their global names, in which dense10 comes before dense9: that
+        # order is not the same in every process. The names here are those within the net, the first for a shared one.
+        within = {id(parameter): name for name, parameter in reversed(net._collect_params_with_prefix().items())}
+        self._names = [within.get(id(parameter), parameter.name) for parameter in trainer._params]
 
     def save(self, epochs: int, history: dict[str, list[float]], best: dict[str, np.ndarray]) -> None:
         """Write the file; the old one stays whole until then, and where it cannot be written.
@@ -73,7 +77,7 @@ class Checkpoint:
             "state": {"epochs": epochs, "history": history},
             "num_update": optimizer.num_update,
             "floats": floats,
-            "counts": {str(index): count for index, count in self._counts().items()},
+            "counts": {self._names[index]: count for index, count in self._counts().items()},
         }
         from safetensors.numpy import save
 
@@ -116,8 +120,8 @@ class Checkpoint:
                 "use the same kind of metric, or another file"
             )
         self._check_tensors(tensors)
-        optimizer, indexes = self._trainer.optimizer, {str(i) for i in range(len(self._trainer._params))}
-        if not set(metadata["counts"]) <= indexes or not set(metadata["floats"]) <= set(self._floats):
+        optimizer, indexes = self._trainer.optimizer, {name: index for index, name in enumerate(self._names)}
+        if not set(metadata["counts"]) <= set(indexes) or not set(metadata["floats"]) <= set(self._floats):
             raise ValueError(f"{self.path} is of another net or optimiser: it counts what this one does not")
 
         set_values(self._net, {n[4:]: v for n, v in tensors.items() if n.startswith("net/")})
@@ -125,7 +129,7 @@ class Checkpoint:
             array[:] = tensors[name]
         optimizer.num_update = metadata["num_update"]
         self._counts().clear()
-        self._counts().update({int(index): count for index, count in metadata["counts"].items()})
+        self._counts().update({indexes[name]: count for name, count in metadata["counts"].items()})
         for name, value in metadata["floats"].items():
             setattr(optimizer, name, value)
         return history, {n[5:]: v for n, v in tensors.items() if n.startswith("best/")}
@@ -196,7 +200,7 @@ class Checkpoint:
     def _optimizer_arrays(self):
         """{name: NDArray} of the optimiser's state, made now where the optimiser has not made it yet."""
         return {
-            f"optimizer/{index}/{i}": array
+            f"optimizer/{self._names[index]}/{i}": array
             for index, state in states(self._trainer).items()
             for i, array in enumerate(state)
         }

@@ -35,6 +35,7 @@ def failed(table):
     return {row["operator"] for row in table if not row["ok"]}
 
 
+@pytest.mark.slow
 def test_command():
     done = subprocess.run([sys.executable, "-m", "gluon_bnn", "check", "--json"], capture_output=True, text=True)
     report = json.loads(done.stdout)

@@ -27,6 +27,7 @@ def run(*arguments, cwd):
     )
 
 
+@pytest.mark.slow
 def test_all_of_it(tmp_path):
     done = run("--shapes", "3x40x33", "1x17x64", "--width", "64", "--largest", "4", "--rounds", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -52,6 +53,7 @@ def test_all_of_it(tmp_path):
     assert set(found["peers"]) <= {"torch", "onnxruntime", "larq-compute-engine"}
 
 
+@pytest.mark.slow
 def test_a_model_from_a_file(tmp_path):
     import inference_workers
 

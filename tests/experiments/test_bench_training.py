@@ -17,6 +17,7 @@ COMMON = {"plain Dense", "BWN", "BNN"}
 MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXNet's operators"}
 
 
+@pytest.mark.slow
 @needs_library
 def test_all_of_it(tmp_path):
     done = subprocess.run(

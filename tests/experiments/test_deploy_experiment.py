@@ -56,6 +56,7 @@ def forms():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inputs, options",
     [
@@ -106,6 +107,7 @@ def test_trains_and_deploys(tmp_path, inputs, options):
     assert found["forms"]["runtime, uint8, NumPy"]["bytes"] < found["forms"]["net as trained"]["bytes"] / 10
 
 
+@pytest.mark.slow
 def test_from_an_earlier_run(tmp_path):
     done = run("train_mnist.py", "--epochs", "2", "--batch-size", "300", "--save-dir", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -43,6 +43,7 @@ def test_notebook_rules_agree(tmp_path, gradient):
     assert found["runs"][0]["largest_difference"]["weights"] < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation, scale", [("relu", "channel"), ("binary", "layer"), ("binary_sigmoid", "none")])
 def test_train_mnist(tmp_path, activation, scale):
     done = run(
@@ -69,6 +70,7 @@ def test_train_mnist(tmp_path, activation, scale):
         assert (directory / picture).stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
     done = run("train_mnist.py", *TINY, "--weights", "stochastic", "--scale", "none", "--save-dir", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -271,6 +273,7 @@ def test_notebook_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     assert message in leaves(capsys, monkeypatch, "notebook_bnn.py", *arguments, module="notebook")
 
 
+@pytest.mark.slow
 def test_help(tmp_path):
     scripts = [
         "train_mnist.py",

@@ -88,6 +88,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_group", [True, False])
 @pytest.mark.parametrize("script, arguments, begun, what", CASES)
 def test_while_it_works(tmp_path, script, arguments, begun, what, whole_group):

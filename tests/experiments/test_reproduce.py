@@ -49,6 +49,7 @@ def table(monkeypatch):
     return results_table
 
 
+@pytest.mark.slow
 def test_run_skip_verify(tmp_path):
     only = ["--results", str(tmp_path), "--save-dir", str(tmp_path / "runs"), "--only", "full_precision", "lab2"]
     done = reproduce(*only, *TINY, cwd=tmp_path)
@@ -140,6 +141,7 @@ def test_readme_is_up_to_date(table):
     assert table.readme_with(text, table.load_records()) == text
 
 
+@pytest.mark.slow
 def test_recorded_errors(tmp_path):
     """With MNIST at hand: every frozen net classifies the test images as its record says."""
     from gluon_bnn import data

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 import fuzz_runtime
 
 
@@ -42,6 +44,7 @@ def broken_worker(pipe, seed, indices, path):
     pipe.close()
 
 
+@pytest.mark.slow
 def test_fuzz_sees_crashes_and_hangs(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz_runtime, "_work", broken_worker)
     monkeypatch.setattr(fuzz_runtime, "TIMEOUT", 20)  # a worker has to start in it, too

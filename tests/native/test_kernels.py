@@ -185,6 +185,7 @@ def run_without_python(mode):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_kernels_under_the_sanitizers():
     if not shutil.which("c++"):
         pytest.skip("there is no C++ compiler here")
@@ -192,6 +193,7 @@ def test_kernels_under_the_sanitizers():
     assert len(lines) == 3 and all(line.startswith("ok: serial") for line in lines)
 
 
+@pytest.mark.slow
 def test_kernels_of_arm(emulated_arm):
     lines = run_without_python("arm64")
     assert len(lines) == 3 and all(line.startswith("ok: serial neon") for line in lines)

@@ -51,6 +51,7 @@ def job(tmp_path_factory):
     return found, values
 
 
+@pytest.mark.slow
 def test_two_workers_are_one_at_the_double_batch(job):
     found, values = job
     net, trainer = distributed_worker.make(SEED, None)
@@ -66,24 +67,28 @@ def test_two_workers_are_one_at_the_double_batch(job):
         assert history["validation_error"] == alone["validation_error"]
 
 
+@pytest.mark.slow
 def test_workers_that_are_not_alike_are_refused(job):
     for found in job[0]:
         assert "worker 1 differs in weights" in found["other_seed"] and "same options and seed" in found["other_seed"]
         assert "worker 1 differs in options" in found["other_data_order"]
 
 
+@pytest.mark.slow
 def test_an_error_in_one_worker_is_one_in_all(job):
     first, second = job[0]
     assert second["one_fails"] == "OSError: the disk is full"
     assert first["one_fails"].startswith("ConnectionError: worker 1 failed") and "disk is full" in first["one_fails"]
 
 
+@pytest.mark.slow
 def test_what_workers_tell_each_other_is_exact(job):
     for found in job[0]:
         assert found["gathered"] == [[0, 0.1], [1, 1.1]]
         np.testing.assert_array_equal(found["average"], np.float64([0 + 1, 0.1 + (0.1 + 1)]) / 2)
 
 
+@pytest.mark.slow
 def test_a_batch_must_have_equal_parts(job):
     for found in job[0]:
         assert "rows of a batch must be divisible by the number of workers, 2; got 15" in found["odd_batch"]
