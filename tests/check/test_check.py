@@ -2,8 +2,6 @@
 
 import inspect
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from gluon_bnn.native import library
 from gluon_bnn.reference import binary, dense
 from gluon_bnn.reference import optimizer as reference
 
+import programs
 from needs import needs_library
 
 if library.available():
@@ -37,9 +36,8 @@ def failed(table):
 
 @pytest.mark.slow
 def test_command():
-    done = subprocess.run([sys.executable, "-m", "gluon_bnn", "check", "--json"], capture_output=True, text=True)
-    report = json.loads(done.stdout)
-    assert done.returncode == 0 and report["ok"] and len(report["rows"]) >= 206
+    report = json.loads(programs.output("-m", "gluon_bnn", "check", "--json"))
+    assert report["ok"] and len(report["rows"]) >= 206
     assert {row["mode"] for row in report["rows"]} == {"imperative", "hybridized", "exported"}
     assert {"SquaredHingeLoss", "BinaryAdam", "scale_bias"} <= {row["operator"] for row in report["rows"]}
 
@@ -167,5 +165,5 @@ def test_ctrl_c_is_not_lost(tmp_path):
                 print("went on")
         check.SUBJECTS = [Subject]
         sys.exit(main(["check"]))"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = programs.run("-c", code, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

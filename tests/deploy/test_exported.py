@@ -3,8 +3,6 @@
 import json
 import os
 import struct
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,6 +14,7 @@ from gluon_bnn.deploy import freeze
 from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.native import library
 
+import programs
 from gluon_nets import FORMS, export, sequential
 from needs import needs_library
 
@@ -64,8 +63,7 @@ else:
     net = load_exported("net")
 np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
 """
-    done = subprocess.run([sys.executable, "-c", code, form], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    programs.output("-c", code, form, cwd=tmp_path)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), y)
 
 

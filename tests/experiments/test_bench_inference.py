@@ -2,9 +2,6 @@
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +9,7 @@ import pytest
 from gluon_bnn import deploy, runtime
 from gluon_bnn.native import library
 
+import programs
 from needs import needs_library
 from paths import EXPERIMENTS
 
@@ -19,12 +17,7 @@ pytestmark = needs_library
 
 
 def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, os.path.join(EXPERIMENTS, "bench_inference.py"), *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-    )
+    return programs.script("bench_inference.py", *arguments, cwd=cwd)
 
 
 @pytest.mark.slow
@@ -83,7 +76,7 @@ def test_ours_and_the_parent_do_without_the_other_libraries():
         "ours.growth(1)",
     ):
         check = "\nimport sys; assert not {'mxnet', 'torch', 'onnxruntime'} & set(sys.modules)"
-        subprocess.run([sys.executable, "-c", lines + check], cwd=EXPERIMENTS, check=True)
+        programs.output("-c", lines + check, cwd=EXPERIMENTS)
 
 
 def test_a_worker_that_ends_is_heard_of(tmp_path):

@@ -3,11 +3,10 @@
 import glob
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+import programs
 from paths import EXPERIMENTS
 
 RESULTS = os.path.join(EXPERIMENTS, "results", "papers")
@@ -31,9 +30,7 @@ FIELDS = {
 
 
 def reproduce(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, os.path.join(EXPERIMENTS, "reproduce.py"), *arguments], cwd=cwd, capture_output=True, text=True
-    )
+    return programs.script("reproduce.py", *arguments, cwd=cwd)
 
 
 def read(path):

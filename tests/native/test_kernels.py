@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from gluon_bnn.native import bindings, library
 from gluon_bnn.reference import binary, bits
 
+import programs
 from needs import needs_library
 from sizes import SEEDS, sizes
 
@@ -125,13 +125,8 @@ def test_choice_of_the_instruction_set():
             pass
     code = "from gluon_bnn.native import library; print(library.instruction_set())"
 
-    def with_environment(name):
-        return subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "GLUON_BNN_ISA": name}
-        )
-
-    assert with_environment("serial").stdout == "serial\n"
-    assert "ValueError: GLUON_BNN_ISA must be one of serial" in with_environment("mmx").stderr
+    assert programs.output("-c", code, GLUON_BNN_ISA="serial") == "serial\n"
+    assert "ValueError: GLUON_BNN_ISA must be one of serial" in programs.run("-c", code, GLUON_BNN_ISA="mmx").stderr
 
 
 def arrays(**changes):

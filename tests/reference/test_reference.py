@@ -1,14 +1,12 @@
 """The reference: finite differences where functions are smooth, the printed formula where they are not."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given
 
 from gluon_bnn.reference import binary, bits, dense, notebook, optimizer
 
+import programs
 from sizes import SEEDS, sizes
 
 
@@ -321,5 +319,4 @@ def test_needs_no_mxnet():
         "import sys; sys.modules['mxnet'] = None; import gluon_bnn.reference as r; import numpy as np; "
         "r.binary.sign_scale(np.ones((2, 3))); print('fine')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "fine\n", done.stderr
+    assert programs.output("-c", code) == "fine\n"
