@@ -78,6 +78,7 @@ def problems(done):
 
 
 class TestWell:
+    @pytest.mark.slow
     def test_command(self):
         done = run("-m", "gluon_bnn", "doctor", "--json")
         report = json.loads(done.stdout)

@@ -5,7 +5,7 @@ import platform
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, settings
 
 import gluon_bnn
 from gluon_bnn import loss, nn, ops, optimizer, train
@@ -18,7 +18,7 @@ from gluon_bnn.reference import optimizer as reference
 from gluon_bnn.train import checkpoint
 
 from needs import needs_library
-from sizes import SEEDS, sizes
+from sizes import over_sizes
 
 BOUND = 6.0  # 2.6 seen over 20 seeds, in units of eps times the sum of the terms
 
@@ -59,9 +59,9 @@ def arrays_of(trainer, parameter):
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@settings(max_examples=8)
-@given(SEEDS, sizes(1000))
-@example(0, 70000)  # several pieces for each thread
+@settings(max_examples=4)
+@over_sizes(size=1000)
+@example(seed=0, size=70000)  # several pieces for each thread
 def test_steps(implementation, dtype, options, seed, size):
     rng = np.random.default_rng(seed)
     layer = layer_of(size, dtype)
@@ -85,9 +85,9 @@ def test_steps(implementation, dtype, options, seed, size):
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="MXNet may contract elsewhere")
 @pytest.mark.parametrize("scale", [None, "loss"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@settings(max_examples=12)
-@given(SEEDS, sizes(1000))
-@example(0, 70000)
+@settings(max_examples=4)
+@over_sizes(size=1000)
+@example(seed=0, size=70000)
 def test_native_equals_mxnet_to_the_bit(instruction_set, dtype, scale, seed, size):
     rng = np.random.default_rng(seed)
     found = []

@@ -42,7 +42,8 @@ def test_command():
     assert {"SquaredHingeLoss", "BinaryAdam", "scale_bias"} <= {row["operator"] for row in report["rows"]}
 
 
-def test_it_can_fail(monkeypatch):
+@pytest.mark.parametrize("choice", [pytest.param("native", marks=needs_library), "composed"])
+def test_it_can_fail(monkeypatch, tmp_path, choice):
     """Break one rule of the reference: every row of that rule has to fail, and no other."""
     real = binary.sign_scale_backward
 
@@ -50,7 +51,7 @@ def test_it_can_fail(monkeypatch):
         return real(g, w, scale, gradient, *options, **more) * (1.0001 if gradient == "exact" else 1)
 
     monkeypatch.setattr(binary, "sign_scale_backward", wrong)
-    table = check.check()
+    table = rows(tmp_path, check.sign_scale, check.dense, choice=choice)
     assert not table.ok
     expected = [row for row in table if row["gradient"] == "exact" and row["operator"] != "scale_bias"]
     assert expected and [row for row in table if not row["ok"]] == expected
@@ -88,10 +89,8 @@ def test_there_are_operators():
     assert not library.available() or {"gluon_bnn_sign_scale", "gluon_bnn_adam", "gluon_bnn_pack"} <= set(OPERATORS)
 
 
-@pytest.mark.parametrize("choice", ["native", "composed"])
+@pytest.mark.parametrize("choice", [pytest.param("native", marks=needs_library), "composed"])
 def test_every_layer_loss_and_optimiser_is_checked(tmp_path, choice):
-    if choice == "native" and not library.available():
-        pytest.skip(library.problem())
     table = rows(tmp_path, choice=choice)
     assert table.ok, table
     checked = " ".join(row["operator"] for row in table)
@@ -148,6 +147,7 @@ def test_the_optimiser_rows_hold_the_weights_within_1(monkeypatch, tmp_path):
     assert not any(row["ok"] for row in rows(tmp_path, check.optimizer, choice="composed"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_not_lost(tmp_path):
     """It may come while an array is freed, where Python itself would print it and go on."""
     code = """if True:

@@ -44,6 +44,7 @@ def exported(rng, tmp_path):
     return str(tmp_path / "net"), x, y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_in_a_process_of_its_own(rng, tmp_path, form):
     """The float form needs MXNet alone, the packed form load_exported."""

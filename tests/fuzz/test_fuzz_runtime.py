@@ -59,6 +59,7 @@ def test_fuzz_sees_crashes_and_hangs(tmp_path, monkeypatch):
     assert (tmp_path / "2.safetensors").read_bytes() == fuzz_runtime.mutated(fuzz_runtime.seeds(), 1, 2)[1]
 
 
+@pytest.mark.slow
 def test_fuzz_script(tmp_path):
     done = subprocess.run(
         [sys.executable, fuzz_runtime.__file__, "--count", "40", "--seed", "3"],

@@ -106,6 +106,7 @@ def test_after_the_kernels_were_used():
     )
 
 
+@pytest.mark.slow
 def test_after_others_used_openmp():
     """The library was loaded, but none of its functions called; and it is loaded in the child."""
     run(
@@ -122,6 +123,7 @@ def test_after_others_used_openmp():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ThreadedEnginePerDevice", "NaiveEngine"])
 def test_training_goes_on(engine):
     """NaiveEngine runs operators, MXNet's too, in the thread that forks."""
@@ -139,6 +141,7 @@ def test_training_goes_on(engine):
     )
 
 
+@pytest.mark.slow
 def test_workers_of_a_data_loader():
     run(
         MXNET,
@@ -169,6 +172,7 @@ def test_workers_of_a_data_loader():
     )
 
 
+@pytest.mark.slow
 def test_how_a_data_loader_starts_its_workers():
     """By fork, as on Python 3.14 and later, which would not by themselves; by spawn for who chooses that."""
     run(

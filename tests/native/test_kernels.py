@@ -6,14 +6,14 @@ import subprocess
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 
 from gluon_bnn.native import bindings, library
 from gluon_bnn.reference import binary, bits
 
 import programs
 from needs import needs_library
-from sizes import SEEDS, sizes
+from sizes import over_sizes
 
 NATIVE = os.path.dirname(os.path.abspath(__file__))
 
@@ -28,8 +28,8 @@ def problem(rng, rows, units, inputs):
     return (a.astype(np.float32) for a in (x, w, rng.standard_normal(units), rng.standard_normal(units)))
 
 
-@settings(max_examples=150)
-@given(seed=SEEDS, rows=sizes(65), units=sizes(130), inputs=sizes(1000))
+@settings(max_examples=100)
+@over_sizes(rows=65, units=130, inputs=1000)
 def test_products_of_bits(instruction_set, seed, rows, units, inputs):
     rng = np.random.default_rng(seed)
     x, w, alpha, bias = problem(rng, rows, units, inputs)
@@ -60,8 +60,7 @@ def in_groups_of_four(x, signs):
     return sums
 
 
-@settings(max_examples=100)
-@given(seed=SEEDS, rows=sizes(17), units=sizes(130), inputs=sizes(1000))
+@over_sizes(rows=17, units=130, inputs=1000)
 def test_products_of_floats(instruction_set, seed, rows, units, inputs):
     rng = np.random.default_rng(seed)
     x, w, alpha, bias = problem(rng, rows, units, inputs)
@@ -70,8 +69,7 @@ def test_products_of_floats(instruction_set, seed, rows, units, inputs):
     np.testing.assert_array_equal(found, alpha * in_groups_of_four(x, binary.sign(w)) + bias)
 
 
-@settings(max_examples=100)
-@given(seed=SEEDS, rows=sizes(20), units=sizes(130), inputs=sizes(1000))
+@over_sizes(rows=20, units=130, inputs=1000)
 def test_products_of_pixels(instruction_set, seed, rows, units, inputs):
     rng = np.random.default_rng(seed)
     _, w, alpha, bias = problem(rng, 1, units, inputs)

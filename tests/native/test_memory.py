@@ -74,6 +74,7 @@ def malloc_can_be_told():
     return os.path.isfile("/proc/self/statm") and hasattr(ctypes.CDLL(None), "mallopt")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not malloc_can_be_told(), reason="needs glibc's malloc")
 def test_memory_of_a_large_batch_goes_back():
     ours = dict.fromkeys(name for name in os.environ if name.startswith("MALLOC_"))

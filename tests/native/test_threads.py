@@ -4,6 +4,7 @@ import os
 import sys
 
 import numpy as np
+import pytest
 
 from gluon_bnn import nn, ops
 from gluon_bnn._compat import mx
@@ -105,6 +106,7 @@ def main(path):
     np.savez(path, **found)
 
 
+@pytest.mark.slow
 @needs_library
 def test_number_of_threads_changes_nothing(tmp_path):
     found = []

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis.strategies import integers, lists, sampled_from
 
 import gluon_bnn
@@ -36,8 +36,10 @@ def run(net, x, d):
 @pytest.mark.parametrize("hybridize", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scale, gradient", all_rules())
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(seed=SEEDS, rows=sizes(17), units=sizes(65), k=sizes(1000))
+@example(seed=0, rows=5, units=65, k=129)
+@example(seed=0, rows=5, units=3, k=1000)
 def test_binary_dense(implementation, scale, gradient, dtype, hybridize, seed, rows, units, k):
     rng = np.random.default_rng(seed)
     layer = nn.BinaryDense(units, dtype=dtype, scale=scale, gradient=gradient, bias_initializer=mx.init.Normal(1))

@@ -102,6 +102,7 @@ with open("/proc/self/maps") as file:
 """
 
 
+@pytest.mark.slow
 def test_openmp_is_that_of_mxnet():
     """A process has one libgomp, or MXNet and the library would each have threads of their own."""
     if not library.available() or not os.path.exists("/proc/self/maps"):

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 from gluon_bnn.reference import binary, bits, dense, notebook, optimizer
 
 import programs
-from sizes import SEEDS, sizes
+from sizes import over_sizes
 
 
 def numeric(f, x, step=1e-6):
@@ -241,7 +240,7 @@ def test_wrong_shapes():
             call()
 
 
-@given(seed=SEEDS, rows=sizes(9), units=sizes(40), k=sizes(1000))
+@over_sizes(rows=9, units=40, k=1000)
 def test_bits_and_their_product(seed, rows, units, k):
     rng = np.random.default_rng(seed)
     x, w = rng.standard_normal((rows, k)), rng.standard_normal((units, k))

@@ -114,6 +114,7 @@ def test_the_environment_is_checked(name, value):
         check_environment(environ)
 
 
+@pytest.mark.slow
 def test_the_script_says_what_is_missing(tmp_path):
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DMLC_")}
     done = subprocess.run(

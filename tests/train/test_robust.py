@@ -273,6 +273,7 @@ def content(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_second_run_in_one_directory_changes_nothing(tmp_path, script):
     first, run = start(tmp_path, ["--hidden", "500", "--epochs", "1000"]), tmp_path / "run"
     try:
@@ -291,6 +292,7 @@ def test_a_second_run_in_one_directory_changes_nothing(tmp_path, script):
         first.communicate()
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_kept(tmp_path, script, monkeypatch):
     run = tmp_path / "run"
 
