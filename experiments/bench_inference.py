@@ -1,26 +1,25 @@
-"""How fast 1-bit inference is: kernels, operators and a whole net, beside float32 and int8 of other libraries.
+"""How fast 1-bit inference is: kernels, operators and a whole net, compared with float32 and int8 of other libraries.
 
     python experiments/bench_inference.py --lce-python ~/lce/bin/python
 
-Every library runs in a process of its own, a worker (see inference_workers.py); this one loads none and asks them
-in turn. Every candidate's result is checked before it is timed: products of bits exactly, products of floats
-against float64. Every round times a burst of calls of each candidate, so that drift of the machine meets all
-alike; a burst starts when the threads of the one before sleep. Medians of the rounds are reported, and medians of
-the rounds' ratios. All run on OMP_NUM_THREADS threads.
+Every library is a file of bench/peers and runs in a process of its own; this one loads none and asks them in turn.
+Every candidate's result is checked before it is timed: products of bits exactly, products of floats against float64.
+Every round times a burst of calls of each candidate, so that drift of the machine meets all of them; a burst starts
+when the threads of the one before sleep. Medians of the rounds are reported, and medians of the rounds' ratios. All run
+on OMP_NUM_THREADS threads.
 
 PyTorch and ONNX Runtime (`pip install torch onnx onnxruntime 'ml_dtypes<0.6'`) take part when they are installed,
 and Larq Compute Engine (`pip install larq-compute-engine larq tensorflow-cpu==2.14.1 tf-keras==2.14.1`, in an
 environment of its own), as a 1x1 convolution of signs.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")
 
 import argparse
 import contextlib
-import importlib.util
 import math
 import os
 import re
@@ -30,16 +29,14 @@ import tempfile
 
 from gluon_bnn._compat import threads_wanted
 
-from arguments import HelpFormatter, positive
-from record import writable, write_record
-from workers import Worker
+from bench import peers
+from bench.workers import Worker
+from common.arguments import HelpFormatter, positive
+from common.record import writable, write_record
 
-WORKERS = "inference_workers.py"
 RECORD, CHART = "bench_inference.json", "bench_inference.png"
 MOST = 2**20  # rows, units or inputs
 SHAPES = ("1x1024x1024", "1x4096x4096", "64x1024x1024", "256x4096x4096", "1024x4096x4096", "60000x100x784")
-FLOAT32 = ("MXNet float32", "PyTorch float32", "ONNX Runtime float32")
-INT8 = ("PyTorch int8", "ONNX Runtime int8")
 OURS = ("xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary", "binary_dense_u8")
 ROOFLINES = ("registers alone", "weights read")
 HIDDEN_LAYERS = 3
@@ -50,21 +47,14 @@ def fail(message):
     sys.exit(f"bench_inference.py: {message}")
 
 
-def start_workers(stack, peers, lce_python, threads, directory):
-    """Ours and MXNet's, then those of the libraries that are there; contexts on the stack."""
-
-    def there(*modules):
-        return all(map(importlib.util.find_spec, modules))
-
-    pythons = {"ours": sys.executable, "mxnet": sys.executable}
-    if peers and (lce_python or there("larq_compute_engine")):
-        pythons["lce"] = lce_python or sys.executable
-    if peers and there("torch"):
-        pythons["torch"] = sys.executable
-    if peers and there("onnx", "onnxruntime"):
-        pythons["onnx"] = sys.executable
+def start_workers(stack, others, lce_python, threads, directory):
+    """{name: Worker}, contexts on the stack: ours and MXNet's, then those of the libraries that are there."""
+    pythons = {name: sys.executable for name in peers.present("inference") if others or not peers.needs(name)}
+    if others and lce_python:
+        pythons["lce"] = lce_python
     return {
-        name: stack.enter_context(Worker(WORKERS, name, threads, directory, python)) for name, python in pythons.items()
+        name: stack.enter_context(Worker("inference", name, threads, directory, python))
+        for name, python in pythons.items()
     }
 
 
@@ -94,9 +84,10 @@ def ratio(times, slow, fast):
     return digits(statistics.median(s / f for s, f in zip(times[slow], times[fast])))
 
 
-def best(times, names):
-    """The fastest of these candidates, those that are there; None where none is."""
-    return min((name for name in names if name in times), key=lambda name: statistics.median(times[name]), default=None)
+def best(times, kind):
+    """The fastest of the candidates of a kind, such as "int8", by the ends of their names; None where there is none."""
+    names = (name for name in times if name.endswith(f" {kind}"))
+    return min(names, key=lambda name: statistics.median(times[name]), default=None)
 
 
 def of_roofline(times, name):
@@ -172,7 +163,7 @@ def targets(layers, net, size, growth):
         )
 
     for shape, times in layers.items():
-        float32, int8 = best(times, FLOAT32), best(times, INT8)
+        float32, int8 = best(times, "float32"), best(times, "int8")
         if shape in ("256x4096x4096", "1024x4096x4096"):
             add(f"{shape} xnor_dense, of the roofline", of_roofline(times, "xnor_dense"), 0.85)
             add(f"{shape} xnor_dense, times the best float32", ratio(times, float32, "xnor_dense"), 20)
@@ -237,7 +228,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         workers = start_workers(stack, not args.no_peers, args.lce_python, threads, directory)
         about = {name: worker.ask("about") for name, worker in workers.items()}
-        ours, mxnet, *_ = workers.values()
+        ours, mxnet = workers["ours"], workers["mxnet"]
         sizes = [784] + [args.width] * HIDDEN_LAYERS + [10]
         if args.model:
             found = ours.ask("sizes", args.model)
@@ -286,7 +277,7 @@ def main():
     )
     print(f"\nwritten to {path}")
     try:
-        import pictures
+        from common import pictures
     except ImportError:
         print("no chart: pip install 'gluon-bnn[experiments]' (or matplotlib) draws it")
     else:

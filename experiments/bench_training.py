@@ -1,4 +1,4 @@
-"""What a training step costs: nets of binary weights beside plain ones, in MXNet and in PyTorch.
+"""What a training step costs: nets of binary weights, and plain ones in MXNet and in PyTorch.
 
     python experiments/bench_training.py
 
@@ -6,21 +6,20 @@
 Adam, for every width W; at the middle width some variants of ours, too. PyTorch (eager and torch.compile) takes part
 when it is installed.
 
-MXNet and PyTorch run in processes of their own (see training_workers.py); this one loads neither and asks them in
+MXNet and PyTorch are files of bench/peers and run in processes of their own; this one loads neither and asks them in
 turn. Before anything is timed, each binary net is checked against the NumPy reference, and the first losses of MXNet's
 and PyTorch's plain nets, of equal weights, against each other. Every round times a burst of steps of each candidate, so
-that drift of the machine meets all alike; a burst starts when the threads of the one before sleep. Medians of the
+that drift of the machine meets all of them; a burst starts when the threads of the one before sleep. Medians of the
 rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")
 
 import argparse
 import contextlib
-import importlib.util
 import os
 import statistics
 import sys
@@ -28,12 +27,12 @@ import tempfile
 
 from gluon_bnn._compat import threads_wanted
 
-from arguments import HelpFormatter, positive
-from record import writable, write_record
-from training_workers import BATCH, sizes_of
-from workers import Worker
+from bench import peers
+from bench.training import BATCH, sizes_of
+from bench.workers import Worker
+from common.arguments import HelpFormatter, positive
+from common.record import writable, write_record
 
-WORKERS = "training_workers.py"
 MOST_UNITS = 2**16
 RECORD = "bench_training.json"
 PROFILED = ("plain Dense", "BWN", "BNN")
@@ -112,11 +111,11 @@ def main():
     args = parser.parse_args()
     threads = threads_wanted()
     writable(args.save_dir, RECORD)
-    names = ["mxnet"] + (["torch"] if importlib.util.find_spec("torch") and not args.no_torch else [])
+    names = [name for name in peers.present("training") if not (name == "torch" and args.no_torch)]
 
     nets = {}
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-        workers = {name: stack.enter_context(Worker(WORKERS, name, threads, directory)) for name in names}
+        workers = {name: stack.enter_context(Worker("training", name, threads, directory)) for name in names}
         about = {key: value for worker in workers.values() for key, value in worker.ask("about").items()}
         found, middle = {}, sorted(args.widths)[(len(args.widths) - 1) // 2]
         for width in args.widths:
@@ -124,7 +123,7 @@ def main():
             found[width] = losses, measure(workers, args.rounds, width, width == middle)
         for worker in workers.values():
             worker.close()
-        profiled = stack.enter_context(Worker(WORKERS, "mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0"))
+        profiled = stack.enter_context(Worker("training", "mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0"))
         for width, (losses, times) in found.items():
             profiled.ask("prepare", width, False)
             nets[width] = net_record(width, times, losses, profiled.ask("profile", PROFILED, 10))

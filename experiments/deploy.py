@@ -14,7 +14,7 @@ differ by a near tie: the two classes, or with binary hidden layers a value of t
 float64 than the rounding errors that are measured here. Such rows are listed; any other difference is an error.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")
@@ -34,16 +34,17 @@ from subprocess import PIPE, STDOUT
 
 import numpy as np
 
-from arguments import add_dataset, find_dataset
+from common.arguments import add_dataset, find_dataset
 
 # MXNet is imported where it is needed: forms that run without it are timed, and they run this file.
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BATCH, ONE_BY_ONE = 1000, 500  # images
 NOT_REAL = "only nets with binary or stochastic weights have bits to deploy"
+NET = "mlp"
 # What each form imports, and its files.
 FORMS = {
-    "net": ("mnist_net", ["net.params"]),
+    "net": ("nets", ["net.params"]),
     "float": ("gluon_bnn.train", ["float-symbol.json", "float-0000.params"]),
     "packed": ("gluon_bnn.deploy.exported", ["packed-symbol.json", "packed-0000.params"]),
     "runtime": ("gluon_bnn.runtime", ["model.safetensors"]),
@@ -67,9 +68,9 @@ def load(form, directory, net_options, numpy_only):
     from gluon_bnn._compat import mx
 
     if form == "net":
-        from mnist_net import make_net
+        import nets
 
-        net = make_net(**net_options)
+        net = nets.make(**net_options)
         net.load_parameters(*files)
         net.hybridize(static_alloc=True, static_shape=True)
     elif form == "float":
@@ -115,12 +116,12 @@ def classify(form, directory, net_options, numpy_only, images, outputs, began):
 
 
 @dataclasses.dataclass
-class Way:
-    """A form, on certain kernels and inputs, and what it gave; ways that are `like` each other are equal."""
+class Backend:
+    """A form, on certain kernels and inputs, and what it gave; those of the same numerics are equal to the bit."""
 
     name: str
     form: str
-    like: str
+    numerics: str
     isa: str = None
     times: dict = None
     outputs: np.ndarray = None  # None of the C program, which prints classes
@@ -129,7 +130,7 @@ class Way:
     def run(self, directory, net_options, scratch):
         """Classify in a fresh process."""
         outputs = os.path.join(scratch, "outputs.npy")
-        images = "pixels.npy" if self.like == "uint8" else "images.npy"
+        images = "pixels.npy" if self.numerics == "uint8" else "images.npy"
         arguments = dict(
             form=self.form,
             directory=directory,
@@ -154,25 +155,34 @@ class Way:
         self.outputs = np.load(outputs)
         self.classes = self.outputs.argmax(axis=1)
 
+    def row(self, directory, labels):
+        """What the record says of it."""
+        return {
+            "test_error": float((self.classes != labels).mean()),
+            "sum_over_pixels": self.numerics,
+            "bytes": sum(os.path.getsize(os.path.join(directory, name)) for name in FORMS[self.form][1]),
+            **self.times,
+        }
 
-def ways(activation):
+
+def backends(activation):
     """All that this machine has but the C program, for nets with this activation; the first is the net as trained."""
     from gluon_bnn.native import library
 
-    found = [Way("net as trained", "net", "as trained"), Way("float export", "float", "float")]
+    found = [Backend("net as trained", "net", "as trained"), Backend("float export", "float", "float")]
     if library.available():
-        found.append(Way("packed export", "packed", "packed" if activation == "sigmoid" else "float32"))
+        found.append(Backend("packed export", "packed", "packed" if activation == "sigmoid" else "float32"))
     else:
         print(f"no packed export, no C program, and the runtime in NumPy only: {library.problem()}")
     return found + [
-        Way(f"runtime, {like}, {isa}", "runtime", like, isa)
-        for like in ("float32", "uint8")
+        Backend(f"runtime, {numerics}, {isa}", "runtime", numerics, isa)
+        for numerics in ("float32", "uint8")
         for isa in (*library.instruction_sets(), "NumPy")
     ]
 
 
 def in_c(images, directory, scratch):
-    """The Way of deploy_c/classify.c on the data set in the directory `images`; None where there is no compiler.
+    """The Backend of deploy_c/classify.c on the data set in the directory `images`; None where there is no compiler.
     ValueError where the program does not compile or run."""
     from gluon_bnn import data
     from gluon_bnn.native import library
@@ -202,7 +212,7 @@ def in_c(images, directory, scratch):
     if done.returncode:
         raise ValueError(f"deploy_c/classify.c does not run: {done.stderr}")
     classes = np.array([int(line) for line in done.stdout.splitlines()[:-1]])
-    return Way("classify.c, uint8", "runtime", "uint8", times={"process_seconds": seconds}, classes=classes)
+    return Backend("classify.c, uint8", "runtime", "uint8", times={"process_seconds": seconds}, classes=classes)
 
 
 def save_forms(net, images, directory):
@@ -225,73 +235,22 @@ def save_forms(net, images, directory):
 
 
 def hidden_values(net, frozen, images):
-    """Values before the first hidden layer's activation, for each kind of sum over the inputs; keys as Way.like."""
+    """{numerics: values before the first hidden layer's activation}, which differ in how sums are rounded."""
     from gluon_bnn import runtime, train
 
-    import mnist_net
+    from common import cross_check
 
     x, pixels = images.test, images.test_pixels
     first = runtime.Model(
         [dataclasses.replace(frozen.layers[0], target="float")], (784,), frozen.input_scale, frozen.input_shift
     )
     return {
-        "as trained": mnist_net.hidden_values(net, x)[0],
+        "as trained": cross_check.hidden_values(net, x)[0],
         "float": train.predict(frozen[:2], x, BATCH),
         "packed": first(x),
         "float32": first(x),
         "uint8": first(pixels),
     }
-
-
-def compare(found, hidden, reference, binary, rounding):
-    """(bound, near ties, {like: how its classes and hidden bits differ from the net's as trained}, complaints).
-
-    found : Ways that ran, the net as trained first
-    hidden : as from `hidden_values`
-    reference : (the same hidden values, outputs) in float64
-    binary : whether the hidden layers give bits. Those of the first one decide all that follows: from there on
-        every form computes the same, to the bit.
-    rounding : the bound, measured over all images and ways, must be below this. It is the largest error of a
-        hidden value where these become bits, else twice that of an output: a margin has the error of both classes.
-
-    Near ties is the number of hidden values, or of images, that are within the bound, whatever came of them.
-    """
-    true_hidden, true_outputs = reference
-    if binary:
-        bound = max(float(np.abs(values - true_hidden).max()) for values in hidden.values())
-        near = np.abs(true_hidden) <= bound
-    else:
-        bound = 2 * max(float(np.abs(w.outputs - true_outputs).max()) for w in found if w.outputs is not None)
-        near = np.diff(np.sort(true_outputs)[:, -2:]) <= bound
-    complaints, firsts, differences = [], {}, {}
-    if not bound < rounding:
-        complaints.append(f"errors against float64 make a bound of {bound:.1e}; rounding explains {rounding:.0e}")
-    net = found[0]
-    for way in found:
-        first = firsts.setdefault(way.like, way)
-        same = (
-            np.array_equal(way.classes, first.classes)
-            if way.outputs is None
-            else way.outputs.tobytes() == first.outputs.tobytes()
-        )
-        if not same:
-            complaints.append(f"{way.name} differs from {first.name}: they must be equal to the bit")
-    for like, way in firsts.items():
-        flipped = ((hidden[like] < 0) != (hidden[net.like] < 0)) & binary
-        if binary and (way.outputs != net.outputs)[~flipped.any(axis=1)].any():
-            complaints.append(f"{way.name} differs from {net.name} in rows with the same hidden bits")
-        rows = []
-        for row in map(int, np.flatnonzero(way.classes != net.classes)):
-            classes = [int(net.classes[row]), int(way.classes[row])]
-            if binary:  # the float64 value of each unit whose bit differs
-                proof = {f"hidden unit {unit}": float(true_hidden[row, unit]) for unit in np.flatnonzero(flipped[row])}
-            else:
-                proof = {"margin": float(abs(np.subtract(*true_outputs[row, classes])))}
-            rows.append({"row": row, "classes": classes, "near_ties": proof})
-            if not proof or max(map(abs, proof.values())) > bound:
-                complaints.append(f"{way.name}, row {row}: a class differs and this is no near tie: {proof}")
-        differences[like] = {"classes": rows, "hidden_bits": int(flipped.sum())}
-    return bound, int(near.sum()), differences, complaints
 
 
 def print_table(table):
@@ -310,6 +269,18 @@ def print_table(table):
     widths = [max(map(len, column)) for column in zip(*cells)]
     for name, *rest in cells:
         print(f"{name:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(rest, widths[1:])), sep="  ")
+
+
+def print_differences(compared, binary):
+    print(
+        f"{compared.near_ties} {'hidden values' if binary else 'images'} are near ties, within {compared.bound:.1e}; "
+        "differences from the net as trained:"
+    )
+    for numerics, found in compared.differences.items():
+        bits = f", {found['hidden_bits']} hidden bits" if binary else ""
+        print(f"  {numerics}: {len(found['classes'])} classes{bits}")
+        for row in found["classes"]:
+            print("    image {row}: {classes[1]}, not {classes[0]}; {near_ties}".format(**row))
 
 
 def parse_args(argv):
@@ -339,6 +310,8 @@ def parse_args(argv):
     training = train_mnist.parse_args(rest)
     if training.weights == "real":
         parser.error(f"{NOT_REAL}, got --weights real")
+    if training.net != NET:
+        parser.error(f"--net must be {NET}, whose layers are compared one by one, got {training.net}")
     args.trained = os.path.join(save_dir(args, training.dataset), "train")
     return args, [*rest, "--save-dir", args.trained]
 
@@ -354,22 +327,28 @@ def load_trained(directory, wanted):
 
     from gluon_bnn._compat import mx
 
-    from mnist_batches import INPUTS
-    from mnist_net import ACTIVATIONS, NET_OPTIONS, WEIGHTS, make_net
+    import nets
+    from common.images import INPUTS
 
     path = os.path.join(directory, "checkpoint.safetensors")
     try:
         with safe_open(path, framework="numpy") as file:
             settings = json.loads(file.metadata()["gluon_bnn"])["settings"]
-            for name, allowed in (("weights", WEIGHTS), ("activation", ACTIVATIONS), ("inputs", INPUTS)):
+            settings.setdefault("net", NET)  # files of before there were others
+            for name, allowed in (
+                ("net", [NET]),
+                ("weights", nets.WEIGHTS),
+                ("activation", list(nets.ACTIVATIONS)),
+                ("inputs", INPUTS),
+            ):
                 if settings[name] not in allowed:
                     raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {settings[name]!r}")
             if not isinstance(settings["dataset"], str):
                 raise ValueError(f"dataset must be a string, got {settings['dataset']!r}")
-            net = make_net(**{name: settings[name] for name in NET_OPTIONS})
+            net = nets.make(**{name: settings[name] for name in nets.OPTIONS})
             for name, parameter in net._collect_params_with_prefix().items():
                 parameter.set_data(mx.nd.array(file.get_tensor(f"best/{name}")))
-    except Exception as error:  # the file may hold anything, and make_net is not made for that
+    except Exception as error:  # the file may hold anything, and nets.make is not made for that
         fail(f"{wanted}{path} cannot be used ({type(error).__name__}: {error})")
     if settings["weights"] == "real":
         fail(f"{NOT_REAL}, and {path} is of --weights real")
@@ -378,8 +357,8 @@ def load_trained(directory, wanted):
 
 def prepare(args, dataset, inputs):
     """(images, their directory, the directory for results), seen to be there and writable."""
-    from mnist_batches import Images
-    from record import writable
+    from common.images import Images
+    from common.record import writable
 
     try:
         images, source = Images(dataset, args.data_dir, inputs), find_dataset(dataset, args.data_dir)
@@ -408,57 +387,39 @@ def main(argv=None):
         frozen = save_forms(net, images, directory)
     except ValueError as error:
         fail(error)
-    from mnist_net import NET_OPTIONS, ROUNDING, reference_outputs
-    from record import write_record
+    import nets
+    from common.cross_check import ROUNDING, reference_outputs
+    from common.near_ties import compare
+    from common.record import write_record
 
-    x, labels = images.test, images.test_labels
-
-    found, complaints = ways(settings["activation"]), []
-    print(f"{settings['dataset']}: {len(x)} test images, a fresh process for each form")
+    found, complaints = backends(settings["activation"]), []
+    print(f"{settings['dataset']}: {len(images.test)} test images, a fresh process for each form")
     with tempfile.TemporaryDirectory() as scratch:
-        np.save(os.path.join(scratch, "images.npy"), x)
+        np.save(os.path.join(scratch, "images.npy"), images.test)
         np.save(os.path.join(scratch, "pixels.npy"), images.test_pixels)
-        for way in found:
-            way.run(directory, {name: settings[name] for name in NET_OPTIONS}, scratch)
+        for backend in found:
+            backend.run(directory, {name: settings[name] for name in nets.OPTIONS}, scratch)
         try:
             found += filter(None, [in_c(source, directory, scratch)])
         except ValueError as error:
             complaints.append(str(error))
-    (hidden, *_), outputs = reference_outputs(net, x)
+    (hidden, *_), outputs = reference_outputs(net, images.test)
     binary = settings["activation"].startswith("binary")
-    bound, near, differences, more = compare(
-        found, hidden_values(net, frozen, images), (hidden, outputs), binary, ROUNDING
-    )
-    complaints += more
-    table = {
-        way.name: {
-            "test_error": float((way.classes != labels).mean()),
-            "sum_over_pixels": way.like,
-            "bytes": sum(os.path.getsize(os.path.join(directory, name)) for name in FORMS[way.form][1]),
-            **way.times,
-        }
-        for way in found
-    }
+    compared = compare(found, hidden_values(net, frozen, images), (hidden, outputs), binary, ROUNDING)
+    complaints += compared.complaints
+    table = {backend.name: backend.row(directory, images.test_labels) for backend in found}
     print_table(table)
     if "process_seconds" in found[-1].times:
         print(f"{found[-1].name}: {found[-1].times['process_seconds']:.3f} s from start to end")
-    print(
-        f"{near} {'hidden values' if binary else 'images'} are near ties, within {bound:.1e}; differences from the "
-        "net as trained:"
-    )
-    for like, found_here in differences.items():
-        bits = f", {found_here['hidden_bits']} hidden bits" if binary else ""
-        print(f"  {like}: {len(found_here['classes'])} classes{bits}")
-        for row in found_here["classes"]:
-            print("    image {row}: {classes[1]}, not {classes[0]}; {near_ties}".format(**row))
+    print_differences(compared, binary)
     write_record(
         os.path.join(directory, "record.json"),
         settings=settings,
-        images=len(x),
+        images=len(images.test),
         forms=table,
-        near_tie_bound=bound,
-        near_ties=near,
-        differences_from_net_as_trained=differences,
+        near_tie_bound=compared.bound,
+        near_ties=compared.near_ties,
+        differences_from_net_as_trained=compared.differences,
         complaints=complaints,
     )
     print(f"results are in {directory}")

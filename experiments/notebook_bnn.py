@@ -1,4 +1,4 @@
-"""Part 2 of the notebook: the 784-100-10 net with binary weights mean|W| * sign(W), as it stands.
+"""Part 2 of the notebook: the 784-100-10 net with binary weights mean|W| * sign(W).
 
     python experiments/notebook_bnn.py --dataset mnist --engine numpy --seeds 10
     python experiments/notebook_bnn.py --dataset mnist --gradient xnor --lr 1
@@ -7,7 +7,7 @@ Expected: with the notebook's gradient and its step of 100 the loss falls slowly
 learns; with the "xnor" rule and a step of 1 it does.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")

@@ -5,7 +5,7 @@
 The notebook shows no losses for this part. With a step of 1 the loss falls slowly but steadily.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")

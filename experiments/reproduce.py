@@ -4,12 +4,12 @@
     python experiments/reproduce.py --verify   # every recorded error, from its frozen net: 10 s
     python experiments/reproduce.py --list
 
-A run is a recipe (a file of options for train_mnist.py, in recipes/) and a seed. What is recorded in --results is
-skipped; what was cut off goes on from its checkpoint in --save-dir. Records are NAME-SEED.json with the nets of bits,
-as NAME-SEED.safetensors, beside them; the README's table and the chart are made from them (results_table.py).
+A run is a recipe, a file of recipes/, with one of its seeds. What is recorded in --results is skipped; what was cut off
+goes on from its checkpoint in --save-dir. Records are NAME-SEED.json, with the nets of bits as NAME-SEED.safetensors;
+the README's table and the chart are made from them (results_table.py).
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("the same command goes on")
@@ -18,31 +18,10 @@ import argparse
 import os
 import sys
 
+import recipes
 import results_table
-
-from arguments import SEED
-from record import replace, writable
-
-ROOT = results_table.ROOT
-# One seed of each method, in this order, then what tells how much seeds differ.
-PLAN = [
-    (name, 0)
-    for name in ("full_precision", "bwn", "bnn", "xnor", "binaryconnect", "lab", "lab2", "bwn_unit", "bnn_best")
-]
-PLAN += [
-    ("bwn", 1),
-    ("bnn", 1),
-    ("bwn", 2),
-    ("bnn", 2),
-    ("binaryconnect_stochastic", 0),
-    ("bnn_best", 1),
-    ("bnn_best", 2),
-    ("xnor", 1),
-]
-
-
-def recipe(name):
-    return os.path.join("experiments", "recipes", f"{name}.txt")
+from common.arguments import SEED
+from common.record import replace, writable
 
 
 def parse_args(argv=None):
@@ -54,7 +33,7 @@ def parse_args(argv=None):
     )
     add = parser.add_argument
     add("--only", nargs="+", metavar="NAME", help="recipes to run or to verify; default: all")
-    add("--seed", type=SEED, nargs="+", dest="seeds", help="seeds to run; default: those of the plan")
+    add("--seed", type=SEED, nargs="+", dest="seeds", help="seeds to run; default: those of the recipe")
     add("--data-dir", help="the directory that holds mnist/; default: GLUON_BNN_DATA, data/, ...")
     add("--save-dir", default=os.path.join("runs", "reproduce"), help="for checkpoints; default: %(default)s")
     add("--results", help="where the records are; default: experiments/results/papers")
@@ -66,19 +45,20 @@ def parse_args(argv=None):
     args.results = args.results or results_table.RESULTS
     if args.data_dir is not None and not os.path.isdir(args.data_dir):
         parser.error(f"--data-dir must be an existing directory that holds mnist/, got {args.data_dir!r}")
-    known = sorted({name for name, _ in PLAN})
     for name in args.only or ():
-        if name not in known and not os.path.exists(os.path.join(ROOT, recipe(name))):
-            parser.error(f"--only takes recipes, {', '.join(known)}; got {name}")
+        if name not in recipes.names():
+            parser.error(f"--only takes recipes, {', '.join(recipes.names())}; got {name}")
     return args, options
 
 
-def planned(args):
-    names = args.only or list(dict.fromkeys(name for name, _ in PLAN))
-    if args.seeds:
-        return [(name, seed) for seed in args.seeds for name in names]
-    plan = [(name, seed) for name, seed in PLAN if name in names]
-    return plan + [(name, 0) for name in names if (name, 0) not in plan]
+def planned(only=None, seeds=None):
+    """[(recipe, seed)]: the first seed of every recipe, then what tells how much seeds differ."""
+    turns = [
+        (turn, name, seed)
+        for name in dict.fromkeys(only or recipes.methods())
+        for turn, seed in enumerate(seeds or recipes.load(name).seeds)
+    ]
+    return [(name, seed) for _, name, seed in sorted(turns, key=lambda run: run[0])]
 
 
 def run(name, seed, args, options):
@@ -90,7 +70,8 @@ def run(name, seed, args, options):
     command = [
         sys.executable,
         os.path.join("experiments", "train_mnist.py"),
-        f"@{recipe(name)}",
+        "--recipe",
+        name,
         "--seed",
         str(seed),
         *options,
@@ -100,7 +81,7 @@ def run(name, seed, args, options):
         *resume,
     ]
     try:
-        done = interrupt.run(command, cwd=ROOT)
+        done = interrupt.run(command, cwd=results_table.ROOT)
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the bar of the run that was killed ended in the middle of a line
         raise
@@ -126,7 +107,7 @@ def verify(args):
     """Classify with every frozen net; the number of nets that do not have their recorded error."""
     from gluon_bnn import runtime
 
-    from mnist_batches import Images
+    from common.images import Images
 
     images, wrong, checked = {}, 0, 0
     for method, records in results_table.load_records(args.results).items():
@@ -171,13 +152,14 @@ def main(argv=None):
     def recorded(name, seed):
         return os.path.exists(os.path.join(args.results, f"{name}-{seed}.json"))
 
-    if not args.list and not all(recorded(*run) for run in planned(args)):
+    plan = planned(args.only, args.seeds)
+    if not args.list and not all(recorded(*run) for run in plan):
         writable(args.save_dir)
         writable(args.results, "curves.png", what="--results")
         if is_own(args.results):
             results_table.check_writable()
     failed = []
-    for name, seed in planned(args):
+    for name, seed in plan:
         if recorded(name, seed):
             print(f"{name}, seed {seed}: recorded")
         elif args.list:

@@ -6,7 +6,7 @@
 reproduce.py does it too, after every run.
 """
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("README and chart are whole, old or new")
@@ -17,32 +17,17 @@ import json
 import os
 import sys
 
-from record import replace, writable
+import recipes
+from common.record import replace, writable
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join(ROOT, "experiments", "results", "papers")
 README = os.path.join(ROOT, "README.md")
 BEGIN, END = "<!-- papers: made by experiments/results_table.py -->", "<!-- end of papers -->"
-# In the order of the table: title, and the error that is published for this network and budget, in percent (LAB's
-# paper, version 1, and where it differs the published table), or where it is from.
-METHODS = {
-    "full_precision": ("real weights", "1.19"),
-    "bwn": ("BWN, one scale a layer", "1.20 (1.31)"),
-    "bwn_unit": ("BWN, one scale a unit", ""),
-    "binaryconnect": ("BinaryConnect", "1.28"),
-    "binaryconnect_stochastic": ("BinaryConnect, stochastic", "1.18, half as wide, 1000 epochs"),
-    "lab": ("LAB", "1.17 (1.18)"),
-    "bnn": ("BNN", "1.47"),
-    "xnor": ("XNOR", "1.45 (1.53)"),
-    "lab2": ("LAB2", "1.38"),
-    "bnn_best": ("BNN, our recipe", "0.96, twice as wide, 1000 epochs"),
-}
-STOCHASTIC = "binaryconnect_stochastic"  # is tested with its real weights (BinaryConnect, section 2.6)
-BINARY_ACTIVATIONS = ("bnn", "xnor", "lab2", "bnn_best")
 
 
 def load_records(directory=RESULTS):
-    """{method: its records, by seed}, in the order of METHODS; only methods that have any."""
+    """{method: its records, by seed}, in the order of the recipes; only methods that have any."""
     records = {}
     for path in sorted(glob.glob(os.path.join(directory, "*.json"))):
         with open(path, encoding="utf-8") as file:
@@ -50,49 +35,56 @@ def load_records(directory=RESULTS):
         records.setdefault(record["method"], []).append(record)
     return {
         method: sorted(records[method], key=lambda record: record["seed"])
-        for method in [*METHODS, *sorted(set(records) - set(METHODS))]
+        for method in dict.fromkeys([*recipes.methods(), *sorted(records)])
         if method in records
     }
 
 
+def recipe_of(method):
+    """Its recipe; where there is none, one that says no more than the name."""
+    return recipes.load(method) if method in recipes.names() else recipes.Recipe(method, "", {})
+
+
 def test_error(record):
     """The error that the method is judged by."""
-    return record["test_error_real_weights" if record["method"] == STOCHASTIC else "test_error"]
+    return record[recipe_of(record["method"]).error]
 
 
-def percent(found, kind):
-    return f"{100 * sum(record[kind] for record in found) / len(found):.2f}"
+def mean_percent(records, name):
+    return f"{100 * sum(record[name] for record in records) / len(records):.2f}"
+
+
+def row(method, records):
+    """Errors in percent, the mean over seeds and what lies between the extremes."""
+    recipe, settings = recipe_of(method), records[0]["settings"]
+    errors = [100 * test_error(record) for record in records]
+    ours = mean_percent(records, recipe.error)
+    if recipe.remark:
+        others = {name: mean_percent(records, name) for name in records[0] if name.startswith("test_error")}
+        ours += f" ({recipe.remark.format(**others)})"
+    weights = {"real": "32", "stochastic": "1 (at test 32)"}.get(settings["weights"], "1")
+    cells = (
+        recipe.title,
+        f"{weights}, {1 if settings['activation'].startswith('binary') else 32}",
+        records[0]["epochs"],
+        recipe.published,
+        ours,
+        f"{max(errors) - min(errors):.2f}" if len(errors) > 1 else "",
+        len(records),
+        ", ".join(str(record["best_epoch"]) for record in records),
+    )
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def table(records):
-    """Markdown: a row a method. Errors in percent, the mean over seeds and what lies between the extremes."""
-    lines = [
-        "| method | bits: weights, activations | epochs | published | ours | spread | seeds | best epochs |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for method, found in records.items():
-        title, published = METHODS.get(method, (method, ""))
-        errors = [100 * test_error(record) for record in found]
-        ours = f"{sum(errors) / len(errors):.2f}"
-        own = "test_error_real_weights_own_averages"
-        if method == "binaryconnect":
-            ours += (
-                f" (real weights: {percent(found, 'test_error_real_weights')}, "
-                f"{percent(found, own)} with averages of their own)"
-            )
-        elif method == STOCHASTIC:
-            ours += (
-                f" (with averages of their own: {percent(found, own)}; binary weights: {percent(found, 'test_error')})"
-            )
-        weights = {"full_precision": "32", STOCHASTIC: "1 (at test 32)"}.get(method, "1")
-        bits = f"{weights}, {1 if method in BINARY_ACTIVATIONS else 32}"
-        spread = f"{max(errors) - min(errors):.2f}" if len(errors) > 1 else ""
-        lines.append(
-            f"| {title} | {bits} | {found[0]['epochs']} | {published} | {ours} | {spread} | {len(found)} | "
-            + ", ".join(str(record["best_epoch"]) for record in found)
-            + " |"
-        )
-    return "\n".join(lines)
+    """Markdown: a row a method."""
+    return "\n".join(
+        [
+            "| method | bits: weights, activations | epochs | published | ours | spread | seeds | best epochs |",
+            "|---|---|---:|---:|---:|---:|---:|---:|",
+            *(row(method, found) for method, found in records.items()),
+        ]
+    )
 
 
 def readme_with(text, records):
@@ -115,13 +107,13 @@ def update(directory=RESULTS, readme=README):
             text = readme_with(file.read(), records)
         replace(readme, text.encode())
     try:
-        import pictures
+        from common import pictures
     except ImportError:
         print("no chart: pip install 'gluon-bnn[experiments]' (or matplotlib) draws it")
     else:
         if records:
             titles = {
-                method: METHODS.get(method, (method,))[0] + (f", seed {found[0]['seed']}" if found[1:] else "")
+                method: recipe_of(method).title + (f", seed {found[0]['seed']}" if found[1:] else "")
                 for method, found in records.items()
             }
             first = {titles[m]: {**found[0], "test_error": test_error(found[0])} for m, found in records.items()}

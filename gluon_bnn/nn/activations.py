@@ -4,7 +4,7 @@ from typing import Optional
 
 from .. import ops, quantizers
 from .._compat import mx
-from .parameter import check_dtype
+from . import parameter
 
 
 class Activation(mx.gluon.nn.Activation):
@@ -39,12 +39,14 @@ class BinaryActivation(mx.gluon.HybridBlock):
         return self._clip
 
     def hybrid_forward(self, F, x):
-        return self._ops.sign(F, x, self._clip)
+        signs = self._ops.sign(F, x, self._clip)
+        parameter.note_signs(signs, x, self._clip)
+        return signs
 
     def check_dtype(self, dtype):
         """ValueError unless the layer computes in this dtype; asked before any block of a net is cast."""
         if self._ops.overwrites:
-            check_dtype(dtype)
+            parameter.check_dtype(dtype)
 
     def __repr__(self):
         return f"BinaryActivation(clip={self._clip!r})"

@@ -180,6 +180,7 @@ class BinaryDense(mx.gluon.nn.Dense):
             dtype=np.dtype(self.weight.dtype).name,
             hint=symbolic and 0 in self.weight.shape,
             adds=adds,
+            of_signs=parameter.of_signs(x),
         )
         return y if self.act is None else self.act(y)
 

@@ -27,10 +27,10 @@ _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
 
 class _Trace:
     """What the layers of a graph share while it is traced: the parameters that they use without adding to gradients,
-    and the symbol that tells whether MXNet trains."""
+    the symbol that tells whether MXNet trains, and the symbols of signs with what these are the signs of."""
 
     def __init__(self):
-        self.parameters, self.training = [], None
+        self.parameters, self.training, self.signs = [], None, []
 
 
 class BinaryWeight(mx.gluon.Parameter):
@@ -86,6 +86,19 @@ def training(make):
     if trace.training is None:
         trace.training = make()
     return trace.training
+
+
+def note_signs(signs, x, clip):
+    """Tell layers that follow in this graph that a symbol holds the signs of another, with the gradient of `clip`."""
+    trace = _trace()
+    if trace is not None:
+        trace.signs.append((signs, x, clip))
+
+
+def of_signs(x):
+    """(what x holds the signs of, clip), or None where that is not known: a layer may then take bits of the first."""
+    trace = _trace()
+    return next(((of, clip) for signs, of, clip in trace.signs if signs is x), None) if trace is not None else None
 
 
 def _trace():

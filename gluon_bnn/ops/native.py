@@ -46,10 +46,12 @@ class Native(Composed):
         dtype,
         hint=False,
         adds=True,
+        of_signs=None,
     ):
         """In float32 it is one operator: signs are packed to bits, so the products with them read a 32nd of the memory,
-        and the gradient to the weights is written once, by the rule "exact" twice. In float64, and with stochastic
-        signs, the product runs over +-1."""
+        and the gradient to the weights is written once, by the rule "exact" twice. The signs of the activation before
+        it are part of that operator: their bits serve both passes, and as numbers they are nowhere. In float64, and
+        with stochastic signs, the product runs over +-1."""
         if rule.native is None:
             return super().binary_dense(
                 F,
@@ -70,6 +72,10 @@ class Native(Composed):
             hint = x if hint else None
             signs, alpha = _sign_scale(F, weight, scale, rule, clip, hint, flatten, curvature, stochastic)
             return self._product(F, x, signs, alpha, bias, scale, rule, units, flatten)
+        sign = {}
+        if of_signs is not None:
+            x, clip_of_signs = adding(F, of_signs[0]), of_signs[1]
+            sign = {"sign": "True", "sign_clip": str(clip_of_signs)}
         inputs = [x, weight]
         if bias is not None:
             inputs.append(row(F, bias, adds))
@@ -83,6 +89,7 @@ class Native(Composed):
             clip=str(clip),
             no_bias=str(bias is None),
             flatten=str(flatten),
+            **sign,
         )[0]
 
     def scale_bias(self, F, dot, alpha, bias=None, *, alpha_gradient):

@@ -151,13 +151,7 @@ def fit(
         if file and done > epochs:
             raise ValueError(f"{file.path} has {done} epochs, more than the {epochs} learning rates of this run")
         if workers.size > 1:
-            workers.check_equal(
-                "Start all with the same options and seed; resume all from one file, in a directory that they share",
-                options=digest(json.dumps([run, steps, learning_rates]).encode()),
-                epochs_done=done,
-                weights=digest(*values(net).values(), *best.values()),
-                optimizer_state=digest(*(a.asnumpy() for state in states(trainer).values() for a in state)),
-            )
+            _check_start(workers, net, trainer, best, done, [run, steps, learning_rates])
         with workers.together():
             if saved and done < epochs:
                 # Over an old one, as it will be: an unwritable directory, or a disk without room for two,
@@ -165,15 +159,8 @@ def fit(
                 for _ in range(1 if resume else 2):
                     saved.save(epochs, history, best)
         workers.start()
-        bar = stack.enter_context(
-            progress_bar(
-                total=epochs * steps,
-                initial=done * steps,
-                unit="step",
-                dynamic_ncols=True,
-                disable=not progress or workers.rank > 0,
-            )
-        )
+        options = dict(unit="step", dynamic_ncols=True, disable=not progress or workers.rank > 0)
+        bar = stack.enter_context(progress_bar(total=epochs * steps, initial=done * steps, **options))
         check_interrupt = stack.enter_context(_interrupt.deferred())
         for epoch in range(done, epochs):
             began = time.perf_counter()
@@ -224,6 +211,17 @@ def _claimed(file, resume, overwrite):
         yield
 
 
+def _check_start(workers, net, trainer, best, done, options):
+    """All workers begin with the same options, weights and state of the optimiser."""
+    workers.check_equal(
+        "Start all with the same options and seed; resume all from one file, in a directory that they share",
+        options=digest(json.dumps(options).encode()),
+        epochs_done=done,
+        weights=digest(*values(net).values(), *best.values()),
+        optimizer_state=digest(*(a.asnumpy() for state in states(trainer).values() for a in state)),
+    )
+
+
 def _best_epoch(validated, mode):
     """The first epoch with the best number, where NaN is the worst; None without epochs."""
     losses = np.array(validated) * (1 if mode == "min" else -1)
@@ -239,26 +237,33 @@ def _shown(measure, measured, validated=None):
     return {name: text for name, text in found.items() if text}
 
 
+def _step(net, trainer, loss, x, labels, rows, measure):
+    """A step of training: forward, backward, update. Returns (losses, outputs).
+
+    rows : of the whole batch, of which x and labels are this worker's part; the gradients are divided by it
+    """
+    with mx.autograd.record():
+        outputs = _one(net(x))
+        measure.check(labels.shape, outputs.shape)  # what this refuses may be an obscure MXNetError in the loss
+        losses = loss(outputs, labels)
+    if losses.shape[:1] != x.shape[:1]:
+        raise ValueError(f"loss must give one number for each of the {len(x)} rows, got {losses.shape}")
+    losses.backward()
+    trainer.step(rows)
+    return losses, outputs
+
+
 def _train_epoch(net, trainer, loss, batches, measure, workers, bar, check_interrupt):
     """[sum of the losses, metric times rows, number of rows] that this worker saw."""
     total, rows, unread = 0.0, 0, []
     measure.reset()
     for step, batch in enumerate(batches):
         x, labels = _pair(batch)
-        whole = len(x)
-        x, labels = workers.part(x), workers.part(labels)
-        with mx.autograd.record():
-            outputs = _one(net(x))
-            measure.check(labels.shape, outputs.shape)  # what this refuses may be an obscure MXNetError in the loss
-            losses = loss(outputs, labels)
-        shape, share = losses.shape, whole // workers.size
-        if shape[:1] != (share,):
-            raise ValueError(f"loss must give one number for each of the {share} rows, got {shape}")
-        losses.backward()
-        trainer.step(whole)
-        measure.update(labels, outputs)
+        share, labels_share = workers.part(x), workers.part(labels)
+        losses, outputs = _step(net, trainer, loss, share, labels_share, len(x), measure)
+        measure.update(labels_share, outputs)
         unread.append(losses.sum())
-        rows += share
+        rows += len(share)
         bar.update()
         check_interrupt()
         if step % 50 == 49:  # this waits for the engine, so not in every step

@@ -48,9 +48,9 @@ def test_all_of_it(tmp_path):
 
 @pytest.mark.slow
 def test_a_model_from_a_file(tmp_path):
-    import inference_workers
+    from bench.peers import mxnet
 
-    frozen = deploy.freeze(inference_workers.binary_net([20, 30, 10]), verbose=False)
+    frozen = deploy.freeze(mxnet.binary_net([20, 30, 10]), verbose=False)
     runtime.save(frozen, tmp_path / "net")
     done = run("--model", "net", "--shapes", "1x1x1", "--largest", "1", "--rounds", "1", "--no-peers", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -70,8 +70,8 @@ def test_ours_and_the_parent_do_without_the_other_libraries():
     """MXNet's threads alone make our kernels slower."""
     for lines in (
         "import bench_inference",
-        "import inference_workers\n"
-        "ours = inference_workers.Ours(1)\n"
+        "from bench.peers.ours import Inference\n"
+        "ours = Inference(1)\n"
         "assert 'xnor_dense' in ours.prepare('layer', 2, 3, 4) and ours.time('xnor_dense') > 0\n"
         "ours.growth(1)",
     ):
@@ -82,11 +82,11 @@ def test_ours_and_the_parent_do_without_the_other_libraries():
 def test_a_worker_that_ends_is_heard_of(tmp_path):
     import bench_inference
 
-    worker = bench_inference.Worker(bench_inference.WORKERS, "ours", 1, str(tmp_path))
+    worker = bench_inference.Worker("inference", "ours", 1, str(tmp_path))
     with pytest.raises(SystemExit, match="the worker ours ended: (?s:.*)no_such_method"):
         worker.ask("no_such_method")
     with pytest.raises(SystemExit, match="the worker ours does not start"):
-        bench_inference.Worker(bench_inference.WORKERS, "ours", 1, str(tmp_path), str(tmp_path / "no-such-python"))
+        bench_inference.Worker("inference", "ours", 1, str(tmp_path), str(tmp_path / "no-such-python"))
 
 
 @pytest.mark.parametrize(
@@ -100,19 +100,19 @@ def test_shapes_are_checked(shape):
 
 
 def test_wrong_results_are_not_timed():
-    import inference_workers
+    from bench import inference
 
-    call = inference_workers.Call(lambda: np.array([[1, 2.01]], np.float32))
-    inference_workers.check("name", call, np.array([[1, 2]]), 0.1)
+    call = inference.Call(lambda: np.array([[1, 2.01]], np.float32))
+    inference.check("name", call, np.array([[1, 2]]), 0.1)
     for expected, allowed in ((np.array([[1, 2]]), 1e-5), (np.array([[1, np.nan]]), 0.1), (np.array([1, 2]), 0.1)):
         with pytest.raises(SystemExit, match="name"):
-            inference_workers.check("name", call, expected, allowed)
+            inference.check("name", call, expected, allowed)
 
 
 def test_rooflines(tmp_path):
-    import inference_workers
+    from bench import roofline
 
-    loops = inference_workers.compile_rooflines(str(tmp_path))
+    loops = roofline.compile_rooflines(str(tmp_path))
     assert loops.roofline_name().decode() in ("serial", "avx2", "avx512", "avx512vpopcntdq", "neon")
     counted = [loops.roofline_xnor(variant, 10, 1) for variant in range(loops.roofline_variants())]
     assert min(counted) >= 10 * 6 * 64 and loops.roofline_xnor(0, 30, 2) == 6 * counted[0]

@@ -1,6 +1,7 @@
 """experiments/bench_training.py at tiny settings; what it times is not looked at."""
 
 import json
+import sys
 
 import pytest
 
@@ -99,9 +100,22 @@ def test_mxnet_survives_what_openmp_takes(text):
 
 
 def test_a_worker_that_ends_is_heard_of(tmp_path):
-    worker = bench_training.Worker(bench_training.WORKERS, "mxnet", 1, str(tmp_path))
+    worker = bench_training.Worker("training", "mxnet", 1, str(tmp_path))
     with pytest.raises(SystemExit, match="the worker mxnet ended: (?s:.*)no_such_method"):
         worker.ask("no_such_method")
+
+
+def test_a_peer_is_a_file(tmp_path, monkeypatch):
+    """One that lacks what it needs takes no part, and neither does one without a class for the benchmark."""
+    from bench import peers
+
+    for name, needs in (("here", ""), ("absent", "NEEDS = ('no_such_package',)")):
+        (tmp_path / f"{name}.py").write_text(f"{needs}\nclass Training: pass")
+        monkeypatch.delitem(sys.modules, f"bench.peers.{name}", raising=False)
+    monkeypatch.setattr(peers, "__path__", [*peers.__path__, str(tmp_path)])
+    assert peers.names()[0] == "ours" and {"here", "absent", "mxnet", "torch"} <= set(peers.names())
+    assert {"here", "mxnet"} <= set(peers.present("training")) and "here" not in peers.present("inference")
+    assert "absent" not in peers.present("training") and "ours" not in peers.present("training")
 
 
 def test_the_parent_does_without_the_libraries():

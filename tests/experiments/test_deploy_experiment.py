@@ -17,6 +17,7 @@ from gluon_bnn.native import library
 
 import deploy
 import programs
+from common.near_ties import compare
 from paths import EXPERIMENTS
 from random_nets import model_of, random_net
 
@@ -159,11 +160,11 @@ def test_refuses_before_it_trains(tmp_path, monkeypatch, capsys, arguments, mess
 
 def deploy_net(**options):
     """The parameters of a net, as a checkpoint holds those of the best epoch."""
-    from mnist_net import make_net
+    from nets import make
 
     return {
         f"best/{name}": parameter.data().asnumpy()
-        for name, parameter in make_net(**options)._collect_params_with_prefix().items()
+        for name, parameter in make(**options)._collect_params_with_prefix().items()
     }
 
 
@@ -184,12 +185,13 @@ def test_a_net_that_was_just_trained_is_not_what_from_names(tmp_path, monkeypatc
 def test_hidden_values_are_those_of_the_first_layer(dropout, hidden):
     from gluon_bnn._compat import mx
 
-    from mnist_batches import Images
-    from mnist_net import make_net, reference_outputs
+    from common.cross_check import reference_outputs
+    from common.images import Images
+    from nets import make
 
     images = Images("digits", inputs="centered")
     mx.random.seed(3)
-    net = make_net(hidden=hidden, activation="binary", dropout=dropout)
+    net = make(hidden=hidden, activation="binary", dropout=dropout)
     frozen = gluon_bnn.freeze(net, "float", input_scale=float(images.scale), input_shift=images.shift, verbose=False)
     expected = reference_outputs(net, images.test)[0][0]
     for name, values in deploy.hidden_values(net, frozen, images).items():
@@ -249,12 +251,12 @@ class TestCompare:
 
     def way(self, like, outputs, name=None):
         outputs = outputs.astype(np.float32)
-        return deploy.Way(name or like, "runtime", like, outputs=outputs, classes=outputs.argmax(axis=1))
+        return deploy.Backend(name or like, "runtime", like, outputs=outputs, classes=outputs.argmax(axis=1))
 
     def compare(self, here, hidden=None, binary=True, more=()):
         hidden = self.HIDDEN if hidden is None else hidden
         found = [self.way("as trained", self.OUTPUTS), self.way("float32", here), *more]
-        return deploy.compare(
+        return compare(
             found,
             {"as trained": self.HIDDEN.astype(np.float32), "float32": hidden},
             (self.HIDDEN, self.OUTPUTS),
@@ -302,7 +304,7 @@ class TestCompare:
 
     def test_kernels_that_differ(self):
         other = self.way("float32", self.changed(self.OUTPUTS, 0, 0, to=3.000001), name="other")
-        in_c = deploy.Way("in C", "runtime", "float32", classes=np.array([0, 0, 2, 1]))
+        in_c = deploy.Backend("in C", "runtime", "float32", classes=np.array([0, 0, 2, 1]))
         assert self.compare(self.OUTPUTS, more=[other, in_c])[3] == [
             f"{name} differs from float32: they must be equal to the bit" for name in ("other", "in C")
         ]

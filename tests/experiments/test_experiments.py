@@ -1,6 +1,7 @@
 """The experiment scripts at tiny settings, as a user runs them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -78,10 +79,10 @@ def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
     from gluon_bnn import nn, train
     from gluon_bnn.train.checkpoint import set_values
 
-    from mnist_batches import Images
-    from mnist_net import make_net
+    from common.images import Images
+    from nets import make
 
-    images, net = Images("digits"), make_net(scale=None, weights="stochastic")
+    images, net = Images("digits"), make(scale=None, weights="stochastic")
     saved = load_file(tmp_path / "checkpoint.safetensors")
     set_values(net, {name[5:]: value for name, value in saved.items() if name.startswith("best/")})
     real, binary = (
@@ -94,11 +95,12 @@ def test_real_weights_errors():
     """The error with averages of their own against NumPy's with the mean and variance of all training images."""
     from gluon_bnn._compat import mx
 
-    from mnist_batches import Images
-    from mnist_net import make_net, real_weights_errors
+    from common.images import Images
+    from common.report import real_weights_errors
+    from nets import make
 
     mx.random.seed(7)
-    images, net = Images("digits"), make_net(hidden=(50,), scale=None)
+    images, net = Images("digits"), make(hidden=(50,), scale=None)
     before = {name: p.data().asnumpy() for name, p in net.collect_params().items()}
     found = real_weights_errors(net, images)
     for name, parameter in net.collect_params().items():
@@ -159,17 +161,13 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
         (["--lr", "inf"], "--lr"),
         (["--clip", "inf"], "--clip"),
         (["--warp", "-1"], "--warp"),
-        (["@nowhere"], "nowhere"),
-        (["@quotes"], "@FILE, cannot be read: No closing quotation"),
-        (["@itself"], "@FILE, cannot be read"),
-        (["@bytes"], "@FILE, cannot be read"),
+        (["--recipe", "bwnn"], "--recipe: invalid choice: 'bwnn'"),
+        (["--recipe", "bnn", "--gradient", "xnor"], "--scale none goes with --gradient ste, got xnor"),
+        (["--net", "cnn"], "--net: invalid choice: 'cnn'"),
     ],
 )
 def test_train_mnist_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "quotes").write_text("--method 'a")
-    (tmp_path / "itself").write_text("@itself")
-    (tmp_path / "bytes").write_bytes(b"--method \xff'")
     assert message in leaves(capsys, monkeypatch, "train_mnist.py", *arguments)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()], "nothing is made where nothing is done"
 
@@ -245,7 +243,7 @@ def test_the_table_of_results_is_written_where_it_can_be(tmp_path, monkeypatch, 
 
 
 def test_a_directory_is_made_and_left_as_it_was(tmp_path, monkeypatch):
-    import record
+    from common import record
 
     monkeypatch.chdir(tmp_path)
     record.writable("a/b", "x")
@@ -284,9 +282,7 @@ def test_help(tmp_path):
         "reproduce.py",
         "fuzz_runtime.py",
         "results_table.py",
-        "inference_workers.py",
-        "training_workers.py",
-        "workers.py",
+        "bench/serve.py",
         "notebook.py",
     ]
     running = {
@@ -302,25 +298,27 @@ def test_help(tmp_path):
     for script, process in running.items():
         said, wrong = process.communicate()
         assert process.returncode == 0 and not wrong, script
-        if script in ("workers.py", "notebook.py"):
-            assert len(said) > 50  # no scripts: they say what they are
+        if script == "notebook.py":
+            assert len(said) > 50  # no script: it says what it is
         else:
-            assert said.startswith(f"usage: {script}")
+            assert said.startswith(f"usage: {os.path.basename(script)}")
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "required: name, threads"),
-        (["nobody", "1"], "invalid choice"),
-        (["mxnet", "0"], "above 0"),
-        (["mxnet", "x"], "invalid whole number"),
+        ([], "required: benchmark, name, threads"),
+        (["nothing", "mxnet", "1"], "invalid choice"),
+        (["inference", "nobody", "1"], "invalid choice"),
+        (["training", "ours", "1"], "ours takes no part in training"),
+        (["inference", "mxnet", "0"], "above 0"),
+        (["inference", "mxnet", "x"], "invalid whole number"),
     ],
 )
 def test_workers_refuse(monkeypatch, capsys, arguments, message):
-    import workers
+    from bench import serve
 
-    monkeypatch.setattr(sys, "argv", ["inference_workers.py", *arguments])
+    monkeypatch.setattr(sys, "argv", ["serve.py", *arguments])
     with pytest.raises(SystemExit):
-        workers.serve({"mxnet": None}, "Workers.")
+        serve.main()
     assert message in capsys.readouterr().err

@@ -23,7 +23,6 @@ SCRIPTS = [
     "results_table.py",
     "train_mnist.py",
 ]
-WORKERS = ["inference_workers.py", "training_workers.py"]
 PATIENCE = 300
 
 
@@ -66,13 +65,13 @@ def interrupted(process, whole_group):
     return said.splitlines()[-1]
 
 
-@pytest.mark.parametrize("script", SCRIPTS + WORKERS)
+@pytest.mark.parametrize("script", [*SCRIPTS, "bench/serve.py"])
 def test_while_it_imports(tmp_path, script):
     for name in ("numpy", "gluon_bnn"):  # an import that takes long; the scripts begin with one of these
         (tmp_path / f"{name}.py").write_text("import time\nopen('importing', 'w').close()\ntime.sleep(600)\n")
     process = start(script, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     wait_for(process, tmp_path / "importing")
-    assert interrupted(process, whole_group=True).startswith(f"{script}: interrupted; ")
+    assert interrupted(process, whole_group=True).startswith(f"{os.path.basename(script)}: interrupted; ")
 
 
 CASES = [
@@ -103,7 +102,7 @@ def test_while_it_works(tmp_path, script, arguments, begun, what, whole_group):
 def code(lines, cwd):
     """Run lines with the module at hand; what goes wrong in them is seen by their exit status and stderr."""
     head = (
-        f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {EXPERIMENTS!r})\nimport interrupt\n"
+        f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {EXPERIMENTS!r})\nfrom common import interrupt\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupt.says('nothing is kept')\n"
     )
     return subprocess.run([sys.executable, "-c", head + lines], cwd=cwd, capture_output=True, text=True, timeout=60)

@@ -15,7 +15,7 @@ import sys
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.append(os.path.join(os.path.dirname(TESTS), "experiments"))
 
-import interrupt
+from common import interrupt
 
 if __name__ == "__main__":
     interrupt.says("no record is written")
@@ -39,8 +39,8 @@ from gluon_bnn.graph import engine, layers
 from gluon_bnn.native import library
 from gluon_bnn.runtime.file import crc32
 
-from arguments import SEED, HelpFormatter, positive
-from record import writable, write_record
+from common.arguments import SEED, HelpFormatter, positive
+from common.record import writable, write_record
 
 RECORD = "fuzz_runtime.json"
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__)))

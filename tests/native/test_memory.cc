@@ -167,12 +167,19 @@ std::vector<Call> calls(Arrays& s) {
     const float* inputs = (real_inputs ? s.x : s.signs).data();
     const auto* words = reinterpret_cast<const uint32_t*>(w);
     training("binary_dense_forward", [=, &s] {
-      gluon_bnn::binary_dense_forward(sizes, words, p, inputs, real_inputs ? p : nullptr, s.y.data());
+      gluon_bnn::binary_dense_forward(sizes, words, p, inputs, real_inputs ? p : nullptr, nullptr, s.y.data());
+    });
+    training("binary_dense_forward of signs", [=, &s] {
+      auto* kept = reinterpret_cast<uint32_t*>(s.integers.data());
+      gluon_bnn::binary_dense_forward(sizes, words, p, inputs, nullptr, kept, s.y.data());
+      gluon_bnn::binary_dense_backward(sizes, Scale::kChannel, kSte, 1.0f, s.dy.data(), inputs, kept, 1.0f, s.w.data(),
+                                       words, p, s.a.data(), s.y.data(), nullptr);
     });
     for (const Gradient gradient : {kSte, kExact}) {
       training("binary_dense_backward", [=, &s] {
-        gluon_bnn::binary_dense_backward(sizes, Scale::kChannel, gradient, 1.0f, s.dy.data(), inputs, s.w.data(), words,
-                                         p, s.a.data(), s.y.data(), real_inputs ? s.b.data() : nullptr);
+        gluon_bnn::binary_dense_backward(sizes, Scale::kChannel, gradient, 1.0f, s.dy.data(), inputs, nullptr, 1.0f,
+                                         s.w.data(), words, p, s.a.data(), s.y.data(),
+                                         real_inputs ? s.b.data() : nullptr);
       });
     }
   }

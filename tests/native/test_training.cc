@@ -68,24 +68,34 @@ void compare(const Floats& found, const std::vector<Sum>& sums, const std::strin
   within(found, expected, magnitude, what);
 }
 
-void check_layer(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, bool signs, bool has_bias) {
+// Real inputs, signs as numbers, or numbers whose signs the layer takes.
+enum Inputs { kReals, kSigns, kSignsOf };
+
+void check_layer(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, Inputs inputs, bool has_bias) {
   const int64_t m = sizes.rows, n = sizes.units, k = sizes.inputs;
   Floats x = reals(m * k), w = reals(n * k), l = reals(n * k);
   const Floats bias = reals(n), dy = reals(m * n);
-  if (signs)
+  const float sign_clip = clip;
+  x[0] = -1.0f;  // at the clip of signs
+  x[m * k / 2] = -0.0f;
+  const Floats before = x;
+  if (inputs != kReals)
     for (float& v : x) v = v < 0 ? -1.0f : 1.0f;
   for (float& v : l) v = std::fabs(v) + 0.1f;
   w[0] = -0.0f;
   w[n * k / 2] = 1.0f;                                                              // at the clip
   if (scale == Scale::kChannel) std::fill(w.begin() + (n - 1) * k, w.end(), 0.0f);  // a unit without a gradient
 
+  const float* in = (inputs == kSignsOf ? before : x).data();
+  std::vector<uint32_t> kept(inputs == kSignsOf ? m * ((k + 31) / 32) : 0);
+  uint32_t* signs = inputs == kSignsOf ? kept.data() : nullptr;
   std::vector<uint32_t> bits((n + 15) / 16 * ((k + 31) / 32) * 16);
   Floats alpha(n), y(m * n), dx(m * k), dw(n * k, 7.0f), dbias(n);
   gluon_bnn::binary_dense_weights(sizes, scale, w.data(), scale == Scale::kLoss ? l.data() : nullptr, bits.data(),
                                   alpha.data());
-  gluon_bnn::binary_dense_forward(sizes, bits.data(), alpha.data(), x.data(), has_bias ? bias.data() : nullptr,
+  gluon_bnn::binary_dense_forward(sizes, bits.data(), alpha.data(), in, has_bias ? bias.data() : nullptr, signs,
                                   y.data());
-  gluon_bnn::binary_dense_backward(sizes, scale, gradient, clip, dy.data(), x.data(), w.data(), bits.data(),
+  gluon_bnn::binary_dense_backward(sizes, scale, gradient, clip, dy.data(), in, signs, sign_clip, w.data(), bits.data(),
                                    alpha.data(), dx.data(), dw.data(), has_bias ? dbias.data() : nullptr);
 
   const auto sign = [&](int64_t i) { return w[i] < 0 ? -1.0 : 1.0; };
@@ -110,7 +120,8 @@ void check_layer(const DenseSizes& sizes, Scale scale, Gradient gradient, float 
       dbs[u].add(dy[r * n + u]);
       for (int64_t i = 0; i < k; ++i) {
         ys[r * n + u].add(scales[u] * sign(u * k + i) * x[r * k + i]);
-        dxs[r * k + i].add(dy[r * n + u] * scales[u] * sign(u * k + i));
+        if (inputs != kSignsOf || std::fabs(before[r * k + i]) <= sign_clip)
+          dxs[r * k + i].add(dy[r * n + u] * scales[u] * sign(u * k + i));
         gs[u * k + i].add(static_cast<double>(dy[r * n + u]) * x[r * k + i]);
       }
     }
@@ -140,7 +151,11 @@ void check_layer(const DenseSizes& sizes, Scale scale, Gradient gradient, float 
 
   std::ostringstream text;
   text << " at " << m << " x " << n << " x " << k << ", scale " << static_cast<int>(scale) << ", gradient "
-       << static_cast<int>(gradient) << ", clip " << clip << (signs ? ", of signs" : "") << (has_bias ? ", bias" : "");
+       << static_cast<int>(gradient) << ", clip " << clip
+       << (inputs == kSigns     ? ", signs"
+           : inputs == kSignsOf ? ", signs of reals"
+                                : "")
+       << (has_bias ? ", bias" : "");
   compare(y, ys, "y" + text.str());
   compare(dx, dxs, "dx" + text.str());
   compare(dw, dws, "dw" + text.str());
@@ -224,12 +239,12 @@ void check_batch_norm(int64_t m, int64_t n) {
 }
 
 void check_layers(const DenseSizes& sizes) {
-  for (const bool signs : {false, true}) {
+  for (const Inputs inputs : {kReals, kSigns, kSignsOf}) {
     for (const float clip : {1.0f, kInfinity}) {
       for (const Scale scale : {Scale::kNone, Scale::kLayer, Scale::kChannel, Scale::kLoss}) {
         const bool any = scale == Scale::kLayer || scale == Scale::kChannel;
         for (const Gradient gradient : {kSte, kXnor, kExact, kNotebook}) {
-          if (any || gradient == kSte) check_layer(sizes, scale, gradient, clip, signs, clip == 1.0f);
+          if (any || gradient == kSte) check_layer(sizes, scale, gradient, clip, inputs, clip == 1.0f);
         }
       }
     }

@@ -63,6 +63,79 @@ def test_forward_and_backward(instruction_set, scale, gradient, seed, rows, unit
         assert (arrays[3].grad.asnumpy() == 0).all()
 
 
+@pytest.mark.parametrize("clip", [1.0, None])
+@pytest.mark.parametrize("scale, gradient", all_rules())
+def test_signs_within_the_operator(rng, instruction_set, scale, gradient, clip):
+    """With sign=True it is gluon_bnn_sign and the layer, to the bit, forward and backward; also for rows that are no
+    multiple of anything, images, |x| = clip, zeros of both signs and NaN."""
+    library.load_operators()
+    for shape, units in (((1, 1), 1), ((5, 33), 7), ((100, 97), 130), ((33, 3, 5, 7), 20), ((64, 1000), 10)):
+        x = rng.standard_normal(shape).astype(np.float32)
+        x.flat[:5] = [1.0, -1.0, 0.0, -0.0, np.nan][: x.size]
+        w = rng.standard_normal((units, x[0].size)).astype(np.float32)
+        curvature = [rng.uniform(0.1, 3, w.shape).astype(np.float32)] if scale == "loss" else []
+        options = {"units": units, "scale": str(scale), "gradient": gradient, "clip": "1.0"}
+        d = mx.nd.array(rng.standard_normal((len(x), units)))
+
+        def run(layer):
+            arrays = [mx.nd.array(a) for a in (x, w, rng.standard_normal(units) * 0 + 0.5, *curvature)]
+            for array in arrays:
+                array.attach_grad()
+            with mx.autograd.record():
+                y = layer(*arrays)
+            y.backward(d)
+            return [y, *(array.grad for array in arrays)]
+
+        found = run(lambda *arrays: mx.nd.gluon_bnn_binary_dense(*arrays, sign=True, sign_clip=str(clip), **options)[0])
+        expected = run(
+            lambda x, *arrays: mx.nd.gluon_bnn_binary_dense(
+                mx.nd.gluon_bnn_sign(x, clip=str(clip)), *arrays, **options
+            )[0]
+        )
+        for one, other in zip(found, expected):
+            np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
+
+
+def test_bits_are_kept_in_a_hybridized_net(rng, monkeypatch):
+    """The graph of a net that trains has no operator for signs that only binary layers take; the numbers are those of
+    the net that is not hybridized, also where others take the signs too, and exports have the operator."""
+
+    class Net(mx.gluon.HybridBlock):
+        def __init__(self, shared):
+            super().__init__()
+            self.shared = shared
+            self.first, self.second, self.third = (
+                nn.BinaryDense(n, in_units=k) for n, k in ((33, 20), (40, 33), (5, 40))
+            )
+            self.sign, self.hard = nn.BinaryActivation(), nn.BinaryActivation(clip=None)
+
+        def hybrid_forward(self, F, x):
+            signs = self.sign(self.first(x))
+            y = self.third(self.hard(self.second(signs)))
+            return F.concat(y, signs) if self.shared else y
+
+    graphs, cached_op = [], mx.nd.CachedOp
+    monkeypatch.setattr(
+        mx.nd, "CachedOp", lambda graph, *flags: graphs.append(graph.tojson()) or cached_op(graph, *flags)
+    )
+    for shared in (False, True):
+        net = Net(shared)
+        net.initialize(mx.init.Xavier(rnd_type="gaussian", magnitude=8))
+        x, results = mx.nd.array(2 * rng.standard_normal((17, 20))), []
+        d = mx.nd.array(rng.standard_normal((17, 5 + 33 * shared)))
+        for hybrid in (False, True):
+            net.hybridize(hybrid, static_alloc=True, static_shape=True)
+            x.attach_grad()
+            with mx.autograd.record():
+                y = net(x)
+            y.backward(d)
+            results.append([y, x.grad.copy(), *(p.grad().copy() for p in net.collect_params().values())])
+        for one, other in zip(*results):
+            np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
+        assert graphs[-1].count('"gluon_bnn_sign"') == shared and graphs[-1].count('"sign": "True"') == 2
+        assert net(mx.sym.var("data")).tojson().count('"gluon_bnn_sign"') == 2
+
+
 def test_products_of_signs_are_exact(rng, instruction_set):
     x, w = binary.sign(rng.standard_normal((9, 1000))), rng.standard_normal((33, 1000))
     y = mx.nd.gluon_bnn_binary_dense(

@@ -20,6 +20,27 @@ void transpose(uint32_t words[32]) {
   }
 }
 
+constexpr size_t kHalf = kBlock * sizeof(uint32_t);  // bytes of half a square
+
+// Packed weights (inputs, units) from squares of 32 units by 32 inputs, each two half squares of 16 units above and
+// below. load(unit_word, word, square) fills a square of zeros, a word a unit.
+template <typename Load>
+void transpose_squares(int64_t units, int64_t inputs, uint32_t* transposed, const Load& load) {
+  const int64_t words = ceil_div(inputs, kWord);
+  const int64_t unit_words = ceil_div(units, kWord), input_blocks = ceil_div(inputs, kBlock);
+  const int threads = threads_for(kTranspose * units * inputs);
+  parallel_for<Schedule::kDynamic>(threads, words, [&](int64_t word, int) {
+    for (int64_t unit_word = 0; unit_word < unit_words; ++unit_word) {
+      uint32_t square[2 * kBlock] = {};
+      load(unit_word, word, square);
+      transpose(square);
+      for (int64_t half = 0, block = 2 * word; half < 2 && block < input_blocks; ++half, ++block) {
+        std::memcpy(transposed + (block * unit_words + unit_word) * kBlock, square + half * kBlock, kHalf);
+      }
+    }
+  });
+}
+
 }  // namespace
 
 void pack_inputs(const float* x, int64_t rows, int64_t inputs, uint32_t* bits) {
@@ -37,23 +58,20 @@ void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, in
   });
 }
 
-// Squares of 32 by 32 bits, each two half squares of 16 units above and below.
 void transpose_weights(const uint32_t* bits, int64_t units, int64_t inputs, uint32_t* transposed) {
   const int64_t words = ceil_div(inputs, kWord), blocks = ceil_div(units, kBlock);
-  const int64_t unit_words = ceil_div(units, kWord), input_blocks = ceil_div(inputs, kBlock);
-  constexpr size_t kHalf = kBlock * sizeof(uint32_t);
-  const int threads = threads_for(kTranspose * units * inputs);
-  parallel_for<Schedule::kDynamic>(threads, words, [&](int64_t word, int) {
-    for (int64_t unit_word = 0; unit_word < unit_words; ++unit_word) {
-      uint32_t square[2 * kBlock] = {};
-      for (int64_t half = 0, block = 2 * unit_word; half < 2 && block < blocks; ++half, ++block) {
-        std::memcpy(square + half * kBlock, bits + (block * words + word) * kBlock, kHalf);
-      }
-      transpose(square);
-      for (int64_t half = 0, block = 2 * word; half < 2 && block < input_blocks; ++half, ++block) {
-        std::memcpy(transposed + (block * unit_words + unit_word) * kBlock, square + half * kBlock, kHalf);
-      }
+  transpose_squares(units, inputs, transposed, [=](int64_t unit_word, int64_t word, uint32_t* square) {
+    for (int64_t half = 0, block = 2 * unit_word; half < 2 && block < blocks; ++half, ++block) {
+      std::memcpy(square + half * kBlock, bits + (block * words + word) * kBlock, kHalf);
     }
+  });
+}
+
+void transpose_inputs(const uint32_t* bits, int64_t rows, int64_t inputs, uint32_t* transposed) {
+  const int64_t words = ceil_div(inputs, kWord);
+  transpose_squares(rows, inputs, transposed, [=](int64_t row_word, int64_t word, uint32_t* square) {
+    const int64_t first = row_word * kWord, count = std::min(kWord, rows - first);
+    for (int64_t r = 0; r < count; ++r) square[r] = bits[(first + r) * words + word];
   });
 }
 

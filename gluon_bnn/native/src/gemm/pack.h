@@ -43,6 +43,10 @@ void pack_weights(const float* w, int64_t units, int64_t inputs, uint32_t* bits,
 // The packed weights (inputs, units) from those of (units, inputs).
 void transpose_weights(const uint32_t* bits, int64_t units, int64_t inputs, uint32_t* transposed);
 
+// The same from the bits of inputs (rows, inputs): packed weights with a unit for each input, whose inputs are the
+// rows.
+void transpose_inputs(const uint32_t* bits, int64_t rows, int64_t inputs, uint32_t* transposed);
+
 }  // namespace gluon_bnn
 
 #endif  // GLUON_BNN_GEMM_PACK_H_

@@ -10,6 +10,7 @@
 #include "gemm/pack.h"
 #include "parallel.h"
 #include "training/scale_bias.h"
+#include "training/sign.h"
 #include "training/weight_gradient.h"
 
 namespace gluon_bnn {
@@ -34,6 +35,9 @@ bool all_signs(const float* x, int64_t size) {
   return !others;
 }
 
+// The words that the signs of a layer's inputs take.
+int64_t bits_of(const DenseSizes& sizes) { return sizes.rows * ceil_div(sizes.inputs, kWord); }
+
 }  // namespace
 
 void binary_dense_weights(const DenseSizes& sizes, Scale scale, const float* w, const float* curvature, uint32_t* bits,
@@ -49,21 +53,20 @@ void binary_dense_weights(const DenseSizes& sizes, Scale scale, const float* w, 
 }
 
 void binary_dense_forward(const DenseSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
-                          const float* bias, float* y) {
+                          const float* bias, uint32_t* signs, float* y) {
   const std::vector<float> none(bias == nullptr ? sizes.units : 0, -0.0f);  // v + -0.0 is v for every v
   const Epilogue epilogue = {alpha, bias == nullptr ? none.data() : bias};
-  if (all_signs(x, sizes.rows * sizes.inputs)) {
-    const Scratch<uint32_t> input_bits(1, sizes.rows * ceil_div(sizes.inputs, kWord));
-    pack_inputs(x, sizes.rows, sizes.inputs, input_bits[0]);
-    xnor_dense(sizes, input_bits[0], bits, epilogue, y);
-  } else {
-    lut_dense(sizes, x, bits, epilogue, {y});
-  }
+  const bool found = signs == nullptr && all_signs(x, sizes.rows * sizes.inputs);
+  const Scratch<uint32_t> input_bits(1, found ? bits_of(sizes) : 0);
+  if (found) signs = input_bits[0];
+  if (signs == nullptr) return lut_dense(sizes, x, bits, epilogue, {y});
+  pack_inputs(x, sizes.rows, sizes.inputs, signs);
+  xnor_dense(sizes, signs, bits, epilogue, y);
 }
 
 void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
-                           const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx,
-                           float* dw, float* dbias) {
+                           const float* x, const uint32_t* signs, float sign_clip, const float* w, const uint32_t* bits,
+                           const float* alpha, float* dx, float* dw, float* dbias) {
   const Scratch<float> scaled(1, sizes.rows * sizes.units), unused(1, sizes.units);
   const float* ddot = scaled[0];
   if (dbias != nullptr) {
@@ -77,7 +80,14 @@ void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradie
   const Scratch<uint32_t> transposed(1, packed_size(sizes.inputs, sizes.units));
   transpose_weights(bits, sizes.units, sizes.inputs, transposed[0]);
   lut_dense({sizes.rows, sizes.inputs, sizes.units}, ddot, transposed[0], {one.data(), zero.data()}, {dx});
-  const bool signs = all_signs(x, sizes.rows * sizes.inputs);
+  const bool found = signs == nullptr && all_signs(x, sizes.rows * sizes.inputs);
+  const Scratch<uint32_t> input_bits(1, found ? bits_of(sizes) : 0);
+  if (found) {
+    pack_inputs(x, sizes.rows, sizes.inputs, input_bits[0]);
+    signs = input_bits[0];
+  } else if (signs != nullptr && std::isfinite(sign_clip)) {
+    sign_backward<float>(true, sign_clip, dx, x, sizes.rows * sizes.inputs, dx);
+  }
   weight_gradient(sizes, scale, gradient, clip, dy, x, signs, w, alpha, dw);
 }
 

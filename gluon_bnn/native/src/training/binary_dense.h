@@ -16,15 +16,17 @@ void binary_dense_weights(const DenseSizes& sizes, Scale scale, const float* w, 
                           float* alpha);
 
 // y = alpha * (x . signs of w) + bias: x (rows, inputs), bias (units,) or null, y (rows, units). Where every x is
-// -1 or 1, the product is one of bits; the result is the same.
+// -1 or 1, the product is one of bits; the result is the same. Where `signs` is not null, the signs of x take the place
+// of x, and their bits (rows, words) are kept there for the backward pass.
 void binary_dense_forward(const DenseSizes& sizes, const uint32_t* bits, const float* alpha, const float* x,
-                          const float* bias, float* y);
+                          const float* bias, uint32_t* signs, float* y);
 
 // dx = (dy alpha) . signs of w; dw by the rule from g = dy^T . x; dbias, if not null, the sums of dy over the rows.
-// clip is +infinity where nothing is masked; w is then not read by ste.
+// clip is +infinity where nothing is masked; w is then not read by ste. Where `signs` is not null, it is what the
+// forward pass has kept, and dx is 0 where |x| > sign_clip; +infinity masks nothing, NaN included.
 void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
-                           const float* x, const float* w, const uint32_t* bits, const float* alpha, float* dx,
-                           float* dw, float* dbias);
+                           const float* x, const uint32_t* signs, float sign_clip, const float* w, const uint32_t* bits,
+                           const float* alpha, float* dx, float* dw, float* dbias);
 
 }  // namespace gluon_bnn
 

@@ -126,15 +126,13 @@ void copy_panel(const float* from, int64_t stride, int64_t rows, int64_t width, 
   }
 }
 
-// Where x is -1 and 1, g is itself a product of floats and bits: its inputs are the columns of dy, its weights the
-// columns of x. The tables of a few columns of dy serve all of x, a strip of it at a time.
-void from_signs(const DenseSizes& sizes, const float* dy, const float* x, RuleOnTiles* rule) {
+// Where x is -1 and 1, given as bits, g is itself a product of floats and bits: its inputs are the columns of dy, its
+// weights the columns of x. The tables of a few columns of dy serve all of x, a strip of it at a time.
+void from_signs(const DenseSizes& sizes, const float* dy, const uint32_t* bits, RuleOnTiles* rule) {
   constexpr int64_t kStrip = 512, kColumns = 16;
   const Kernels& k = kernels();
-  const Scratch<uint32_t> row_bits(1, packed_size(sizes.rows, sizes.inputs));
   const Scratch<uint32_t> column_bits(1, packed_size(sizes.inputs, sizes.rows));
-  pack_weights(x, sizes.rows, sizes.inputs, row_bits[0], [](int64_t) {});
-  transpose_weights(row_bits[0], sizes.rows, sizes.inputs, column_bits[0]);
+  transpose_inputs(bits, sizes.rows, sizes.inputs, column_bits[0]);
   const PackedWeights columns_of_x(column_bits[0], sizes.rows);
   const int64_t words = columns_of_x.words, groups = ceil_div(sizes.rows, kGroup);
   const int64_t length = words * kWord, table_stride = words * kWordGroups * k.lut_entries;
@@ -211,9 +209,13 @@ void from_reals(const DenseSizes& sizes, const float* dy, const float* x, RuleOn
 }  // namespace
 
 void weight_gradient(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
-                     const float* x, bool signs, const float* w, const float* alpha, float* dw) {
+                     const float* x, const uint32_t* signs, const float* w, const float* alpha, float* dw) {
   RuleOnTiles rule(sizes, scale, gradient, clip, w, alpha, dw);
-  (signs ? from_signs : from_reals)(sizes, dy, x, &rule);
+  if (signs != nullptr) {
+    from_signs(sizes, dy, signs, &rule);
+  } else {
+    from_reals(sizes, dy, x, &rule);
+  }
   rule.add_cross();
 }
 

@@ -8,9 +8,9 @@
 namespace gluon_bnn {
 
 // dw (units, inputs) by the rule from g = dy^T . x. alpha is (units,); clip is +infinity where nothing is masked.
-// `signs` tells that every x is -1 or 1.
+// Where `signs` is not null, the layer's inputs are these bits (rows, words), and x is not read.
 void weight_gradient(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
-                     const float* x, bool signs, const float* w, const float* alpha, float* dw);
+                     const float* x, const uint32_t* signs, const float* w, const float* alpha, float* dw);
 
 }  // namespace gluon_bnn
 

@@ -3,19 +3,11 @@
 import numpy as np
 import pytest
 
-from paths import EXPERIMENTS
+from common.images import INPUTS, SMOOTH, Images, batches_of, bends, shifted, warped
 
 
-@pytest.fixture
-def mnist_batches(monkeypatch):
-    monkeypatch.syspath_prepend(EXPERIMENTS)
-    import mnist_batches
-
-    return mnist_batches
-
-
-def test_parts_and_inputs(mnist_batches):
-    unit, signed, centered = (mnist_batches.Images("digits", inputs=how) for how in mnist_batches.INPUTS)
+def test_parts_and_inputs():
+    unit, signed, centered = (Images("digits", inputs=how) for how in INPUTS)
     assert [len(part) for part in (unit.train, unit.validation, unit.test)] == [1198, 239, 360]
     assert unit.train.min() == 0 and unit.train.max() == 1 and unit.train.dtype == np.float32
     np.testing.assert_allclose(signed.test, 2 * unit.test - 1, atol=1e-7)
@@ -28,10 +20,10 @@ def test_parts_and_inputs(mnist_batches):
             assert part.dtype == np.float32
 
 
-def test_shifted(mnist_batches, rng):
+def test_shifted(rng):
     images, fill = rng.random((9, 784), np.float32), rng.random(784, np.float32)
     by = np.stack(np.meshgrid(np.arange(3), np.arange(3)), axis=-1).reshape(-1, 2)
-    for image, (top, left), found in zip(images, by, mnist_batches.shifted(images, by, 1, fill)):
+    for image, (top, left), found in zip(images, by, shifted(images, by, 1, fill)):
         expected = fill.reshape(28, 28).copy()
         for i in range(28):
             for j in range(28):
@@ -41,14 +33,14 @@ def test_shifted(mnist_batches, rng):
         np.testing.assert_allclose(found.reshape(28, 28), expected, atol=1e-6)
 
 
-def test_warped_is_scipys_affine_transform(mnist_batches, rng):
+def test_warped_is_scipys_affine_transform(rng):
     from scipy.ndimage import affine_transform
 
     images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
     matrix, by = np.eye(2) + rng.uniform(-0.3, 0.3, (40, 2, 2)), rng.uniform(-3, 3, (40, 1, 2))
-    found = mnist_batches.warped(images, matrix, by, fill)
+    found = warped(images, matrix, by, fill)
     assert found.dtype == np.float32
-    for image, m, b, warped in zip(images, matrix, by, found):
+    for image, m, b, moved in zip(images, matrix, by, found):
         expected = affine_transform(
             (image - fill).reshape(28, 28).astype(float),
             m,
@@ -56,44 +48,44 @@ def test_warped_is_scipys_affine_transform(mnist_batches, rng):
             order=1,
             mode="grid-constant",
         )
-        np.testing.assert_allclose(warped, expected.reshape(-1) + fill, atol=2e-5)
-    same = mnist_batches.warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 1, 2)), np.zeros(784, np.float32))
+        np.testing.assert_allclose(moved, expected.reshape(-1) + fill, atol=2e-5)
+    same = warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 1, 2)), np.zeros(784, np.float32))
     assert (same == images).all()
 
 
-def test_warped_moves_each_pixel(mnist_batches, rng):
+def test_warped_moves_each_pixel(rng):
     from scipy.ndimage import map_coordinates
 
     images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
     by = rng.uniform(-3, 3, (40, 784, 2))
-    found = mnist_batches.warped(images, np.tile(np.eye(2), (40, 1, 1)), by, fill)
+    found = warped(images, np.tile(np.eye(2), (40, 1, 1)), by, fill)
     grid = np.stack(np.meshgrid(np.arange(28), np.arange(28), indexing="ij"), axis=-1).reshape(-1, 2)
-    for image, b, warped in zip(images, by, found):
+    for image, b, moved in zip(images, by, found):
         expected = map_coordinates(
             (image - fill).reshape(28, 28).astype(float), (grid + b).T, order=1, mode="grid-constant"
         )
-        np.testing.assert_allclose(warped, expected + fill, atol=2e-5)
+        np.testing.assert_allclose(moved, expected + fill, atol=2e-5)
 
 
-def test_bends_are_smooth_and_of_the_deviation_asked_for(mnist_batches, rng):
-    bends = mnist_batches.bends(rng, 4000, 1.5)
-    assert bends.shape == (4000, 784, 2) and bends.dtype == np.float32
-    np.testing.assert_allclose(bends.std(axis=0), 1.5, rtol=0.06)  # 1 / sqrt(8000) = 0.011 is one deviation
-    np.testing.assert_allclose(bends.mean(axis=0), 0, atol=0.12)
-    middle = bends.reshape(-1, 28, 28, 2)[:, 14, 14]
+def test_bends_are_smooth_and_of_the_deviation_asked_for(rng):
+    found = bends(rng, 4000, 1.5)
+    assert found.shape == (4000, 784, 2) and found.dtype == np.float32
+    np.testing.assert_allclose(found.std(axis=0), 1.5, rtol=0.06)  # 1 / sqrt(8000) = 0.011 is one deviation
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=0.12)
+    middle = found.reshape(-1, 28, 28, 2)[:, 14, 14]
     for step in (1, 4, 8):  # the correlation of a Gaussian blur at this distance, along either axis
-        expected = np.exp(-((step / (2 * mnist_batches.SMOOTH)) ** 2))
-        for other in bends.reshape(-1, 28, 28, 2)[:, 14 + step, 14], bends.reshape(-1, 28, 28, 2)[:, 14, 14 + step]:
+        expected = np.exp(-((step / (2 * SMOOTH)) ** 2))
+        for other in found.reshape(-1, 28, 28, 2)[:, 14 + step, 14], found.reshape(-1, 28, 28, 2)[:, 14, 14 + step]:
             np.testing.assert_allclose((middle * other).mean(axis=0) / 1.5**2, expected, atol=0.08)
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"shift": 1}, {"shift": 1, "warp": 0.1}, {"bend": 1.0}, {"shift": 1, "warp": 0.1, "bend": 1.0}]
 )
-def test_batches(mnist_batches, rng, options):
+def test_batches(rng, options):
     labels = np.arange(250)
     x = np.repeat(labels[:, None], 784, axis=1).astype(np.float32)  # an image is its label, everywhere
-    batches = mnist_batches.batches_of(x, labels, 100, np.zeros(784, np.float32), **options)
+    batches = batches_of(x, labels, 100, np.zeros(784, np.float32), **options)
     first, again = ([(x.asnumpy(), y.asnumpy()) for x, y in batches(np.random.default_rng(3))] for _ in range(2))
     assert len(first) == 2 and len(set(np.concatenate([y for _, y in first]))) == 200
     for (x, y), (same_x, same_y) in zip(first, again):

@@ -1,9 +1,9 @@
-/* The two limits that bench_inference.py measures 1-bit kernels against; inference_workers.py compiles this file
- * for the machine it runs on (-O3 -march=native -fopenmp) and calls it through ctypes.
+/* The two limits that bench_inference.py measures 1-bit kernels against; roofline.py compiles this file for the machine
+ * it runs on (-O3 -march=native -fopenmp) and calls it through ctypes.
  *
  * roofline_xnor: xor + popcount + add on registers alone. It is the inner loop of a matrix product, a tile of
  * ROWS x COLUMNS independent accumulators, with nothing to load or store: acc[i][j] += popcount(x[i] ^ w[j]).
- * KEEP tells the compiler that a register may have changed, so that it computes every step anew; it costs no
+ * KEEP tells the compiler that a register may have changed, so that it computes every step; it costs no
  * instruction. Without popcount instructions, bits are counted in bytes, which is what would be added.
  *
  * roofline_read: the threads read an array with vector loads and add it up.

@@ -1,14 +1,15 @@
-"""MNIST as a net takes it: split, prepared, augmented, and in batches from the device."""
+"""MNIST as a net takes it: split, prepared, augmented, and in batches on the device."""
 
 import numpy as np
 
 from gluon_bnn._compat import mx
 
-from arguments import load_dataset
+from common.arguments import load_dataset
 
 SIZE = 28
 INPUTS = ("unit", "signed", "centered")
-SMOOTH = 4.0  # pixels over which a bend changes: what Simard, Steinkraus, Platt 2003 found best for MNIST
+# The deviation, in pixels, of the Gaussian that smooths displacements: what Simard, Steinkraus, Platt 2003 found best.
+SMOOTH = 4.0
 
 
 class Images:
@@ -67,8 +68,8 @@ def bends(generator, rows, deviation):
 
 
 def warped(images, matrix, by, fill):
-    """Each image (rows, 784) turned, scaled and sheared about its middle by `matrix` (rows, 2, 2), moved by `by`
-    pixels, (rows, 1, 2) or for each pixel (rows, 784, 2); between pixels bilinear; `fill` (784,) moves in."""
+    """Each image (rows, 784) turned, scaled and sheared about its middle by `matrix` (rows, 2, 2), and moved by `by`
+    pixels, (rows, 1, 2) or for each pixel (rows, 784, 2), with bilinear interpolation; `fill` (784,) moves in."""
     rows, middle = len(images), (SIZE - 1) / 2
     grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), axis=-1).reshape(-1, 2) - middle
     # Where the values of the new pixels lie in the old image, with a border of one pixel around it.
@@ -87,20 +88,20 @@ def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0, bend=0.0):
     """A function of a generator to whole batches in random order, from data that lies on the device.
 
     fill : (784,), the background
-    shift : each image is moved by up to so many pixels, drawn anew every epoch; whole ones without warp and bend
-    warp : and mapped linearly, by the unit matrix plus numbers up to this
-    bend : and bent, by smooth random displacements with this standard deviation in pixels
+    shift : each image is moved by up to so many pixels, drawn in every epoch; by whole pixels without warp and bend
+    warp : affine distortion: each image is mapped by the unit matrix plus numbers up to this
+    bend : elastic distortion: smooth random displacements with this standard deviation in pixels
 
-    Rows left over, fewer than a batch, sit an epoch out: batch norm needs batches alike.
+    Rows left over, fewer than a batch, are not used in that epoch: batch norm needs batches of one size.
     """
     augmented = shift or warp or bend
     images, targets = None if augmented else mx.nd.array(x), mx.nd.array(labels.astype(np.float32))
 
     def batches(generator):
         order = generator.permutation(len(x))[: len(x) // batch_size * batch_size]
-        # Drawn where warped images do not use it too: the records were made so.
+        # Always drawn, although affine distortion does not use it: the committed records have this random stream.
         by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift else None
-        # Shuffled once an epoch: a batch is then a view of what lies together, at no cost.
+        # Shuffled once an epoch: a batch is then a view of consecutive rows, at no cost.
         index = mx.nd.array(order, dtype=np.int32)
         shuffled, labels_of = None if augmented else mx.nd.take(images, index), mx.nd.take(targets, index)
         for i in range(0, len(order), batch_size):

@@ -3,7 +3,6 @@
 import argparse
 import os
 import pathlib
-import shlex
 
 LARGEST_SEED = 2**31 - 1  # MXNet's generators take 32 bits with a sign, NumPy's without
 
@@ -58,11 +57,6 @@ def none_or(kind):
 
     parse.__name__ = f"{kind.__name__} or none"
     return parse
-
-
-def read_arguments(line):
-    """The arguments on a line of a file of them, as a shell would split it; # begins a comment."""
-    return shlex.split(line, comments=True)
 
 
 def add_dataset(parser, default="digits"):

@@ -94,7 +94,7 @@ def writable(directory, *names, what="--save-dir"):
 
 
 def write_record(path, argv=None, **content):
-    """Write a JSON record: content, and argv, commit, versions, processor and date beside it."""
+    """Write a JSON record: content, with argv, commit, versions, processor and date."""
     argv = sys.argv if argv is None else argv
     # Where the script and its results lie on this machine is no part of the result.
     argv = [os.path.basename(a) if os.path.isabs(a) else a for a in argv]

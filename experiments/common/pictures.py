@@ -6,7 +6,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
 import numpy as np  # noqa: E402
 
-from record import save_figure  # noqa: E402
+from common.record import save_figure  # noqa: E402
 
 
 def curves(history, path):
@@ -22,16 +22,20 @@ def curves(history, path):
         best + 1, 100 * history["validation_error"][best], "o", color="tab:orange", label=f"best epoch, {best + 1}"
     )
     right.set(xlabel="epoch", ylabel="error, %", yscale="log")
-    ticks = 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50
-    low, high = right.get_ylim()
-    right.set_yticks([t for t in ticks if low <= t <= high])
-    right.get_yaxis().set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-    right.get_yaxis().set_minor_formatter(matplotlib.ticker.NullFormatter())
+    _percent(right, (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50))
     right.legend()
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.tight_layout()
     save_figure(figure, path)
+
+
+def _percent(axes, ticks):
+    """Ticks of a logarithmic axis, those of them that it reaches, written as plain numbers."""
+    low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in ticks if low <= tick <= high])
+    axes.get_yaxis().set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    axes.get_yaxis().set_minor_formatter(matplotlib.ticker.NullFormatter())
 
 
 def confusion_matrix(predictions, labels, path):
@@ -153,10 +157,7 @@ def methods(records, path):
         )
         axes.plot(best, errors[best - 1], "o", color=color, markersize=5)
     axes.set(xlabel="epoch", ylabel="validation error, %", yscale="log")
-    low, high = axes.get_ylim()
-    axes.set_yticks([t for t in (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20) if low <= t <= high])
-    axes.get_yaxis().set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-    axes.get_yaxis().set_minor_formatter(matplotlib.ticker.NullFormatter())
+    _percent(axes, (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     save_figure(figure, path)

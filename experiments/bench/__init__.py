@@ -1,0 +1,1 @@
+"""What bench_inference.py and bench_training.py share."""

@@ -1,0 +1,142 @@
+"""What the peers of bench_inference.py share: the cases, and how a candidate is checked and timed.
+
+`prepare` makes the candidates of a case, checks each and answers their names; `time` answers the seconds of a call.
+Every peer draws the same arrays, and runs its library at its best: where a library has several ways to compute the
+same, the fastest takes part.
+"""
+
+import importlib.metadata
+import statistics
+import sys
+import time
+
+import numpy as np
+
+from bench.serve import rest
+
+IMAGES = 100
+ALLOWED = {"bfloat16": 0.02, "int8": 0.1}  # how far from float64 a candidate on floats may be; others 1e-5
+
+
+class Call:
+    """A candidate: function() computes, result() gives what it computed as a NumPy array."""
+
+    def __init__(self, function, convert=np.asarray):
+        self.function, self.convert = function, convert
+
+    def result(self):
+        return self.convert(self.function())
+
+    def times(self):
+        """The median seconds of a call in a burst of 20 ms, of 3 to 1000 calls."""
+        rest()
+        seconds, end = [], time.perf_counter() + 0.02
+        while len(seconds) < 3 or len(seconds) < 1000 and time.perf_counter() < end:
+            began = time.perf_counter()
+            self.function()
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds)
+
+
+def fastest(calls):
+    """The fastest of several ways to compute the same."""
+    return min(calls, key=lambda call: min(call.times(), call.times()))
+
+
+def check(name, call, expected, allowed):
+    """Leave unless a candidate computes what it should, within `allowed` of the largest number."""
+    found = call.result()
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    if found.shape != expected.shape or not difference <= allowed:
+        sys.exit(f"{name} differs from what it should compute by {difference:.2g}, allowed is {allowed}")
+
+
+def check_floats(calls, layers, x):
+    """`calls`, each checked to be the net of these layers, [(weight, bias)] with relu between them."""
+    expected = x.astype(np.float64)
+    for i, (weight, bias) in enumerate(layers):
+        expected = (np.maximum(expected, 0) if i else expected) @ weight.T.astype(np.float64) + bias
+    for name, call in calls.items():
+        check(name, call, expected, ALLOWED.get(name.split()[-1], 1e-5))
+    return calls
+
+
+class Layer:
+    """The arrays of one dense layer: signs, alpha, bias, and inputs as floats and as pixels."""
+
+    def __init__(self, rows, units, inputs):
+        generator = np.random.default_rng(rows + units + inputs)
+        self.signs = generator.choice(np.array([-1, 1], np.float32), (units, inputs))
+        self.alpha = generator.uniform(0.01, 0.1, units).astype(np.float32)
+        self.bias = generator.standard_normal(units).astype(np.float32)
+        self.x = generator.standard_normal((rows, inputs)).astype(np.float32)
+        self.pixels = generator.integers(0, 256, (rows, inputs), np.uint8)
+        self.dense = [(self.alpha[:, None] * self.signs, self.bias)]
+
+    def dot(self):
+        """The products of signs, exact in float32."""
+        return np.where(self.x < 0, np.float32(-1), np.float32(1)) @ self.signs.T
+
+
+def net_inputs(inputs):
+    """Images, (IMAGES, inputs) uint8, and the same as floats from 0 to 1."""
+    images = np.random.default_rng(2).integers(0, 256, (IMAGES, inputs), np.uint8)
+    return images, images.astype(np.float32) * np.float32(1 / 255)
+
+
+def float_layers(sizes):
+    """[(weight, bias)] of a float net of these sizes, batch norm folded in."""
+    generator = np.random.default_rng(3)
+    return [
+        (
+            (generator.standard_normal((units, inputs)) * (2 / inputs) ** 0.5).astype(np.float32),
+            generator.standard_normal(units).astype(np.float32),
+        )
+        for inputs, units in zip(sizes, sizes[1:])
+    ]
+
+
+def check_agreement(name, found, expected):
+    """Leave unless the largest outputs are mostly the same: sums of floats differ in their last bits, and so do the
+    signs of those near 0."""
+    same = (found.argmax(1) == expected.argmax(1)).mean()
+    if same < 0.9:
+        sys.exit(f"{name} and the frozen net agree on {same:.0%} of the images")
+
+
+class Worker:
+    """What all share. Its cases are methods: they return {name: candidate}, checked; a candidate has times()."""
+
+    package = None  # the distribution whose version belongs into the record
+
+    def __init__(self, threads):
+        self.threads, self.calls = threads, {}
+
+    def about(self):
+        return {self.package: importlib.metadata.version(self.package)} if self.package else {}
+
+    def prepare(self, case, *arguments):
+        self.calls = {}  # frees the case before
+        self.calls = getattr(self, case)(*arguments)
+        return list(self.calls)
+
+    def time(self, name):
+        return self.calls[name].times()
+
+    def net(self, sizes, model, outputs):
+        """One image through a whole net: the float net of these sizes, or a 1-bit net, the one in the file
+        `model`; its outputs for all images are in the file `outputs` where that is not None."""
+        return {}
+
+
+class FloatPeer(Worker):
+    """Another library's float32 and int8: `dense` makes {name: Call} for the net of these layers, [(weight, bias)]
+    with relu between them."""
+
+    def layer(self, rows, units, inputs):
+        case = Layer(rows, units, inputs)
+        return check_floats(self.dense(case.dense, case.x), case.dense, case.x)
+
+    def net(self, sizes, model, outputs):
+        layers, x = float_layers(sizes), net_inputs(sizes[0])[1][:1]
+        return check_floats(self.dense(layers, x), layers, x)

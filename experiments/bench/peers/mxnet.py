@@ -1,0 +1,239 @@
+"""MXNet: its own layers, and ours within it."""
+
+import functools
+import json
+import os
+import sys
+import tempfile
+
+import numpy as np
+
+from bench import inference, training
+from bench.inference import Call, Layer, check, check_agreement, check_floats, float_layers, net_inputs
+
+
+def engine(function):
+    """A call through MXNet's engine, until its result is there."""
+
+    def call():
+        y = function()
+        y.wait_to_read()
+        return y
+
+    return Call(call, lambda y: y.asnumpy())
+
+
+def binary_net(sizes):
+    """An initialised net with binary weights and activations, batch norm over a batch of images."""
+    from gluon_bnn import nn
+    from gluon_bnn._compat import mx
+
+    net = mx.gluon.nn.HybridSequential()
+    for inputs, units in zip(sizes, sizes[1:]):
+        net.add(
+            nn.BinaryDense(units, in_units=inputs),
+            mx.gluon.nn.BatchNorm(in_channels=units, momentum=0),
+            nn.BinaryActivation(),
+        )
+    net._children.popitem()  # no activation after the last
+    net.initialize(mx.init.Xavier())
+    with mx.autograd.record():
+        net(mx.nd.array(net_inputs(sizes[0])[1]))
+    mx.nd.waitall()
+    return net
+
+
+class Inference(inference.Worker):
+    """MXNet's own layers, and ours within MXNet."""
+
+    def __init__(self, threads):
+        super().__init__(threads)
+        from gluon_bnn._compat import mx
+        from gluon_bnn.native import library
+
+        library.load_operators()
+        self.mx = mx
+
+    def layer(self, rows, units, inputs):
+        from gluon_bnn.native import bindings
+
+        nd, case = self.mx.nd, Layer(rows, units, inputs)
+        x, bits, weight, *packed = (
+            nd.array(a, dtype=a.dtype)
+            for a in (
+                case.x,
+                bindings.pack_inputs(case.x),
+                case.dense[0][0],
+                bindings.pack_weights(case.signs),
+                case.alpha,
+                case.bias,
+            )
+        )
+        packed_dense = functools.partial(nd.gluon_bnn_packed_dense, units=units, in_units=inputs)
+        xnor = engine(lambda: packed_dense(bits, *packed, source="bits"))
+        check("operator xnor", xnor, case.alpha * case.dot() + case.bias, 0)
+        return {
+            "operator xnor": xnor,
+            **check_floats(
+                {
+                    "operator binary": engine(lambda: packed_dense(x, *packed, source="float")),
+                    "MXNet float32": engine(lambda: nd.FullyConnected(x, weight, packed[-1], num_hidden=units)),
+                },
+                case.dense,
+                case.x,
+            ),
+        }
+
+    def freeze(self, sizes, model, outputs):
+        """Make the 1-bit net of these sizes, with random weights; write it, and its outputs, to these files."""
+        from gluon_bnn import deploy, runtime
+
+        net, x = binary_net(sizes), self.mx.nd.array(net_inputs(sizes[0])[1])
+        self.packed = deploy.freeze(net, input_scale=1 / 255, verbose=False)
+        runtime.save(self.packed, model)
+        expected = self.packed(x).asnumpy()
+        np.save(outputs, expected)
+        check_agreement("the net as trained", net(x).asnumpy(), expected)
+        self.packed.hybridize(static_alloc=True, static_shape=True)
+
+    def net(self, sizes, model, outputs):
+        nn, nd, layers = self.mx.gluon.nn, self.mx.nd, float_layers(sizes)
+        one = net_inputs(sizes[0])[1][:1]
+        plain, x = nn.HybridSequential(), nd.array(one)
+        for weight, bias in layers:
+            last = bias is layers[-1][1]
+            block = nn.Dense(weight.shape[0], in_units=weight.shape[1], activation=None if last else "relu")
+            block.initialize()
+            block.weight.set_data(nd.array(weight))
+            block.bias.set_data(nd.array(bias))
+            plain.add(block)
+        plain.hybridize(static_alloc=True, static_shape=True)
+        return {
+            "MXNet packed": engine(lambda: self.packed(x)),
+            **check_floats({"MXNet float32": engine(lambda: plain(x))}, layers, one),
+        }
+
+
+class Training(training.Worker):
+    """Plain Dense, and nets of BinaryDense."""
+
+    def __init__(self, threads):
+        super().__init__(threads)
+        import gluon_bnn
+        from gluon_bnn import loss, ops
+        from gluon_bnn._compat import mx
+
+        if not gluon_bnn.native.library.available():
+            sys.exit(gluon_bnn.native.library.problem())
+        self.mx, self.ops, self.check_net = mx, ops, gluon_bnn.check_net
+        self.loss, self.with_loss = loss.SquaredHingeLoss(), loss.WithLoss
+        self.data = [mx.nd.array(a, dtype=a.dtype) for a in training.images()]
+
+    def about(self):
+        from gluon_bnn.native import library
+
+        return {"instruction_set": library.instruction_set()}
+
+    def net(self, width, layers):
+        """The net of train_mnist.py of these layers."""
+        from nets import mlp
+
+        net = mlp.make(layers, [width] * training.HIDDEN_LAYERS, (0, 0))
+        net.initialize(self.mx.init.Xavier())
+        for i, weight in enumerate(training.first_weights(width)):
+            net[3 * i].weight.set_data(self.mx.nd.array(weight))
+        net.hybridize(static_alloc=True, static_shape=True)
+        return net
+
+    def training_step(self, net, optimizer):
+        mx = self.mx
+        trainer = mx.gluon.Trainer(
+            net.collect_params(), optimizer, {"learning_rate": training.LEARNING_RATE}, kvstore=None
+        )
+        forward = self.with_loss(net, self.loss)
+        forward.hybridize(static_alloc=True, static_shape=True)
+
+        def step(begin):
+            with mx.autograd.record():
+                _, value = forward(*self.batch(begin))
+            value.backward()
+            trainer.step(training.BATCH)
+            mx.nd.waitall()
+
+        return step
+
+    def plain_net(self, width):
+        """Of MXNet's own layers, batch norm too."""
+        from nets import Layers
+
+        layers = Layers("real", None, None, None, "relu")
+        layers.batch_norm = lambda units: self.mx.gluon.nn.BatchNorm(in_channels=units)
+        return self.net(width, layers)
+
+    def nets(self, width, more):
+        kinds = {"BWN": self.layers(scale="layer", gradient="ste"), "BNN": self.layers(activation="binary")}
+        if more:
+            kinds["BWN, alpha a unit"] = self.layers(scale="channel", gradient="ste")
+            kinds["BWN, exact gradient"] = self.layers(scale="layer", gradient="exact")
+            kinds["LAB"] = self.layers(scale="loss")
+        steps = {"plain Dense": self.training_step(self.plain_net(width), "adam")}
+        for name, layers in kinds.items():
+            steps[name] = self.binary_step(name, width, layers)
+        if more:
+            with self.ops.use("composed"):
+                name = "BWN, composed of MXNet's operators"
+                steps[name] = self.binary_step(name, width, kinds["BWN"])
+        return steps
+
+    def layers(self, scale=None, gradient=None, activation="relu"):
+        """Binary ones, with our own ReLU."""
+        from gluon_bnn.nn import Activation
+
+        from nets import Layers
+
+        layers = Layers("binary", scale, gradient, None, activation)
+        if activation == "relu":
+            layers.activation = functools.partial(Activation, "relu")
+        return layers
+
+    def binary_step(self, name, width, layers):
+        net = self.net(width, layers)
+        table = self.check_net(net, self.batch(0)[0])
+        if not table.ok:
+            sys.exit(f"{name} differs from the reference:\n{table}")
+        return self.training_step(net, "binaryadam")
+
+    def first_loss(self, width):
+        """Of the plain net before any step, on the first batch."""
+        net = self.plain_net(width)
+        x, labels = self.batch(0)
+        with self.mx.autograd.record():  # batch norm with the batch's own statistics
+            value = self.loss(net(x), labels)
+        return float(value.mean().asscalar())
+
+    def profile(self, names, steps):
+        """{name: {operator: calls and milliseconds a step}}. Operators show up by themselves only in a process that
+        has MXNET_EXEC_BULK_EXEC_TRAIN=0."""
+        profiler = self.mx.profiler
+        found = {}
+        with tempfile.TemporaryDirectory() as directory:
+            profiler.set_config(
+                profile_imperative=True,
+                profile_symbolic=True,
+                aggregate_stats=True,
+                filename=os.path.join(directory, "profile.json"),
+            )
+            for name in names:
+                for _ in range(3):
+                    self.step(name)
+                profiler.set_state("run")
+                for _ in range(steps):
+                    self.step(name)
+                profiler.set_state("stop")
+                table = json.loads(profiler.dumps(reset=True, format="json"))["Time"]["operator"]
+                rows = {
+                    operator: {"calls": row["Count"] / steps, "ms": round(row["Total"] / steps, 4)}
+                    for operator, row in table.items()
+                }
+                found[name] = dict(sorted(rows.items(), key=lambda item: -item[1]["ms"]))
+        return found

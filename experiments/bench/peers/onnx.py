@@ -1,0 +1,93 @@
+"""ONNX Runtime: float32 and int8."""
+
+import logging
+import os
+import tempfile
+
+import numpy as np
+
+from bench import inference
+from bench.inference import Call, fastest
+
+NEEDS = ("onnx", "onnxruntime")
+
+
+class Inference(inference.FloatPeer):
+    """Its int8 with scales of the inputs that are found before or at run time."""
+
+    package = "onnxruntime"
+
+    def dense(self, layers, x):
+        import onnx
+        import onnxruntime
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            QuantFormat,
+            QuantType,
+            quantize_dynamic,
+            quantize_static,
+        )
+
+        helper, units = onnx.helper, layers[-1][0].shape[0]
+        nodes, constants, name = [], [], "x"
+        for i, (weight, bias) in enumerate(layers):
+            constants += [
+                onnx.numpy_helper.from_array(weight, f"weight{i}"),
+                onnx.numpy_helper.from_array(bias, f"bias{i}"),
+            ]
+            last = i == len(layers) - 1
+            nodes.append(
+                helper.make_node("Gemm", [name, f"weight{i}", f"bias{i}"], ["y" if last else f"dense{i}"], transB=1)
+            )
+            if not last:
+                name = f"relu{i}"
+                nodes.append(helper.make_node("Relu", [f"dense{i}"], [name]))
+        graph = helper.make_graph(
+            nodes,
+            "net",
+            [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x.shape)],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (len(x), units))],
+            constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+        class Once(CalibrationDataReader):
+            def __init__(self):
+                self.left = [{"x": x}]
+
+            def get_next(self):
+                return self.left.pop() if self.left else None
+
+        def session(path):
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self.threads
+            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+        def call(path):
+            plain, bound = session(path), session(path)
+            binding = bound.io_binding()
+            binding.bind_cpu_input("x", x)
+            y = onnxruntime.OrtValue.ortvalue_from_shape_and_type((len(x), units), np.float32)
+            binding.bind_ortvalue_output("y", y)
+            return fastest(
+                [
+                    Call(lambda: plain.run(None, {"x": x})[0]),
+                    Call(lambda: bound.run_with_iobinding(binding), lambda _: y.numpy()),
+                ]
+            )
+
+        logging.disable(logging.WARNING)  # advice about images
+        with tempfile.TemporaryDirectory() as directory:
+            path, dynamic, static = (os.path.join(directory, name) for name in ("float", "dynamic", "static"))
+            onnx.save(model, path)
+            quantize_dynamic(path, dynamic, weight_type=QuantType.QInt8)
+            quantize_static(
+                path,
+                static,
+                Once(),
+                quant_format=QuantFormat.QOperator,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+            logging.disable(logging.NOTSET)
+            return {"ONNX Runtime float32": call(path), "ONNX Runtime int8": fastest([call(dynamic), call(static)])}

@@ -1,0 +1,69 @@
+"""What the peers of bench_training.py share: the nets' sizes, images and first weights, and how a step is timed.
+
+Every step's batch is a view of data that lies on the device, as in training, which shuffles once an epoch.
+"""
+
+import functools
+import statistics
+import time
+
+import numpy as np
+
+BATCH, INPUTS, CLASSES, HIDDEN_LAYERS = 100, 784, 10, 3
+IMAGES = 60000
+LEARNING_RATE = 1e-3
+WARM = 0.25  # seconds of steps before a burst: a processor that rested is slow at first
+BURST = 0.5  # seconds of steps that are timed in a row, three steps at least
+
+
+def sizes_of(width):
+    return [INPUTS] + [width] * HIDDEN_LAYERS + [CLASSES]
+
+
+@functools.cache
+def images():
+    """Images and labels."""
+    generator = np.random.default_rng(1)
+    return generator.random((IMAGES, INPUTS), np.float32), generator.integers(0, CLASSES, IMAGES)
+
+
+def first_weights(width):
+    """The weights of the plain net, (units, inputs) a layer."""
+    generator = np.random.default_rng(width)
+    return [
+        (generator.standard_normal((units, inputs)) * (2 / inputs) ** 0.5).astype(np.float32)
+        for inputs, units in zip(sizes_of(width), sizes_of(width)[1:])
+    ]
+
+
+class Worker:
+    """What all share. `nets` returns {name: step}, checked; a step trains on the batch that begins at a number.
+    `data` holds images and labels on the device."""
+
+    def __init__(self, threads):
+        self.threads, self.steps, self.begin = threads, {}, 0
+
+    def prepare(self, width, more):
+        self.steps = {}  # frees those of the width before
+        self.steps = self.nets(width, more)
+        return list(self.steps)
+
+    def batch(self, begin):
+        return [part[begin : begin + BATCH] for part in self.data]
+
+    def step(self, name):
+        self.steps[name](self.begin)
+        self.begin = (self.begin + BATCH) % (IMAGES - BATCH)
+
+    def time(self, name):
+        """The median seconds of a step in a burst."""
+        seconds = []
+        end = time.perf_counter() + WARM
+        while time.perf_counter() < end:
+            self.step(name)
+        end = time.perf_counter() + BURST
+        while len(seconds) < 3 or time.perf_counter() < end:
+            began = time.perf_counter()
+            self.step(name)
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds)

@@ -1,0 +1,207 @@
+"""The options of train_mnist.py, and what follows from them: settings, --save-dir, learning rates."""
+
+import argparse
+import json
+import os
+import sys
+
+import gluon_bnn
+from gluon_bnn import mx, quantizers, train
+from gluon_bnn.train.workers import digest
+
+import nets
+import recipes
+from common.arguments import SEED, HelpFormatter, add_dataset, none_or, number, positive
+from common.images import INPUTS, SIZE
+
+LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_bnn.loss.SquaredHingeLoss}
+MOST_EPOCHS, MOST_UNITS = 10**6, 2**16
+# The options that do not change what a run computes; the number of workers is a setting of its own.
+NO_SETTINGS = ("recipe", "save_dir", "resume", "overwrite", "data_dir", "kvstore")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        description="Trains a binary net on MNIST: by default the notebook's 784-100-10, by options any method of the "
+        "papers.",
+        formatter_class=HelpFormatter,
+    )
+    add = parser.add_argument_group("method").add_argument
+    add(
+        "--recipe",
+        choices=recipes.names(),
+        help="a published method, a file of experiments/recipes; options given with it count in place of its own",
+    )
+    add("--method", help="the name under which the record goes; default: that of --recipe")
+    add(
+        "--weights",
+        choices=nets.WEIGHTS,
+        default="binary",
+        help="stochastic: signs drawn for every batch, the epoch chosen with the real weights, with --scale none; "
+        "real: a plain net to compare with",
+    )
+    add(
+        "--scale",
+        choices=[str(scale).lower() for scale in quantizers.SCALES],
+        default="channel",
+        help="weights that share a scale; loss is LAB's, with --optimizer binaryadam",
+    )
+    add(
+        "--gradient",
+        choices=quantizers.names(),
+        help="rule for the gradient through the sign; default: xnor with a scale a layer or channel, else ste",
+    )
+    add(
+        "--clip",
+        type=none_or(positive(float)),
+        default=1.0,
+        help="weights beyond it get no gradient through the sign, or none for no limit",
+    )
+    add("--activation", choices=nets.ACTIVATIONS, default="relu", help="of the hidden layers")
+
+    add = parser.add_argument_group("net").add_argument
+    add("--net", choices=nets.names(), default="mlp", help="a file of experiments/nets")
+    add(
+        "--hidden",
+        type=positive(int, MOST_UNITS),
+        nargs="+",
+        default=[100],
+        metavar="UNITS",
+        help="units of each hidden layer",
+    )
+    add(
+        "--dropout",
+        type=number(float, least=0, below=1),
+        nargs=2,
+        default=[0.0, 0.0],
+        metavar=("INPUTS", "HIDDEN"),
+        help="shares of values that are dropped",
+    )
+    add("--initializer", choices=nets.INITIALIZERS, default="xavier", help="of the real weights")
+
+    add = parser.add_argument_group("training").add_argument
+    add("--loss", choices=LOSSES, default="crossentropy", help="hinge is the squared hinge loss of the papers")
+    add(
+        "--optimizer",
+        choices=("adam", "binaryadam"),
+        default="adam",
+        help="binaryadam holds the weights behind binary ones within [-1, 1]",
+    )
+    add("--glorot", action="store_true", help="BinaryConnect's scale of learning rates, with binaryadam")
+    add("--epochs", type=positive(int, MOST_EPOCHS), default=60, help="passes over the training images")
+    add("--batch-size", type=positive(int), default=100, help="images a step, for each worker")
+    add("--lr", type=positive(float), default=0.01, help="learning rate of the first epoch, for Adam")
+    add(
+        "--lr-end",
+        type=positive(float),
+        help="that of the last, reached by a constant factor an epoch; default: a thousandth of --lr",
+    )
+    add(
+        "--lr-steps",
+        type=positive(int),
+        nargs="+",
+        metavar="EPOCHS",
+        help="instead of that, a tenth of the rate after so many epochs, and again after so many",
+    )
+    add("--seed", type=SEED, default=0, help="of initial weights and of everything drawn in training")
+    add(
+        "--kvstore",
+        choices=("dist_sync",),
+        help="train in several processes, as python -m gluon_bnn.launch starts them",
+    )
+
+    group = parser.add_argument_group("data")
+    add_dataset(group)
+    add = group.add_argument
+    add(
+        "--inputs",
+        choices=INPUTS,
+        default="unit",
+        help="pixels within [0, 1], within [-1, 1], or less the mean of each",
+    )
+    add(
+        "--shift",
+        type=int,
+        choices=range(4),
+        default=0,
+        help="augmentation: move each training image by up to so many pixels",
+    )
+    add(
+        "--warp",
+        type=number(float, least=0, below=1),
+        default=0.0,
+        help="augmentation: turn, scale and shear each training image, by the unit matrix plus numbers up to this",
+    )
+    add(
+        "--bend",
+        type=number(float, least=0, most=SIZE),
+        default=0.0,
+        help="augmentation: bend each training image, by smooth displacements of this standard deviation in pixels",
+    )
+
+    add = parser.add_argument_group("output").add_argument
+    add(
+        "--save-dir",
+        help="for results and the checkpoint; default: runs/DATASET-ACTIVATION, and a digest of the "
+        "other options where they are not the defaults",
+    )
+    add("--resume", action="store_true", help="go on from the checkpoint in --save-dir")
+    add("--overwrite", action="store_true", help="begin again where --save-dir has a run that is not finished")
+    return parser
+
+
+def parse_args(argv=None):
+    """The options, those of --recipe among them; leaves with a message where they do not go together."""
+    parser, argv = _parser(), sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(argv)
+    if args.recipe:
+        args = parser.parse_args([*recipes.command_line(args.recipe), *argv])
+    if args.lr_steps and args.lr_end:
+        parser.error("--lr-end and --lr-steps are two schedules: give one of them")
+    if args.glorot and args.optimizer != "binaryadam":
+        parser.error("--glorot needs --optimizer binaryadam")
+    if args.scale == "loss" and args.weights != "real" and args.optimizer != "binaryadam":
+        parser.error("--scale loss needs --optimizer binaryadam, which keeps the curvature of the loss")
+    if args.weights == "stochastic" and args.scale != "none":
+        parser.error("--weights stochastic needs --scale none: what is drawn is +1 or -1, without a scale")
+    rules = [rule.name for rule in quantizers.rules(None if args.scale == "none" else args.scale)]
+    if args.gradient not in (None, *rules):
+        parser.error(f"--scale {args.scale} goes with --gradient {' or '.join(rules)}, got {args.gradient}")
+    for name in nets.SHAPE:
+        if getattr(args, name) != parser.get_default(name) and not nets.takes(args.net, name):
+            parser.error(f"--net {args.net} does not take --{name}")
+    if args.resume and args.overwrite:
+        parser.error("--resume goes on with a run and --overwrite begins again: give one of them")
+    args.scale = None if args.scale == "none" else args.scale
+    args.save_dir = args.save_dir or _default_directory(args, parser)
+    return args
+
+
+def settings_of(args):
+    """What a run computes follows from these options."""
+    return {name: value for name, value in vars(args).items() if name not in NO_SETTINGS}
+
+
+def net_options(args):
+    """Those of `nets.make`."""
+    return {name: getattr(args, name) for name in nets.OPTIONS}
+
+
+def learning_rates(args):
+    """One for each epoch."""
+    if args.lr_steps:
+        return [args.lr * 0.1 ** sum(epoch >= step for step in args.lr_steps) for epoch in range(args.epochs)]
+    return train.rates(args.lr, args.lr_end or args.lr / 1000, args.epochs)
+
+
+def _default_directory(args, parser):
+    """One for every set of options."""
+    name = os.path.basename(os.path.normpath(args.dataset))
+    known = {"dataset": name, "activation": args.activation}
+    others = {
+        key: value
+        for key, value in {**settings_of(args), "kvstore": args.kvstore}.items()
+        if value != known.get(key, parser.get_default(key))
+    }
+    end = f"-{digest(json.dumps(others, sort_keys=True).encode())[:8]}" if others else ""
+    return os.path.join("runs", f"{name}-{args.activation}{end}")

@@ -1,0 +1,56 @@
+"""The --save-dir of a run of train_mnist.py: its files, and that one run at a time has it."""
+
+import contextlib
+import errno
+import os
+
+from gluon_bnn import _files
+
+FILES = (
+    "checkpoint.safetensors",
+    "record.json",
+    "model.safetensors",
+    "net-symbol.json",
+    "net-0000.params",
+    "curves.png",
+    "confusion.png",
+    "filters.png",
+)
+
+
+def checkpoint_in(directory):
+    return os.path.join(directory, FILES[0])
+
+
+@contextlib.contextmanager
+def claimed(args, workers):
+    """--save-dir, locked for this run; OSError where another process has it, or where a run in it is not finished."""
+    record, checkpoint = os.path.join(args.save_dir, "record.json"), checkpoint_in(args.save_dir)
+    with contextlib.ExitStack() as stack:
+        with workers.together():
+            if workers.rank == 0:
+                _files.make_directory(record)
+                stack.enter_context(_files.lock(record))
+                # The record is written last.
+                if (
+                    not args.resume
+                    and not args.overwrite
+                    and os.path.exists(checkpoint)
+                    and not (os.path.exists(record) and os.path.getmtime(record) >= os.path.getmtime(checkpoint))
+                ):
+                    raise FileExistsError(errno.EEXIST, "has a run that is not finished", args.save_dir)
+        yield
+
+
+def advice(error):
+    """What to do about an error of training, by the options of train_mnist.py."""
+    kinds = {
+        FloatingPointError: "try a smaller --lr",
+        BlockingIOError: "wait for it, or use another --save-dir",
+        FileExistsError: "go on with it by --resume, or begin again by --overwrite",
+        ConnectionError: "",
+        OSError: "use another --save-dir, or add --resume once this is mended",
+        Exception: "",
+    }
+    text = next(text for kind, text in kinds.items() if isinstance(error, kind))
+    return f"train_mnist.py: {error}" + (f"; {text}" if text else "")

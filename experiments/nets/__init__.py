@@ -1,0 +1,94 @@
+"""The nets that train_mnist.py trains, a file each.
+
+A file has one function, `make(layers, ...)`: it puts together a HybridBlock that takes images (rows, 784) and gives
+outputs (rows, 10), from layers that are what the method says (`Layers`). What else it takes are options of
+train_mnist.py that shape a net: `hidden`, `dropout`, or one of them, or none. `train_mnist.py --net` finds the files of
+this folder by itself: to add a net, add a file.
+"""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+
+import gluon_bnn
+from gluon_bnn import initializer as initializers
+from gluon_bnn import mx
+
+INPUTS, CLASSES = 784, 10
+WEIGHTS = ("binary", "stochastic", "real")
+ACTIVATIONS = {
+    "relu": functools.partial(mx.gluon.nn.Activation, "relu"),
+    "sigmoid": functools.partial(mx.gluon.nn.Activation, "sigmoid"),
+    "binary": gluon_bnn.nn.BinaryActivation,
+    "binary_sigmoid": gluon_bnn.nn.BinarySigmoid,
+}
+INITIALIZERS = {
+    "xavier": mx.init.Xavier,
+    "binaryconnect": initializers.BinaryConnectUniform,
+    "lab": initializers.LABUniform,
+}
+
+
+class Layers:
+    """The layers of a method.
+
+    weights : "binary", "stochastic" (signs drawn for every batch) or "real" (plain Dense)
+    scale, gradient, clip : as in nn.BinaryDense, for binary weights
+    activation : a key of ACTIVATIONS
+    """
+
+    def __init__(self, weights, scale, gradient, clip, activation):
+        self._real, self.activation = weights == "real", ACTIVATIONS[activation]
+        self._binary = dict(scale=scale, gradient=gradient, clip=clip, stochastic=weights == "stochastic")
+
+    def dense(self, units, inputs=0):
+        """Without a bias: batch norm has one. 0 inputs: as many as arrive."""
+        if self._real:
+            return mx.gluon.nn.Dense(units, use_bias=False, in_units=inputs)
+        return gluon_bnn.nn.BinaryDense(units, use_bias=False, in_units=inputs, **self._binary)
+
+    def batch_norm(self, units=0):
+        return gluon_bnn.nn.BatchNorm(in_channels=units)
+
+
+SHAPE = ("hidden", "dropout")  # the options that shape a net
+
+
+def names():
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def _load(net):
+    return importlib.import_module(f"nets.{net}").make
+
+
+def takes(net, option):
+    """Whether an option of SHAPE is one of this net."""
+    return option in inspect.signature(_load(net)).parameters
+
+
+def make(
+    net="mlp",
+    hidden=(100,),
+    weights="binary",
+    scale="channel",
+    gradient=None,
+    clip=1.0,
+    activation="relu",
+    dropout=(0.0, 0.0),
+    initializer="xavier",
+):
+    """The net of this name, initialised.
+
+    hidden : units of each hidden layer; dropout : shares of the inputs and of hidden values that are dropped
+    weights, scale, gradient, clip, activation : see Layers; initializer : a key of INITIALIZERS
+    """
+    shape = {name: value for name, value in zip(SHAPE, (hidden, dropout)) if takes(net, name)}
+    made = _load(net)(Layers(weights, scale, gradient, clip, activation), **shape)
+    made.initialize(INITIALIZERS[initializer]())
+    made(mx.nd.zeros((1, INPUTS)))  # for sizes that the net's file leaves open
+    return made
+
+
+OPTIONS = tuple(inspect.signature(make).parameters)  # of train_mnist.py, under the same names

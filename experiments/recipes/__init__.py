@@ -1,0 +1,57 @@
+"""The published methods that train_mnist.py trains, a file each.
+
+A file says all that is known of its method: what it is, its paper and every deviation in the docstring, the rest in
+RECIPE. `train_mnist.py --recipe`, reproduce.py and results_table.py find the files of this folder by themselves: to add
+a method, add a file.
+"""
+
+import dataclasses
+import importlib
+import pkgutil
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A method.
+
+    title : its name in the README's table and in the chart
+    published : the test error in percent that is published for this network and budget, with what differs; "" where
+        none is
+    options : those of train_mnist.py, by their names; all others keep their defaults
+    row : the methods stand in the table by this number, those without one at the end
+    seeds : the runs that reproduce.py makes
+    error : the name in the record of the error that the method is judged by
+    remark : what the table adds to that error, with names of other errors of the record in braces
+    """
+
+    title: str
+    published: str
+    options: dict
+    row: float = float("inf")
+    seeds: tuple = (0,)
+    error: str = "test_error"
+    remark: str = ""
+
+
+def names():
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name):
+    return importlib.import_module(f"recipes.{name}").RECIPE
+
+
+def methods():
+    """{name: Recipe} of all, in the order of the table."""
+    return dict(sorted(((name, load(name)) for name in names()), key=lambda item: item[1].row))
+
+
+def command_line(name):
+    """The recipe as arguments of train_mnist.py, where None is "none" and True a flag."""
+    arguments = ["--method", name]
+    for option, value in load(name).options.items():
+        values = value if isinstance(value, (tuple, list)) else [value]
+        if value is not False:
+            arguments.append("--" + option.replace("_", "-"))
+            arguments += ["none" if v is None else str(v) for v in values if v is not True]
+    return arguments
