@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
 
 from .._compat import mx
 
@@ -60,7 +59,7 @@ class Table(list):
         return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def units(found: ArrayLike, expected: ArrayLike, magnitude: ArrayLike, dtype: str) -> float:
+def units(found: Any, expected: Any, magnitude: Any, dtype: str) -> float:
     """Largest |found - expected| in units of eps * magnitude; infinite for other shapes or NaN."""
     found = np.asarray(found, np.float64)
     if found.shape != np.shape(expected) or not np.isfinite(found).all():
@@ -70,12 +69,12 @@ def units(found: ArrayLike, expected: ArrayLike, magnitude: ArrayLike, dtype: st
     return float(np.max(np.where(error == 0, 0, error / np.maximum(unit, np.finfo(dtype).tiny)), initial=0))
 
 
-def exact(found: ArrayLike, expected: ArrayLike) -> float:
+def exact(found: Any, expected: Any) -> float:
     """0 where the arrays are equal, in shape too, else infinity."""
     return 0.0 if np.array_equal(found, expected) else np.inf
 
 
-def awkward(generator: np.random.Generator, shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
+def awkward(generator: np.random.Generator, shape: Sequence[int], dtype: str) -> np.ndarray:
     """Random numbers of both signs, with 0.0, -0.0, |w| = 1 = clip, and the last of three or more rows all zero."""
     values = generator.standard_normal(shape)
     values.flat[:4] = 0.0, -0.0, 1.0, -1.0
