@@ -153,6 +153,7 @@ class TestBroken:
         assert "numpy" in done.stdout and "Traceback" not in done.stderr
         assert "pip install mxnet==1.9.1 --force-reinstall --no-deps" in done.stdout
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "source, says",
         [
@@ -183,6 +184,7 @@ class TestBroken:
             os.unlink(path)
         assert problems(bare[1]()) == ["PROBLEM: safetensors is not installed: pip install safetensors"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "source, says",
         [

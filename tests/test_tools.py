@@ -44,12 +44,14 @@ def test_explanations(error, advice):
     assert advice in _missing.explain(error)
 
 
+@pytest.mark.slow
 def test_threads_are_set_and_a_users_setting_wins():
     code = "from gluon_bnn._compat import mx; import os; print(os.environ['OMP_NUM_THREADS'])"
     assert programs.output("-c", code, OMP_NUM_THREADS="3") == "3\n"
     assert int(programs.output("-c", code, OMP_NUM_THREADS=None)) == _compat.physical_cores()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "set_by_user, expected",
     [
@@ -76,6 +78,7 @@ def test_threads_wait_as_the_user_says(set_by_user, expected):
     assert json.loads(programs.output("-c", code, **{**dict.fromkeys(_compat.WAITING), **set_by_user})) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["from gluon_bnn._compat import mx", "from gluon_bnn.native import library; library.available()"]
 )
@@ -108,6 +111,7 @@ print([str(w.message) for w in seen if "binary layers run" in str(w.message)])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, word",
     [
@@ -146,6 +150,7 @@ def test_the_launcher_takes_a_dash_and_names_what_it_cannot_start():
     assert done.stderr == "gluon_bnn.launch: cannot start 'no-such-program': No such file or directory\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -171,6 +176,7 @@ assert isinstance("text", mxnet.symbol.symbol.str if hasattr(mxnet.symbol.symbol
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_what_numpy_has_is_not_overwritten():
     from gluon_bnn import _shims
 

@@ -57,6 +57,7 @@ def test_a_model_from_a_file(tmp_path):
     assert "one image through 20-30-10" in done.stdout and "uint8 " not in done.stdout.split("one image")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, b"x"])
 def test_a_model_that_is_none_is_refused_before_anything_is_timed(tmp_path, content):
     if content is not None:
@@ -66,6 +67,7 @@ def test_a_model_that_is_none_is_refused_before_anything_is_timed(tmp_path, cont
     assert len(done.stderr.splitlines()) == 1 and not done.stdout
 
 
+@pytest.mark.slow
 def test_ours_and_the_parent_do_without_the_other_libraries():
     """MXNet's threads alone make our kernels slower."""
     for lines in (
@@ -79,6 +81,7 @@ def test_ours_and_the_parent_do_without_the_other_libraries():
         programs.output("-c", lines + check, cwd=EXPERIMENTS)
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_is_heard_of(tmp_path):
     import bench_inference
 

@@ -92,6 +92,7 @@ def test_threads_wanted(monkeypatch, text, threads):
     assert _compat.threads_wanted() == _compat.physical_cores()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["2,1", "abc"])
 def test_mxnet_survives_what_openmp_takes(text):
     """MXNet alone aborts the process, from within its import."""
@@ -99,6 +100,7 @@ def test_mxnet_survives_what_openmp_takes(text):
     assert programs.output("-c", code, OMP_NUM_THREADS=text) == "3.0\n"
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_is_heard_of(tmp_path):
     worker = bench_training.Worker("training", "mxnet", 1, str(tmp_path))
     with pytest.raises(SystemExit, match="the worker mxnet ended: (?s:.*)no_such_method"):

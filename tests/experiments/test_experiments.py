@@ -19,6 +19,7 @@ def record(path):
         return json.load(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["notebook_nn.py", "notebook_bnn.py"])
 def test_notebook(tmp_path, script):
     done = programs.script(script, "--iterations", "3", "--seed", "2147483647", "--seeds", "2", cwd=tmp_path)
@@ -33,6 +34,7 @@ def test_notebook(tmp_path, script):
     assert (tmp_path / "runs" / name / f"{name}.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["xnor", "exact", "ste"])
 def test_notebook_rules_agree(tmp_path, gradient):
     done = programs.script("notebook_bnn.py", "--iterations", "3", "--gradient", gradient, "--lr", "1", cwd=tmp_path)

@@ -89,6 +89,7 @@ def test_run_skip_verify(tmp_path):
     assert verified.returncode == 1 and "Traceback" not in verified.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, message",
     [

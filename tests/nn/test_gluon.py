@@ -38,6 +38,7 @@ def test_nets_without_our_layers_are_cast_as_ever():
     assert [np.dtype(p.dtype).name for p in (net[0].weight, net[1].gamma)] == ["float16", "float32"]
 
 
+@pytest.mark.slow
 def test_names_are_found_once_a_layer_was_made():
     programs.output(
         "-c",

@@ -13,7 +13,7 @@ from gluon_bnn.native import library
 from gluon_bnn.reference import binary
 
 import programs
-from gluon_nets import export, imported
+from gluon_nets import export, imported, sequential
 from needs import needs_library
 from sizes import SEEDS, sizes
 
@@ -94,23 +94,30 @@ def test_layer_alone_deferred_and_hybridized(rng, implementation):
     assert layer(data(rng, 3, 2, 5)).shape == (3, 4)
 
 
-@pytest.mark.parametrize("deferred", [False, True])
-def test_export_and_import(rng, implementation, tmp_path, deferred):
-    net = mx.gluon.nn.HybridSequential()
-    net.add(
+def of_every_layer(deferred):
+    net = sequential(
         nn.BinaryDense(9, in_units=0 if deferred else 12, gradient="exact"),
         nn.BinaryActivation(),
         nn.BinaryDense(3, in_units=0 if deferred else 9, scale="channel"),
         nn.BinarySigmoid(),
     )
     net.initialize(mx.init.Normal(1))
+    return net
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_export_and_import(rng, implementation, tmp_path, deferred):
     x = data(rng, 5, 12)
-    y = export(net, tmp_path / "net", x)
+    y = export(of_every_layer(deferred), tmp_path / "net", x)
     np.testing.assert_array_equal(imported(tmp_path / "net")(x).asnumpy(), y)
     assert ("gluon_bnn" in (tmp_path / "net-symbol.json").read_text()) == (implementation == "native")
-    if deferred:
-        return
-    # In a process of its own: composed needs MXNet only, native our library.
+
+
+@pytest.mark.slow
+def test_imported_in_a_process_of_its_own(rng, implementation, tmp_path):
+    """What is composed needs MXNet only, what is native our library."""
+    x = data(rng, 5, 12)
+    y = export(of_every_layer(deferred=False), tmp_path / "net", x)
     np.save(tmp_path / "x.npy", x.asnumpy())
     code = """
 import sys, numpy as np

@@ -287,6 +287,7 @@ def test_the_graph_of_a_training_step_copies_no_parameter(rng):
         assert parameter not in net._writes and len(net._writes) == (4, 4, 2, 2, 0, 0)[i]
 
 
+@pytest.mark.slow
 def test_plain_nets_are_as_they_are_without_us():
     """Importing gluon_bnn changes nothing in how MXNet adds up the gradients of other nets."""
     program = """
