@@ -13,17 +13,11 @@ from gluon_bnn.graph import engine
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits, dense
 
+from gluon_nets import FORMS, sequential
+from needs import needs_library
 from random_nets import scales
 
 gluon = mx.gluon.nn
-needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-FORMS = ("float", "packed") if library.available() else ("float",)
-
-
-def sequential(*blocks):
-    net = gluon.HybridSequential()
-    net.add(*blocks)
-    return net
 
 
 def randomise(net, rng):

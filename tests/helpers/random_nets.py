@@ -9,7 +9,7 @@ from gluon_bnn.graph import layers
 from gluon_bnn.graph.layers import Layer
 from gluon_bnn.reference import bits
 
-SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
+from sizes import SIZES
 
 
 def same(found, expected):
