@@ -237,13 +237,13 @@ def save_forms(net, images, directory):
 def hidden_values(net, frozen, images):
     """{numerics: values before the first hidden layer's activation}, which differ in how sums are rounded."""
     from gluon_bnn import runtime, train
+    from gluon_bnn.graph.graph import Graph
 
     from common import cross_check
 
     x, pixels = images.test, images.test_pixels
-    first = runtime.Model(
-        [dataclasses.replace(frozen.layers[0], target="float")], (784,), frozen.input_scale, frozen.input_shift
-    )
+    inputs, dense = frozen.graph.nodes[:2]
+    first = runtime.Model(Graph((inputs, dataclasses.replace(dense, attributes={**dense.attributes, "to": "float"}))))
     return {
         "as trained": cross_check.hidden_values(net, x)[0],
         "float": train.predict(frozen[:2], x, BATCH),
