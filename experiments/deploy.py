@@ -335,12 +335,8 @@ def load_trained(directory, wanted):
         with safe_open(path, framework="numpy") as file:
             settings = json.loads(file.metadata()["gluon_bnn"])["settings"]
             settings.setdefault("net", NET)  # files of before there were others
-            for name, allowed in (
-                ("net", [NET]),
-                ("weights", nets.WEIGHTS),
-                ("activation", list(nets.ACTIVATIONS)),
-                ("inputs", INPUTS),
-            ):
+            known = dict(net=[NET], weights=nets.WEIGHTS, activation=[*nets.ACTIVATIONS], inputs=INPUTS)
+            for name, allowed in known.items():
                 if settings[name] not in allowed:
                     raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {settings[name]!r}")
             if not isinstance(settings["dataset"], str):

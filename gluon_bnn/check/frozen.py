@@ -13,13 +13,13 @@ from ..deploy import freeze
 from ..graph import engine
 from ..native import library
 from ..reference import binary, bits, dense
-from .measure import MODES, exact, in_mode
+from .measure import MODES, Rows, exact, in_mode
 from .measure import units as units_of
 
 WIDTHS = 37, 70, 33, 10
 
 
-def rows(choice, generator, directory):
+def rows(choice: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) of nets made with the operators `choice`: as trained, frozen, and on the runtime.
 
     For a scale each, the largest error of several nets: with and without batch norm and bias, with

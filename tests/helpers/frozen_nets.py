@@ -1,23 +1,17 @@
 """Frozen nets for the tests: made at random, and compared in all their forms."""
 
 import numpy as np
-import pytest
 
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.graph import engine
 from gluon_bnn.graph.kinds import KINDS
-from gluon_bnn.native import library
+
+from gluon_nets import FORMS, sequential
+from needs import needs_library
 
 gluon = mx.gluon.nn
-needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-FORMS = ("float", "packed") if library.available() else ("float",)
-
-
-def sequential(*blocks):
-    net = gluon.HybridSequential()
-    net.add(*blocks)
-    return net
+__all__ = ["FORMS", "agree", "close", "gluon", "lines", "needs_library", "plus_minus", "randomise", "sequential"]
 
 
 def randomise(net, rng):
