@@ -11,7 +11,8 @@ from gluon_bnn.graph import engine
 from gluon_bnn.native import library
 
 from frozen_blocks import OnArrays, Own, Twice, after, before, concurrent
-from frozen_nets import FORMS, gluon, lines, needs_library, plus_minus, randomise, sequential
+from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
+from needs import needs_library
 from paths import GOLDEN
 
 

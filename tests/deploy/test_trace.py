@@ -12,7 +12,8 @@ from gluon_bnn.deploy.trace import trace
 from gluon_bnn.nn import tracing
 
 from frozen_blocks import OnArrays, Own, before
-from frozen_nets import FORMS, gluon, lines, needs_library, plus_minus, randomise, sequential
+from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
+from needs import needs_library
 
 
 @pytest.fixture
