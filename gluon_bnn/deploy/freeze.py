@@ -15,7 +15,7 @@ from .convert import convert
 from .exported import library_operators
 from .passes import pack, simplify
 from .plan import Width
-from .trace import blocks_of, trace
+from .trace import blocks_of, is_container, trace
 
 nn = mx.gluon.nn
 FORMS = ("packed", "float")
@@ -96,7 +96,7 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
 
 def _check_net(net):
     """TypeError for a net that cannot be traced, ValueError for one that is frozen, by itself or in parts."""
-    if not isinstance(net, mx.gluon.HybridBlock) and not _is_sequential(net):
+    if not isinstance(net, mx.gluon.HybridBlock) and not is_container(net):
         raise TypeError(
             "freeze takes an mxnet.gluon.HybridBlock, or an mxnet.gluon.nn.Sequential whose forward is Gluon's own, "
             f"got {type(net).__name__}"
@@ -112,14 +112,10 @@ def _check_net(net):
                 f"freeze takes a net as it was trained, but {block.name} {what}: freeze the net that it was "
                 "made from, with the form and the input scale that are wanted"
             )
-        if not isinstance(block, mx.gluon.HybridBlock) and not _is_sequential(block):
+        if not isinstance(block, mx.gluon.HybridBlock) and not is_container(block):
             raise TypeError(
                 f"a frozen net is a HybridBlock, so its layers must be; got {block.name}, a {type(block).__name__}"
             )
-
-
-def _is_sequential(block):
-    return isinstance(block, nn.Sequential) and type(block).forward is nn.Sequential.forward
 
 
 def _check_parameters(traced):

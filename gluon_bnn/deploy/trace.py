@@ -18,9 +18,8 @@ INPUT = "data"
 ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
-TRACEABLE = tuple(
-    kind.forward for kind in (mx.gluon.HybridBlock, mx.gluon.SymbolBlock, mx.gluon.nn.Sequential)
-)  # all others are forwards of the user's own
+CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
+TRACEABLE = [kind.forward for kind in (mx.gluon.HybridBlock, mx.gluon.SymbolBlock, *CONTAINERS)]  # not the user's own
 
 Entry = tuple[int, int]  # (node, which of its outputs)
 
@@ -151,6 +150,11 @@ def _parameters(net):
     return found
 
 
+def is_container(block) -> bool:
+    """Whether a block is a Sequential or Concurrent that runs as Gluon wrote it."""
+    return any(isinstance(block, kind) and type(block).forward is kind.forward for kind in CONTAINERS)
+
+
 def blocks_of(net) -> list:
     """A net and the blocks in it, each once, after one that holds it."""
     blocks = []
@@ -195,6 +199,8 @@ class _Calls:
     def _forward(self, block, forward, *args):
         if not (args and isinstance(args[0], mx.sym.Symbol)):
             return forward(*args)  # of another thread
+        if type(block).forward is mx.gluon.contrib.nn.Concurrent.forward:  # it is for arrays alone
+            forward = functools.partial(mx.gluon.contrib.nn.HybridConcurrent.hybrid_forward, block, mx.sym)
         outer, key = self.running[-1] if self.running else (None, None)
         if getattr(outer, "act", None) is not block:  # the activation inside of a dense layer belongs to the layer
             key = uuid.uuid4().hex  # loaded exports may have attributes of any name

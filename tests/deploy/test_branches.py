@@ -22,6 +22,20 @@ def shared():
     return Own(lambda self, F, x: dense(sign(dense(sign(x)))) + dense(sign(x + 1)), dense=dense, sign=sign)
 
 
+def chain(*blocks):
+    """A Sequential, which is not hybrid."""
+    net = gluon.Sequential()
+    net.add(*blocks)
+    return net
+
+
+def several(*blocks):
+    """A Concurrent, which is not hybrid."""
+    net = mx.gluon.contrib.nn.Concurrent(axis=1)
+    net.add(*blocks)
+    return net
+
+
 def parts():
     """Slices from both ends, in both ways that MXNet has, and equal parts."""
 
@@ -84,6 +98,12 @@ NETS = {
         nn.BinarySigmoid(),
         nn.BinaryDense(3, in_units=16),
     ),
+    "not hybrid": lambda: chain(
+        nn.BinaryActivation(),
+        several(nn.BinaryDense(5, in_units=8), chain(nn.BinaryDense(3, in_units=8), gluon.Activation("relu"))),
+        nn.BinaryActivation(),
+        nn.BinaryDense(3, in_units=8),
+    ),
     "shared": shared,
     "parts": parts,
     "scalars": scalars,
@@ -129,10 +149,13 @@ def test_every_form_is_equal_to_the_bit(rng, implementation, tmp_path, kind):
     x = plus_minus(rng, 40, 8)
     expected = net(mx.nd.array(x)).asnumpy()
     found = check(net, x, expected, tmp_path)
-    net.hybridize()
-    net(mx.nd.array(x))
-    net.export(str(tmp_path / "net"))
-    for source in (tmp_path / "net", tmp_path / "float"):
+    sources = [tmp_path / "float"]
+    if isinstance(net, mx.gluon.HybridBlock):
+        net.hybridize()
+        net(mx.nd.array(x))
+        net.export(str(tmp_path / "net"))
+        sources.append(tmp_path / "net")
+    for source in sources:
         again = check(load_exported(source), x, expected, tmp_path)
         assert sorted(lines(again.graph)) == sorted(lines(found.graph)), "the same layers are found"
     assert "gluon_bnn_" not in (tmp_path / "float-symbol.json").read_text()
@@ -165,6 +188,22 @@ def test_exports_of_version_0_1_0(rng, implementation, tmp_path):
             "pack 5 -> 5 float bits01",
             "binary_dense 5 -> 3 bits01 float",
         ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_in_another_net(rng, implementation, tmp_path, form):
+    """What was loaded is a block like any other."""
+    body = randomise(sequential(nn.BinaryDense(8, in_units=8), before(8)), rng)
+    body.hybridize()
+    x = plus_minus(rng, 20, 8)
+    body(mx.nd.array(x))
+    body.export(str(tmp_path / "body"))
+    head = randomise(sequential(nn.BinaryActivation(), nn.BinaryDense(3, in_units=8)), rng)
+    net = sequential(load_exported(tmp_path / "body"), head)
+    expected = net(mx.nd.array(x)).asnumpy()
+    frozen = freeze(net, form, verbose=False)
+    np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), expected)
+    np.testing.assert_array_equal(engine.run(frozen.graph, x), expected)
 
 
 @needs_library
