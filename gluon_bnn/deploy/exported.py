@@ -204,18 +204,22 @@ def _match(symbol, variables, places):
         wanted = variables[name]["__shape__"]
         if wanted and not (len(wanted) == len(shape) and all(w in (size, 0, -1) for w, size in zip(wanted, shape))):
             raise ValueError(f"{name} must have the shape {wanted} (0 for any), got {shape}")
-    _check_types(symbol, variables, {name: dtype for name, (dtype, _, _) in places.items()})
+    _check_types(symbol, variables, inputs, {name: dtype for name, (dtype, _, _) in places.items()})
     _check_shapes(symbol, variables, inputs, {name: shape for name, (_, shape, _) in places.items()})
     return inputs
 
 
-def _check_types(symbol, variables, types):
+def _check_types(symbol, variables, inputs, types):
     """ValueError where the operators do not take arrays of these types together.
 
-    The types in the graph are no more than a hint: those of a net that was cast are the ones it had before.
+    The types in the graph are no more than a hint: those of a net that was cast are the ones it had before. Some
+    operators, SwapAxis among them, must know the type of the input, which is open: float32 will then do.
     """
     try:
-        symbol.infer_type_partial(**types)
+        try:
+            symbol.infer_type_partial(**types)
+        except mx.base.MXNetError:
+            symbol.infer_type_partial(**dict.fromkeys(inputs, np.float32), **types)
     except mx.base.MXNetError as error:
         pairs = {name: (variables[name].get("__dtype__"), types[name]) for name in types}
         counts = collections.Counter(pairs.values())

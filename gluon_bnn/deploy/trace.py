@@ -98,7 +98,8 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
             like = "zeros_like" if node.inputs else "_zeros"
             attributes = {} if node.inputs else {"shape": node.attributes["shape"], "dtype": "float32"}
             content[place] = {**node.content, "op": like, "attrs": attributes}
-        if node.name != INPUT and node.layer is None and all(source in known for source, _ in node.inputs):
+        alone = node.name != INPUT and node.layer is None and all(source in known for source, _ in node.inputs)
+        if alone and not is_open(node):
             known.add(place)
     taken = {entry for place, node in enumerate(nodes) if place not in known for entry in node.inputs}
     taken = sorted(entry for entry in taken.union(traced.outputs) if entry[0] in known)
@@ -120,24 +121,39 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
     return known, {entry: value.asnumpy() for entry, value in zip(taken, found)}
 
 
-def alone(node: Node, entries: list[int], output: int, outputs: int) -> dict:
-    """The JSON of a graph of this node by itself: its inputs are variables x0, x1 .., one for each number in
-    `entries` (those with the same number are the same), and it gives its output of that number."""
-    sizes = max(entries, default=0) + 1
-    variables = [{"op": "null", "name": f"x{i}", "inputs": []} for i in range(sizes)]
-    content = {k: v for k, v in node.content.items() if k != "control_deps"}
-    states = [version for _, _, version in node.content["inputs"]]
-    content["inputs"] = [[entry, 0, version] for entry, version in zip(entries, states)]
-    content["attrs"] = {k: v for k, v in content.get("attrs", {}).items() if k not in (ROW, tracing.MARK)}
-    rows = [*range(sizes + 1), sizes + outputs]
+def is_open(node: Node) -> bool:
+    """Whether a node makes an array of a size that only MXNet finds, from who takes it: the first state of an RNN."""
+    return not node.inputs and re.search(r"[(\[ ](0|-1)[,)\]]", node.attributes.get("shape", "")) is not None
+
+
+def alone(node: Node, entries: list, output: int, outputs: int) -> dict:
+    """The JSON of a graph of this node by itself, which gives its output of that number.
+
+    entries : for each of its inputs the number of a variable, which are x0, x1 .., or a Node that `is_open`, which
+        becomes a part of the graph
+    """
+    sizes = max([0, *(entry for entry in entries if isinstance(entry, int))]) + 1
+    nodes, inputs = [{"op": "null", "name": f"x{i}", "inputs": []} for i in range(sizes)], []
+    for entry, (_, _, version) in zip(entries, node.content["inputs"]):
+        if isinstance(entry, Node):
+            nodes.append(_unnoted(entry.content))
+        inputs.append([entry if isinstance(entry, int) else len(nodes) - 1, 0, version])
+    nodes.append({**_unnoted(node.content), "inputs": inputs})
+    last = len(nodes) - 1
     return {
-        "nodes": [*variables, content],
+        "nodes": nodes,
         "arg_nodes": list(range(sizes)),
-        "node_row_ptr": rows,
+        "node_row_ptr": [*range(len(nodes)), last + outputs],
         # MXNet runs no graph without an input: where the operator takes no value, the first input goes through as well.
-        "heads": [[sizes, output, 0], *([] if 0 in entries else [[0, 0, 0]])],
+        "heads": [[last, output, 0], *([] if 0 in entries else [[0, 0, 0]])],
         "attrs": {"mxnet_version": ["int", 10901]},
     }
+
+
+def _unnoted(content):
+    """The JSON of a node without what the trace has noted there."""
+    attributes = {k: v for k, v in content.get("attrs", {}).items() if k not in (ROW, tracing.MARK)}
+    return {**{k: v for k, v in content.items() if k != "control_deps"}, "attrs": attributes}
 
 
 def _parameters(net):
@@ -204,7 +220,7 @@ class _Calls:
         outer, key = self.running[-1] if self.running else (None, None)
         if getattr(outer, "act", None) is not block:  # the activation inside of a dense layer belongs to the layer
             key = uuid.uuid4().hex  # loaded exports may have attributes of any name
-            self.rows[key] = Row(block.name, sum(map(bytes_of, block._reg_params.values())))
+            self.rows[key] = Row(block.name or type(block).__name__, sum(map(bytes_of, block._reg_params.values())))
         self.running.append((block, key))
         try:
             with mx.AttrScope(**{ROW: key}):
