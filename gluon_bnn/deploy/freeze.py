@@ -28,8 +28,8 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
     net : an initialised HybridBlock of one input, or a Sequential of such: a chain of layers, residual and concurrent
         blocks, blocks with a hybrid_forward of their own, what `load_exported` returns. It is traced, as MXNet does to
         export it. Parameters are copied: the frozen net stays as it is when `net` trains on. An operator that freeze
-        does not know stays, and so does a block whose own forward takes arrays only: the very same block, with the
-        same parameters. The runtime has none of these.
+        does not know stays, and so does a block in the net whose forward takes arrays only: the very same block, with
+        the same parameters. The runtime has none of these.
     form : "packed" (our library's operators on bits) or "float" (MXNet's own operators, +-1 as float32). The float
         form takes no operator of our library that stays.
     input_shape : for the runtime, the shape of one input, like (1, 28, 28); by default (inputs of the first layer,)

@@ -19,7 +19,6 @@ ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
 CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
-TRACEABLE = [kind.forward for kind in (mx.gluon.HybridBlock, mx.gluon.SymbolBlock, *CONTAINERS)]  # not the user's own
 
 Entry = tuple[int, int]  # (node, which of its outputs)
 
@@ -58,7 +57,7 @@ class Trace:
 
 def trace(net) -> Trace:
     """The graph of a block; ValueError where it has no graph, or not one of a single input."""
-    parameters, calls = _parameters(net), _Calls()
+    parameters, calls = _parameters(net), _Calls(net)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_unmarked(parameters))
         for block in blocks_of(net):
@@ -197,8 +196,8 @@ class _Calls:
     rows : {key: Row}, one for each call; running : [(block, key)], the outermost first
     """
 
-    def __init__(self):
-        self.rows, self.running = {}, []
+    def __init__(self, net):
+        self.net, self.rows, self.running = net, {}, []
 
     @contextlib.contextmanager
     def noted(self, block):
@@ -226,9 +225,9 @@ class _Calls:
             with mx.AttrScope(**{ROW: key}):
                 return forward(*args)
         except Exception:
-            # A forward of the user's own may take arrays only. The block then shows as a node that is marked with it.
-            one = len(args) == 1 and type(block).forward not in TRACEABLE
-            symbol = tracing.stand_in(block, mx.sym.identity, *args) if one else None
+            # A forward may take arrays only. The block then shows as a node that is marked with it.
+            stays = block is not self.net and isinstance(block, mx.gluon.HybridBlock) and len(args) == 1
+            symbol = tracing.stand_in(block, mx.sym.identity, *args) if stays else None
             if symbol is None:
                 raise
             symbol._set_attr(**{ROW: key})

@@ -10,7 +10,7 @@ from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.graph import engine
 from gluon_bnn.native import library
 
-from frozen_blocks import OnArrays, Own, Twice, after, before, concurrent
+from frozen_blocks import OnArrays, OnShapes, Own, Twice, after, before, concurrent
 from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
 from needs import needs_library
 from paths import GOLDEN
@@ -358,20 +358,23 @@ def test_several_outputs(rng, tmp_path, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_block_that_cannot_be_traced_stays(rng, implementation, form):
+@pytest.mark.parametrize("kind", [OnArrays, OnShapes])
+def test_a_block_that_cannot_be_traced_stays(rng, implementation, form, kind):
     """The very same block; the runtime refuses it, and the float form if it runs on our library."""
-    block = OnArrays(nn.BinaryDense(8, in_units=8))
+    block = kind(nn.BinaryDense(8, in_units=8))
     net = randomise(sequential(nn.BinaryDense(8, in_units=8), block, nn.BinaryDense(3, in_units=8)), rng)
     x = mx.nd.array(plus_minus(rng, 5, 8))
     if form == "float" and implementation == "native":
-        with pytest.raises(ValueError, match=rf"but {block.name} \(OnArrays\), .* our library \({block.body[0].name}"):
+        with pytest.raises(
+            ValueError, match=rf"but {block.name} \({kind.__name__}\), .* our library \({block.body[0].name}"
+        ):
             freeze(net, form, verbose=False)
         return
     frozen = freeze(net, form, verbose=False)
     np.testing.assert_allclose(frozen(x).asnumpy(), net(x).asnumpy(), rtol=1e-5, atol=1e-5)
     assert list(frozen[1].collect_params().values()) == list(block.collect_params().values())
-    assert [row.form for row in frozen.rows][1] == "OnArrays"
-    with pytest.raises(ValueError, match=rf"got {block.name} \(OnArrays"):
+    assert [row.form for row in frozen.rows][1] == kind.__name__
+    with pytest.raises(ValueError, match=rf"got {block.name} \({kind.__name__}"):
         frozen.graph
 
 
@@ -390,7 +393,8 @@ class TestFrozen:
         np.testing.assert_array_equal(frozen[1:](frozen[:1](x)).asnumpy(), frozen(x).asnumpy())
         np.testing.assert_array_equal(frozen[-1:](frozen[:-1](x)).asnumpy(), frozen(x).asnumpy())
         assert frozen[:-2].graph.units == 8 and frozen[:-2].input_scale == 0.5
-        wide = freeze(sequential(concurrent(*self.net(rng)[:2]), nn.BinaryDense(3, in_units=16)), form, verbose=False)
+        wide = randomise(sequential(concurrent(*net[:2]), nn.BinaryDense(3, in_units=16)), rng)
+        wide = freeze(wide, form, verbose=False)
         assert wide[:2].graph.units == 8, "what the second block does not need is not in the graph"
         with pytest.raises(ValueError, match="a slice takes one value, and blocks 2 to .* need 2 from before them"):
             frozen[2:]
