@@ -393,9 +393,14 @@ class TestFrozen:
         np.testing.assert_array_equal(frozen[1:](frozen[:1](x)).asnumpy(), frozen(x).asnumpy())
         np.testing.assert_array_equal(frozen[-1:](frozen[:-1](x)).asnumpy(), frozen(x).asnumpy())
         assert frozen[:-2].graph.units == 8 and frozen[:-2].input_scale == 0.5
-        wide = randomise(sequential(concurrent(*net[:2]), nn.BinaryDense(3, in_units=16)), rng)
-        wide = freeze(wide, form, verbose=False)
-        assert wide[:2].graph.units == 8, "what the second block does not need is not in the graph"
+
+    def test_graph_of_a_slice(self, rng):
+        """What its last block does not need is not in it."""
+        net = randomise(sequential(concurrent(nn.BinaryDense(5, in_units=8), before(8))), rng)
+        frozen = freeze(net, "float", verbose=False, input_shape=(8,))
+        assert lines(frozen[:-1].graph) == [
+            "pack 8 -> 8 float bits", "binary_dense 8 -> 8 bits float", "add 8, 8 -> 8 float float"
+        ]  # fmt: skip
         with pytest.raises(ValueError, match="a slice takes one value, and blocks 2 to .* need 2 from before them"):
             frozen[2:]
         with pytest.raises(ValueError, match="blocks that follow each other"):
