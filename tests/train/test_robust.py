@@ -18,11 +18,11 @@ import time
 
 import numpy as np
 import pytest
-from test_train import LABELS, X, fit, make
 
 from gluon_bnn import _files, _interrupt, train
 
 import saved_runs
+from tiny_runs import LABELS, X, fit, make
 
 KILLS = int(os.environ.get("GLUON_BNN_KILLS", 3))
 SEED = int(os.environ.get("GLUON_BNN_KILLS_SEED", 0))
