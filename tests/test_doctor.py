@@ -135,8 +135,9 @@ class TestWell:
             import sys
             import numpy as np
             from gluon_bnn import runtime
-            from gluon_bnn.graph.layers import Layer
-            model = runtime.Model([Layer("activation", 3, 3, "float", "float", "relu")], (3,))
+            from gluon_bnn.graph.graph import Graph, Node
+            nodes = Node("input", (), {"shape": (3,)}), Node("activation", (0,), {"function": "relu"})
+            model = runtime.Model(Graph(nodes))
             print(model(np.array([[-1, 0, 2]], np.float32)).tolist(), {"mxnet", "scipy"} & set(sys.modules))"""
         done = run("-S", "-c", code, cwd=bare[0], PYTHONPATH=str(bare[0]))
         assert done.stdout == "[[0.0, 0.0, 2.0]] set()\n", done.stderr

@@ -1,1 +1,1 @@
-"""A deployed net as data: its layers, their check, and the engine that runs them in NumPy. Needs no MXNet."""
+"""A deployed net as data: nodes, their kinds, their check, and the engine that runs them in NumPy. Needs no MXNet."""

@@ -7,6 +7,7 @@ MemoryError where there is none. Arrays that are not contiguous are copied.
 
 import ctypes
 import math
+import weakref
 
 import numpy as np
 
@@ -14,11 +15,7 @@ from . import library
 
 WORD = 32  # inputs a word
 LANES = 16  # units a block of weights
-ELEMENTS = 1 << 20  # at most so many pixels are converted to float32 at a time, where one row does not need more
-
-KINDS = {"binary_dense": 1, "dense": 2, "batch_norm": 3, "activation": 4, "pack": 5}
-FORMS = {"float": 0, "bits": 1, "bits01": 2}
-FUNCTIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3, "softrelu": 4, "softsign": 5, "sign": 6, "binary_sigmoid": 7}
+_ERRORS = {2: MemoryError, 4: OSError}  # of GLUON_BNN_NO_MEMORY and GLUON_BNN_NO_FILE; ValueError for all others
 
 
 def empty(shape, dtype=np.float32):
@@ -27,15 +24,6 @@ def empty(shape, dtype=np.float32):
     size = math.prod(shape)
     memory = np.empty(size + 15, dtype)
     return memory[-memory.ctypes.data // 4 % 16 :][:size].reshape(shape)
-
-
-def _aligned(array):
-    """The array, or a copy that begins at a multiple of 64 bytes."""
-    if array.flags.c_contiguous and array.ctypes.data % 64 == 0:
-        return array
-    copy = empty(array.shape, array.dtype)
-    copy[...] = array
-    return copy
 
 
 def words(inputs):
@@ -61,8 +49,12 @@ def _call(name, *arguments):
     handle = library.handle()
     code = getattr(handle, f"gluon_bnn_{name}")(*(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
     if code:
-        message = handle.gluon_bnn_error().decode()
-        raise (MemoryError if code == 2 else ValueError)(f"{name}: {message}")
+        raise _error(handle, code, f"{name}: ")
+
+
+def _error(handle, code, before=""):
+    """What to raise for a code other than 0 of the function that was called last."""
+    return _ERRORS.get(code, ValueError)(before + handle.gluon_bnn_error().decode(errors="replace"))
 
 
 def pack_inputs(x):
@@ -147,57 +139,41 @@ def binary_dense_u8(x, weight_bits, alpha, bias):
     return _scaled("binary_dense_u8", x, weight_bits, alpha, bias, x.shape[1])
 
 
-class Net:
-    """Layers (of `gluon_bnn.graph.layers`, checked by it) in the form in which the library runs them in one call.
+class Model:
+    """A net that the library has loaded from `content`, the bytes of its file, and runs in one call.
 
-    Safe to use from several threads at once. `address` and `count` are what gluon_bnn_run takes.
+    Safe to use from several threads at once. `address` is the gluon_bnn_model. Raises ValueError, with what is wrong,
+    for bytes that are not the file of a net.
     """
 
-    def __init__(self, layers):
+    def __init__(self, content: bytes):
         self._handle = library.handle()
-        self._kept = [{name: _aligned(array) for name, array in layer.arrays.items()} for layer in layers]
-        self._layers = (library.Layer * len(layers))()
-        for to, layer, arrays in zip(self._layers, layers, self._kept):
-            to.kind, to.function = KINDS[layer.kind], FUNCTIONS[layer.function]
-            to.source, to.target = FORMS[layer.source], FORMS[layer.target]
-            to.inputs, to.units = layer.inputs, layer.units
-            for name, array in arrays.items():
-                setattr(to, name, array.ctypes.data)
-        self.address = ctypes.addressof(self._layers)
-        self.count, self._units = len(layers), layers[-1].units
+        address = ctypes.c_void_p()
+        self._check(self._handle.gluon_bnn_load_bytes(content, len(content), ctypes.byref(address)))
+        self.address = address.value
+        weakref.finalize(self, self._handle.gluon_bnn_free, self.address)
+        self.inputs = self._handle.gluon_bnn_inputs(self.address)
+        self.outputs = self._handle.gluon_bnn_outputs(self.address)
+        self.takes_u8 = bool(self._handle.gluon_bnn_takes_u8(self.address))
 
-    def run(self, x):
-        """float32 (rows, units) from x, contiguous float32 (rows, inputs)."""
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """float32 (rows, outputs) from x, contiguous float32 (rows, inputs)."""
         y = self._empty(len(x))
-        self._check(self._handle.gluon_bnn_run(self.address, self.count, x.ctypes.data, len(x), y.ctypes.data))
+        self._check(self._handle.gluon_bnn_run(self.address, x.ctypes.data, len(x), y.ctypes.data))
         return y
 
-    def run_u8(self, x, scale, shift):
-        """float32 (rows, units) from x, contiguous uint8 (rows, inputs), which stands for scale * x + shift.
-
-        scale is a float or float32 (inputs,), shift float32 (inputs,).
-        """
+    def run_u8(self, x: np.ndarray) -> np.ndarray:
+        """The same from x, contiguous uint8 (rows, inputs); ValueError for a net without a scale for pixels."""
         y = self._empty(len(x))
-        if np.ndim(scale):  # the library takes one scale for all inputs
-            rows = max(1, ELEMENTS // x.shape[1])
-            for i in range(0, len(x), rows):
-                with np.errstate(over="ignore"):
-                    numbers = scale * x[i : i + rows].astype(np.float32) + shift
-                y[i : i + rows] = self.run(numbers)
-            return y
-        self._check(
-            self._handle.gluon_bnn_run_u8(
-                self.address, self.count, x.ctypes.data, scale, shift.ctypes.data, len(x), y.ctypes.data
-            )
-        )
+        self._check(self._handle.gluon_bnn_run_u8(self.address, x.ctypes.data, len(x), y.ctypes.data))
         return y
 
     def _empty(self, rows):
         # Finding the place costs a microsecond, as much as a small net.
-        if rows * self._units < 1 << 20:
-            return np.empty((rows, self._units), np.float32)
-        return empty((rows, self._units))
+        if rows * self.outputs < 1 << 20:
+            return np.empty((rows, self.outputs), np.float32)
+        return empty((rows, self.outputs))
 
     def _check(self, code):
         if code:
-            raise (MemoryError if code == 2 else ValueError)(self._handle.gluon_bnn_error().decode())
+            raise _error(self._handle, code)

@@ -12,7 +12,7 @@ import threading
 
 from .. import _compat
 
-ABI = 8  # the number that gluon_bnn_abi() must return
+ABI = 9  # the number that gluon_bnn_abi() must return
 ADVICE = "install gluon_bnn again"
 
 _lock = threading.RLock()
@@ -21,32 +21,6 @@ if hasattr(os, "register_at_fork"):  # or a child might find it held, for ever, 
 _operators_loaded = False
 
 _address, _size = ctypes.c_void_p, ctypes.c_int64
-
-
-class Layer(ctypes.Structure):
-    """`gluon_bnn_layer` of include/gluon_bnn.h, field by field."""
-
-    _fields_ = (
-        [(name, ctypes.c_int32) for name in ("kind", "source", "target", "function")]
-        + [(name, _size) for name in ("inputs", "units")]
-        + [
-            (name, _address)
-            for name in (
-                "weight_bits",
-                "weight",
-                "alpha",
-                "bias",
-                "mean",
-                "factor",
-                "beta",
-                "threshold",
-                "sums",
-                "alpha_u8",
-                "bias_u8",
-                "threshold_u8",
-            )
-        ]
-    )
 
 
 # Arguments of the functions of include/gluon_bnn.h that return an error code.
@@ -59,9 +33,12 @@ _FUNCTIONS = {
     "xnor_dense_bits": (_address,) * 3 + (_size,) * 3 + (_address,),
     "binary_dense": (_address,) * 4 + (_size,) * 3 + (_address,),
     "binary_dense_u8": (_address,) * 4 + (_size,) * 3 + (_address,),
-    "run": (_address, _size, _address, _size, _address),
-    "run_u8": (_address, _size, _address, ctypes.c_float, _address, _size, _address),
+    "load": (ctypes.c_char_p, ctypes.POINTER(_address)),
+    "load_bytes": (_address, _size, ctypes.POINTER(_address)),
+    **dict.fromkeys(("run", "run_u8", "predict", "predict_u8"), (_address, _address, _size, _address)),
 }
+# Those that take the address of a model and return what it is asked for; to free it, nothing.
+_OF_A_MODEL = {"inputs": _size, "outputs": _size, "takes_u8": ctypes.c_int, "free": None}
 
 
 def path():
@@ -117,6 +94,9 @@ def _open():
             getattr(library, f"gluon_bnn_{name}").restype = ctypes.c_char_p
         for name, arguments in _FUNCTIONS.items():
             getattr(library, f"gluon_bnn_{name}").argtypes = arguments
+        for name, result in _OF_A_MODEL.items():
+            function = getattr(library, f"gluon_bnn_{name}")
+            function.argtypes, function.restype = (_address,), result
         if _compat.forked:  # a fork before the library was loaded, which it cannot know of
             library.gluon_bnn_after_fork()
     except (OSError, AttributeError) as error:

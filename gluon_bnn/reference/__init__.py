@@ -7,10 +7,11 @@ It needs NumPy and SciPy only and imports nothing of the rest of the package.
 - `binary`: signs, scales and the binary dense layer, with every gradient rule
 - `optimizer`: Adam, with what binary weights need after a step
 - `bits`: the 1-bit encoding and the product over it
+- `graph`: what the nodes of a deployed net mean, its activations among them
 
 Limits: whole arrays in memory, no threads, floats in the dtype of the input.
 """
 
-from . import binary, bits, dense, notebook, optimizer
+from . import binary, bits, dense, graph, notebook, optimizer
 
-__all__ = ["binary", "bits", "dense", "notebook", "optimizer"]
+__all__ = ["binary", "bits", "dense", "graph", "notebook", "optimizer"]

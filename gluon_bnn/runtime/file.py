@@ -1,70 +1,60 @@
-"""The file of a deployed net, safetensors: `save` writes one, `load` makes a `Model` of it.
+"""The file of a deployed net, safetensors: `save` writes one, `read` makes the graph of it.
 
-Format 1: tensors "<layer>.<array>", and "input.scale" (1,), above 0, and "input.shift" (inputs,) where uint8 inputs are
-taken; in the metadata, under "gluon_bnn", one line that a C program can read with sscanf:
+Format 2: tensors "<node>.<array>", little-endian float32 and int32; in the metadata, under "gluon_bnn", one line:
 
-    format 1; input 1x28x28; binary_dense 784 64 float bits; binary_dense 64 10 bits float; crc32 0123abcd
+    format 2; input shape=1x28x28; binary_dense 0 units=64 to=bits; binary_dense 1 units=10 to=float; crc32 0123abcd
 
-that is the shape of one input, each layer as `kind inputs units from to [function]`, and the CRC-32 of the
-line before "; crc32" and then of each tensor, by name: its name in UTF-8 and its bytes. Format 2 is for what format 1
-cannot say: an input.scale below 0, or of (inputs,). The first layer then has no array for uint8 inputs.
+that is the nodes in order, each as its kind, the nodes whose values it takes, joined by commas, and its attributes in
+the order in which the kind declares them; and the CRC-32 of the line before "; crc32" and then of each tensor, by
+name: its name in UTF-8 and its bytes. Format 1 (format1.py) is read, too.
 """
 
 import io
+import math
 import os
 import re
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
 from .. import _files
-from ..graph.layers import FUNCTIONS, KINDS, Layer, check, keeps_uint8
-from .model import Model
+from ..graph.check import check
+from ..graph.graph import MOST_NODES, Graph, Node
+from ..graph.kinds import KINDS
+from ..graph.kinds.kind import PLACE, SIZE, SIZES
+from . import format1
 
 FORMATS = 1, 2
-MOST_HEADER = 1 << 24  # bytes; a layer takes about 500
+MOST_HEADER = 1 << 24  # bytes; a node takes about 500
+MOST_TENSOR_AXES = 8
 PIECE = 1 << 24  # bytes that are asked for at a time: what a file only claims to hold takes no memory
 
-_SIZE = "[1-9][0-9]{0,9}"
-_INPUT = re.compile(f"input ({_SIZE}(?:x{_SIZE}){{0,30}})")
-_LAYER = re.compile(
-    f"({'|'.join(KINDS)}) ({_SIZE}) ({_SIZE}) (float|bits|bits01) (float|bits)(?: ({'|'.join(FUNCTIONS)}))?"
-)
+_DTYPES = {"F32": "<f4", "I32": "<i4"}
+_NUMBER = "(?:0|[1-9][0-9]{0,9})"
+# How the values of attributes are written, and read; of a choice among words, any word.
+_WRITTEN: dict[object, str] = {SIZE: _NUMBER, PLACE: _NUMBER, SIZES: f"{_NUMBER}(?:x{_NUMBER}){{0,30}}"}
+_READ: dict[object, Callable] = {SIZE: int, PLACE: int, SIZES: lambda text: tuple(map(int, text.split("x")))}
+_PATTERNS = {
+    name: re.compile(
+        name
+        + (f" (?P<_sources>{_NUMBER}(?:,{_NUMBER})*)" if kind.sources[1] else "")
+        + "".join(f" {name}=(?P<{name}>{_WRITTEN.get(value, '[a-z0-9_]+')})" for name, value in kind.attributes.items())
+    )
+    for name, kind in KINDS.items()
+}
 _TENSOR = re.compile("(0|[1-9][0-9]{0,8})\\.([a-z0-9_]+)")
 
 
-def save(frozen, path):
-    """Write a frozen net to one file, under a temporary name first; an OSError leaves an old file whole.
+def save(net, path) -> None:
+    """Write a net to one file, under a temporary name first; an OSError leaves an old file whole.
 
-    `path` is a str, bytes, os.PathLike, or a file that is open to write bytes, which gets all in one call.
-    `frozen` has layers (a list of `graph.layers.Layer`), input_shape, input_scale and input_shift as `Model` takes
-    them. Raises what `graph.layers.check` raises, TypeError for another path, and OSError.
+    net : a Graph, or what has one as its `graph`, like a frozen net or a `Model`
+    path : a str, bytes, os.PathLike, or a file that is open to write bytes, which gets all in one call
+
+    Raises what `graph.check.check` raises, TypeError for another path, and OSError.
     """
-    layers, shape, scale = list(frozen.layers), frozen.input_shape, frozen.input_scale
-    check(layers, shape, scale, frozen.input_shift)
-    tensors = {f"{index}.{name}": array for index, layer in enumerate(layers) for name, array in layer.arrays.items()}
-    if scale is not None:
-        tensors.update({"input.scale": np.array(scale, np.float32).reshape(-1), "input.shift": frozen.input_shift})
-    line = "; ".join(
-        [
-            f"format {1 if scale is None or keeps_uint8(scale) else 2}",
-            f"input {'x'.join(map(str, shape))}",
-            *(
-                " ".join(
-                    map(
-                        str,
-                        filter(
-                            None, (layer.kind, layer.inputs, layer.units, layer.source, layer.target, layer.function)
-                        ),
-                    )
-                )
-                for layer in layers
-            ),
-        ]
-    )
-    from safetensors.numpy import save as serialize
-
-    content = serialize(tensors, metadata={"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
+    content = dumps(net if isinstance(net, Graph) else net.graph)
     if not _is_open(path):
         _files.replace(_name(path), content)
     elif isinstance(path, io.TextIOBase):
@@ -75,8 +65,28 @@ def save(frozen, path):
             raise OSError(f"{_name(path)} took {written} of {len(content)} bytes")
 
 
-def load(path):
-    """The `Model` in a file that `save` wrote, of this version or an earlier one.
+def dumps(graph: Graph) -> bytes:
+    """The content of the graph's file, the same for the same graph. Raises what `graph.check.check` raises."""
+    from safetensors.numpy import save as serialize
+
+    nodes = check(graph).nodes
+    tensors = {f"{index}.{name}": array for index, node in enumerate(nodes) for name, array in node.arrays.items()}
+    line = "; ".join(["format 2", *map(_entry, nodes)])
+    content = serialize(tensors, metadata={"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
+    if int.from_bytes(content[:8], "little") > MOST_HEADER:
+        raise ValueError(
+            f"the header of a file may have {MOST_HEADER} bytes, this net's has more: it has too many nodes"
+        )
+    return content
+
+
+def loads(content: bytes) -> Graph:
+    """The graph of a file's content, checked; ValueError, with what is wrong, where it is none."""
+    return _read(io.BytesIO(content), len(content))[0]
+
+
+def read(path):
+    """(the graph, checked, and the content) of a file that `save` wrote, of this version or an earlier one.
 
     `path` is a str, bytes, os.PathLike, or a file that is open to read bytes, which is read from where it stands to
     its end. Nothing of the file is mapped or kept. Raises OSError where it cannot be read, TypeError for another
@@ -85,14 +95,11 @@ def load(path):
     name = _name(path)
     try:
         if _is_open(path):
-            content = _read(path)
-        else:
-            with _files.open_regular(path) as file:
-                content = _read(file, os.fstat(file.fileno()).st_size)
-        check(*content)
+            return _read(path)
+        with _files.open_regular(path) as file:
+            return _read(file, os.fstat(file.fileno()).st_size)
     except ValueError as error:
         raise ValueError(f"{name} is not a model that can be loaded: {error}") from error
-    return Model(*content)
 
 
 def _is_open(path):
@@ -130,7 +137,7 @@ def _take(file, size):
 
 
 def _read(file, size=None):
-    """The arguments of a Model from an open file, of `size` bytes if known; ValueError for whatever is wrong."""
+    """(graph, content) from an open file, of `size` bytes if known; ValueError for whatever is wrong."""
     start = b"".join(_take(file, 8))
     length = int.from_bytes(start, "little")
     if len(start) < 8 or not 2 <= length <= MOST_HEADER or size is not None and length > size - 8:
@@ -140,8 +147,8 @@ def _read(file, size=None):
             f"no more than the file has; got {got}"
         )
     header = b"".join(_take(file, length))
-    line, ends = _read_header(header)
-    version, shape, layers, checksum = _read_line(line)
+    line, places, ends = _read_header(header)
+    version, nodes, checksum = _read_line(line)
     # Before the rest is read: its size, or else one byte more than there should be is enough.
     pieces = []
     if size is None:
@@ -152,91 +159,133 @@ def _read(file, size=None):
             f"it must have {8 + length + ends} bytes, got {size}: copy it again, the copy was "
             "cut off or something was added"
         )
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as deserialize
-
-    try:
-        tensors = deserialize(b"".join([start, header, *(pieces or _take(file, ends))]))
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"safetensors refuses it ({error})") from error
+    data = b"".join(pieces or _take(file, ends))
+    if len(data) != ends:
+        raise ValueError(f"it must have {8 + length + ends} bytes, and was cut off while it was read")
+    tensors = {}
+    for name, (dtype, shape, begin) in places.items():
+        tensors[name] = np.frombuffer(data, dtype, math.prod(shape), begin).reshape(shape)
     if crc32(line.rpartition("; ")[0], tensors) != checksum:
         raise ValueError(
             "its CRC-32 is not that of its content: it was changed after it was saved; copy it "
             "again or save the net again"
         )
-    scale, shift = tensors.pop("input.scale", None), tensors.pop("input.shift", None)
-    if scale is not None and scale.dtype == np.float32 and scale.shape == (1,):
-        scale = float(scale[0])
-    if version == 1 and scale is not None and not keeps_uint8(scale):
-        raise ValueError(
-            "in format 1 input.scale must be float32 (1,) and above 0, got "
-            + (f"{scale.dtype} {scale.shape}" if np.ndim(scale) else f"{scale}")
-        )
+    if version == 1:
+        format1.check_scale(tensors)
+        tensors = {format1.name_of(name): array for name, array in tensors.items()}
     for name in sorted(tensors):
         match = _TENSOR.fullmatch(name)
-        if not match or int(match[1]) >= len(layers):
-            raise ValueError(
-                f"tensors must be named <layer>.<array>, layers 0 to {len(layers) - 1}, or "
-                f"input.scale and input.shift; got {name[:80]!r}"
-            )
-        layers[int(match[1])].arrays[match[2]] = tensors[name]
-    return layers, shape, scale, shift
+        if not match or int(match[1]) >= len(nodes):
+            raise ValueError(f"tensors must be named <node>.<array>, nodes 0 to {len(nodes) - 1}; got {name[:80]!r}")
+        nodes[int(match[1])].arrays[match[2]] = tensors[name]
+    return check(Graph(tuple(nodes))), b"".join([start, header, data])
 
 
 def _read_header(header):
-    """(the line of text, the end of the last tensor) from the JSON of a safetensors file."""
+    """(line of text, {name: (dtype, shape, where it begins)} of the tensors, the end of the last)."""
     try:
         fields = _files.parse_json(header)
+        if header[:1] != b"{":
+            raise ValueError('it must start with "{"')
     except ValueError as error:
         raise ValueError(f"it is no safetensors file, or damaged: its header cannot be read ({error})") from error
-    try:
-        line = fields.pop("__metadata__")["gluon_bnn"]
-        ends = max((field["data_offsets"][1] for field in fields.values()), default=0)
-        if type(line) is not str or type(ends) is not int or ends < 0:
-            raise TypeError("metadata and offsets")
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    metadata = fields.pop("__metadata__", None)
+    if (
+        not isinstance(metadata, dict)
+        or "gluon_bnn" not in metadata
+        or not all(isinstance(value, str) and _is_unicode(name + value) for name, value in metadata.items())
+    ):
         raise ValueError(
-            "its header is not one that gluon_bnn.runtime.save writes: it must have the "
-            'metadata "gluon_bnn" and the data_offsets of each tensor'
-        ) from error
-    return line, ends
+            'its header is not one that gluon_bnn.runtime.save writes: it must have the metadata "gluon_bnn", and '
+            "metadata must be text"
+        )
+    places, ends = {}, 0
+    for name, field in sorted(fields.items(), key=lambda item: _begin(*item)):
+        dtype, shape, (begin, end) = field["dtype"], field["shape"], field["data_offsets"]
+        if begin != ends or end - begin != 4 * math.prod(shape):
+            raise ValueError(
+                f"tensors must follow one another, 4 bytes a number: {name[:80]!r}, {shape}, must have the "
+                f"data_offsets [{ends}, {ends + 4 * math.prod(shape)}], got [{begin}, {end}]"
+            )
+        places[name], ends = (_DTYPES[dtype], tuple(shape), begin), end
+    return metadata["gluon_bnn"], places, ends
+
+
+def _is_unicode(text):
+    """False where a half of a surrogate pair stands alone, which UTF-8 cannot hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _begin(name, field):
+    """Where a tensor begins; ValueError unless its entry in the header is well formed."""
+
+    def sizes(value, least, most):
+        return isinstance(value, list) and least <= len(value) <= most and all(type(n) is int and n >= 0 for n in value)
+
+    if not (
+        isinstance(field, dict)
+        and field.keys() == {"dtype", "shape", "data_offsets"}
+        and isinstance(field["dtype"], str)
+        and field["dtype"] in _DTYPES
+        and sizes(field["shape"], 0, MOST_TENSOR_AXES)
+        and 0 not in field["shape"]
+        and sizes(field["data_offsets"], 2, 2)
+    ):
+        raise ValueError(
+            f"tensor {name[:80]!r} must have a dtype, {' or '.join(_DTYPES)}, a shape of at most {MOST_TENSOR_AXES} "
+            f"sizes from 1 on, two data_offsets, and no more; got {str(field)[:200]}"
+        )
+    return field["data_offsets"][0]
 
 
 def _read_line(line):
-    """(format, shape of one input, layers without their arrays, CRC-32) from the line of text."""
-    version = re.match("format ([1-9][0-9]{0,8});", line)
+    """(format, nodes without their arrays, CRC-32) from the line of text."""
+    entries = line.split("; ")
+    version = re.fullmatch("format ([1-9][0-9]{0,8})", entries[0])
     if not version:
-        raise ValueError(f'its metadata must start with "format {FORMATS[0]};", got {line[:40]!r}')
+        raise ValueError(f'its metadata must start with "format {FORMATS[-1]}; ", got {line[:40]!r}')
     if int(version[1]) not in FORMATS:
         raise ValueError(
             f"it has format {version[1]}, this version of gluon_bnn reads formats "
             f"{' and '.join(map(str, FORMATS))}: install a later one"
         )
-    entries = line.split("; ")
     checksum = re.fullmatch("crc32 ([0-9a-f]{8})", entries[-1])
-    if len(entries) < 4 or not checksum:
+    if not 4 <= len(entries) <= MOST_NODES + 2 or not checksum:
         raise ValueError(
-            "its metadata must be a format, an input, at least one layer and a crc32, separated "
+            f"its metadata must be a format, an input, 1 to {MOST_NODES - 1} other nodes and a crc32, separated "
             f'by "; "; got {len(entries)} entries that end in {entries[-1][:40]!r}'
         )
-    shape = _INPUT.fullmatch(entries[1])
-    if not shape:
-        raise ValueError(
-            "its metadata must have the shape of an input in second place, like "
-            f'"input 1x28x28", got {entries[1][:80]!r}'
-        )
-    layers = []
-    for index, entry in enumerate(entries[2:-1]):
-        match = _LAYER.fullmatch(entry)
-        if not match:
-            raise ValueError(
-                f'layer {index} must be "<kind> <inputs> <units> <from> <to> [<function>]", '
-                f"kinds {', '.join(KINDS)}, forms float, bits, bits01, functions "
-                f"{', '.join(FUNCTIONS)}; got {entry[:80]!r}"
-            )
-        kind, inputs, units, source, target, function = match.groups()
-        layers.append(Layer(kind, int(inputs), int(units), source, target, function, {}))
-    return int(version[1]), tuple(map(int, shape[1].split("x"))), layers, int(checksum[1], 16)
+    if version[1] == "1":
+        nodes = format1.nodes(entries[1:-1])
+    else:
+        nodes = [_node(index, entry) for index, entry in enumerate(entries[1:-1])]
+    return int(version[1]), nodes, int(checksum[1], 16)
+
+
+def _entry(node):
+    """A node in the line of text."""
+    attributes = [f"{name}={_text(node.attributes[name])}" for name in KINDS[node.kind].attributes]
+    return " ".join([node.kind, *filter(None, [",".join(map(str, node.sources))]), *attributes])
+
+
+def _text(attribute):
+    return "x".join(map(str, attribute)) if isinstance(attribute, tuple) else str(attribute)
+
+
+def _node(index, entry):
+    """A node from the line of text, without its arrays."""
+    name = entry.partition(" ")[0]
+    if name not in KINDS:
+        raise ValueError(f"node {index} must be of a kind of {', '.join(KINDS)}; got {entry[:80]!r}")
+    match = _PATTERNS[name].fullmatch(entry)
+    if not match:
+        kind = KINDS[name]
+        form = [name, *["<sources>"] * (kind.sources[1] > 0), *(f"{attribute}=<...>" for attribute in kind.attributes)]
+        raise ValueError(f'node {index} must be "{" ".join(form)}", got {entry[:80]!r}')
+    groups = match.groupdict()
+    sources = groups.pop("_sources", None)
+    attributes = {key: _READ.get(KINDS[name].attributes[key], str)(text) for key, text in groups.items()}
+    return Node(name, tuple(map(int, sources.split(","))) if sources else (), attributes)
 
 
 def crc32(line, tensors):

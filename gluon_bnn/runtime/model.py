@@ -10,45 +10,48 @@ import functools
 import numpy as np
 
 from ..graph import engine
-from ..graph.layers import check
+from ..graph.check import check
+from ..graph.graph import Graph
+from ..graph.kinds import KINDS
 from ..native import bindings, library
+from . import file
 
 
 class Model:
     """A net that is ready to run: `model(x)`, `model.predict(x)`, `model.summary()`, `model.input_shape`.
 
-    Made by `load`, or from a list of `graph.layers.Layer` and the shape of one input (tuple of int). A net for uint8
-    inputs has an input_scale, a float or float32 (inputs,), nowhere 0, and an input_shift, float32 (inputs,), in
-    addition: pixel p of input k stands for input_scale[k] * p + input_shift[k]. Raises as `graph.layers.check` does.
+    Made by `load`, or from a `graph.graph.Graph`. A net for uint8 inputs has an input_scale, a float or float32
+    (inputs,), nowhere 0, and an input_shift, float32 (inputs,): pixel p of input k stands for
+    input_scale[k] * p + input_shift[k]. Raises as `graph.check.check` does.
 
     The arrays must not be changed afterwards. One model may be called from several threads at once. It can be
     pickled and copied; what arrives is checked again.
     """
 
-    def __init__(self, layers, input_shape, input_scale=None, input_shift=None):
-        layers = tuple(layers)
-        check(layers, input_shape, input_scale, input_shift)
-        if input_scale is not None and np.ndim(input_scale) == 0:
-            input_scale = float(np.float32(input_scale))
-        self.layers, self.input_shape = layers, input_shape
-        self.input_scale, self.input_shift = input_scale, input_shift
-        self._inputs = layers[0].inputs
+    def __init__(self, graph: Graph):
+        self._make(check(graph))
+
+    def _make(self, graph, content=None):
+        """Ready to run a graph that has been checked; `content` is that of its file, where there is one."""
+        self.graph, self.input_shape = graph, graph.input_shape
+        self.input_scale, self.input_shift = graph.input_scale, graph.input_shift
+        self._inputs, self._units = graph.inputs, graph.units
         if library.available():
-            net = bindings.Net(layers)
-            self._run, self._run_u8 = net.run, net.run_u8
+            native = bindings.Model(content or file.dumps(graph))
+            self._run, self._run_u8 = native.run, native.run_u8
         else:
-            self._run, self._run_u8 = (functools.partial(run, layers) for run in (engine.run, engine.run_u8))
+            self._run = self._run_u8 = functools.partial(engine.run, graph)
 
     def __getstate__(self):
-        """All but what holds addresses of this process, or is made of the rest."""
-        return {name: value for name, value in vars(self).items() if name not in ("_inputs", "_run", "_run_u8")}
+        """The graph and what the user added."""
+        return {name: value for name, value in vars(self).items() if name not in _MADE}
 
     def __setstate__(self, state):
-        Model.__init__(self, *(state.pop(name) for name in ("layers", "input_shape", "input_scale", "input_shift")))
-        vars(self).update(state)  # what the user added
+        Model.__init__(self, state.pop("graph"))
+        vars(self).update(state)
 
     def __repr__(self):
-        return f"Model({self._inputs} -> {self.layers[-1].units}, {len(self.layers)} layers)"
+        return f"Model({self._inputs} -> {self._units}, {len(self.graph.nodes)} nodes)"
 
     def __call__(self, x, check_finite=False):
         """The net's outputs, float32 (rows, units), for a batch x; (units,) for one input.
@@ -59,9 +62,9 @@ class Model:
         """
         rows, one = self._rows(x, check_finite)
         if len(rows) == 0:
-            y = np.empty((0, self.layers[-1].units), np.float32)
+            y = np.empty((0, self._units), np.float32)
         elif rows.dtype == np.uint8:
-            y = self._run_u8(rows, self.input_scale, self.input_shift)
+            y = self._run_u8(rows)
         else:
             y = self._run(rows)
         return y[0] if one else y
@@ -71,22 +74,29 @@ class Model:
         y = self(x, check_finite)
         return int(y.argmax()) if y.ndim == 1 else y.argmax(axis=1)
 
-    def summary(self):
-        """Print a line a layer, and the bytes of all arrays."""
+    def summary(self) -> None:
+        """Print a line a node: its number, its name, the nodes whose values it takes, shape and form of what it takes
+        and gives, and the bytes of its arrays."""
 
         def line(*cells):
-            print("{:14}{:>22}  {:16}{:>12}".format(*cells).rstrip())
+            print("{:>5}  {:14}  {:12}  {:22}  {:16}{:>12}".format(*cells).rstrip())
 
-        line("layer", "inputs -> units", "form", "bytes")
-        for layer in self.layers:
-            line(
-                layer.function or layer.kind,
-                f"{layer.inputs} -> {layer.units}",
-                f"{layer.source} -> {layer.target}",
-                layer.nbytes,
+        graph = self.graph
+        line("node", "kind", "takes", "shape", "form", "bytes")
+        for index, (node, gives) in enumerate(zip(graph.nodes, graph.values)):
+            taken = graph.taken(index)
+            shapes, forms = (
+                ", ".join(dict.fromkeys(map(str, of))) for of in ([v.sizes for v in taken], [v.form for v in taken])
             )
-        taken = "float32" if self.input_scale is None else "float32 or uint8"
-        line("total", f"{self._inputs} -> {self.layers[-1].units}", taken, sum(layer.nbytes for layer in self.layers))
+            line(
+                index,
+                KINDS[node.kind].title(node),
+                ", ".join(map(str, node.sources)),
+                f"{shapes} -> {gives.sizes}" if taken else "x".join(map(str, self.input_shape)),
+                f"{forms} -> {gives.form}" if taken else "float32" + " or uint8" * (self.input_scale is not None),
+                node.nbytes,
+            )
+        line("", "total", "", f"{self._inputs} -> {self._units}", "", sum(node.nbytes for node in graph.nodes))
 
     def _rows(self, x, check_finite):
         """(x as (rows, inputs) in one piece of memory, whether it is one input)."""
@@ -125,3 +135,15 @@ class Model:
         if x.size and not 0 <= int(x.min()) <= int(x.max()) <= 255:
             return f" from {int(x.min())} to {int(x.max())}, and pixels are whole numbers from 0 to 255; {floats}"
         return f": x.astype(np.uint8) makes pixels of it{', 0 and 1' if x.dtype == bool else ''}; {floats}"
+
+
+_MADE = ("input_shape", "input_scale", "input_shift", "_inputs", "_units", "_run", "_run_u8")  # from the graph
+
+
+def load(path) -> Model:
+    """The `Model` in a file that `save` wrote, of this version or an earlier one. Arguments and errors as
+    `file.read`."""
+    graph, content = file.read(path)
+    model = Model.__new__(Model)
+    model._make(graph, content)
+    return model

@@ -117,6 +117,8 @@ def test_a_peer_is_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "__path__", [*peers.__path__, str(tmp_path)])
     assert peers.names()[0] == "ours" and {"here", "absent", "mxnet", "torch"} <= set(peers.names())
     assert {"here", "mxnet"} <= set(peers.present("training")) and "here" not in peers.present("inference")
+    for name in peers.names():
+        assert any(peers.worker_of(benchmark, name) for benchmark in peers.BENCHMARKS), name
     assert "absent" not in peers.present("training") and "ours" not in peers.present("training")
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+import nets
 import programs
 from paths import script_of
 
@@ -68,6 +69,15 @@ def test_train_mnist(tmp_path, activation, scale):
     assert ("test_error_real_weights_own_averages" in found) == (scale == "none")
     for picture in ("curves.png", "confusion.png", "filters.png"):
         assert (directory / picture).stat().st_size > 5000
+
+
+@pytest.mark.parametrize("weights", nets.WEIGHTS)
+@pytest.mark.parametrize("net", nets.names())
+def test_nets_take_images_and_give_classes(net, weights):
+    from gluon_bnn import mx
+
+    made = nets.make(net, weights=weights, scale=None, activation="binary")
+    assert made(mx.nd.zeros((3, nets.INPUTS))).shape == (3, nets.CLASSES)
 
 
 @pytest.mark.slow

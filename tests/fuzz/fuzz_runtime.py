@@ -2,18 +2,19 @@
 
     python tests/fuzz/fuzz_runtime.py
 
-The golden files of tests/golden are mutated: bits flipped, bytes cut, put in and repeated, the header and
-the line of metadata edited, tensors changed with the checksum made right again, so that the checks behind
-it are reached. A worker process loads each one and, where that works, runs a row and compares the compiled
-library with NumPy. A file that kills the worker, keeps it busy for too long, or ends in anything but
-ValueError or OSError with the file's name is kept in --save-dir, and the exit status is 1.
+The golden files of tests/golden and random graphs are mutated: bits flipped, bytes cut, put in and repeated, the header
+and the line of metadata edited, nodes put on the end, tensors changed with the checksum made right again, so that the
+checks behind it are reached. A worker process loads each one, in Python and in the compiled library, which must both
+take it or both refuse it; where it is taken, a row runs in the library and in NumPy, with the same bits. A file that
+kills the worker, keeps it busy for too long, divides the two, or ends in anything but ValueError or OSError with the
+file's name is kept in --save-dir, and the exit status is 1.
 """
 
 import os
 import sys
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.append(os.path.join(os.path.dirname(TESTS), "experiments"))
+sys.path += [os.path.join(os.path.dirname(TESTS), "experiments"), os.path.join(TESTS, "helpers")]
 
 from common import interrupt
 
@@ -26,6 +27,7 @@ import contextlib
 import glob
 import json
 import multiprocessing.resource_tracker
+import re
 import time
 import traceback
 
@@ -35,19 +37,22 @@ from safetensors.numpy import save as serialize
 
 from gluon_bnn import runtime
 from gluon_bnn._progress import progress_bar
-from gluon_bnn.graph import engine, layers
-from gluon_bnn.native import library
-from gluon_bnn.runtime.file import crc32
+from gluon_bnn.graph import engine
+from gluon_bnn.graph.kinds import KINDS
+from gluon_bnn.native import bindings, library
+from gluon_bnn.runtime.file import crc32, dumps, read
 
 from common.arguments import SEED, HelpFormatter, positive
 from common.record import writable, write_record
+from random_nets import random_graph, same
 
 RECORD = "fuzz_runtime.json"
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(runtime.__file__)))
 GOLDEN = os.path.join(TESTS, "golden")
 TIMEOUT = 30  # seconds for one file; they take about a millisecond
 MEMORY = 4 << 30  # bytes of address space a worker may take beyond what it starts with
-LARGEST_ROW = 1 << 16
+LARGEST_ROW = 1 << 20  # elements of all values
+TOO_LARGE = "loaded, too large to run"
 RAN = "loaded and ran"
 NUMBERS = (
     0,
@@ -77,8 +82,15 @@ NUMBERS = (
     -1,
 )
 WORDS = (
-    *layers.KINDS,
-    *layers.FUNCTIONS,
+    *KINDS,
+    *(name for kind in KINDS.values() for name in kind.attributes),
+    *(
+        word
+        for kind in KINDS.values()
+        for words in kind.attributes.values()
+        if isinstance(words, tuple)
+        for word in words
+    ),
     "float",
     "bits",
     "bits01",
@@ -101,32 +113,39 @@ WORDS = (
 NAMES = (
     "0.weight_bits",
     "0.alpha",
-    "0.mean",
+    "1.mean",
     "1.bias",
-    "1.sums",
+    "2.sums",
+    "0.scale",
+    "0.shift",
     "input.scale",
     "input.shift",
     "99.bias",
-    "0.alpha_u8",
-    "0.threshold_u8",
-    "0.weight",
+    "1.alpha_u8",
+    "1.threshold_u8",
+    "1.weight",
+    "2.slope",
+    "2.operand",
     "-1.bias",
     "00.alpha",
     "0.x",
     "é",
     "",
 )
+SPACES = (" ", "\t", "\n", "\r", "\v", "\f", "\0", "\x1f", "\x7f", "\xa0", "\xc2\xa0", "\xef\xbb\xbf", "  ")
+DIGITS = ("-{}", "+{}", "0{}", "{}.0", "{}e0", "{}E+0", ".{}", "{}.", "-0", "0x{}", '"{}"', "{} ", "[{}]", "true")
 DTYPES = ("F32", "I32", "F64", "I64", "F16", "BF16", "U8", "BOOL", "F8_E4M3", "U32", "C64", "", 7)
 
 
 def seeds():
-    """The golden models, as bytes."""
-    files = sorted(glob.glob(os.path.join(GOLDEN, "*.safetensors")))
+    """The golden models of each format, and random graphs, as bytes."""
     contents = []
-    for name in (name for name in files if not name.endswith(".answers.safetensors")):
-        with open(name, "rb") as file:
-            contents.append(file.read())
-    return contents
+    for name in sorted(glob.glob(os.path.join(GOLDEN, "*.safetensors"))):
+        if not name.endswith(".answers.safetensors"):
+            with open(name, "rb") as file:
+                contents.append(file.read())
+    rng = np.random.default_rng(0)
+    return contents + [dumps(random_graph(rng)) for _ in range(len(contents))]
 
 
 def _pick(rng, choices):
@@ -218,14 +237,38 @@ def edit_header(content, rng):
     return _join(text.encode(), data)
 
 
+def edit_json(content, rng):
+    """The same header or nearly, written otherwise: spaces, escapes, numbers that some readers take."""
+    length = int.from_bytes(content[:8], "little")
+    text = content[8 : 8 + length].decode("latin-1")
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(len(text)))
+        what = rng.integers(4)
+        if what == 0:
+            text = text[:at] + _pick(rng, SPACES) + text[at:]
+        elif what == 1:
+            escapes = (f"\\u{ord(text[at]):04x}", f"\\u{ord(text[at]):04X}", "\\" + text[at])
+            text = text[:at] + _pick(rng, escapes) + text[at + 1 :]
+        elif what == 2:
+            numbers = list(re.finditer("[0-9]+", text))
+            number = _pick(rng, numbers)
+            text = text[: number.start()] + _pick(rng, DIGITS).format(number[0]) + text[number.end() :]
+        else:
+            brackets = [m.start() for m in re.finditer("[][{}:,]", text)]
+            at = brackets[rng.integers(len(brackets))]
+            new = _pick(rng, ("", ",", ":", "}", "]", "[]", "{}", "null", '"'))
+            text = text[:at] + new + text[at + rng.integers(2) :]
+    return _join(text.encode("latin-1"), content[8 + length :])
+
+
 def edit_line(content, rng, right_checksum=False):
-    """Numbers and words of the metadata line; entries left out, swapped, repeated."""
+    """Numbers and words of the metadata line; entries left out, swapped, repeated, put on the end."""
     header, data = _parts(content)
     line, _, checksum = header["__metadata__"]["gluon_bnn"].rpartition("; ")
     entries = line.split("; ")
     for _ in range(rng.integers(1, 3)):
         i = int(rng.integers(len(entries)))
-        what = rng.integers(6)
+        what = rng.integers(10)
         if what == 0 and len(entries) > 1:
             del entries[i]
         elif what == 1:
@@ -235,15 +278,30 @@ def edit_line(content, rng, right_checksum=False):
             entries[i], entries[j] = entries[j], entries[i]
         elif what == 3:
             entries = entries * int(rng.integers(2, 200))
+        elif what < 7:
+            entries += [_new_entry(len(entries) - 1 + extra, rng) for extra in range(rng.integers(1, 4))]
         else:
-            words = entries[i].split(" ")
-            words[rng.integers(len(words))] = str(_pick(rng, NUMBERS if what == 4 else WORDS))
-            entries[i] = " ".join(words)
+            parts = re.split("([ =,x])", entries[i])
+            near = [str(n) for n in range(len(entries))]  # other nodes, small sizes
+            new = _pick(rng, (NUMBERS, WORDS, near)[what - 7])
+            parts[2 * rng.integers(len(parts) // 2 + 1)] = str(new)
+            entries[i] = "".join(parts)
     line = _pick(rng, ("; ",) * 20 + (";", ", ", "")).join(entries)
     if right_checksum:
         checksum = f"crc32 {crc32(line, deserialize(content)):08x}"
     header["__metadata__"]["gluon_bnn"] = f"{line}; {checksum}"
     return _join(header, data)
+
+
+def _new_entry(count, rng):
+    """A node without arrays that follows `count` others, most often one that takes the last."""
+    sources = [count - 1] + [int(n) for n in rng.integers(0, count, rng.integers(0, 3))]
+    kind = _pick(rng, ("activation", "flatten", "image", "arithmetic", "concat", "slice", "pack"))
+    attributes = []
+    for name, allowed in KINDS[kind].attributes.items():
+        value = _pick(rng, allowed) if isinstance(allowed, tuple) else rng.integers(0, 40)
+        attributes.append(f"{name}={'x'.join(map(str, rng.integers(1, 7, 3))) if name == 'shape' else value}")
+    return " ".join([kind, ",".join(map(str, sources[: KINDS[kind].sources[1]])), *attributes])
 
 
 def edit_line_with_checksum(content, rng):
@@ -293,7 +351,9 @@ def edit_tensors(content, rng):
     return serialize(tensors, {"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
 
 
-MUTATIONS = (flip_bits, cut, put_in, edit_header_length, edit_header, edit_line, edit_line_with_checksum, edit_tensors)
+PLAIN = (flip_bits, cut, put_in, edit_header_length)
+INFORMED = (edit_header, edit_json, edit_line, edit_line_with_checksum, edit_line_with_checksum, edit_tensors)
+MUTATIONS = (*PLAIN, *INFORMED, *INFORMED)
 
 
 def mutated(contents, seed, index):
@@ -306,14 +366,31 @@ def mutated(contents, seed, index):
 def outcome(path):
     """What loading the file came to, and which function refused what: ("ValueError", "_read: KeyError")."""
     try:
-        model = runtime.load(path)
+        graph, content = read(path)
     except (OSError, ValueError) as error:
         if os.fspath(path) not in str(error):
             return f"{type(error).__name__} that does not name the file: {error}", ""
+        with open(path, "rb") as file:
+            if _library_refuses(file.read()) is None:
+                return f"the library loads what Python refuses: {error}", ""
         return type(error).__name__, _origin(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}", _origin(error)
-    return _run(model), ""
+    refused = _library_refuses(content)
+    if library.available() and refused is not None:
+        return f"the library refuses what Python loads: {refused}", ""
+    return _run(graph, runtime.load(path)), ""
+
+
+def _library_refuses(content):
+    """Why the compiled library refuses a file's content, None where it loads it; also where there is no library."""
+    if not library.available():
+        return "there is no library"
+    try:
+        bindings.Model(content)
+    except ValueError as error:
+        return error
+    return None
 
 
 def _origin(error):
@@ -327,22 +404,17 @@ def _origin(error):
     return origin
 
 
-def _run(model):
+def _run(graph, model):
     """Run a row of each type that the model takes, and compare it with NumPy's."""
-    widest = max(max(layer.inputs, layer.units) for layer in model.layers)
-    if widest > LARGEST_ROW:
-        return "loaded, too wide to run"
+    if sum(value.size for value in graph.values) > LARGEST_ROW:
+        return TOO_LARGE
     rng = np.random.default_rng(0)
     x = rng.standard_normal(model.input_shape, np.float32)
-    expected = engine.run(model.layers, x.reshape(1, -1))[0]
-    if not np.array_equal(model(x), expected, equal_nan=True):
+    if not same(model(x), engine.run(graph, x.reshape(1, -1))[0]):
         return "the library and NumPy differ"
     if model.input_scale is not None:
         pixels = rng.integers(0, 256, x.shape, np.uint8)
-        expected = engine.run_u8(model.layers, pixels.reshape(1, -1), np.float32(model.input_scale), model.input_shift)[
-            0
-        ]
-        if not np.array_equal(model(pixels), expected, equal_nan=True):
+        if not same(model(pixels), engine.run(graph, pixels.reshape(1, -1))[0]):
             return "the library and NumPy differ on uint8"
     model.predict(x)
     return RAN
@@ -393,7 +465,7 @@ def fuzz(count, seed, save_dir, progress=True):
         mutations[name] += 1
         if where:
             refused_by[where] += 1
-        if found not in (RAN, "ValueError", "OSError", "loaded, too wide to run"):
+        if found not in (RAN, "ValueError", "OSError", TOO_LARGE):
             file = os.path.join(save_dir, f"{index}.safetensors")
             with open(file, "wb") as kept:
                 kept.write(mutated(seeds(), seed, index)[1])

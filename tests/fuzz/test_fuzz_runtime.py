@@ -22,13 +22,20 @@ def test_fuzz(tmp_path):
     for function in (
         "_read:",
         "_read_header:",
+        "_begin:",
         "_read_line:",
-        "_check_form:",
-        "_check_chain:",
-        "_check_input:",
+        "_node:",
+        "nodes:",
+        "check_scale:",
+        "check:",
+        "_value:",
+        "_check_sources:",
+        "_check_attributes:",
         "_check_arrays:",
         "_check_array:",
-        "_check_bits:",
+        "value:",
+        "floats:",
+        "together:",
     ):
         assert function in reached, f"no file was refused by {function[:-1]}: {found['refused_by']}"
 

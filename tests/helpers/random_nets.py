@@ -1,15 +1,21 @@
-"""Nets with random arrays for the tests, and what compares their results to the bit."""
+"""Graphs with random arrays for the tests, and what compares their results to the bit."""
 
-import types
+import math
 
 import numpy as np
 
-from gluon_bnn import runtime
-from gluon_bnn.graph import layers
-from gluon_bnn.graph.layers import Layer
+from gluon_bnn.graph.check import check
+from gluon_bnn.graph.graph import Graph, Node
+from gluon_bnn.graph.kinds import KINDS
+from gluon_bnn.graph.kinds.activation import FUNCTIONS
+from gluon_bnn.graph.kinds.arithmetic import FUNCTIONS as OPERATIONS
+from gluon_bnn.graph.kinds.batch_norm import NORM
+from gluon_bnn.graph.kinds.kind import SIZES as AXES
 from gluon_bnn.reference import bits
 
 from sizes import SIZES
+
+SCALE = 0.0078125
 
 
 def same(found, expected):
@@ -29,103 +35,181 @@ def odd_floats(rng, *shape):
     return x
 
 
-def dense_over(inputs, weights, source="float", target="float", **arrays):
-    """A binary_dense with the signs of weights (units, inputs): alpha 1 and bias -0.0 unless given."""
-    units = len(weights)
-    arrays = {"weight_bits": bits.pack_weights(weights), **arrays}
-    if source == "float" or target == "float":
-        arrays = {"alpha": np.ones(units, np.float32), "bias": np.full(units, -0.0, np.float32), **arrays}
-    if source == "bits01" and target == "float":
-        arrays["sums"] = np.where(weights < 0, -1, 1).sum(axis=1).astype(np.int32)
-    return Layer("binary_dense", inputs, units, source, target, None, arrays)
-
-
-def random_layer(
-    rng, kind, inputs, units=None, source="float", target="float", function=None, norm=False, bias=True, uint8=False
-):
-    """A layer with random arrays; `norm` and `bias` say whether it has those that it may have."""
-    units = inputs if units is None else units
-    layer = Layer(kind, inputs, units, source, target, function)
-    must, may = layers.arrays_of(layer, uint8)
-    for name, (dtype, shape) in {**must, **may}.items():
-        if name == "weight_bits":
-            signs = rng.choice([-1.0, 1.0], (units, inputs))
-            array = bits.pack_weights(signs)
-        elif name == "sums":
-            array = signs.sum(axis=1).astype(dtype)
-        elif name == "threshold_u8":
-            array = rng.integers(-1, 258, shape).astype(dtype)
-        elif name == "threshold":
-            spread = max(2, int(inputs**0.5 / 2))
-            array = rng.integers(-spread, spread, shape).astype(dtype)
-        else:  # small constants, so that inputs still make a difference some layers on
-            array = rng.standard_normal(shape).astype(dtype)
-            array *= dtype(0.1 if name in ("bias", "mean", "beta") else 1)
-        if name in must or (norm if name in layers.NORM else bias):
-            layer.arrays[name] = array
-    return layer
-
-
-def random_net(rng, *rows, input_shape=None, uint8=True, scale=0.0078125):
-    """What `save` takes, from a row (kind, inputs, units, from, to, function, ...) for each layer.
-
-    `scale` is the input scale of a net that takes uint8.
-    """
-    keeps = uint8 and layers.keeps_uint8(scale)
-    made = [
-        random_layer(rng, *row, uint8=keeps and i == 0 and row[0] in ("binary_dense", "pack"))
-        for i, row in enumerate(rows)
-    ]
-    inputs = made[0].inputs
-    return types.SimpleNamespace(
-        layers=made,
-        input_shape=input_shape or (inputs,),
-        input_scale=scale if uint8 else None,
-        input_shift=(rng.uniform(-2, 0, inputs) * np.sign(scale)).astype(np.float32) if uint8 else None,
-    )
-
-
 def scales(rng, inputs):
     """One input scale for each of `inputs`, of both signs."""
     return (rng.choice([-1, 1], inputs) * rng.uniform(0.001, 0.02, inputs)).astype(np.float32)
 
 
-def model_of(net):
-    return runtime.Model(net.layers, net.input_shape, net.input_scale, net.input_shift)
+class Net:
+    """A graph in the making.
+
+    shape : of one input, or its size
+    scale : None, or the input scale, a float or float32 (inputs,); the input shift is random
+    """
+
+    def __init__(self, rng, shape, scale=None):
+        shape = shape if isinstance(shape, tuple) else (shape,)
+        self.rng, self.nodes, self.values = rng, [], []
+        arrays = {}
+        if scale is not None:
+            arrays["scale"] = np.array(scale, np.float32).reshape(-1)
+            arrays["shift"] = (rng.uniform(-2, 0, math.prod(shape)) * np.sign(scale)).astype(np.float32)
+        self._append(Node("input", (), {"shape": shape}, arrays))
+
+    def add(self, kind, *sources, norm=False, bias=True, arrays=(), **attributes):
+        """Add a node with random arrays but those given, and return its number.
+
+        sources : by default the last node; norm, bias : whether it has those arrays that it may have
+        """
+        node = Node(kind, sources or (len(self.nodes) - 1,), attributes)
+        taken = tuple(self.values[source] for source in node.sources)
+        must, may = KINDS[kind].arrays(node, taken)
+        for name, (dtype, shape) in {**must, **may}.items():
+            if name in dict(arrays):
+                node.arrays[name] = dict(arrays)[name]
+            elif name in must or (norm if name in NORM else bias):
+                node.arrays[name] = self._array(name, dtype, shape, node, taken)
+        return self._append(node)
+
+    def _append(self, node):
+        self.nodes.append(node)
+        self.values.append(KINDS[node.kind].value(node, tuple(self.values[source] for source in node.sources)))
+        return len(self.nodes) - 1
+
+    def _array(self, name, dtype, shape, node, taken):
+        rng, inputs = self.rng, taken[0].channels
+        if name == "weight_bits":
+            return bits.pack_weights(rng.choice([-1.0, 1.0], (node.attributes["units"], inputs)))
+        if name == "sums":
+            signs = bits.unpack_weights(node.arrays["weight_bits"], node.attributes["units"], inputs)
+            return signs.sum(axis=1).astype(dtype)
+        if name == "threshold_u8":
+            return rng.integers(-1, 258, shape).astype(dtype)
+        if name == "threshold":
+            spread = max(2, int(inputs**0.5 / 2))
+            return rng.integers(-spread, spread, shape).astype(dtype)
+        # Small constants, so that inputs still make a difference some layers on.
+        return rng.standard_normal(shape).astype(dtype) * dtype(0.1 if name in ("bias", "mean", "beta") else 1)
+
+    def graph(self):
+        return check(Graph(tuple(self.nodes)))
+
+
+def chain(rng, shape, *rows, scale=None):
+    """A graph of nodes one after the other, each as in a file, like "binary_dense units=33 to=bits"; "norm" behind it
+    gives it the arrays of a batch norm, "plain" takes the bias away."""
+    net = Net(rng, shape, scale)
+    for row in rows:
+        kind, *words = row.split(" ")
+        attributes = {}
+        for word in (word for word in words if "=" in word):
+            name, _, text = word.partition("=")
+            numbers = text.split("x") if text[0].isdigit() else ()
+            sizes = tuple(map(int, numbers))
+            attributes[name] = (sizes if KINDS[kind].attributes[name] == AXES else sizes[0]) if numbers else text
+        net.add(kind, norm="norm" in words, bias="plain" not in words, **attributes)
+    return net.graph()
+
+
+def dense_over(weights, **arrays):
+    """Arrays of a binary_dense, as `add` takes them: the signs of weights (units, inputs), alpha 1 and bias -0.0."""
+    units = len(weights)
+    ones, zeros = np.ones(units, np.float32), np.full(units, -0.0, np.float32)
+    return {"weight_bits": bits.pack_weights(weights), "alpha": ones, "bias": zeros, **arrays}
 
 
 def awkward_nets(rng):
-    """Nets over awkward sizes that have every kind, form and function between them, and each kind of input scale."""
+    """Chains over awkward sizes that have every kind, form and function between them, and graphs with shortcuts; with
+    each kind of input scale."""
     for turn in range(6):
         a, b, c, d = (int(size) for size in rng.choice(SIZES, 4))
-        scale = {"scale": (0.0078125, -0.0078125, scales(rng, a))[turn % 3]}
-        functions = [("activation", d, d, "float", "float", name) for name in layers.FUNCTIONS]
-        yield random_net(
+        scale = (SCALE, -SCALE, scales(rng, a))[turn % 3]
+        functions = [f"activation function={name}" for name in FUNCTIONS]
+        yield chain(
             rng,
-            ("binary_dense", a, b, "float", "bits", None, True),
-            ("binary_dense", b, c, "bits", "bits"),
-            ("binary_dense", c, b, "bits01", "bits"),
-            ("binary_dense", b, d, "bits", "float", None, True),
-            functions[rng.integers(7)],
-            **scale,
+            a,
+            f"binary_dense units={b} to=bits norm",
+            f"binary_dense units={c} to=bits01",
+            f"binary_dense units={b} to=bits",
+            f"binary_dense units={d} to=float norm",
+            rng.choice(functions),
+            scale=scale,
         )
-        yield random_net(
-            rng, ("pack", a, a, "float", "bits"), ("binary_dense", a, d, "bits01", "float"), *functions, **scale
-        )
-        yield random_net(
+        yield chain(rng, a, "pack to=bits01", f"binary_dense units={d} to=float", *functions, scale=scale)
+        yield chain(
             rng,
-            ("dense", a, b),
-            ("batch_norm", b),
-            ("binary_dense", b, c),
-            ("binary_dense", c, d),
-            functions[rng.integers(7)],
-            **scale,
+            a,
+            f"dense units={b}",
+            "batch_norm",
+            f"binary_dense units={c} to=float",
+            f"binary_dense units={d} to=float",
+            rng.choice(functions),
+            scale=scale,
         )
-        yield random_net(
+        yield chain(
             rng,
-            ("batch_norm", a),
-            ("pack", a, a, "float", "bits"),
-            ("binary_dense", a, b, "bits01", "bits"),
-            ("binary_dense", b, d, "bits01", "float", None, True),
-            **scale,
+            a,
+            "batch_norm",
+            "pack to=bits01",
+            f"binary_dense units={b} to=bits01",
+            f"binary_dense units={d} to=float norm",
+            scale=scale,
         )
+        for _ in range(4):
+            yield random_graph(rng)
+
+
+def random_graph(rng, size=14):
+    """A graph of about so many nodes, drawn one after the other: each takes earlier values that it can take, of late
+    ones more. What is left over at the end is joined."""
+    sizes = [size for size in SIZES if size < 70]
+
+    def some():
+        return int(rng.choice(sizes))
+
+    image = rng.random() < 0.5
+    shape = (
+        (some() if rng.random() < 0.5 else 32, int(rng.integers(1, 5)), int(rng.integers(1, 5))) if image else (some(),)
+    )
+    inputs = math.prod(shape)
+    net = Net(rng, shape, (None, SCALE, SCALE, -SCALE, scales(rng, inputs))[rng.integers(5)])
+    if image:
+        net.add("image", shape=(*shape[1:], shape[0]))
+    makers = {
+        "binary_dense": lambda: dict(
+            units=some(), to=str(rng.choice(["float", "bits", "bits01"])), norm=rng.random() < 0.5
+        ),
+        "dense": lambda: dict(units=some(), bias=rng.random() < 0.5),
+        "activation": lambda: dict(function=str(rng.choice(list(FUNCTIONS)))),
+        "pack": lambda: dict(to=str(rng.choice(["bits", "bits01"]))),
+        "arithmetic": lambda: dict(function=str(rng.choice(list(OPERATIONS)))),
+    }
+    kinds = [*makers, "arithmetic", "batch_norm", "flatten", "concat", "slice"]
+    while len(net.nodes) < size:
+        kind = str(rng.choice(kinds))
+        # Late values are likelier, so that the graph is deep.
+        first = len(net.nodes) - 1 - min(int(rng.geometric(0.4)) - 1, len(net.nodes) - 1)
+        value, sources = net.values[first], [first]
+        attributes = makers[kind]() if kind in makers else {}
+        if value.form != "float" and kind not in ("binary_dense", "flatten"):
+            continue
+        if kind == "flatten" and value.form != "float" and value.channels % 32 and value.channels != value.size:
+            continue
+        if kind == "slice":
+            begin = int(rng.integers(value.channels))
+            attributes = dict(begin=begin, end=int(rng.integers(begin, value.channels)) + 1)
+        if kind == "concat" or kind == "arithmetic" and rng.random() < 0.6:
+            axes = slice(None, -1) if kind == "concat" else slice(None)
+            others = [
+                i for i, v in enumerate(net.values) if v.form == "float" and v.shape[axes] == value.shape[axes]
+            ]  # at least itself
+            sources += [int(i) for i in rng.choice(others, 1 if kind == "arithmetic" else rng.integers(1, 4))]
+        net.add(kind, *sources, **attributes)
+    left = sorted(set(range(len(net.nodes))) - {source for node in net.nodes for source in node.sources})
+    for place, index in enumerate(left):
+        if net.values[index].form != "float":
+            index = net.add("binary_dense", index, units=some(), to="float")
+        left[place] = net.add("flatten", index) if len(net.values[index].shape) == 3 else index
+    if len(left) > 1:
+        net.add("concat", *left)
+    return net.graph()

@@ -35,7 +35,7 @@ avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-uninitialized -Wno-maybe
 if ! grep -qw avx512f /proc/cpuinfo; then  # it is linked only: no time goes into code that cannot run here
   avx512+=" -O0 -g0"
 fi
-for file in "$src"/*.cc "$src"/*/*.cc "$here"/test_*.cc; do
+for file in "$src"/*.cc "$src"/*/*.cc "$src"/*/*/*.cc "$here"/test_*.cc; do
   name=${file#"$src/"} name=${name#"$here/"} name=${name%.cc}
   case $name in mxnet/*) continue ;; esac
   set_flags=
@@ -47,7 +47,7 @@ for file in "$src"/*.cc "$src"/*/*.cc "$here"/test_*.cc; do
     esac
   fi
   # shellcheck disable=SC2086
-  $compiler $flags $set_flags -I"$src" -I"$native/include" -c "$file" -o "$work/${name/\//_}.o" &
+  $compiler $flags $set_flags -I"$src" -I"$native/include" -c "$file" -o "$work/${name//\//_}.o" &
   jobs+=($!)
 done
 for job in "${jobs[@]}"; do
@@ -59,9 +59,14 @@ for object in "$work"/*.o; do
 done
 for file in "$here"/test_*.cc; do
   test=$(basename "$file" .cc)
+  case $test in
+    test_models) arguments=("$here/../golden") ;;
+    test_training) arguments=(${sizes:+"$sizes"}) ;;
+    *) arguments=() ;;
+  esac
   # shellcheck disable=SC2086
   $compiler $flags "${objects[@]}" "$work/$test.o" -o "$work/$test"
   # Threads that wait, not spin: the test is many small calls. Their stacks are small, those of test_memory all the more.
   # shellcheck disable=SC2086
-  OMP_WAIT_POLICY=passive OMP_STACKSIZE=$stack $runner "$work/$test" $sizes
+  OMP_WAIT_POLICY=passive OMP_STACKSIZE=$stack $runner "$work/$test" ${arguments[@]+"${arguments[@]}"}
 done

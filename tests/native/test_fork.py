@@ -152,7 +152,7 @@ def test_workers_of_a_data_loader():
         net.add(gluon_bnn.nn.BinaryDense(700, in_units=784))
         net.initialize()
         frozen = gluon_bnn.freeze(net, verbose=False)
-        model = gluon_bnn.runtime.Model(frozen.layers, (784,))
+        model = gluon_bnn.runtime.Model(frozen.graph)
         x = np.random.default_rng(0).standard_normal((40, 784)).astype(np.float32)
         expected = model(x)
         use_openmp()

@@ -13,6 +13,7 @@
 
 #include "common.h"
 #include "kernels/table.h"
+#include "model.h"
 
 namespace {
 
@@ -144,20 +145,16 @@ void check(int m, int n, int k) {
     for (int i = 0; i < n; ++i) identity[u * n + i] = real();
   }
   good(gluon_bnn_pack_weights(identity.data(), n, n, again.data()), "pack_weights");
-  gluon_bnn_layer pack = {}, last = {};
-  pack.kind = GLUON_BNN_PACK;
-  pack.to = GLUON_BNN_BITS;
-  pack.inputs = pack.units = k;
-  last.kind = GLUON_BNN_BINARY_DENSE;
-  last.from = GLUON_BNN_BITS01;
-  last.inputs = k;
-  last.units = n;
-  last.weight_bits = weights.data();
-  last.alpha = a;
-  last.bias = b;
-  last.sums = sums.data();
-  const gluon_bnn_layer net[2] = {pack, last};
-  good(gluon_bnn_run(net, 2, x.data(), m, y.data()), "run");
+  const std::string input = "input shape=" + std::to_string(k), units = "units=" + std::to_string(n);
+  ModelFile over01;
+  over01.node(input);
+  over01.node("pack 0 to=bits01");
+  over01.node("binary_dense 1 " + units + " to=float");
+  over01.weight_bits(weights, n);
+  over01.array("alpha", alpha);
+  over01.array("bias", bias);
+  over01.array("sums", sums);
+  good(gluon_bnn_run(load(over01).get(), x.data(), m, y.data()), "run");
   for (int r = 0; r < m; ++r) {
     for (int u = 0; u < n; ++u) {
       int dot01 = 0;
@@ -167,18 +164,20 @@ void check(int m, int n, int k) {
   }
   same(y, from_bits, "run over 0/1", m, n, k);
 
-  gluon_bnn_layer first = last, second = last;
-  first.from = GLUON_BNN_FLOAT;
-  first.to = GLUON_BNN_BITS;
-  first.alpha_u8 = a;
-  first.bias_u8 = b;
-  second.from = GLUON_BNN_BITS;
-  second.inputs = n;
-  second.weight_bits = again.data();
-  second.mean = b;
-  second.factor = a;
-  second.beta = ones.data();
-  const gluon_bnn_layer deep[2] = {first, second};
+  ModelFile deep_file;
+  deep_file.node(input);
+  deep_file.array("scale", std::vector<float>{1.0f});
+  deep_file.array("shift", std::vector<float>(k));
+  deep_file.node("binary_dense 0 " + units + " to=bits");
+  deep_file.weight_bits(weights, n);
+  for (const char* name : {"alpha", "alpha_u8"}) deep_file.array(name, alpha);
+  for (const char* name : {"bias", "bias_u8"}) deep_file.array(name, bias);
+  deep_file.node("binary_dense 1 " + units + " to=float");
+  deep_file.weight_bits(again, n);
+  for (const char* name : {"alpha", "factor"}) deep_file.array(name, alpha);
+  for (const char* name : {"bias", "mean"}) deep_file.array(name, bias);
+  deep_file.array("beta", ones);
+  const Model deep = load(deep_file);
   const auto deep_result = [&](const std::vector<float>& hidden) {
     std::vector<float> result(m * n);
     for (int r = 0; r < m; ++r) {
@@ -191,9 +190,9 @@ void check(int m, int n, int k) {
     }
     return result;
   };
-  good(gluon_bnn_run(deep, 2, x.data(), m, y.data()), "run");
+  good(gluon_bnn_run(deep.get(), x.data(), m, y.data()), "run");
   same(y, deep_result(from_floats), "run floats to bits to floats", m, n, k);
-  good(gluon_bnn_run_u8(deep, 2, pixels.data(), 1.0f, nullptr, m, y.data()), "run_u8");
+  good(gluon_bnn_run_u8(deep.get(), pixels.data(), m, y.data()), "run_u8");
   same(y, deep_result(from_pixels), "run_u8", m, n, k);
 }
 
@@ -208,30 +207,29 @@ void check_large_results() {
   }
   std::vector<float> memory(m * n + 16), expected(m * n), found(m * n);
   float* y = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64 / sizeof(float);
-  for (const int form : {GLUON_BNN_BITS, GLUON_BNN_BITS01}) {
+  for (const std::string form : {"bits", "bits01"}) {
     for (const bool norm : {false, true}) {
-      gluon_bnn_layer net[2] = {};
-      net[0].kind = GLUON_BNN_PACK;
-      net[0].to = GLUON_BNN_BITS;
-      net[0].inputs = net[0].units = net[1].inputs = k;
-      net[1].kind = GLUON_BNN_BINARY_DENSE;
-      net[1].from = form;
-      net[1].units = n;
-      net[1].weight_bits = weights.data();
-      net[1].alpha = net[1].bias = ones.data();
-      net[1].sums = sums.data();
-      if (norm) net[1].mean = net[1].factor = net[1].beta = ones.data();
+      ModelFile file;
+      file.node("input shape=" + std::to_string(k));
+      file.node("pack 0 to=" + form);
+      file.node("binary_dense 1 units=" + std::to_string(n) + " to=float");
+      file.weight_bits(weights, n);
+      for (const char* name : {"alpha", "bias"}) file.array(name, ones);
+      if (form == "bits01") file.array("sums", sums);
+      for (const char* name : {"mean", "factor", "beta"}) {
+        if (norm) file.array(name, ones);
+      }
       for (int r = 0; r < m; ++r) {
         for (int u = 0; u < n; ++u) {
           int dot = 0;
           for (int i = 0; i < k; ++i) dot += below(x[r * k + i]) != below(w[u * k + i]) ? -1 : 1;
-          expected[r * n + u] = (form == GLUON_BNN_BITS ? dot : (dot + sums[u]) / 2) + 1.0f;
+          expected[r * n + u] = (form == "bits" ? dot : (dot + sums[u]) / 2) + 1.0f;
         }
       }
-      good(gluon_bnn_run(net, 2, x.data(), m, y), "run");
+      good(gluon_bnn_run(load(file).get(), x.data(), m, y), "run");
       std::copy(y, y + m * n, found.begin());
       same(found, expected, "run with large results", m, n, k);
-      if (form == GLUON_BNN_BITS && !norm) {
+      if (form == "bits" && !norm) {
         good(gluon_bnn_pack_inputs(x.data(), m, k, bits.data()), "pack_inputs");
         good(gluon_bnn_xnor_dense(bits.data(), weights.data(), ones.data(), ones.data(), m, n, k, y), "xnor_dense");
         std::copy(y, y + m * n, found.begin());
@@ -321,27 +319,19 @@ void check_errors() {
   refused(gluon_bnn_xnor_dense(bits, bits, x, nullptr, 1, 4, 4, y), "bias");
   refused(gluon_bnn_binary_dense_u8(reinterpret_cast<uint8_t*>(x), bits, x, x, 1, 1, GLUON_BNN_MOST_INPUTS_U8 + 1, y),
           "inputs");
-  gluon_bnn_layer layer = {};
-  refused(gluon_bnn_run(&layer, 1, x, 1, y), "inputs");
-  layer.inputs = layer.units = 4;
-  refused(gluon_bnn_run(&layer, 1, x, 1, y), "kind");
-  layer.kind = GLUON_BNN_ACTIVATION;
-  refused(gluon_bnn_run(&layer, 1, x, 1, y), "function");
-  layer.kind = GLUON_BNN_DENSE;
-  refused(gluon_bnn_run(&layer, 1, x, 1, y), "weight");
-  layer.kind = GLUON_BNN_BINARY_DENSE;
-  layer.weight_bits = bits;
-  refused(gluon_bnn_run(&layer, 1, x, 1, y), "alpha");
-  layer.from = GLUON_BNN_BITS;
-  layer.to = GLUON_BNN_BITS;
-  refused(gluon_bnn_run(&layer, 1, x, 1, y), "threshold");
-  layer.kind = GLUON_BNN_PACK;
-  layer.from = GLUON_BNN_FLOAT;
-  refused(gluon_bnn_run(&layer, 1, x, 1, y), "floats to floats");
-  gluon_bnn_layer two[2] = {layer, layer};
-  refused(gluon_bnn_run(two, 2, x, 1, y), "form");
-  refused(gluon_bnn_run(two, 0, x, 1, y), "at least one layer");
-  refused(gluon_bnn_run(nullptr, 1, x, 1, y), "null");
+  int64_t classes[1];
+  ModelFile file;
+  file.node("input shape=4");
+  file.node("activation 0 function=relu");
+  const Model model = load(file);
+  refused(gluon_bnn_run(nullptr, x, 1, y), "model");
+  refused(gluon_bnn_run(model.get(), nullptr, 1, y), "x");
+  refused(gluon_bnn_run(model.get(), x, 1, nullptr), "result");
+  refused(gluon_bnn_run(model.get(), x, 0, y), "rows");
+  refused(gluon_bnn_predict(model.get(), x, INT64_MAX, classes), "rows");
+  refused(gluon_bnn_run_u8(model.get(), reinterpret_cast<uint8_t*>(x), 1, y), "uint8");
+  refused(gluon_bnn_predict_u8(model.get(), reinterpret_cast<uint8_t*>(x), 1, classes), "uint8");
+  gluon_bnn_free(nullptr);
 }
 
 }  // namespace

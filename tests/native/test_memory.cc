@@ -8,12 +8,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "common.h"
+#include "model.h"
 #include "training/adam.h"
 #include "training/batch_norm.h"
 #include "training/binary_dense.h"
@@ -85,39 +87,6 @@ struct Call {
   std::function<int()> run;  // an error code, or std::bad_alloc
 };
 
-// A layer of each kind and form that follows the one before it.
-std::vector<gluon_bnn_layer> net(Arrays& arrays, int32_t from) {
-  gluon_bnn_layer layer = {}, pack = {}, norm = {}, activation = {}, dense = {};
-  layer.kind = GLUON_BNN_BINARY_DENSE;
-  layer.inputs = kInputs;
-  layer.units = kUnits;
-  layer.weight_bits = arrays.weight_bits.data();
-  layer.alpha = layer.bias = layer.alpha_u8 = layer.bias_u8 = arrays.parameters.data();
-  layer.sums = layer.threshold = arrays.integers.data();
-  pack.kind = GLUON_BNN_PACK;
-  pack.to = GLUON_BNN_BITS;
-  pack.inputs = pack.units = kInputs;
-  pack.threshold_u8 = arrays.integers.data();
-  norm.kind = GLUON_BNN_BATCH_NORM;
-  norm.inputs = norm.units = kUnits;
-  norm.mean = norm.factor = norm.beta = arrays.parameters.data();
-  activation = norm;
-  activation.kind = GLUON_BNN_ACTIVATION;
-  activation.function = GLUON_BNN_TANH;
-  dense = norm;
-  dense.kind = GLUON_BNN_DENSE;
-  dense.weight = arrays.w.data();
-  gluon_bnn_layer next = layer, hidden = layer;
-  next.inputs = kUnits;
-  next.from = from == GLUON_BNN_FLOAT ? GLUON_BNN_BITS : from;
-  hidden.from = from;
-  hidden.to = GLUON_BNN_BITS;
-  std::vector<gluon_bnn_layer> layers;
-  if (from != GLUON_BNN_FLOAT) layers.push_back(pack);
-  layers.insert(layers.end(), {hidden, next, norm, activation, dense});
-  return layers;
-}
-
 std::vector<Call> calls(Arrays& s) {
   const float *x = s.x.data(), *p = s.parameters.data();
   const int32_t *bits = s.bits.data(), *w = s.weight_bits.data();
@@ -132,19 +101,24 @@ std::vector<Call> calls(Arrays& s) {
       {"binary_dense", [=, &s] { return gluon_bnn_binary_dense(x, w, p, p, kRows, kUnits, kInputs, s.y.data()); }},
       {"binary_dense_u8",
        [=, &s] { return gluon_bnn_binary_dense_u8(s.pixels.data(), w, p, p, kRows, kUnits, kInputs, s.y.data()); }}};
-  for (const int32_t from : {GLUON_BNN_FLOAT, GLUON_BNN_BITS, GLUON_BNN_BITS01}) {
-    const auto layers = net(s, from);
-    list.push_back({"run", [=, &s] { return gluon_bnn_run(layers.data(), layers.size(), x, kRows, s.y.data()); }});
-    list.push_back({"run_u8", [=, &s] {
-                      return gluon_bnn_run_u8(layers.data(), layers.size(), s.pixels.data(), 0.5f, p, kRows,
-                                              s.y.data());
+  for (const std::string form : kEveryForm) {
+    const std::string bytes = every_kind(form, kInputs, kUnits).bytes();
+    list.push_back({"load " + form, [=] {
+                      gluon_bnn_model* loaded = nullptr;
+                      const int code = gluon_bnn_load_bytes(bytes.data(), static_cast<int64_t>(bytes.size()), &loaded);
+                      gluon_bnn_free(loaded);
+                      return code;
                     }});
+    std::shared_ptr<Model> model = std::make_shared<Model>(nullptr, gluon_bnn_free);
+    if (load(bytes, model.get()) != GLUON_BNN_OK) fail(form + ": " + gluon_bnn_error());
+    const uint8_t* pixels = s.pixels.data();
+    const auto classes = std::make_shared<std::vector<int64_t>>(kRows);
+    list.push_back({"run", [=, &s] { return gluon_bnn_run(model->get(), x, kRows, s.y.data()); }});
+    list.push_back({"run_u8", [=, &s] { return gluon_bnn_run_u8(model->get(), pixels, kRows, s.y.data()); }});
+    list.push_back({"run predict", [=] { return gluon_bnn_predict(model->get(), x, kRows, classes->data()); }});
+    list.push_back(
+        {"run predict_u8", [=] { return gluon_bnn_predict_u8(model->get(), pixels, kRows, classes->data()); }});
   }
-  auto plain = net(s, GLUON_BNN_FLOAT);
-  plain[0].alpha_u8 = nullptr;  // so that pixels become floats first
-  list.push_back({"run_u8 by floats", [=, &s] {
-                    return gluon_bnn_run_u8(plain.data(), plain.size(), s.pixels.data(), 0.5f, p, kRows, s.y.data());
-                  }});
 
   const auto training = [&list](const std::string& name, const std::function<void()>& run) {
     list.push_back({name, [run] {
@@ -293,7 +267,7 @@ int main() {
     Arrays arrays;
     for (const Call& call : calls(arrays)) {
       check_memory(arrays, call);
-      if (call.name.rfind("run", 0) == 0) check_message(call);
+      if (call.name.rfind("run", 0) == 0 || call.name.rfind("load", 0) == 0) check_message(call);
     }
     most = std::max(most, stack_used(arrays));
   });

@@ -17,16 +17,17 @@ import sys
 import threading
 import numpy as np
 from gluon_bnn.native import library
-from random_nets import awkward_nets, model_of, odd_floats, same
+from gluon_bnn import runtime
+from random_nets import awkward_nets, odd_floats, same
 
 rng = np.random.default_rng(32)
 threading.stack_size((32 if sys.version_info < (3, 14) else 52) << 10)  # the least that Python takes
 for name in library.instruction_sets():
     with library.use(name):
-        for net in awkward_nets(rng):
-            model, results = model_of(net), []
-            x = odd_floats(rng, 70, net.layers[0].inputs)
-            pixels = rng.integers(0, 256, x.shape, np.uint8)
+        for graph in awkward_nets(rng):
+            model, results = runtime.Model(graph), []
+            x = odd_floats(rng, 70, graph.inputs)
+            pixels = rng.integers(0, 256, x.shape, np.uint8) if graph.input_scale is not None else x
             def work():
                 results.extend(model(rows) for rows in (x, pixels, x[0], pixels[0]))
             thread = threading.Thread(target=work)

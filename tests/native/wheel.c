@@ -1,13 +1,13 @@
-/* Loads the library that its argument names as Python does, with dlopen, runs the functions of its C interface on fixed
- * numbers, and writes what they return to the standard output. The library must give the same bytes on every machine.
- * What differs, its instruction sets, goes to the standard error. */
+/* Loads the library that its first argument names as Python does, with dlopen, runs the functions of its C interface on
+ * fixed numbers, and the models that the other arguments name, and writes what they return to the standard output. The
+ * library must give the same bytes on every machine. What differs, its instruction sets, goes to the standard error. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "gluon_bnn.h"
 
-enum { ROWS = 70, INPUTS = 203, HIDDEN = 97, UNITS = 37 };
+enum { ROWS = 70, INPUTS = 203, HIDDEN = 97 };
 enum { WORDS = (INPUTS + 31) / 32, HIDDEN_WORDS = (HIDDEN + 31) / 32, BLOCKS = (HIDDEN + 15) / 16 };
 
 static void* library;
@@ -22,9 +22,9 @@ static void* symbol(const char* name) {
 
 static uint32_t number(void) { return (state = state * 1664525 + 1013904223) >> 8; }
 
-static float* floats(int count) {
+static float* floats(int64_t count) {
   float* x = malloc(count * sizeof *x);
-  for (int i = 0; i < count; ++i) x[i] = (float)((int)(number() % 4001) - 2000) / 512;
+  for (int64_t i = 0; i < count; ++i) x[i] = (float)((int)(number() % 4001) - 2000) / 512;
   return x;
 }
 
@@ -41,8 +41,8 @@ static int32_t* weights(int units, int inputs) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 2 || (library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL)) == NULL) {
-    return fprintf(stderr, "%s\n", argc == 2 ? dlerror() : "usage: wheel LIBRARY"), 1;
+  if (argc < 2 || (library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL)) == NULL) {
+    return fprintf(stderr, "%s\n", argc >= 2 ? dlerror() : "usage: wheel LIBRARY [MODEL...]"), 1;
   }
   fprintf(stderr, "%s\n", CALL(instruction_sets)());
   int (*operators_version)(void) = (int (*)(void))symbol("_opVersion");
@@ -65,39 +65,23 @@ int main(int argc, char** argv) {
   WRITE(CALL(binary_dense)(x, w, alpha, bias, ROWS, HIDDEN, INPUTS, y), y);
   WRITE(CALL(binary_dense_u8)(pixels, w, alpha, bias, ROWS, HIDDEN, INPUTS, y), y);
 
-  /* A layer of every kind. Functions that libm computes are left out: it may round differently on another machine. */
-  const gluon_bnn_layer net[] = {
-      {.kind = GLUON_BNN_BINARY_DENSE,
-       .inputs = INPUTS,
-       .units = HIDDEN,
-       .weight_bits = w,
-       .alpha = alpha,
-       .bias = bias,
-       .mean = floats(HIDDEN),
-       .factor = floats(HIDDEN),
-       .beta = floats(HIDDEN),
-       .alpha_u8 = floats(HIDDEN),
-       .bias_u8 = floats(HIDDEN)},
-      {.kind = GLUON_BNN_ACTIVATION, .function = GLUON_BNN_RELU, .inputs = HIDDEN, .units = HIDDEN},
-      {.kind = GLUON_BNN_DENSE, .inputs = HIDDEN, .units = HIDDEN, .weight = floats(HIDDEN * HIDDEN), .bias = bias},
-      {.kind = GLUON_BNN_BATCH_NORM, .inputs = HIDDEN, .units = HIDDEN, .mean = bias, .factor = alpha, .beta = bias},
-      {.kind = GLUON_BNN_PACK, .to = GLUON_BNN_BITS, .inputs = HIDDEN, .units = HIDDEN},
-      {.kind = GLUON_BNN_BINARY_DENSE,
-       .from = GLUON_BNN_BITS,
-       .to = GLUON_BNN_BITS,
-       .inputs = HIDDEN,
-       .units = HIDDEN,
-       .weight_bits = weights(HIDDEN, HIDDEN),
-       .threshold = threshold},
-      {.kind = GLUON_BNN_BINARY_DENSE,
-       .from = GLUON_BNN_BITS,
-       .inputs = HIDDEN,
-       .units = UNITS,
-       .weight_bits = weights(UNITS, HIDDEN),
-       .alpha = alpha,
-       .bias = bias}};
-  static float outputs[ROWS * UNITS];
-  WRITE(CALL(run)(net, sizeof net / sizeof *net, x, ROWS, outputs), outputs);
-  WRITE(CALL(run_u8)(net, sizeof net / sizeof *net, pixels, 0.25f, floats(INPUTS), ROWS, outputs), outputs);
+  /* Nets of all kinds of node, from files. Every function in them is computed without libm. */
+  for (int i = 2; i < argc; ++i) {
+    gluon_bnn_model* model;
+    CHECK(CALL(load)(argv[i], &model));
+    const int64_t inputs = CALL(inputs)(model), outputs = CALL(outputs)(model);
+    float *numbers = floats(ROWS * inputs), *results = malloc(ROWS * outputs * sizeof *results);
+    uint8_t* bytes = malloc(ROWS * inputs);
+    for (int k = 0; k < ROWS * inputs; ++k) bytes[k] = (uint8_t)number();
+    CHECK(CALL(run)(model, numbers, ROWS, results));
+    fwrite(results, sizeof *results, ROWS * outputs, stdout);
+    if (CALL(takes_u8)(model)) {
+      int64_t classes[ROWS];
+      CHECK(CALL(run_u8)(model, bytes, ROWS, results));
+      fwrite(results, sizeof *results, ROWS * outputs, stdout);
+      WRITE(CALL(predict_u8)(model, bytes, ROWS, classes), classes);
+    }
+    CALL(free)(model);
+  }
   return 0;
 }

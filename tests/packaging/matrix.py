@@ -20,26 +20,22 @@ def doctor(expected):
 def runtime():
     """A net of bits from NumPy arrays: saved, loaded and run, on the compiled library and in NumPy."""
     from gluon_bnn import runtime
-    from gluon_bnn.graph import engine, layers
+    from gluon_bnn.graph import engine
+    from gluon_bnn.graph.graph import Graph, Node
     from gluon_bnn.native import library
 
     assert "mxnet" not in sys.modules and library.available(), library.problem()
     rng = np.random.default_rng(0)
     weight_bits = rng.integers(-(2**31), 2**31, (1, 3, 16), np.int64).astype(np.int32)
     weight_bits[:, -1] &= 1  # 65 inputs
-    net = [
-        layers.Layer("pack", 65, 65, "float", "bits"),
-        layers.Layer(
-            "binary_dense",
-            65,
-            16,
-            "bits",
-            "float",
-            arrays={"weight_bits": weight_bits, "alpha": np.ones(16, np.float32), "bias": np.zeros(16, np.float32)},
-        ),
-    ]
-    model, x = runtime.Model(net, (65,)), rng.standard_normal((7, 65)).astype(np.float32)
-    np.testing.assert_array_equal(model(x), engine.run(net, x))
+    arrays = {"weight_bits": weight_bits, "alpha": np.ones(16, np.float32), "bias": np.zeros(16, np.float32)}
+    nodes = (
+        Node("input", (), {"shape": (65,)}),
+        Node("pack", (0,), {"to": "bits"}),
+        Node("binary_dense", (1,), {"units": 16, "to": "float"}, arrays),
+    )
+    model, x = runtime.Model(Graph(nodes)), rng.standard_normal((7, 65)).astype(np.float32)
+    np.testing.assert_array_equal(model(x), engine.run(model.graph, x))
     doctor("all is well, runtime only")
 
 

@@ -1,6 +1,7 @@
 """Wheels and sdist, built from a copy of the checkout: tag, metadata, content; with and without a compiler; for ARM."""
 
 import email
+import glob
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import gluon_bnn
 from gluon_bnn.native import library
 
-from paths import ROOT
+from paths import GOLDEN, ROOT
 
 pytestmark = pytest.mark.packaging
 FILES = (
@@ -153,7 +154,8 @@ def test_wheel_for_arm(copy, tmp_path, emulated_arm):
             cwd=tmp_path,
             program=compiler,
         )
-        done = subprocess.run([*emulator, program, shared_library], capture_output=True)
+        models = sorted(path for path in glob.glob(os.path.join(GOLDEN, "*")) if ".answers" not in path)
+        done = subprocess.run([*emulator, program, shared_library, *models], capture_output=True)
         assert done.returncode == 0, done.stderr
         return done.stderr.decode().split(), done.stdout
 

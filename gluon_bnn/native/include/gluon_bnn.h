@@ -11,8 +11,8 @@
  * groups of four, ((+-x0 +- x1) + (+-x2 +- x3)), of 256 inputs one after the other, from 0; then these sums one
  * after the other, from 0. (Adding all groups in one go would be less exact than MXNet's own product.)
  *
- * Errors. Every function returns 0, or one of the codes below; gluon_bnn_error() then says what was
- * allowed and what arrived. Nothing is written in that case; after GLUON_BNN_NO_MEMORY results may have been
+ * Errors. Every function that can fail returns 0, or one of the codes below; gluon_bnn_error() then says what
+ * was allowed and what arrived. No result is written in that case; after GLUON_BNN_NO_MEMORY results may have been
  * written in part. Pointers must be valid for the sizes given; those alone cannot be checked. All functions
  * but gluon_bnn_use may be called from several threads at once, whose stacks may be as small as 32 KB.
  *
@@ -37,7 +37,9 @@ extern "C" {
 enum {
   GLUON_BNN_OK = 0,
   GLUON_BNN_BAD_ARGUMENT = 1, /* a null pointer, or a number that is not allowed */
-  GLUON_BNN_NO_MEMORY = 2
+  GLUON_BNN_NO_MEMORY = 2,
+  GLUON_BNN_BAD_FILE = 3, /* the file of a model is damaged, or another kind of file */
+  GLUON_BNN_NO_FILE = 4   /* a file cannot be read */
 };
 
 /* Largest number of inputs: of bits, and of uint8 (255 times it must stay below 2^31). */
@@ -46,7 +48,7 @@ enum {
 
 /* Raised when a function or an operator changes meaning: what a program was compiled with, and what the library
  * that it found has. */
-#define GLUON_BNN_ABI 8
+#define GLUON_BNN_ABI 9
 GLUON_BNN_EXPORT int gluon_bnn_abi(void);
 
 /* To be called in a child of fork() that loads this library while its parent, which had not loaded it, may
@@ -94,62 +96,34 @@ GLUON_BNN_EXPORT int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* 
                                                const float* bias, int64_t rows, int64_t units, int64_t inputs,
                                                float* y);
 
-/* A whole net: an array of layers, run one after the other. */
-enum {
-  /* inputs -> units over weight_bits.
-   * from FLOAT: dot as gluon_bnn_binary_dense; from BITS: dot over +-1; from BITS01: the bits stand for
-   * 0 (bit 1) and 1 (bit 0), and dot01 = (dot + sums) / 2 takes the place of dot, sums (units,) the sum
-   * of each unit's signs.
-   * to FLOAT: y = ((alpha * dot + bias) - mean) * factor + beta, without the last three where mean is null.
-   * to BITS: from FLOAT the signs of that y; from BITS and BITS01 bit = dot < threshold (of dot, not dot01). */
-  GLUON_BNN_BINARY_DENSE = 1,
-  /* y = sum_k x_k weight[k, unit] + bias: weight (inputs, units), bias null or (units,); FLOAT to FLOAT.
-   * The products of 256 inputs are added one after the other, from 0, then these sums, from 0. */
-  GLUON_BNN_DENSE = 2,
-  /* y = (x - mean) * factor + beta: inputs == units; FLOAT to FLOAT. */
-  GLUON_BNN_BATCH_NORM = 3,
-  /* y = function(x): inputs == units; FLOAT to FLOAT. */
-  GLUON_BNN_ACTIVATION = 4,
-  /* Signs of x: inputs == units; FLOAT to BITS. */
-  GLUON_BNN_PACK = 5
-};
+/* A whole net, from the file that gluon_bnn.runtime.save writes: a graph of nodes, in safetensors. The file is
+ * described in gluon_bnn/runtime/file.py; its kinds of node (binary_dense, dense, batch_norm, activation, pack,
+ * flatten, image, arithmetic, concat, slice) in gluon_bnn/graph/kinds/, a file each, whose results these functions give
+ * to the bit. */
+typedef struct gluon_bnn_model gluon_bnn_model;
 
-enum { GLUON_BNN_FLOAT = 0, GLUON_BNN_BITS = 1, GLUON_BNN_BITS01 = 2 };
+/* *model = the net in a file, or in its `size` bytes, which are not needed afterwards; null where that fails. The whole
+ * file is checked first, its CRC-32 included, whoever has written it: a net that loads runs. */
+GLUON_BNN_EXPORT int gluon_bnn_load(const char* path, gluon_bnn_model** model);
+GLUON_BNN_EXPORT int gluon_bnn_load_bytes(const void* bytes, int64_t size, gluon_bnn_model** model);
 
-enum {
-  GLUON_BNN_RELU = 1,    /* max(x, 0); NaN stays NaN */
-  GLUON_BNN_SIGMOID = 2, /* 1 / (1 + exp(-x)) */
-  GLUON_BNN_TANH = 3,
-  GLUON_BNN_SOFTRELU = 4,      /* log(1 + exp(x)) */
-  GLUON_BNN_SOFTSIGN = 5,      /* x / (1 + |x|) */
-  GLUON_BNN_SIGN = 6,          /* -1 where x < 0, else 1 */
-  GLUON_BNN_BINARY_SIGMOID = 7 /* 0 where x < 0, else 1 */
-};
+/* The model may be null. No other thread may be using it. */
+GLUON_BNN_EXPORT void gluon_bnn_free(gluon_bnn_model* model);
 
-typedef struct {
-  int32_t kind, from, to, function; /* function of ACTIVATION, else 0 */
-  int64_t inputs, units;
-  const int32_t* weight_bits;
-  const float* weight;
-  const float *alpha, *bias, *mean, *factor, *beta;
-  const int32_t *threshold, *sums;
-  /* Of the first layer, where a net takes uint8 inputs p with x = scale * p + shift: a BINARY_DENSE from
-   * FLOAT has alpha * scale, and bias + alpha * sum_k s_k shift_k; a PACK has the threshold of each input,
-   * bit = p < threshold. Null elsewhere. */
-  const float *alpha_u8, *bias_u8;
-  const int32_t* threshold_u8;
-} gluon_bnn_layer;
+/* Elements of an input and of an output, and whether the net takes uint8 inputs as well as floats: 1 or 0. */
+GLUON_BNN_EXPORT int64_t gluon_bnn_inputs(const gluon_bnn_model* model);
+GLUON_BNN_EXPORT int64_t gluon_bnn_outputs(const gluon_bnn_model* model);
+GLUON_BNN_EXPORT int gluon_bnn_takes_u8(const gluon_bnn_model* model);
 
-/* y (rows, units of the last layer) from x (rows, inputs of the first). The first layer is from FLOAT, the
- * last to FLOAT, and each takes what the one before it gives: a layer to BITS is followed by one from BITS
- * or BITS01. */
-GLUON_BNN_EXPORT int gluon_bnn_run(const gluon_bnn_layer* layers, int64_t count, const float* x, int64_t rows,
-                                   float* y);
+/* y (rows, outputs) from x (rows, inputs). Several threads may run one model at once. */
+GLUON_BNN_EXPORT int gluon_bnn_run(const gluon_bnn_model* model, const float* x, int64_t rows, float* y);
+GLUON_BNN_EXPORT int gluon_bnn_run_u8(const gluon_bnn_model* model, const uint8_t* x, int64_t rows, float* y);
 
-/* The same from uint8 inputs. A first layer that is neither of those with a _u8 field gets float32 numbers,
- * float32(scale * p) + shift[k]; shift (inputs,). */
-GLUON_BNN_EXPORT int gluon_bnn_run_u8(const gluon_bnn_layer* layers, int64_t count, const uint8_t* x, float scale,
-                                      const float* shift, int64_t rows, float* y);
+/* classes (rows,): the index of each row's largest output. It is the first of several, as NumPy's argmax is, and that
+ * of the first NaN where there is one. */
+GLUON_BNN_EXPORT int gluon_bnn_predict(const gluon_bnn_model* model, const float* x, int64_t rows, int64_t* classes);
+GLUON_BNN_EXPORT int gluon_bnn_predict_u8(const gluon_bnn_model* model, const uint8_t* x, int64_t rows,
+                                          int64_t* classes);
 
 #ifdef __cplusplus
 }

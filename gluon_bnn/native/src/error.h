@@ -11,12 +11,25 @@ namespace gluon_bnn {
 // Keeps the message, as printf would write it, and returns GLUON_BNN_BAD_ARGUMENT.
 int fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
-// Calls work(), whose arguments have been checked. No exception leaves the C interface: std::bad_alloc, the only one
-// that there can be, becomes GLUON_BNN_NO_MEMORY.
+// What ends work that turns out to be impossible: a code of the C interface and a message.
+struct Failure {
+  int code;
+  char message[400];
+};
+
+// Throw a Failure: a file is damaged or of another kind, or cannot be read.
+[[noreturn]] void bad_file(const char* format, ...) __attribute__((format(printf, 1, 2)));
+[[noreturn]] void no_file(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+// Calls work(), whose arguments have been checked. No exception leaves the C interface: Failure and std::bad_alloc, the
+// only ones that there can be, become codes.
 template <typename Work>
 int call(const Work& work) {
   try {
     work();
+  } catch (const Failure& failure) {
+    fail("%s", failure.message);
+    return failure.code;
   } catch (const std::bad_alloc&) {
     fail("there is not enough memory for the intermediate results of this call");
     return GLUON_BNN_NO_MEMORY;

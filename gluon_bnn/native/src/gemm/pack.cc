@@ -50,11 +50,12 @@ void pack_inputs(const float* x, int64_t rows, int64_t inputs, uint32_t* bits) {
                                   [&](int64_t r, int) { k.pack(x + r * inputs, inputs, bits + r * words); });
 }
 
-void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs, uint32_t* bits) {
+void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t thresholds, int64_t rows, int64_t inputs,
+                    uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(inputs, kWord);
   parallel_for<Schedule::kStatic>(threads_for(kPackElement * rows * inputs), rows, [&](int64_t r, int) {
-    k.pack_u8(x + r * inputs, threshold, inputs, bits + r * words);
+    k.pack_u8(x + r * inputs, threshold + r % thresholds * inputs, inputs, bits + r * words);
   });
 }
 

@@ -10,7 +10,9 @@
 namespace gluon_bnn {
 
 void pack_inputs(const float* x, int64_t rows, int64_t inputs, uint32_t* bits);
-void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t rows, int64_t inputs, uint32_t* bits);
+// threshold (thresholds, inputs): row r is compared with row r % thresholds of it.
+void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t thresholds, int64_t rows, int64_t inputs,
+                    uint32_t* bits);
 
 // The number of words that the packed weights of a layer have.
 inline int64_t packed_size(int64_t units, int64_t inputs) {

@@ -1,13 +1,23 @@
-// Activations and batch norm, element by element.
+// Activations, element by element.
 #include "inference/activations.h"
 
 #include <cmath>
-#include <limits>
-
-#include "gluon_bnn.h"
+#include <iterator>
 
 namespace gluon_bnn {
 namespace {
+
+// x^0 / first! + x^1 / (first + 1)! + ... + x^(13 - first) / 13!
+template <int first>
+double taylor(double x) {
+  double factorial = 6227020800.0;  // 13!
+  double sum = 1.0 / factorial;
+  for (int k = 12; k >= first; --k) {
+    factorial /= k + 1;
+    sum = sum * x + 1.0 / factorial;
+  }
+  return sum;
+}
 
 // exp(x) = 2^n exp(r), n the nearest integer to x / ln 2, so |r| <= ln(2) / 2: the Taylor series to r^13 is
 // exact to a unit of float64. ln 2 is subtracted in two parts, the first of which has trailing zeros.
@@ -16,13 +26,29 @@ double exponential(double x) {
   x = x < -708 ? -708 : x > 709 ? 709 : x;
   const double n = std::nearbyint(x * 1.4426950408889634);
   const double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;
-  double factorial = 6227020800.0;  // 13!
-  double sum = 1.0 / factorial;
-  for (int k = 12; k >= 0; --k) {
-    factorial /= k + 1;
-    sum = sum * r + 1.0 / factorial;
-  }
-  return std::ldexp(sum, static_cast<int>(n));
+  return std::ldexp(taylor<0>(r), static_cast<int>(n));
+}
+
+// exp(x) - 1: near 0, where the difference would lose digits, the series without its first term.
+double exponential_minus_1(double x) { return std::fabs(x) < 0.25 ? x * taylor<1>(x) : exponential(x) - 1.0; }
+
+// (1 + 2 x) exp(x^2) erfc(x) for x >= 0, as a polynomial of t = 1 - 7.5 / (x + 3.75), the constant first: 23 terms
+// of its Chebyshev series on -1 <= t <= 1, the least of which is 2e-16 (Shepherd and Laframboise 1981).
+constexpr double kErfc[] = {
+    1.2375126308378275,     -0.14024059858554525,    0.0035854154854790257,   0.08227673848999506,
+    -0.10880393014244462,   0.09230432116428125,     -0.05869339857664934,    0.02836227737211114,
+    -0.009746579683265262,  0.0017556261651970652,   0.000293714378044958,    -0.00029015535246077655,
+    5.164652974177416e-05,  2.2387565714911816e-05,  -1.1438048033346894e-05, -9.792625707303523e-07,
+    1.7419821586224816e-06, -5.084465378687302e-08,  -2.4857126248016745e-07, 1.879082322370048e-08,
+    3.197926671666804e-08,  -1.9551358868985616e-09, -2.623107347133476e-09,
+};
+
+// 1 - erf(x) for x >= 0.
+double complementary_error(double x) {
+  const double t = 1.0 - 7.5 / (x + 3.75);
+  double sum = kErfc[std::size(kErfc) - 1];
+  for (int k = static_cast<int>(std::size(kErfc)) - 2; k >= 0; --k) sum = sum * t + kErfc[k];
+  return exponential(-(x * x)) * (sum / (1.0 + 2.0 * x));
 }
 
 float sigmoid(float x) { return static_cast<float>(1.0 / (1.0 + exponential(-static_cast<double>(x)))); }
@@ -45,37 +71,81 @@ float softrelu(float x) {
   return static_cast<float>(above + (2.0 * s) * sum);
 }
 
+// x / 2 * (1 + erf(x / sqrt(2))), whose parenthesis is erfc(-x / sqrt(2)): exact where it is close to 0, too.
+float gelu(float x) {
+  const double wide = x, tail = complementary_error(std::fabs(wide) * 0.7071067811865476);
+  return static_cast<float>(0.5 * wide * (x < 0 ? tail : 2.0 - tail));
+}
+
+// Functions of x alone, and of x and a slope.
+struct Relu {
+  float operator()(float x) const { return x <= 0 ? 0.0f : x; }  // NaN stays NaN
+};
+struct Gelu {
+  float operator()(float x) const { return gelu(x); }
+};
+struct Sigmoid {
+  float operator()(float x) const { return sigmoid(x); }
+};
+struct Tanh {
+  float operator()(float x) const { return hyperbolic_tangent(x); }
+};
+struct Softrelu {
+  float operator()(float x) const { return softrelu(x); }
+};
+struct Softsign {
+  float operator()(float x) const { return x / (1.0f + std::fabs(x)); }
+};
+struct Sign {
+  float operator()(float x) const { return x < 0 ? -1.0f : 1.0f; }
+};
+struct BinarySigmoid {
+  float operator()(float x) const { return x < 0 ? 0.0f : 1.0f; }
+};
+struct Leaky {
+  float operator()(float x, float slope) const { return x > 0 ? x : slope * x; }
+};
+struct Elu {
+  float operator()(float x, float slope) const {
+    return x > 0 ? x : static_cast<float>(static_cast<double>(slope) * exponential_minus_1(x));
+  }
+};
+struct Swish {  // three operations of float32, as in MXNet
+  float operator()(float x, float slope) const { return x * sigmoid(slope * x); }
+};
+
 template <typename Function>
-void each(const float* x, int64_t size, float* y, const Function& function) {
-  for (int64_t i = 0; i < size; ++i) y[i] = function(x[i]);
+void plain(const float* x, const float*, int64_t rows, int64_t channels, float* y) {
+  const Function function;
+  for (int64_t i = 0; i < rows * channels; ++i) y[i] = function(x[i]);
+}
+
+template <typename Function>
+void of_layer(const float* x, const float* slope, int64_t rows, int64_t channels, float* y) {
+  const Function function;
+  for (int64_t i = 0; i < rows * channels; ++i) y[i] = function(x[i], slope[0]);
+}
+
+template <typename Function>
+void of_channel(const float* x, const float* slope, int64_t rows, int64_t channels, float* y) {
+  const Function function;
+  for (int64_t r = 0; r < rows; ++r, x += channels, y += channels) {
+    for (int64_t c = 0; c < channels; ++c) y[c] = function(x[c], slope[c]);
+  }
 }
 
 }  // namespace
 
-void activation(int32_t function, const float* x, int64_t size, float* y) {
-  switch (function) {
-    case GLUON_BNN_RELU:
-      return each(x, size, y, [](float v) { return v <= 0 ? 0.0f : v; });
-    case GLUON_BNN_SIGMOID:
-      return each(x, size, y, sigmoid);
-    case GLUON_BNN_TANH:
-      return each(x, size, y, hyperbolic_tangent);
-    case GLUON_BNN_SOFTRELU:
-      return each(x, size, y, softrelu);
-    case GLUON_BNN_SOFTSIGN:
-      return each(x, size, y, [](float v) { return v / (1.0f + std::fabs(v)); });
-    case GLUON_BNN_SIGN:
-      return each(x, size, y, [](float v) { return v < 0 ? -1.0f : 1.0f; });
-    case GLUON_BNN_BINARY_SIGMOID:
-      return each(x, size, y, [](float v) { return v < 0 ? 0.0f : 1.0f; });
-  }
-}
-
-void batch_norm(const float* x, const float* mean, const float* factor, const float* beta, int64_t rows, int64_t units,
-                float* y) {
-  for (int64_t r = 0; r < rows; ++r, x += units, y += units) {
-    for (int64_t u = 0; u < units; ++u) y[u] = (x[u] - mean[u]) * factor[u] + beta[u];
-  }
+const std::vector<ActivationFunction>& activation_functions() {
+  static const std::vector<ActivationFunction> functions = {
+      {"relu", Slope::kNone, plain<Relu>},           {"leaky", Slope::kLayer, of_layer<Leaky>},
+      {"prelu", Slope::kChannel, of_channel<Leaky>}, {"elu", Slope::kLayer, of_layer<Elu>},
+      {"gelu", Slope::kNone, plain<Gelu>},           {"sigmoid", Slope::kNone, plain<Sigmoid>},
+      {"tanh", Slope::kNone, plain<Tanh>},           {"softrelu", Slope::kNone, plain<Softrelu>},
+      {"softsign", Slope::kNone, plain<Softsign>},   {"swish", Slope::kLayer, of_layer<Swish>},
+      {"sign", Slope::kNone, plain<Sign>},           {"binary_sigmoid", Slope::kNone, plain<BinarySigmoid>},
+  };
+  return functions;
 }
 
 }  // namespace gluon_bnn

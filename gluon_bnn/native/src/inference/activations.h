@@ -1,18 +1,24 @@
-// The activations of a deployed net. NumPy has to compute the same bits (graph/engine.py), so there is no libm in
-// it: exp is a polynomial in float64, far more exact than the float32 that it is rounded to.
+// The activations of a deployed net: a new one is a line of the table in activations.cc. NumPy has to compute the same
+// bits (gluon_bnn/graph/kinds/activation.py), so there is no libm in it: exp and erfc are polynomials in float64, far
+// more exact than the float32 that they are rounded to.
 #ifndef GLUON_BNN_INFERENCE_ACTIVATIONS_H_
 #define GLUON_BNN_INFERENCE_ACTIVATIONS_H_
 
 #include <cstdint>
+#include <vector>
 
 namespace gluon_bnn {
 
-// y[i] = function(x[i]), function one of GLUON_BNN_RELU to GLUON_BNN_BINARY_SIGMOID; y may be x.
-void activation(int32_t function, const float* x, int64_t size, float* y);
+enum class Slope { kNone, kLayer, kChannel };  // no slope, one number, or one for each channel
 
-// y = (x - mean) * factor + beta over rows of `units`; y may be x.
-void batch_norm(const float* x, const float* mean, const float* factor, const float* beta, int64_t rows, int64_t units,
-                float* y);
+struct ActivationFunction {
+  const char* name;
+  Slope slope;
+  // y = function(x), both (rows, channels).
+  void (*run)(const float* x, const float* slope, int64_t rows, int64_t channels, float* y);
+};
+
+const std::vector<ActivationFunction>& activation_functions();
 
 }  // namespace gluon_bnn
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/normalise.h"
 #include "parallel.h"
 
 namespace gluon_bnn {
@@ -46,15 +47,6 @@ void lut_rows(int64_t rows, int64_t units, int64_t first, int64_t width, double*
   }
 }
 
-template <typename T>
-void normalise(const T* x, const Strip<T>& s, int64_t rows, int64_t units, int64_t first, int64_t width, T* y) {
-  for (int64_t m = 0; m < rows; ++m) {
-    const T* from = x + m * units + first;
-    T* __restrict to = y + m * units + first;
-    for (int64_t u = 0; u < width; ++u) to[u] = (from[u] - s.mean[u]) * s.factor[u] + s.beta[u];
-  }
-}
-
 // dbeta and dgamma: s.sums of dy over rows, and s.products of dy normal, normal = (x - mean) inverse.
 template <typename T>
 void parameter_gradients(const T* dy, const T* x, int64_t rows, int64_t units, int64_t first, int64_t width,
@@ -89,7 +81,7 @@ void batch_norm_train(const T* x, const T* gamma, const T* beta, int64_t rows, i
       running_mean[unit] = static_cast<T>(momentum * running_mean[unit] + (1 - momentum) * s.mean[u]);
       running_var[unit] = static_cast<T>(momentum * running_var[unit] + (1 - momentum) * var);
     }
-    normalise(x, s, rows, units, first, width, y);
+    normalise(x + first, s.mean, s.factor, s.beta, rows, width, units, y + first);
   });
 }
 
@@ -103,7 +95,7 @@ void batch_norm_infer(const T* x, const T* gamma, const T* beta, const T* mean, 
       s.factor[u] = gamma[unit] / std::sqrt(var[unit] + static_cast<T>(eps));
       s.beta[u] = beta[unit];
     }
-    normalise(x, s, rows, units, first, width, y);
+    normalise(x + first, s.mean, s.factor, s.beta, rows, width, units, y + first);
   });
 }
 

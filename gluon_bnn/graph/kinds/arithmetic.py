@@ -1,0 +1,44 @@
+"""One operation of float32 between two values, or between a value and a constant."""
+
+import numpy as np
+
+from ..graph import Value
+from .kind import Kind, floats
+
+# Of two numbers of which neither is larger, the second, 0.0 and -0.0 apart; NaN where either is NaN: as MXNet does.
+FUNCTIONS = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "maximum": lambda x, y: np.where((x > y) | np.isnan(x), x, y),
+    "minimum": lambda x, y: np.where((x < y) | np.isnan(x), x, y),
+}
+
+
+class Arithmetic(Kind):
+    """x function y: of two values of the same shape, or of one value and `operand`, float32 (1,) or (channels,)."""
+
+    name = "arithmetic"
+    attributes = {"function": tuple(FUNCTIONS)}
+    sources = 1, 2
+
+    def value(self, node, taken):
+        floats(self, taken)
+        if taken[0].shape != taken[-1].shape:
+            raise ValueError(
+                f"arithmetic takes two values of the same shape, got {taken[0].sizes} and {taken[1].sizes}"
+            )
+        return Value("float", taken[0].shape)
+
+    def arrays(self, node, taken):
+        if len(taken) == 2:
+            return {}, {}
+        given = getattr(node.arrays.get("operand"), "shape", None)
+        return {"operand": (np.float32, (1,) if given == (1,) else (taken[0].channels,))}, {}
+
+    def run(self, node, taken, x, y=None):
+        return FUNCTIONS[node.attributes["function"]](x, node.arrays["operand"] if y is None else y)
+
+    def title(self, node):
+        return node.attributes["function"]

@@ -1,0 +1,134 @@
+"""A dense layer with 1-bit weights, over the last axis of floats, pixels or bits."""
+
+import numpy as np
+
+from .. import bits
+from ..graph import FORMS, MOST_ELEMENTS_U8, Value
+from .batch_norm import NORM, normalize
+from .kind import SIZE, Kind, shape_of, together
+
+ELEMENTS = 1 << 22  # the signs of at most so many weights are unpacked at a time, where one block has no more
+SUM = 256  # float products of so many inputs are added up on their own, then these sums
+EXACT = 1 << 16  # so many products of a sign and a uint8 add up below 2^24: exact in float32, in any order
+
+
+class BinaryDense(Kind):
+    """dot = x times the signs in weight_bits; y = ((alpha * dot + bias) - mean) * factor + beta, or its signs.
+
+    Without mean, factor and beta, y = alpha * dot + bias. From bits01, 0 and 1, (dot + sums) / 2 takes the place of
+    dot, sums the sum of each unit's signs. From bits or bits01 to bits or bits01 the result is dot < threshold. Of
+    uint8 pixels p = (x - shift) / scale, one image a row, alpha_u8 = alpha * scale, and bias_u8 = bias + alpha *
+    sum_k s_k shift_k.
+
+    With K inputs and N units weight_bits is int32 (ceil(N / 16), ceil(K / 32), 16), threshold and sums int32 (N,), all
+    else float32 (N,).
+    """
+
+    name = "binary_dense"
+    attributes = {"units": SIZE, "to": FORMS}
+
+    def value(self, node, taken):
+        if self.takes_pixels(node, taken) and taken[0].size > MOST_ELEMENTS_U8:
+            raise ValueError(f"at most {MOST_ELEMENTS_U8} uint8 inputs are allowed, got {taken[0].size}")
+        return Value(node.attributes["to"], shape_of(taken[0], node.attributes["units"]))
+
+    def takes_pixels(self, node, taken):
+        return taken[0].pixels and len(taken[0].shape) == 1  # each pixel of an image has a shift of its own
+
+    def arrays(self, node, taken):
+        units, inputs = node.attributes["units"], taken[0].channels
+        real, whole = (np.float32, (units,)), (np.int32, (units,))
+        must, may = {"weight_bits": (np.int32, (-(-units // bits.LANES), bits.words(inputs), bits.LANES))}, {}
+        if taken[0].form != "float" and node.attributes["to"] != "float":
+            must["threshold"] = whole
+        else:
+            must.update(alpha=real, bias=real)
+            may.update(dict.fromkeys(NORM, real))
+            if taken[0].form == "bits01":
+                must["sums"] = whole
+        if self.takes_pixels(node, taken):
+            must.update(alpha_u8=real, bias_u8=real)
+        return must, may
+
+    def check(self, node, taken):
+        """Tail bits and units past the last are 0, since dot counts them; sums is what the bits say."""
+        together(node, NORM)
+        units, inputs = node.attributes["units"], taken[0].channels
+        words, tail = node.arrays["weight_bits"], inputs % bits.WORD
+        if tail and (words[:, -1].view(np.uint32) >> np.uint32(tail)).any():
+            raise ValueError(f"weight_bits must be 0 past input {inputs - 1}, got bits set in the last words")
+        if units % bits.LANES and words[-1, :, units % bits.LANES :].any():
+            raise ValueError(f"weight_bits must be 0 past unit {units - 1}, got bits set in the last block")
+        if "sums" in node.arrays:
+            expected, sums = bits.sign_sums(words, units, inputs), node.arrays["sums"]
+            wrong = np.flatnonzero(sums != expected)
+            if wrong.size:
+                raise ValueError(
+                    f"sums must be the sums of the signs, {expected[wrong[0]]} for unit {wrong[0]}, "
+                    f"got {sums[wrong[0]]}, {wrong.size} such in all"
+                )
+
+    def run(self, node, taken, x):
+        rows = x.reshape(-1, x.shape[-1])
+        y = self._run(node.attributes, node.arrays, taken[0], rows)
+        return y.reshape(*x.shape[:-1], y.shape[-1])
+
+    def _run(self, attributes, arrays, taken, x):
+        units, weight_bits, to_bits = attributes["units"], arrays["weight_bits"], attributes["to"] != "float"
+        alpha, bias = ("alpha_u8", "bias_u8") if x.dtype == np.uint8 else ("alpha", "bias")
+        if taken.form == "float":
+            product = integer_dot if x.dtype == np.uint8 else float_dot
+            dot = product(x, weight_bits, units)
+        else:
+            dot = integer_dot(bits.unpack(x, taken.channels), weight_bits, units)
+            if to_bits:
+                return bits.pack(dot < arrays["threshold"])
+            if taken.form == "bits01":
+                dot = (dot.astype(np.int64) + arrays["sums"]) >> 1  # even: both differ from K by an even number
+        y = arrays[alpha] * dot.astype(np.float32, copy=False) + arrays[bias]
+        if "mean" in arrays:
+            y = normalize(arrays, y)
+        return bits.pack(y < 0) if to_bits else y
+
+
+def float_dot(x, weight_bits, units):
+    """float32 (rows, units): x times signs, ((+-x0 +- x1) + (+-x2 +- x3)) added up in blocks of SUM inputs.
+
+    For each four inputs the 16 sums that their signs can make are formed once a row; four bits of a unit's
+    weights choose one. The last four are padded with 0.0 of sign +1.
+    """
+    rows, inputs = x.shape
+    groups = -(-inputs // 4)
+    padded = np.zeros((rows, groups, 4), np.float32)
+    padded.reshape(rows, -1)[:, :inputs] = x
+    signs = 1 - 2 * (np.arange(16)[:, None] >> np.arange(4) & 1).astype(np.float32)
+    y = np.zeros((rows, units), np.float32)
+    for begin in range(0, groups, SUM // 4):
+        part = np.zeros_like(y)
+        for group in range(begin, min(begin + SUM // 4, groups)):
+            a, b, c, d = (padded[:, group, i, None] * signs[:, i] for i in range(4))
+            sums = (a + b) + (c + d)  # (rows, 16)
+            word, place = divmod(group, 8)
+            code = (weight_bits[:, word] >> 4 * place & 15).reshape(-1)[:units]
+            part += sums[:, code]
+        y += part
+    return y
+
+
+def integer_dot(x, weight_bits, units):
+    """Exact int32 (rows, units): x, +-1 or uint8, times signs, in blocks of inputs and units.
+
+    Every sum of a block's products is an integer below 2^24, which float32 holds whatever the order.
+    """
+    inputs = x.shape[1]
+    dot = np.zeros((len(x), units), np.int32)
+    step = min(inputs, EXACT)
+    blocks = max(1, ELEMENTS // (bits.LANES * step))
+    for k in range(0, inputs, EXACT):
+        part = x[:, k : k + EXACT].astype(np.float32)
+        for block in range(0, len(weight_bits), blocks):
+            words = weight_bits[block : block + blocks, k // bits.WORD : bits.words(k + step)]
+            begin = bits.LANES * block
+            signs = bits.unpack_weights(words, units - begin, part.shape[1])
+            dot[:, begin : begin + len(signs)] += (part @ signs.T).astype(np.int32)
+    return dot

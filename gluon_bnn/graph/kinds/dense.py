@@ -1,0 +1,36 @@
+"""A dense layer with float weights, over the last axis."""
+
+import numpy as np
+
+from ..graph import Value
+from .kind import SIZE, Kind, floats, shape_of
+
+SUM = 256  # the products of so many inputs are added up on their own, then these sums
+
+
+class Dense(Kind):
+    """y = sum_k x_k weight[k, unit] + bias: weight float32 (inputs, units), bias float32 (units,) or absent.
+
+    Products are rounded, then added one after the other: those of SUM inputs from 0, then these sums from 0.
+    """
+
+    name = "dense"
+    attributes = {"units": SIZE}
+
+    def value(self, node, taken):
+        floats(self, taken)
+        return Value("float", shape_of(taken[0], node.attributes["units"]))
+
+    def arrays(self, node, taken):
+        units = node.attributes["units"]
+        return {"weight": (np.float32, (taken[0].channels, units))}, {"bias": (np.float32, (units,))}
+
+    def run(self, node, taken, x):
+        weight = node.arrays["weight"]
+        y = np.zeros((*x.shape[:-1], weight.shape[1]), np.float32)
+        for begin in range(0, len(weight), SUM):
+            part = np.zeros_like(y)
+            for k in range(begin, min(begin + SUM, len(weight))):
+                part += x[..., k, None] * weight[k]
+            y += part
+        return y + node.arrays["bias"] if "bias" in node.arrays else y

@@ -1,0 +1,73 @@
+"""What every kind of node says about itself, and the checks that several kinds share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..graph import MOST_ELEMENTS, Node, Value
+
+# What an attribute may be; a tuple of words is a choice among them.
+SIZE = "a whole number from 1 on"
+PLACE = "a whole number from 0 on"
+SIZES = "whole numbers from 1 on"
+
+Shape = tuple[int, ...]
+Arrays = dict[str, tuple[type, Shape]]
+
+
+class Kind:
+    """A kind of node. A new one is one file, and a line in kinds/__init__.py; its C++ is one file as well.
+
+    name : as in files and messages
+    attributes : {name: SIZE, PLACE, SIZES or a tuple of words}; all must be given
+    sources : how many values it takes, (least, most)
+    """
+
+    name: str
+    attributes: dict[str, object] = {}
+    sources: tuple[int, int] = (1, 1)
+
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
+        """What the node gives, from the values that it takes; ValueError for those that it does not take."""
+        raise NotImplementedError
+
+    def arrays(self, node: Node, taken: Sequence[Value]) -> tuple[Arrays, Arrays]:
+        """({name: (dtype, shape)} of arrays that must be there, the same of those that may be)."""
+        return {}, {}
+
+    def check(self, node: Node, taken: Sequence[Value]) -> None:
+        """ValueError where arrays of the right dtype and shape, finite, do not fit together."""
+
+    def run(self, node: Node, taken: Sequence[Value], *xs: np.ndarray) -> np.ndarray:
+        """The node's value in NumPy, with the bits of the compiled library; xs are those taken, as `Value` says."""
+        raise NotImplementedError
+
+    def takes_pixels(self, node: Node, taken: Sequence[Value]) -> bool:
+        """True where `run` computes on uint8 in the place of a value with `pixels`."""
+        return False
+
+    def title(self, node: Node) -> str:
+        """Its name for people."""
+        return self.name
+
+
+def floats(kind: Kind, taken: Sequence[Value]) -> None:
+    """ValueError unless all values are floats."""
+    for value in taken:
+        if value.form != "float":
+            raise ValueError(f"{kind.name} takes floats, got {value}")
+
+
+def shape_of(taken: Value, channels: int) -> Shape:
+    """The shape of `taken` with another size of the last axis; ValueError where it becomes too large."""
+    shape = (*taken.shape[:-1], channels)
+    if taken.size // taken.channels * channels > MOST_ELEMENTS:
+        raise ValueError(f"a value must have at most {MOST_ELEMENTS} elements, got {'x'.join(map(str, shape))}")
+    return shape
+
+
+def together(node: Node, names: Sequence[str]) -> None:
+    """ValueError unless the node has all or none of these arrays."""
+    present = [name for name in names if name in node.arrays]
+    if len(present) not in (0, len(names)):
+        raise ValueError(f"{', '.join(names)} must be there together or not at all, got {', '.join(present)}")

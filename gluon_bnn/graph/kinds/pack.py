@@ -1,0 +1,28 @@
+"""The signs of floats, or of pixels, as bits."""
+
+import numpy as np
+
+from .. import bits
+from ..graph import FORMS, Value
+from .kind import Kind, floats
+
+
+class Pack(Kind):
+    """bit = x < 0. Of uint8 pixels, bit = p < threshold_u8, int32 (elements of a row,): 0 and below never, 256 and
+    above always."""
+
+    name = "pack"
+    attributes = {"to": FORMS[1:]}
+
+    def value(self, node, taken):
+        floats(self, taken)
+        return Value(node.attributes["to"], taken[0].shape)
+
+    def takes_pixels(self, node, taken):
+        return taken[0].pixels
+
+    def arrays(self, node, taken):
+        return {"threshold_u8": (np.int32, (taken[0].size,))} if taken[0].pixels else {}, {}
+
+    def run(self, node, taken, x):
+        return bits.pack(x < (node.arrays["threshold_u8"].reshape(taken[0].shape) if x.dtype == np.uint8 else 0))

@@ -1,0 +1,76 @@
+// The file of a deployed net: what its nodes are called and which tensors it has, before anybody asks what they mean.
+//
+// It is a safetensors file: eight bytes with the length of the header, the header, which is JSON, and the tensors. In
+// the header's metadata is one line of text, in format 2 of the nodes, in format 1 (format1.cc) of the layers of a
+// chain:
+//
+//   format 2; input shape=1x28x28; binary_dense 0 units=64 to=bits; binary_dense 1 units=10 to=float; crc32 0123abcd
+//
+// The CRC-32 is that of the line before "; crc32" and then of each tensor by name: its name and its bytes. The same
+// files are accepted as by gluon_bnn/runtime/file.py. Nothing here trusts the file, and what it takes of memory is a
+// small multiple of what the file has.
+#ifndef GLUON_BNN_INFERENCE_MODEL_FILE_H_
+#define GLUON_BNN_INFERENCE_MODEL_FILE_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "parallel.h"
+
+namespace gluon_bnn {
+
+// A node as the line has it. Its tensors are called <tensors>.<array>.
+struct NodeText {
+  std::string kind;
+  std::vector<int64_t> sources;
+  std::vector<std::string> attributes;  // name=value
+  std::string tensors;
+};
+
+struct Tensor {
+  std::string name;
+  bool is_float = false;  // else int32
+  std::vector<int64_t> shape;
+  int64_t begin = 0, count = 0;  // the first byte after the header; 4-byte numbers
+  const void* data = nullptr;    // at a multiple of 64 bytes
+  bool taken = false;            // by a node
+};
+
+struct ModelFile {
+  bool is_format1;
+  std::vector<NodeText> nodes;
+  std::vector<Tensor> tensors;  // by name
+  Scratch<char> memory;         // of the tensors
+};
+
+// The bytes of a file: its size, and a function that copies the next `size` bytes of it, or throws a Failure.
+struct FileBytes {
+  int64_t size;
+  std::function<void(void* to, int64_t size)> take;
+};
+
+// Throws a Failure where it is not the file of a net.
+ModelFile read_model_file(const FileBytes& bytes);
+
+// The nodes of a chain, from the entries of the line of format 1.
+std::vector<NodeText> read_format1(const std::vector<std::string_view>& entries);
+
+// ---- For texts ----
+
+std::vector<std::string_view> split(std::string_view text, std::string_view separator);
+
+// The number that a text of 1 to 10 digits is, without zeros before it.
+std::optional<int64_t> whole_number(std::string_view text);
+
+// The sizes of a text like 1x28x28: 1 to 31 numbers from 1 on, whose product is at most kMostElements.
+std::optional<std::vector<int64_t>> sizes_in(std::string_view text);
+
+// What a message shows of a text: its first 80 bytes, those that are not printable ASCII as ?.
+std::string shown(std::string_view text);
+
+}  // namespace gluon_bnn
+
+#endif  // GLUON_BNN_INFERENCE_MODEL_FILE_H_
