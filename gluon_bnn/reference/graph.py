@@ -11,7 +11,7 @@ from scipy.special import erf, expit
 
 from .bits import unpack_weights
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[..., np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0),
     "leaky": lambda x, slope: np.where(x > 0, x, slope * x),
     "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
@@ -26,7 +26,7 @@ ACTIVATIONS = {
     "binary_sigmoid": lambda x: np.where(x < 0, 0.0, 1.0),
 }
 
-ARITHMETIC = {
+ARITHMETIC: dict[str, Callable[..., np.ndarray]] = {
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,
