@@ -144,7 +144,7 @@ def unfinished(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, first", zip(RUNS, (0, 3)))
+@pytest.mark.parametrize("name, first", [*zip(RUNS, (0, 3))])
 def test_killed_and_resumed_runs_end_the_same(tmp_path, name, first):
     generator = np.random.default_rng([SEED, *name.encode()])
     whole = start(tmp_path / "whole", RUNS[name])
