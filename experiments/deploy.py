@@ -237,13 +237,13 @@ def save_forms(net, images, directory):
 def hidden_values(net, frozen, images):
     """{numerics: values before the first hidden layer's activation}, which differ in how sums are rounded."""
     from gluon_bnn import runtime, train
+    from gluon_bnn.graph.graph import Graph
 
     from common import cross_check
 
     x, pixels = images.test, images.test_pixels
-    first = runtime.Model(
-        [dataclasses.replace(frozen.layers[0], target="float")], (784,), frozen.input_scale, frozen.input_shift
-    )
+    inputs, dense = frozen.graph.nodes[:2]
+    first = runtime.Model(Graph((inputs, dataclasses.replace(dense, attributes={**dense.attributes, "to": "float"}))))
     return {
         "as trained": cross_check.hidden_values(net, x)[0],
         "float": train.predict(frozen[:2], x, BATCH),
@@ -335,12 +335,8 @@ def load_trained(directory, wanted):
         with safe_open(path, framework="numpy") as file:
             settings = json.loads(file.metadata()["gluon_bnn"])["settings"]
             settings.setdefault("net", NET)  # files of before there were others
-            for name, allowed in (
-                ("net", [NET]),
-                ("weights", nets.WEIGHTS),
-                ("activation", list(nets.ACTIVATIONS)),
-                ("inputs", INPUTS),
-            ):
+            known = dict(net=[NET], weights=nets.WEIGHTS, activation=[*nets.ACTIVATIONS], inputs=INPUTS)
+            for name, allowed in known.items():
                 if settings[name] not in allowed:
                     raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {settings[name]!r}")
             if not isinstance(settings["dataset"], str):

@@ -33,7 +33,7 @@ _MODULES = (
     "runtime",
     "train",
 )
-_NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "deploy", "mx": "_compat"}
+_NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "deploy", "mx": "_compat", "save": "deploy"}
 
 __all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]
 

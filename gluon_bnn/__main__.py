@@ -4,11 +4,13 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
+from typing import Optional
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # exit codes, as a shell has them for a command that a signal ended
 
 
-def main(argv=None) -> "int | str":
+def main(argv: Optional[Sequence[str]] = None) -> "int | str":
     """Runs one command and returns the exit code: 0 where all is well, 1 where not, 130 after Ctrl-C, and 141 where
     whatever read the output, as `head` does, had enough of it."""
     if hasattr(sys.stdout, "reconfigure"):

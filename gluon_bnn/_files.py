@@ -11,15 +11,16 @@ import shutil
 import stat
 import time
 import warnings
+from typing import IO
 
 try:
     import fcntl
 except ImportError:  # this system has no locks: `lock` warns, and what a killed process left is kept for a day
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _DAY = 86400  # seconds
 _ROOM = 100  # bytes that the name of a file may have on every file system
-_held = set()  # the open files by which this process holds its locks
+_held: set[IO] = set()  # the open files by which this process holds its locks
 
 
 def replace(path, content):

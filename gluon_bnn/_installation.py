@@ -88,7 +88,7 @@ def _installed() -> Iterator[Installation]:
         if editable and source:
             yield Installation(source / "gluon_bnn", "editable", source, None)
         else:
-            yield Installation(Path(distribution.locate_file("gluon_bnn")).resolve(), "installed", source, None)
+            yield Installation(Path(str(distribution.locate_file("gluon_bnn"))).resolve(), "installed", source, None)
 
 
 def _is_checkout(directory):

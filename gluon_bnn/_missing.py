@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
 MXNET_VERSION = "1.9.1"
@@ -140,7 +141,7 @@ def missing_libraries(path: Optional[str]) -> list[str]:
     for others, and that are not here, sorted; found without loading it."""
     if not sys.platform.startswith("linux"):
         return []
-    candidates = DEBIAN_PACKAGES
+    candidates = list(DEBIAN_PACKAGES)
     if path:
         try:
             listed = subprocess.run(
@@ -161,7 +162,7 @@ def _can_be_loaded(name):
     return True
 
 
-def how_to_get(libraries, compiler=False) -> str:
+def how_to_get(libraries: Iterable[str], compiler: bool = False) -> str:
     """What installs system libraries of these names, and a compiler, as one line."""
     packages = sorted([DEBIAN_PACKAGES[name] for name in libraries if name in DEBIAN_PACKAGES] + [COMPILER] * compiler)
     others = sorted(set(libraries) - DEBIAN_PACKAGES.keys())
@@ -170,7 +171,7 @@ def how_to_get(libraries, compiler=False) -> str:
     return "; ".join(lines)
 
 
-def name_missing(error) -> Optional[str]:
+def name_missing(error: BaseException) -> Optional[str]:
     """The system library whose absence an error of the loader reports, or None."""
     found = re.search(r"(lib[^\s/:]+\.so[.\d]*): cannot open shared object file", str(error))
     return found and found[1]

@@ -14,10 +14,12 @@ import threading
 import urllib.request
 import zlib
 from pathlib import Path
+from typing import Any, Optional, Union
 
 from . import _files
 from ._progress import progress_bar
 
+AnyPath = Union[str, os.PathLike]
 SETS = ("digits", "mnist")
 FILES = (
     "train-images-idx3-ubyte.gz",
@@ -43,7 +45,7 @@ _PACKAGE = Path(__file__).resolve().parent
 _lock = threading.Lock()  # held while mx.test_utils.download is replaced
 
 
-def load(name, root=None):
+def load(name: AnyPath, root: Optional[AnyPath] = None) -> dict[str, Any]:
     """The dict that `mx.test_utils.get_mnist()` returns for the set `name`.
 
     `name` is "digits" (embedded in this package, 1437 + 360 images), "mnist" (60000 + 10000), or a
@@ -90,7 +92,7 @@ def load(name, root=None):
     return _get_mnist(directory)
 
 
-def find(name, root=None):
+def find(name: AnyPath, root: Optional[AnyPath] = None) -> Optional[Path]:
     """The directory that `load(name, root)` would read, or None. Downloads and checks nothing.
 
     A directory with some of the four files counts as found: what is missing is then completed or
@@ -118,7 +120,7 @@ def find(name, root=None):
     return Path(name).absolute()
 
 
-def check(directory, name=None):
+def check(directory: AnyPath, name: Optional[AnyPath] = None) -> tuple[int, int]:
     """Read the four files in `directory` and return the counts (train, test).
 
     Each file must be a whole gzip file with the magic number of its kind, as many items as it

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 from . import __version__, _compat, _installation, _missing, ops
 from .native import library
@@ -23,13 +24,13 @@ LIBRARY, OPERATORS = "the native library", "the native library into MXNet"
 TIMEOUT = 180  # seconds without the end of an import, in the other process
 
 
-def examine() -> dict:
+def examine() -> dict[str, Any]:
     """The state of the installation: "problems" stop it from working, "advice" does not. Raises no error.
 
     "runtime_only" is True where MXNet is not installed: `gluon_bnn.runtime` does without it, so then nothing that
     only training needs is a problem.
     """
-    report = {
+    report: dict[str, Any] = {
         "package": {"path": None, "installed": None, "hides": None},
         "versions": {},
         "runtime_only": False,

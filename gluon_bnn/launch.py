@@ -8,19 +8,28 @@ For several machines start each process there with the variables that train/work
 """
 
 import argparse
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, Optional
 
 from ._compat import physical_cores
 
 GRACE = 10  # seconds for the others to end by themselves after one has failed
 
 
-def start(command, workers, servers=1, server_environ=None, **options):
+def start(
+    command: Sequence[str],
+    workers: int,
+    servers: int = 1,
+    server_environ: Optional[Mapping[str, str]] = None,
+    **options: Any,
+) -> Iterator[tuple[str, subprocess.Popen]]:
     """Yields (role, Popen) for a scheduler, servers and workers that run `command` (a list), workers last.
 
     They talk over 127.0.0.1 only. Each worker gets its share of the cores, unless OMP_NUM_THREADS is set.
@@ -43,30 +52,31 @@ def start(command, workers, servers=1, server_environ=None, **options):
         yield role, subprocess.Popen(command, env=environ, **options)
 
 
-def wait(processes, signals=()):
+def wait(processes: Iterable[tuple[str, subprocess.Popen]], signals: Sequence[int] = ()) -> int:
     """Until all have ended, or one has failed and the others had their time, or `signals` has a number.
 
     Returns the exit code of one that failed, minus the signal's number, or 0.
     """
-    deadline = None
+    deadline = math.inf
     while not signals:
         codes = [process.poll() for _, process in processes]
         failed = next((code for code in codes if code), 0)
-        if failed and deadline is None:
+        if failed and deadline == math.inf:
             deadline = time.monotonic() + GRACE
-        if None not in codes or failed and time.monotonic() > deadline:
+        if None not in codes or time.monotonic() > deadline:
             return failed
         time.sleep(0.1)
     return -signals[0]
 
 
-def kill(processes):
+def kill(processes: Iterable[tuple[str, subprocess.Popen]]) -> None:
+    """End all of them at once, and wait until they have ended."""
     for _, process in processes:
         process.kill()
         process.wait()
 
 
-def main(argv=None):
+def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
     parser = argparse.ArgumentParser(
         prog="python -m gluon_bnn.launch",
         usage="%(prog)s [-h] -n WORKERS [-s SERVERS] COMMAND ...",
@@ -91,7 +101,8 @@ def main(argv=None):
             f"needs at least one worker, one server and a command, got {args.workers} workers, "
             f"{args.servers} servers and the command {' '.join(args.command)!r}"
         )
-    signals, processes = [], []
+    signals: list[int] = []
+    processes: list[tuple[str, subprocess.Popen]] = []
     for number in (signal.SIGINT, signal.SIGTERM):  # noted: an exception could lose a process that just began
         signal.signal(number, lambda number, _: signals.append(number))
     try:

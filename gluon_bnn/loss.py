@@ -1,5 +1,7 @@
 """The loss that the papers on binary nets train with, over integer labels; and a net and its loss as one block."""
 
+from typing import Any, Optional
+
 from . import ops
 from ._compat import mx
 
@@ -27,13 +29,13 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
     array([0.33333334, 1.        ], dtype=float32)
     """
 
-    def __init__(self, weight=None, batch_axis=0, **kwargs):
+    def __init__(self, weight: Optional[float] = None, batch_axis: int = 0, **kwargs: Any) -> None:
         if batch_axis not in (0, 1):
             raise ValueError(f"batch_axis must be 0 or 1, got {batch_axis!r}")
         super().__init__(weight, batch_axis, **kwargs)
         self._ops = ops.current()
 
-    def forward(self, outputs, labels, *args):
+    def forward(self, outputs: Any, labels: Any, *args: Any) -> Any:
         if isinstance(outputs, mx.nd.NDArray) and isinstance(labels, mx.nd.NDArray):
             if outputs.ndim != 2:
                 raise ValueError(
@@ -47,7 +49,7 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
                 )
         return super().forward(outputs, labels, *args)
 
-    def hybrid_forward(self, F, outputs, labels, sample_weight=None):
+    def hybrid_forward(self, F: Any, outputs: Any, labels: Any, sample_weight: Any = None) -> Any:
         across = self._batch_axis == 1
         if across:
             outputs = F.transpose(outputs)
@@ -78,10 +80,10 @@ class WithLoss(mx.gluon.HybridBlock):
     ((5, 3), (5,))
     """
 
-    def __init__(self, net: mx.gluon.HybridBlock, loss: mx.gluon.HybridBlock, **kwargs):
+    def __init__(self, net: mx.gluon.HybridBlock, loss: mx.gluon.HybridBlock, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.net, self.loss = net, loss
 
-    def hybrid_forward(self, F, x, *targets):
+    def hybrid_forward(self, F: Any, x: Any, *targets: Any) -> tuple[Any, Any]:
         outputs = self.net(x)
         return F.BlockGrad(outputs), self.loss(outputs, *targets)

@@ -5,14 +5,20 @@ after another, and `total`. A metric of the caller's own may wait for MXNet's en
 `total`.
 """
 
+from collections.abc import Sequence
+from typing import Any, Callable, Optional, Union
+
 import numpy as np
 
 from ._compat import mx
 
+# What `create` takes.
+AnyMetric = Union[str, mx.metric.EvalMetric, Callable[[np.ndarray, np.ndarray], Any]]
+
 _ADVICE = "for other labels or outputs give metric=, an mx.metric.EvalMetric or a function of (labels, outputs)"
 
 
-def create(metric=None):
+def create(metric: Optional[AnyMetric] = None) -> "Union[ErrorRate, Metric]":
     """An ErrorRate for None, a Metric for whatever else `train.evaluate` takes; ValueError for other things."""
     return ErrorRate() if metric is None else Metric(metric)
 
@@ -26,18 +32,21 @@ class ErrorRate:
 
     name = "error"
 
-    def __init__(self):
+    def __init__(self) -> None:
+        self._unread: list[tuple[Any, Any]] = []
         self.reset()
 
-    def value(self, labels, outputs):
+    def value(self, labels: np.ndarray, outputs: np.ndarray) -> float:
         """The error rate of NumPy arrays."""
         self.check(labels.shape, outputs.shape)
         return _count_wrong(labels, outputs.argmax(axis=1), outputs.shape[1]) / len(outputs)
 
-    def reset(self):
-        self._wrong, self._unread = 0, []
+    def reset(self) -> None:
+        """Count from the beginning again."""
+        self._wrong = 0
+        self._unread.clear()
 
-    def check(self, labels, outputs):
+    def check(self, labels: Sequence[int], outputs: Sequence[int]) -> None:
         """ValueError unless these shapes of a batch can be measured."""
         if len(outputs) != 2 or outputs[1] < 2:
             raise ValueError(
@@ -50,12 +59,12 @@ class ErrorRate:
                 f"{tuple(outputs)}, got {tuple(labels)}; {_ADVICE}"
             )
 
-    def update(self, labels, outputs):
+    def update(self, labels: mx.nd.NDArray, outputs: mx.nd.NDArray) -> None:
         """Take one batch, two NDArrays."""
         # The labels are copied: an iterator may write those of its next batch into the same array.
         self._unread.append((labels.copy(), outputs.argmax(axis=1)))
 
-    def total(self):
+    def total(self) -> int:
         """The number of wrong rows since `reset`."""
         if self._unread:
             labels, predicted = (
@@ -75,7 +84,7 @@ class Metric:
 
     name = "metric"
 
-    def __init__(self, metric):
+    def __init__(self, metric: AnyMetric) -> None:
         if isinstance(metric, str):
             try:
                 metric = mx.metric.create(metric)
@@ -87,10 +96,10 @@ class Metric:
                 "metric must be an mx.metric.EvalMetric, the name of one, or a function of (labels, "
                 f"outputs), got {metric!r}"
             )
-        self._metric = metric
+        self._metric: Any = metric
         self.reset()
 
-    def value(self, labels, outputs):
+    def value(self, labels: np.ndarray, outputs: np.ndarray) -> float:
         """The metric of NumPy arrays."""
         if not self._counts:
             return number(self._metric(labels, outputs), "metric")
@@ -98,15 +107,16 @@ class Metric:
         self._metric.update([mx.nd.array(labels, dtype=labels.dtype)], [mx.nd.array(outputs, dtype=outputs.dtype)])
         return number(self._metric.get()[1], "metric")
 
-    def reset(self):
+    def reset(self) -> None:
+        """Count from the beginning again."""
         self._total, self._rows = 0.0, 0
         if self._counts:
             self._metric.reset()
 
-    def check(self, labels, outputs):
+    def check(self, labels: Sequence[int], outputs: Sequence[int]) -> None:
         """All shapes may be right: the metric itself may refuse them."""
 
-    def update(self, labels, outputs):
+    def update(self, labels: mx.nd.NDArray, outputs: mx.nd.NDArray) -> None:
         """Take one batch, two NDArrays."""
         self._rows += len(labels)
         if self._counts:
@@ -114,12 +124,12 @@ class Metric:
         else:
             self._total += len(labels) * self.value(labels.asnumpy(), outputs.asnumpy())
 
-    def total(self):
+    def total(self) -> float:
         """The metric over all rows since `reset`, times their number."""
         return self._rows * number(self._metric.get()[1], "metric") if self._counts else self._total
 
 
-def number(value, name):
+def number(value: Any, name: str) -> float:
     """`value` as a float; ValueError where what `name` gave is not one number."""
     found = value.asnumpy() if isinstance(value, mx.nd.NDArray) else value
     if not isinstance(found, (int, float, np.number, np.ndarray)) or np.size(found) != 1 or np.iscomplexobj(found):

@@ -5,6 +5,7 @@ Importing this module registers it with MXNet, so that `gluon.Trainer(params, "b
 
 import math
 import operator
+from typing import Any, Optional
 
 import numpy as np
 
@@ -79,7 +80,15 @@ class BinaryAdam(mx.optimizer.Adam):
     >>> trainer = mx.gluon.Trainer(net.collect_params(), "binaryadam", options, kvstore=None)
     """
 
-    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, glorot=False, **kwargs):
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        glorot: bool = False,
+        **kwargs: Any,
+    ) -> None:
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {beta!r}")
@@ -93,9 +102,9 @@ class BinaryAdam(mx.optimizer.Adam):
         self.glorot = glorot
         self.aggregate_num = AT_ONCE
         self._ops = ops.current()
-        self._plan = None
+        self._plan: Optional[_Plan] = None
 
-    def update(self, index, weight, grad, state):
+    def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """One step for one parameter, in place, or for lists of them."""
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
@@ -109,7 +118,7 @@ class BinaryAdam(mx.optimizer.Adam):
         for curvature, var in plan.curvatures:
             curvature[:] = mx.nd.sqrt(var) + 1e-8
 
-    def update_multi_precision(self, index, weight, grad, state):
+    def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """As `update`, with a copy in float32 of weights of float16 where multi_precision is True."""
         if not isinstance(index, (list, tuple)):
             super().update_multi_precision(index, weight, grad, state)

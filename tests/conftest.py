@@ -3,8 +3,10 @@
 import logging
 import os
 import shutil
+import signal
 import sys
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -14,6 +16,24 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from gluon_bnn import ops
 from gluon_bnn.native import library
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job, whose children would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in every run. An example is as long as MXNet takes, and may use the fixtures of its test.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")
+
+
+def pytest_collection_modifyitems(items):
+    """The slow tests come first: what is left at the end is short, and keeps all workers busy."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def _seed(request):

@@ -13,8 +13,6 @@ import pathlib
 import re
 import shutil
 import struct
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -24,6 +22,8 @@ import pytest
 
 from gluon_bnn import data
 from gluon_bnn._compat import mx
+
+import programs
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = data.FILES
 DIGITS = pathlib.Path(__file__).resolve().parent.parent / "data" / "digits"
@@ -685,7 +685,7 @@ def test_threads_load_their_own_sets(tmp_path, rng, monkeypatch):
 
 def test_import_needs_no_mxnet():
     code = "import sys, gluon_bnn.data; assert 'mxnet' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=DIGITS.parent.parent)
+    programs.output("-c", code, cwd=DIGITS.parent.parent)
 
 
 # The embedded digits

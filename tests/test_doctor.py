@@ -14,10 +14,11 @@ import gluon_bnn
 from gluon_bnn import _installation, _missing, doctor
 from gluon_bnn.native import library
 
+from needs import needs_library
+
 PACKAGE = Path(gluon_bnn.__file__).resolve().parent
 # Modules that MXNet or training import, all of them empty, but for what is imported of one by name.
 FAKES = {"scipy": "", "tqdm": "tqdm = 0", "requests": "", "distutils": ""}
-needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 
 
 def run(*arguments, cwd=None, stdout=subprocess.PIPE, **environment):
@@ -77,6 +78,7 @@ def problems(done):
 
 
 class TestWell:
+    @pytest.mark.slow
     def test_command(self):
         done = run("-m", "gluon_bnn", "doctor", "--json")
         report = json.loads(done.stdout)
@@ -152,6 +154,7 @@ class TestBroken:
         assert "numpy" in done.stdout and "Traceback" not in done.stderr
         assert "pip install mxnet==1.9.1 --force-reinstall --no-deps" in done.stdout
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "source, says",
         [
@@ -182,6 +185,7 @@ class TestBroken:
             os.unlink(path)
         assert problems(bare[1]()) == ["PROBLEM: safetensors is not installed: pip install safetensors"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "source, says",
         [

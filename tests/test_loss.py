@@ -12,6 +12,8 @@ from gluon_bnn.loss import SquaredHingeLoss, WithLoss
 from gluon_bnn.native import library
 from gluon_bnn.reference import dense
 
+from needs import needs_library
+
 # In units of eps (1 + |x|)^2 and, for gradients, eps (1 + |x|) / classes: 1.0 and 2.5 seen over 20 seeds.
 TOLERANCE = 6
 
@@ -97,7 +99,7 @@ def test_labels_out_of_range(labels, hybridize):
     np.testing.assert_array_equal(loss(mx.nd.zeros((2, 7)), mx.nd.array([0, 6])).asnumpy(), [1, 1])
 
 
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@needs_library
 @pytest.mark.parametrize("label", [0.5, float("nan"), float("inf")])
 def test_labels_that_are_no_whole_numbers(label):
     with pytest.raises(mx.base.MXNetError, match=f"labels must be whole numbers from 0 to 6, got {label} for row 1"):
@@ -114,7 +116,7 @@ def test_nan_outputs_give_nan(choice, hybridize):
     assert np.isnan(loss(x, mx.nd.array([0, 0, 0])).asnumpy()).tolist() == [True, True, False]
 
 
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@needs_library
 @pytest.mark.parametrize("label_dtype", ["float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool"])
 def test_native_is_composed(rng, label_dtype):
     """The same gradients to the bit, and losses within the rounding of their sum."""

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,12 +11,9 @@ import gluon_bnn
 from gluon_bnn import _compat, _missing
 from gluon_bnn.native import library
 
+import programs
+
 PACKAGE = os.path.dirname(os.path.abspath(gluon_bnn.__file__))
-
-
-def python(*arguments, cwd=None, **environment):
-    env = {**os.environ, **environment}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=env)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +44,14 @@ def test_explanations(error, advice):
     assert advice in _missing.explain(error)
 
 
+@pytest.mark.slow
 def test_threads_are_set_and_a_users_setting_wins():
     code = "from gluon_bnn._compat import mx; import os; print(os.environ['OMP_NUM_THREADS'])"
-    assert python("-c", code, OMP_NUM_THREADS="3").stdout == "3\n"
-    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert int(done.stdout) == _compat.physical_cores()
+    assert programs.output("-c", code, OMP_NUM_THREADS="3") == "3\n"
+    assert int(programs.output("-c", code, OMP_NUM_THREADS=None)) == _compat.physical_cores()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "set_by_user, expected",
     [
@@ -80,18 +75,16 @@ def test_threads_wait_as_the_user_says(set_by_user, expected):
         from gluon_bnn._compat import mx
         look()
         print(json.dumps(found))"""
-    env = {k: v for k, v in os.environ.items() if k not in _compat.WAITING}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**env, **set_by_user})
-    assert json.loads(done.stdout) == expected, done.stderr
+    assert json.loads(programs.output("-c", code, **{**dict.fromkeys(_compat.WAITING), **set_by_user})) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["from gluon_bnn._compat import mx", "from gluon_bnn.native import library; library.available()"]
 )
 def test_threads_spin_whichever_loads_openmp(first):
     code = f"{first}; from gluon_bnn._compat import mx"
-    env = {**{k: v for k, v in os.environ.items() if k not in _compat.WAITING}, "OMP_DISPLAY_ENV": "VERBOSE"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    done = programs.run("-c", code, **dict.fromkeys(_compat.WAITING), OMP_DISPLAY_ENV="VERBOSE")
     for name, value in _compat.WAITING.items():
         assert f"{name} = '{value}'" in done.stderr
 
@@ -118,6 +111,7 @@ print([str(w.message) for w in seen if "binary layers run" in str(w.message)])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, word",
     [
@@ -139,23 +133,24 @@ def test_without_a_usable_library(tmp_path, kind, word):
             pytest.skip(library.problem())
         with open(library.path(), "rb") as file:
             target.write_bytes(file.read()[: 3000 if kind == "truncated" else -1])
-    done = python("-c", USE.format(path=str(tmp_path)), cwd=str(tmp_path))
+    done = programs.run("-c", USE.format(path=str(tmp_path)), cwd=str(tmp_path))
     assert done.returncode == 0, done.stderr
     problem, warned = done.stdout.splitlines()
     assert word in problem and "install gluon_bnn again" in problem
     assert warned.count("binary layers run on MXNet's own operators") == 1, "warned once"
     code = USE.format(path=str(tmp_path)).split("with warnings")[0] + "gluon_bnn.nn.BinaryDense(3)"
-    done = python("-c", code, cwd=str(tmp_path), GLUON_BNN_OPS="native")
+    done = programs.run("-c", code, cwd=str(tmp_path), GLUON_BNN_OPS="native")
     assert "OSError" in done.stderr and word in done.stderr
 
 
 def test_the_launcher_takes_a_dash_and_names_what_it_cannot_start():
-    assert python("-m", "gluon_bnn.launch", "-n", "1", "--", "true").returncode == 0
-    done = python("-m", "gluon_bnn.launch", "-n", "1", "no-such-program")
+    assert programs.run("-m", "gluon_bnn.launch", "-n", "1", "--", "true").returncode == 0
+    done = programs.run("-m", "gluon_bnn.launch", "-n", "1", "no-such-program")
     assert done.returncode == 1
     assert done.stderr == "gluon_bnn.launch: cannot start 'no-such-program': No such file or directory\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -177,10 +172,11 @@ assert mxnet.sym.sum(mxnet.sym.var("x"), axis=(np.int64(1),)).infer_shape(x=(2, 
 assert repr((np.int64(2),)) == before[0], "the user's printing changed"
 assert isinstance("text", mxnet.symbol.symbol.str if hasattr(mxnet.symbol.symbol, "str") else str)
 """
-    done = python("-W", "ignore", "-c", code)
+    done = programs.run("-W", "ignore", "-c", code)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_what_numpy_has_is_not_overwritten():
     from gluon_bnn import _shims
 

@@ -22,7 +22,7 @@ __all__ = ["BOUND", "MODES", "Table", "check", "check_net"]
 SUBJECTS = sign_scale, dense, activations, batch_norm, loss, optimizer
 
 
-def check(seed=0):
+def check(seed: int = 0) -> Table:
     """Check every operator, layer and frozen form, the loss and the optimiser; returns a `Table`."""
     table = Table()
     generator = np.random.default_rng(seed)

@@ -5,10 +5,10 @@ import numpy as np
 from .. import nn
 from .._compat import mx
 from ..reference import binary, dense
-from .measure import awkward, backward, exact, in_mode, units
+from .measure import Errors, Rows, awkward, backward, exact, in_mode, units
 
 
-def rows(dtype, mode, generator, directory):
+def rows(dtype: str, mode: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) for each activation."""
     for layer in nn.BinaryActivation(), nn.BinaryActivation(clip=None), nn.BinarySigmoid(), nn.Activation("relu"):
         yield (
@@ -17,7 +17,7 @@ def rows(dtype, mode, generator, directory):
         )
 
 
-def errors(layer, x, d, y, dx):
+def errors(layer: mx.gluon.Block, x: np.ndarray, d: np.ndarray, y: np.ndarray, dx: np.ndarray) -> Errors:
     """(forward, backward) errors of a BinaryActivation, BinarySigmoid or ReLU; what is exact must be."""
     if isinstance(layer, nn.Activation):
         return exact(y, dense.relu(x)), exact(dx, dense.relu_backward(d, x))

@@ -5,10 +5,10 @@ import numpy as np
 from .. import nn
 from .._compat import mx
 from ..reference import dense
-from .measure import in_mode, units
+from .measure import Rows, in_mode, units
 
 
-def rows(dtype, mode, generator, directory):
+def rows(dtype: str, mode: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) for the layer in training and in inference."""
     for training in (True, False):
         yield (
@@ -17,11 +17,21 @@ def rows(dtype, mode, generator, directory):
         )
 
 
-def expected(x, d, gamma, beta, running_mean, running_var, eps, momentum, training):
+def expected(
+    x: np.ndarray,
+    d: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+    eps: float,
+    momentum: float,
+    training: bool,
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """[(value, sum of the magnitudes of its terms)] of y, running mean, running var, dx, dgamma and dbeta."""
     if training:
         mean, var = x.mean(axis=0), x.var(axis=0)
-        kept = [dense.running_average(*pair, momentum) for pair in ((running_mean, mean), (running_var, var))]
+        kept = tuple(dense.running_average(*pair, momentum) for pair in ((running_mean, mean), (running_var, var)))
         y, gradients = dense.batch_norm(x, gamma, beta, eps), dense.batch_norm_backward(d, x, gamma, eps)
     else:
         mean, var = kept = running_mean, running_var

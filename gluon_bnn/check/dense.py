@@ -1,28 +1,38 @@
 """`nn.BinaryDense`, every scale and rule: what `check`, `check_net` and the tests compare it with."""
 
+from typing import Any, Optional
+
 import numpy as np
 
 from .. import nn
 from .._compat import mx
 from ..reference import binary
-from .measure import awkward, backward, in_mode, units
+from .measure import Errors, Rows, awkward, backward, in_mode, units
 from .sign_scale import all_rules, reference_rule, weight_magnitude
 
 
-def rows(dtype, mode, generator, directory):
+def rows(dtype: str, mode: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) for every scale with each of its rules, and for signs that are drawn in training only."""
     for scale, gradient in all_rules():
         yield (
-            _new_layer_errors(dtype, mode, generator, directory, scale=scale, gradient=gradient),
+            new_layer_errors(dtype, mode, generator, directory, scale=scale, gradient=gradient),
             dict(operator="BinaryDense", gradient=gradient, scale=str(scale)),
         )
     yield (
-        _new_layer_errors(dtype, mode, generator, directory, scale=None, stochastic=True),
+        new_layer_errors(dtype, mode, generator, directory, scale=None, stochastic=True),
         dict(operator="BinaryDense, stochastic, in inference", gradient="ste", scale="None"),
     )
 
 
-def errors(layer, x, d, y, dx, dweight, dbias):
+def errors(
+    layer: nn.BinaryDense,
+    x: np.ndarray,
+    d: np.ndarray,
+    y: np.ndarray,
+    dx: np.ndarray,
+    dweight: np.ndarray,
+    dbias: Optional[np.ndarray],
+) -> Errors:
     """(forward, backward) errors of a BinaryDense's y and gradients, from its x and upstream d, all NumPy arrays.
 
     The layer's own activation is left aside; dbias is None where it has no bias.
@@ -32,7 +42,7 @@ def errors(layer, x, d, y, dx, dweight, dbias):
     bias = None if layer.bias is None else layer.bias.data().asnumpy().astype(np.float64)
     x = x.reshape(len(x), -1) if layer._flatten else x.reshape(-1, x.shape[-1])
     y, d, dx = y.reshape(len(x), -1), d.reshape(len(x), -1), dx.reshape(x.shape)
-    scale = dict(scale=layer.scale)
+    scale: dict[str, Any] = dict(scale=layer.scale)
     if layer.curvature is not None:
         scale["curvature"] = layer.curvature.data().asnumpy().astype(np.float64)
     expected = binary.binary_dense(x, w, bias, **scale)
@@ -48,12 +58,13 @@ def errors(layer, x, d, y, dx, dweight, dbias):
             dtype,
         ),
     ]
-    if bias is not None:
+    if bias is not None and dbias is not None:
         backward.append(units(dbias, gradients["bias"], np.abs(d).sum(0), dtype))
     return forward, max(backward)
 
 
-def _new_layer_errors(dtype, mode, generator, directory, **options):
+def new_layer_errors(dtype: str, mode: str, generator: np.random.Generator, directory: str, **options: Any) -> Errors:
+    """(forward, backward) errors of a new BinaryDense with these options, over random weights, inputs and gradients."""
     layer = nn.BinaryDense(7, in_units=33, dtype=dtype, bias_initializer=mx.init.Normal(1), **options)
     layer.initialize()
     layer.weight.set_data(mx.nd.array(awkward(generator, (7, 33), dtype), dtype=dtype))

@@ -13,13 +13,13 @@ from ..deploy import freeze
 from ..graph import engine
 from ..native import library
 from ..reference import binary, bits, dense
-from .measure import MODES, exact, in_mode
+from .measure import MODES, Rows, exact, in_mode
 from .measure import units as units_of
 
 WIDTHS = 37, 70, 33, 10
 
 
-def rows(choice, generator, directory):
+def rows(choice: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) of nets made with the operators `choice`: as trained, frozen, and on the runtime.
 
     For a scale each, the largest error of several nets: with and without batch norm and bias, with
@@ -40,9 +40,9 @@ def rows(choice, generator, directory):
                 found = [_outputs(block, x, mode, directory) for block, (_, x, *_) in zip(blocks, cases)]
                 yield (_error(cases, found), 0), dict(operator=name, **row, mode=mode, ops=choice)
         if library.available() == (choice == "native"):  # once
-            layers = [frozen.layers for frozen in nets["frozen float"]]
+            graphs = [frozen.graph for frozen in nets["frozen float"]]
             for kernels in (*library.instruction_sets(), "NumPy"):
-                found = [_without_mxnet(net, x, kernels) for net, (_, x, *_) in zip(layers, cases)]
+                found = [_without_mxnet(graph, x, kernels) for graph, (_, x, *_) in zip(graphs, cases)]
                 yield (_error(cases, found), 0), dict(operator="runtime", **row, mode="imperative", ops=kernels)
 
 
@@ -117,11 +117,11 @@ def _outputs(block, x, mode, directory):
     return in_mode(block, [x], mode, directory)(x).asnumpy()
 
 
-def _without_mxnet(layers, x, kernels):
+def _without_mxnet(graph, x, kernels):
     if kernels == "NumPy":
-        return engine.run(layers, x)
+        return engine.run(graph, x)
     with library.use(kernels):
-        return runtime.Model(layers, x.shape[1:])(x)
+        return runtime.Model(graph)(x)
 
 
 def _error(cases, found):

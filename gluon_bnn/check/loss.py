@@ -5,10 +5,10 @@ import numpy as np
 from .._compat import mx
 from ..loss import SquaredHingeLoss
 from ..reference import dense
-from .measure import awkward, backward, in_mode, units
+from .measure import Rows, awkward, backward, in_mode, units
 
 
-def rows(dtype, mode, generator, directory):
+def rows(dtype: str, mode: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) for the loss, per row of outputs."""
     yield (_errors(dtype, mode, generator, directory), dict(operator="SquaredHingeLoss", gradient="-", scale="-"))
 

@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Callable
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from .._compat import mx
 # on layers of up to 784 x 2048 it was 3.5, in the rows of scale_bias, the loss and BinaryAdam at most 2.2. An error in
 # a formula is of the order of 1 / eps.
 BOUND = 18.0
+
+Errors = tuple[float, float]  # of outputs, and of gradients
+Rows = Iterator[tuple[Errors, dict[str, Any]]]  # what the `rows` of a subject yield
 
 MODES = ("imperative", "hybridized", "exported")
 
@@ -23,11 +28,11 @@ class Table(list):
     """
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """True where every row is within its bound."""
         return all(row["ok"] for row in self)
 
-    def add(self, errors, **row):
+    def add(self, errors: Iterable[float], **row: Any) -> None:
         """Append a row with the errors (forward, backward)."""
         forward, backward = map(float, errors)
         self.append(
@@ -40,7 +45,7 @@ class Table(list):
             }
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         heads = list(self[0]) if self else []
         cells = [heads] + [[self._cell(row[head]) for head in heads] for row in self]
         widths = [max(map(len, column)) for column in zip(*cells)]
@@ -54,7 +59,7 @@ class Table(list):
         return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def units(found, expected, magnitude, dtype):
+def units(found: Any, expected: Any, magnitude: Any, dtype: str) -> float:
     """Largest |found - expected| in units of eps * magnitude; infinite for other shapes or NaN."""
     found = np.asarray(found, np.float64)
     if found.shape != np.shape(expected) or not np.isfinite(found).all():
@@ -64,12 +69,12 @@ def units(found, expected, magnitude, dtype):
     return float(np.max(np.where(error == 0, 0, error / np.maximum(unit, np.finfo(dtype).tiny)), initial=0))
 
 
-def exact(found, expected):
+def exact(found: Any, expected: Any) -> float:
     """0 where the arrays are equal, in shape too, else infinity."""
     return 0.0 if np.array_equal(found, expected) else np.inf
 
 
-def awkward(generator, shape, dtype):
+def awkward(generator: np.random.Generator, shape: Sequence[int], dtype: str) -> np.ndarray:
     """Random numbers of both signs, with 0.0, -0.0, |w| = 1 = clip, and the last of three or more rows all zero."""
     values = generator.standard_normal(shape)
     values.flat[:4] = 0.0, -0.0, 1.0, -1.0
@@ -78,7 +83,7 @@ def awkward(generator, shape, dtype):
     return values.astype(dtype)
 
 
-def backward(run, inputs, upstream):
+def backward(run: Callable, inputs: list[mx.nd.NDArray], upstream: list[mx.nd.NDArray]) -> list[mx.nd.NDArray]:
     """Outputs of run(*inputs) as a list, after backward from the upstream gradients.
 
     As in inference: the signs that a stochastic layer draws while training have no reference.
@@ -92,7 +97,9 @@ def backward(run, inputs, upstream):
     return outputs
 
 
-def in_mode(block, inputs, mode, directory):
+def in_mode(
+    block: mx.gluon.HybridBlock, inputs: list[mx.nd.NDArray], mode: str, directory: str
+) -> mx.gluon.HybridBlock:
     """The block to run in one of MODES: itself, itself hybridized, or its export loaded back."""
     if mode == "imperative":
         return block

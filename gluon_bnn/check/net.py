@@ -8,7 +8,7 @@ from . import activations, dense
 from .measure import Table, backward
 
 
-def check_net(net, x):
+def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
     """Run every binary layer of a live net forward and backward against the reference.
 
     net is any initialised Block, hybridized or not, x an NDArray it takes. Each layer is run on the
@@ -18,7 +18,7 @@ def check_net(net, x):
 
     Raises ValueError when the net has no binary layer, or none that x reaches.
     """
-    blocks = []
+    blocks: list[mx.gluon.Block] = []
     net.apply(blocks.append)
     layers = [
         b for b in dict.fromkeys(blocks) if isinstance(b, (nn.BinaryDense, nn.BinaryActivation, nn.BinarySigmoid))
@@ -30,7 +30,7 @@ def check_net(net, x):
             "original"
         )
     active = {b: b._active for b in blocks if isinstance(b, mx.gluon.HybridBlock)}
-    inputs = {}
+    inputs: dict[mx.gluon.Block, mx.nd.NDArray] = {}
     hooks = [b.register_forward_pre_hook(lambda b, a: inputs.setdefault(b, a[0])) for b in layers]
     try:
         for block in active:  # a hybridized net would not call its children

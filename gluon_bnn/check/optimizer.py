@@ -1,17 +1,19 @@
 """`optimizer.BinaryAdam`: what `check` and the tests compare its steps with."""
 
+from typing import Any, Optional
+
 import numpy as np
 
 from .. import nn
 from .._compat import mx
 from ..optimizer import BinaryAdam
 from ..reference import optimizer as reference
-from .measure import units
+from .measure import Rows, units
 
-OPTIONS = {}, {"wd": 0.01, "clip_gradient": 0.1, "glorot": True}
+OPTIONS: tuple[dict[str, Any], ...] = {}, {"wd": 0.01, "clip_gradient": 0.1, "glorot": True}
 
 
-def rows(dtype, mode, generator, directory):
+def rows(dtype: str, mode: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) for binary weights without and with LAB's curvature; an optimiser is part of no graph."""
     if mode == "imperative":
         for scale in None, "loss":
@@ -21,7 +23,9 @@ def rows(dtype, mode, generator, directory):
             )
 
 
-def rule(t, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, **options):
+def rule(
+    t: int, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, **options: Any
+) -> dict[str, Any]:
     """The options of `reference.adam` in step t as MXNet's operator and ours have them.
 
     Both take attributes of float32, whatever the dtype of the arrays. The rate that they get has Adam's correction for
@@ -33,7 +37,20 @@ def rule(t, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, **options):
     return {**rounded, "lr": rate * (1 - rounded["beta1"] ** t) / np.sqrt(1 - rounded["beta2"] ** t)}
 
 
-def magnitudes(w, g, mean, var, t, lr, beta1, beta2, epsilon, wd=0.0, clip_gradient=None, rescale_grad=1.0):
+def magnitudes(
+    w: np.ndarray,
+    g: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    t: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    wd: float = 0.0,
+    clip_gradient: Optional[float] = None,
+    rescale_grad: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The sums of the terms behind the new w, mean and var of `reference.adam`, every one counted as positive."""
     size = np.abs(g * rescale_grad) + np.abs(w * wd)
     m, v = beta1 * np.abs(mean) + (1 - beta1) * size, beta2 * var + (1 - beta2) * size**2

@@ -1,26 +1,27 @@
 """The two operators at the ends of a binary layer, sign_scale and scale_bias, by themselves."""
 
 import functools
+from typing import Any, Optional
 
 import numpy as np
 
 from .. import ops, quantizers
 from .._compat import mx
 from ..reference import binary
-from .measure import awkward, backward, exact, in_mode, units
+from .measure import Errors, Rows, awkward, backward, exact, in_mode, units
 
 
-def all_rules():
+def all_rules() -> list[tuple[Optional[str], str]]:
     """Every scale with each of its rules, as pairs (scale, name)."""
     return [(scale, rule.name) for scale in quantizers.SCALES for rule in quantizers.rules(scale)]
 
 
-def rows(dtype, mode, generator, directory):
+def rows(dtype: str, mode: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) for every scale with each of its rules, and for every form of scale_bias."""
     common = dtype, mode, generator, directory
     for scale, gradient in all_rules():
         yield (
-            _sign_scale_errors(scale, gradient, *common),
+            sign_scale_errors(scale, gradient, *common),
             dict(operator="sign_scale", gradient=gradient, scale=str(scale)),
         )
     for scale in ("layer", "channel"):
@@ -31,7 +32,7 @@ def rows(dtype, mode, generator, directory):
             )
 
 
-def weight_magnitude(g, w, scale, gradient):
+def weight_magnitude(g: np.ndarray, w: np.ndarray, scale: Optional[str], gradient: str) -> np.ndarray:
     """The rule's own terms of dL/dW with |g| = g, every one of them counted as positive."""
     axes = tuple(range(1, w.ndim)) if scale == "channel" else None
     alpha = np.abs(w).mean(axis=axes, keepdims=True)
@@ -41,7 +42,7 @@ def weight_magnitude(g, w, scale, gradient):
     return found + g.sum(axis=axes, keepdims=True) / n if rule.through_alpha else found
 
 
-def reference_rule(gradient):
+def reference_rule(gradient: str) -> binary.Gradient:
     """What the reference takes for the rule of this name: that itself, or for a rule that it does not know the
     factor."""
     if gradient in binary.GRADIENTS:
@@ -58,26 +59,30 @@ class _SignScale(mx.gluon.HybridBlock):
         self._rule = scale, gradient
         self._ops = ops.current()
 
-    def hybrid_forward(self, F, x, curvature=None):
+    def hybrid_forward(self, F: Any, x: Any, curvature: Any = None) -> Any:
         return self._ops.sign_scale(F, x, *self._rule, curvature=curvature)
 
 
-def _sign_scale_errors(scale, gradient, dtype, mode, generator, directory):
+def sign_scale_errors(
+    scale: Optional[str], gradient: str, dtype: str, mode: str, generator: np.random.Generator, directory: str
+) -> Errors:
+    """(forward, backward) errors of the operator over random weights and gradients."""
     w = awkward(generator, (7, 33), dtype)
     g = generator.standard_normal(w.shape)
-    inputs, curvature = [mx.nd.array(w, dtype=dtype)], {}
+    inputs, curvature = [mx.nd.array(w, dtype=dtype)], None
     if scale == "loss":
         values = (generator.random(w.shape) + 0.01).astype(dtype)
         inputs.append(mx.nd.array(values, dtype=dtype))
-        curvature["curvature"] = values.astype(np.float64)
-    signs, alpha = binary.sign_scale(w.astype(np.float64), scale, **curvature)
+        curvature = values.astype(np.float64)
+    signs, alpha = binary.sign_scale(w.astype(np.float64), scale, curvature)
     column = alpha.reshape(-1, 1)
     dsigns = (g * column).astype(dtype)
     per_group = (g * signs).sum(1) if scale == "channel" else (g * signs).sum().reshape(1)
     run = in_mode(_SignScale(scale, gradient), inputs, mode, directory)
     upstream = [mx.nd.array(dsigns, dtype=dtype), mx.nd.array(per_group, dtype=dtype)]
     found = backward(run, inputs, upstream)
-    expected = binary.sign_scale_backward(g, w.astype(np.float64), scale, reference_rule(gradient), **curvature)
+    rule = reference_rule(gradient)
+    expected = binary.sign_scale_backward(g, w.astype(np.float64), scale, rule, curvature=curvature)
     magnitude = weight_magnitude(np.abs(g), w.astype(np.float64), scale, gradient)
     return (
         max(exact(found[0].asnumpy(), signs), units(found[1].asnumpy(), alpha, alpha, dtype)),
@@ -95,7 +100,7 @@ class _ScaleBias(mx.gluon.HybridBlock):
         super().__init__()
         self._ops, self._alpha_gradient = ops.current(), alpha_gradient
 
-    def hybrid_forward(self, F, dot, alpha, bias=None):
+    def hybrid_forward(self, F: Any, dot: Any, alpha: Any, bias: Any = None) -> Any:
         return self._ops.scale_bias(F, dot, alpha, bias, alpha_gradient=self._alpha_gradient)
 
 

@@ -1,7 +1,8 @@
-"""From the trained net to the one that is deployed: `freeze`, and exports loaded again."""
+"""From the trained net to the one that is deployed: `freeze`, files of it, and exports loaded again."""
 
 from .blocks import Frozen
 from .exported import load_exported
 from .freeze import freeze
+from .save import save
 
-__all__ = ["Frozen", "freeze", "load_exported"]
+__all__ = ["Frozen", "freeze", "load_exported", "save"]

@@ -8,24 +8,10 @@ import dataclasses
 
 import numpy as np
 
-from ..graph import engine
-from ..graph.layers import Layer
+from ..graph import bits
+from ..graph.graph import Node
 
 NEVER, ALWAYS = np.iinfo(np.int32).min, np.iinfo(np.int32).max  # as thresholds: bit = dot < threshold
-
-
-def pack_weights(signs):
-    """Weight bits int32 (ceil(units/16), ceil(inputs/32), 16) of signs (units, inputs): 1 where below 0."""
-    rows = engine.pack(signs < 0)
-    padded = np.zeros((-(-len(rows) // 16) * 16, rows.shape[1]), np.int32)
-    padded[: len(rows)] = rows
-    return np.ascontiguousarray(padded.reshape(-1, 16, rows.shape[1]).transpose(0, 2, 1))
-
-
-def unpack_weights(weight_bits, units, inputs):
-    """Signs, +-1 float32 (units, inputs), of weight bits."""
-    rows = np.ascontiguousarray(weight_bits.transpose(0, 2, 1)).reshape(-1, weight_bits.shape[1])
-    return engine.unpack(rows[:units], inputs)
 
 
 def norm(gamma, beta, mean, var, eps):
@@ -59,12 +45,12 @@ def thresholds(alpha, bias, norm, inputs, sums=None):
     is then that of (dot + sums) / 2. threshold int32 (units,), falls bool (units,).
 
     Each step of the output is monotone in dot, and stays so when it is rounded: as dot rises the output
-    rises with it, or falls where factor < 0. So the dots with an output below 0 lie on one side, and their
-    number is found by bisection.
+    rises with it, or falls where one of alpha and factor is below 0. So the dots with an output below 0 lie on one
+    side, and their number is found by bisection.
 
     Raises ValueError where the output is not finite at either end of dot.
     """
-    falls = norm["factor"] < 0 if norm else np.zeros(alpha.shape, bool)
+    falls = (alpha < 0) != (norm["factor"] < 0 if norm else False)
 
     def output(step):  # of the step-th dot from the side where outputs are lowest
         dot = 2 * step - inputs
@@ -89,42 +75,40 @@ def thresholds(alpha, bias, norm, inputs, sums=None):
     return threshold.astype(np.int32), falls
 
 
-def packed_dense(signs, alpha, bias, norm, source, target):
-    """The "binary_dense" Layer of signs (units, inputs), alpha and bias float32 (units,), norm or empty.
+def packed_dense(signs, alpha, bias, norm, source, to):
+    """The arrays of a binary_dense of signs (units, inputs), alpha and bias float32 (units,), norm or empty.
 
     From bits to bits it has a threshold a unit, and units whose output falls with dot have their signs
     inverted. Raises ValueError as `thresholds`.
     """
-    units, inputs = signs.shape
+    inputs = signs.shape[1]
     sums = signs.sum(axis=1, dtype=np.int64).astype(np.int32) if source == "bits01" else None
-    if source == "float" or target == "float":
+    if source == "float" or to == "float":
         arrays = {"alpha": alpha, "bias": bias, **norm, **({} if sums is None else {"sums": sums})}
     else:
         threshold, falls = thresholds(alpha, bias, norm, inputs, sums)
         signs = np.where(falls[:, None], -signs, signs)
         arrays = {"threshold": threshold}
-    return Layer("binary_dense", inputs, units, source, target, arrays={"weight_bits": pack_weights(signs), **arrays})
+    return {"weight_bits": bits.pack_weights(signs), **arrays}
 
 
-def with_uint8(layer, scale, shift):
-    """`layer`, the first of a net, with what it needs for uint8 inputs p, where x = scale * p + shift.
+def with_uint8(node, scale, shift):
+    """`node`, a pack or binary_dense over the input, with what it needs for uint8 p, where x = scale * p + shift.
 
     scale a number above 0, shift float32 (inputs,).
     """
-    if layer.kind == "pack":
+    if node.kind == "pack":
         p = np.arange(256, dtype=np.float32)[:, None]
         below = np.float32(scale) * p + shift < 0  # for the first so many p, since scale > 0
-        return _with(layer, threshold_u8=below.sum(axis=0, dtype=np.int32))
-    if layer.kind == "binary_dense":
-        alpha, bias = (layer.arrays[name].astype(np.float64) for name in ("alpha", "bias"))
-        signs = unpack_weights(layer.arrays["weight_bits"], layer.units, layer.inputs)
-        return _with(
-            layer,
-            alpha_u8=(alpha * np.float32(scale)).astype(np.float32),
-            bias_u8=(bias + alpha * (signs @ shift.astype(np.float64))).astype(np.float32),
-        )
-    return layer
+        return _with(node, threshold_u8=below.sum(axis=0, dtype=np.int32))
+    alpha, bias = (node.arrays[name].astype(np.float64) for name in ("alpha", "bias"))
+    signs = bits.unpack_weights(node.arrays["weight_bits"], node.attributes["units"], len(shift))
+    return _with(
+        node,
+        alpha_u8=(alpha * np.float32(scale)).astype(np.float32),
+        bias_u8=(bias + alpha * (signs @ shift.astype(np.float64))).astype(np.float32),
+    )
 
 
-def _with(layer, **arrays):
-    return dataclasses.replace(layer, arrays={**layer.arrays, **arrays})
+def _with(node: Node, **arrays):
+    return dataclasses.replace(node, arrays={**node.arrays, **arrays})

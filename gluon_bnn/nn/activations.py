@@ -4,7 +4,7 @@ from typing import Optional
 
 from .. import ops, quantizers
 from .._compat import mx
-from . import parameter
+from . import parameter, tracing
 
 
 class Activation(mx.gluon.nn.Activation):
@@ -39,8 +39,10 @@ class BinaryActivation(mx.gluon.HybridBlock):
         return self._clip
 
     def hybrid_forward(self, F, x):
-        signs = self._ops.sign(F, x, self._clip)
-        parameter.note_signs(signs, x, self._clip)
+        signs = tracing.stand_in(self, F.sign, x)
+        if signs is None:
+            signs = self._ops.sign(F, x, self._clip)
+            parameter.note_signs(signs, x, self._clip)
         return signs
 
     def check_dtype(self, dtype):
@@ -62,7 +64,8 @@ class BinarySigmoid(mx.gluon.HybridBlock):
     """
 
     def hybrid_forward(self, F, x):
-        return ops.composed.binary_sigmoid(F, x)
+        y = tracing.stand_in(self, F.sign, x)
+        return ops.composed.binary_sigmoid(F, x) if y is None else y
 
     def __repr__(self):
         return "BinarySigmoid()"

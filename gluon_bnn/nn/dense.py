@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import ops, quantizers
 from .._compat import mx
-from . import parameter
+from . import parameter, tracing
 from .activations import Activation
 
 
@@ -136,23 +136,23 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     def signs(self) -> mx.nd.NDArray:
         """sign(W), +-1 in the shape of the weights, as in inference."""
-        return self._sign_scale()[0]
+        return self.sign_scale()[0]
 
     def alpha(self) -> mx.nd.NDArray:
         """The scale: (1,), or (units,) with scale="channel"."""
-        return self._sign_scale()[1]
+        return self.sign_scale()[1]
 
     def binary_weight(self) -> mx.nd.NDArray:
         """alpha * sign(W), what the layer multiplies with in inference, in the shape of the weights."""
-        signs, alpha = self._sign_scale()
+        signs, alpha = self.sign_scale()
         return mx.nd.broadcast_mul(signs, alpha.reshape((-1, 1)))
 
-    def _sign_scale(self):
+    def sign_scale(self, weight: Optional[mx.nd.NDArray] = None) -> tuple:
+        """(signs, alpha) of weights, by default the layer's own."""
+        weight = self.weight.data() if weight is None else weight
         curvature = None if self.curvature is None else self.curvature.data()
         with mx.autograd.pause(train_mode=False):
-            return self._ops.sign_scale(
-                mx.nd, self.weight.data(), self._scale, self._rule, self._clip, curvature=curvature
-            )
+            return self._ops.sign_scale(mx.nd, weight, self._scale, self._rule, self._clip, curvature=curvature)
 
     def infer_shape(self, x, *args):
         """The shape of the weight from that of the input, when the layer is called by itself."""
@@ -162,10 +162,21 @@ class BinaryDense(mx.gluon.nn.Dense):
             self.curvature.shape = self.weight.shape
 
     def hybrid_forward(self, F, x, weight, bias=None, curvature=None):
+        y = self._stand_in(F, x, weight, bias)
+        if y is None:
+            y = self._product(F, x, weight, bias, curvature)
+        return y if self.act is None else self.act(y)
+
+    def _stand_in(self, F, x, weight, bias):
+        given = () if bias is None else (bias,)
+        options = {"no_bias": bias is None, "num_hidden": self._units, "flatten": self._flatten}
+        return tracing.stand_in(self, F.FullyConnected, x, weight, *given, **options)
+
+    def _product(self, F, x, weight, bias, curvature):
         symbolic = isinstance(x, mx.sym.Symbol)
         parameters = [each for each in (self.weight, self.bias) if each is not None]
         adds = not self._ops.overwrites or parameter.gradient_adds(parameters, symbolic)
-        y = self._ops.binary_dense(
+        return self._ops.binary_dense(
             F,
             x,
             weight,
@@ -182,7 +193,6 @@ class BinaryDense(mx.gluon.nn.Dense):
             adds=adds,
             of_signs=parameter.of_signs(x),
         )
-        return y if self.act is None else self.act(y)
 
     @staticmethod
     def check_dtype(dtype):

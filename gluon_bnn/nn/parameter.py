@@ -103,7 +103,7 @@ def of_signs(x):
 
 def _trace():
     """That of the graph that a block will run, None where another graph is made: one to export, the body of a loop."""
-    return None if _in_loop() else _tracing.get()
+    return None if in_loop() else _tracing.get()
 
 
 def _replaces(cls, name):
@@ -122,7 +122,7 @@ def _replaces(cls, name):
     return decorate
 
 
-def _in_loop():
+def in_loop():
     """Whether the body of an F.contrib.foreach, while_loop or cond is traced now."""
     scope = getattr(mx.AttrScope._current, "value", None)
     return scope is not None and "__subgraph_name__" in scope._attr

@@ -15,7 +15,7 @@ from .xnor import Xnor
 
 __all__ = ["SCALES", "Rule", "check", "check_clip", "names", "register", "rule", "rules", "table", "unregister"]
 
-_rules = {}
+_rules: dict[str, Rule] = {}
 
 
 def register(rule: Rule) -> Rule:

@@ -1,5 +1,7 @@
 """The product rule in full."""
 
+from typing import Any
+
 from .rule import Rule
 
 
@@ -9,5 +11,5 @@ class Exact(Rule):
     name, formula, source = "exact", "alpha m g + s/n sum_j g_j s_j", "the product rule in full"
     native, through_alpha = "exact", True
 
-    def factor(self, F, w, alpha, n, mask):
+    def factor(self, F: Any, w: Any, alpha: Any, n: Any, mask: Any) -> Any:
         return alpha * mask

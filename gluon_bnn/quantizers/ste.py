@@ -1,5 +1,7 @@
 """The straight-through estimator."""
 
+from typing import Any
+
 from .rule import SCALES, Rule
 
 
@@ -9,5 +11,5 @@ class Ste(Rule):
     name, formula, source = "ste", "g m", "BinaryConnect, BNN, LAB (theirs: clip=None)"
     scales, native = SCALES, "ste"
 
-    def factor(self, F, w, alpha, n, mask):
+    def factor(self, F: Any, w: Any, alpha: Any, n: Any, mask: Any) -> Any:
         return mask

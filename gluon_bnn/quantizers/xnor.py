@@ -1,5 +1,7 @@
 """The rule of XNOR-Net."""
 
+from typing import Any
+
 from .rule import Rule
 
 
@@ -9,5 +11,5 @@ class Xnor(Rule):
     name, formula, source = "xnor", "g (1/n + alpha m)", "XNOR-Net, section 3; the default with a scale"
     native = "xnor"
 
-    def factor(self, F, w, alpha, n, mask):
+    def factor(self, F: Any, w: Any, alpha: Any, n: Any, mask: Any) -> Any:
         return 1 / n + alpha * mask

@@ -11,13 +11,16 @@ A sign has no useful derivative, so the gradients below are straight-through est
 by their formula and not by differentiation.
 """
 
+from typing import Callable, Optional, Union
+
 import numpy as np
 
 SCALES = ("layer", "channel", "loss", None)
 GRADIENTS = ("ste", "xnor", "exact", "notebook")
+Gradient = Union[str, tuple[Callable, bool]]  # one of these, or a formula of the caller's: see `sign_scale_backward`
 
 
-def sign(x):
+def sign(x: np.ndarray) -> np.ndarray:
     """-1 where x < 0, else +1 (also for 0.0, -0.0 and NaN), in the shape and dtype of x.
 
     >>> sign(np.array([-2.0, -0.0, 0.0, 3.0]))
@@ -27,7 +30,7 @@ def sign(x):
     return np.where(x < 0, -1, 1).astype(x.dtype)
 
 
-def sign_backward(d, x, clip=1.0):
+def sign_backward(d: np.ndarray, x: np.ndarray, clip: Optional[float] = 1.0) -> np.ndarray:
     """Gradient of `sign` by the straight-through estimator: d where |x| <= clip, else 0; clip=None passes d on.
 
     NaN is not within a clip: its gradient is 0, whatever d is. Hubara et al. 2016, Binarized Neural Networks,
@@ -36,7 +39,7 @@ def sign_backward(d, x, clip=1.0):
     return d if clip is None else np.where(np.abs(x) <= clip, d, 0).astype(np.asarray(d).dtype)
 
 
-def stochastic_sign(x, uniform):
+def stochastic_sign(x: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """+1 with probability (x + 1) / 2, held within [0, 1], else -1: `uniform`, over [0, 1), is below it.
 
     Courbariaux, Bengio, David 2015, BinaryConnect, section 2.2.
@@ -79,7 +82,9 @@ def _groups(w, scale):
     return w.reshape(w.shape[0], -1) if scale == "channel" else w.reshape(1, -1)
 
 
-def sign_scale(w, scale="layer", curvature=None):
+def sign_scale(
+    w: np.ndarray, scale: Optional[str] = "layer", curvature: Optional[np.ndarray] = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(signs, alpha) of weights w: signs in the shape of w, alpha (1,) or, by channel, (units,).
 
     Rastegari et al. 2016, XNOR-Net, section 3.1: alpha * signs is the binary tensor nearest to w. With
@@ -97,12 +102,19 @@ def sign_scale(w, scale="layer", curvature=None):
     _check(w, scale, curvature=curvature)
     if scale is None:
         return sign(w), np.ones(1, w.dtype)
-    if scale == "loss":
+    if curvature is not None:  # scale="loss"
         return sign(w), np.reshape(np.sum(np.abs(w) * curvature) / np.sum(curvature), 1)
     return sign(w), np.abs(_groups(w, scale)).mean(axis=1)
 
 
-def sign_scale_backward(g, w, scale="layer", gradient="xnor", clip=1.0, curvature=None):
+def sign_scale_backward(
+    g: np.ndarray,
+    w: np.ndarray,
+    scale: Optional[str] = "layer",
+    gradient: Gradient = "xnor",
+    clip: Optional[float] = 1.0,
+    curvature: Optional[np.ndarray] = None,
+) -> np.ndarray:
     """dL/dW from g = dL/d(alpha s), by one of four rules; with m = 1[|W| <= clip], m = 1 for clip=None:
 
     - "ste": g m
@@ -136,7 +148,13 @@ def sign_scale_backward(g, w, scale="layer", gradient="xnor", clip=1.0, curvatur
     return np.where(alpha == 0, 0, dw).astype(w.dtype).reshape(shape)
 
 
-def binary_dense(x, w, bias=None, scale="layer", curvature=None):
+def binary_dense(
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: Optional[np.ndarray] = None,
+    scale: Optional[str] = "layer",
+    curvature: Optional[np.ndarray] = None,
+) -> np.ndarray:
     """y = alpha * (x @ signs.T) + bias, in this order: over binary inputs the product is exact.
 
     x (rows, in_units), w (units, in_units), bias (units,) or None; returns (rows, units).
@@ -149,7 +167,15 @@ def binary_dense(x, w, bias=None, scale="layer", curvature=None):
     return y if bias is None else y + bias
 
 
-def binary_dense_backward(d, x, w, scale="layer", gradient="xnor", clip=1.0, curvature=None):
+def binary_dense_backward(
+    d: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    scale: Optional[str] = "layer",
+    gradient: Gradient = "xnor",
+    clip: Optional[float] = 1.0,
+    curvature: Optional[np.ndarray] = None,
+) -> dict[str, np.ndarray]:
     """{"x", "weight", "bias"}: the gradients of `binary_dense` from d = dL/dy (rows, units).
 
     dL/dx = d @ (alpha signs); the gradient to alpha * signs is d.T @ x, and `sign_scale_backward`
@@ -163,12 +189,12 @@ def binary_dense_backward(d, x, w, scale="layer", gradient="xnor", clip=1.0, cur
     }
 
 
-def binary_sigmoid(x):
+def binary_sigmoid(x: np.ndarray) -> np.ndarray:
     """The sigmoid's value rounded to a bit: 0 where x < 0, else 1; that is (1 + sign(x)) / 2."""
     return (1 + sign(x)) / 2
 
 
-def binary_sigmoid_backward(d, x):
+def binary_sigmoid_backward(d: np.ndarray, x: np.ndarray) -> np.ndarray:
     """d passed through the sigmoid's own gradient: d * sigmoid(x) * (1 - sigmoid(x)); 0 where x is NaN."""
     from scipy.special import expit
 

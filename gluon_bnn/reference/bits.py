@@ -25,7 +25,7 @@ def _matrix(x, name):
     return x
 
 
-def pack_inputs(x):
+def pack_inputs(x: np.ndarray) -> np.ndarray:
     """Signs of x (rows, K) as int32 words (rows, ceil(K / 32)).
 
     >>> pack_inputs(np.array([[-1.0, 1.0, -0.5, 0.0]]))
@@ -41,7 +41,7 @@ def pack_inputs(x):
     return packed.view(np.int32)
 
 
-def unpack_inputs(bits, in_units):
+def unpack_inputs(bits: np.ndarray, in_units: int) -> np.ndarray:
     """+-1 as float32 (rows, in_units) from words (rows, ceil(in_units / 32))."""
     bits = np.asarray(bits)
     if bits.ndim != 2 or bits.dtype != np.int32 or bits.shape[1] != -(-in_units // WORD):
@@ -53,7 +53,7 @@ def unpack_inputs(bits, in_units):
     return 1 - 2 * ones.reshape(len(bits), -1)[:, :in_units].astype(np.float32)
 
 
-def pack_weights(w):
+def pack_weights(w: np.ndarray) -> np.ndarray:
     """Signs of w (units, K) as int32 words (ceil(units / 16), ceil(K / 32), 16)."""
     rows = pack_inputs(_matrix(w, "weights"))
     units, words = rows.shape
@@ -62,7 +62,7 @@ def pack_weights(w):
     return np.ascontiguousarray(padded.reshape(-1, LANES, words).transpose(0, 2, 1))
 
 
-def unpack_weights(bits, units, in_units):
+def unpack_weights(bits: np.ndarray, units: int, in_units: int) -> np.ndarray:
     """+-1 as float32 (units, in_units) from words (ceil(units / 16), ceil(in_units / 32), 16)."""
     bits = np.asarray(bits)
     expected = (-(-units // LANES), -(-in_units // WORD), LANES)
@@ -74,13 +74,13 @@ def unpack_weights(bits, units, in_units):
     return unpack_inputs(rows[:units], in_units)
 
 
-def popcount(x):
+def popcount(x: np.ndarray) -> np.ndarray:
     """The number of one bits in each word of an int32 array, as int32."""
     x = np.ascontiguousarray(x)
     return np.unpackbits(x.view(np.uint8).reshape(x.shape + (4,)), axis=-1).sum(-1, dtype=np.int32)
 
 
-def xnor_dense(input_bits, weight_bits, units, in_units):
+def xnor_dense(input_bits: np.ndarray, weight_bits: np.ndarray, units: int, in_units: int) -> np.ndarray:
     """The exact integer products of signs: int32 (rows, units), each K - 2 popcount(a xor b)."""
     blocks, words = -(-units // LANES), -(-in_units // WORD)
     if input_bits.shape[1:] != (words,) or weight_bits.shape != (blocks, words, LANES):

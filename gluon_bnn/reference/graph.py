@@ -34,12 +34,12 @@ ARITHMETIC = {
 }
 
 
-def scaled(x, arrays):
+def scaled(x: np.ndarray, arrays: dict) -> np.ndarray:
     """What uint8 x stand for: scale * x + shift."""
     return arrays["scale"].astype(np.float64) * x + arrays["shift"]
 
 
-def node(kind, attributes, arrays, *xs, zeros_and_ones=False):
+def node(kind: str, attributes: dict, arrays: dict, *xs: np.ndarray, zeros_and_ones: bool = False) -> np.ndarray:
     """The value of a node, from those that it takes, float64.
 
     zeros_and_ones : the +1 and -1 that a binary_dense takes stand for 1 and 0

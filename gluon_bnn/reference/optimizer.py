@@ -1,11 +1,24 @@
 """One step of Adam over real weights behind binary ones, and what BinaryConnect and LAB add to it."""
 
+from typing import Any, Optional
+
 import numpy as np
 
 
 def adam(
-    w, g, mean, var, t, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, wd=0.0, clip_gradient=None, rescale_grad=1.0
-):
+    w: np.ndarray,
+    g: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    t: int,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    wd: float = 0.0,
+    clip_gradient: Optional[float] = None,
+    rescale_grad: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(w, mean, var) after step t = 1, 2, .. of Adam as MXNet has it; all arrays in the shape of w.
 
     Kingma, Ba 2015, Adam, end of section 2: the form in which epsilon is not corrected for bias. Weight decay
@@ -20,7 +33,16 @@ def adam(
     return w - corrected * mean / (np.sqrt(var) + epsilon), mean, var
 
 
-def binary_adam(w, g, mean, var, t, lr=0.001, glorot=False, **options):
+def binary_adam(
+    w: np.ndarray,
+    g: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    t: int,
+    lr: float = 0.001,
+    glorot: bool = False,
+    **options: Any,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(w, mean, var) of `adam` with w held within [-1, 1] after the step.
 
     With `glorot`, lr is multiplied by `learning_rate_scale`. Courbariaux et al. 2015, BinaryConnect, sections
@@ -32,7 +54,7 @@ def binary_adam(w, g, mean, var, t, lr=0.001, glorot=False, **options):
     return np.clip(w, -1, 1), mean, var
 
 
-def learning_rate_scale(shape):
+def learning_rate_scale(shape: tuple[int, ...]) -> float:
     """1 / sqrt(1.5 / (in_units + units)) for weights (units, in_units): BinaryConnect's official code.
 
     >>> float(round(learning_rate_scale((2048, 784)), 1))
@@ -42,7 +64,7 @@ def learning_rate_scale(shape):
     return 1 / np.sqrt(1.5 / (in_units + units))
 
 
-def curvature(var):
+def curvature(var: np.ndarray) -> np.ndarray:
     """LAB's diagonal Hessian, sqrt(v) + 1e-8, from Adam's second moment (not corrected for bias).
 
     Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 3; 1e-8 is in its official code.

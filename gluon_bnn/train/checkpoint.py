@@ -10,6 +10,8 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterable
+from typing import Any, Union
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from .. import _files
 from .._compat import mx
 from .workers import digest
 
-FORMAT = 2
+FORMAT = 3
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LARGEST = 2**53  # of a count: as many steps as float64 can tell apart
 
@@ -31,7 +33,9 @@ class Checkpoint:
     Raises ValueError for a Trainer whose kvstore updates the weights and so has the optimiser's state.
     """
 
-    def __init__(self, path, net, trainer, run):
+    def __init__(
+        self, path: Union[str, bytes, os.PathLike], net: mx.gluon.Block, trainer: mx.gluon.Trainer, run: dict[str, Any]
+    ) -> None:
         if not trainer._kv_initialized:
             trainer._init_kvstore()
         if trainer._update_on_kvstore:
@@ -42,8 +46,12 @@ class Checkpoint:
         self.path = os.fsdecode(path)
         self._net, self._trainer, self._run = net, trainer, run
         self._floats = self._optimizer_floats()
+        # A Trainer counts its parameters in the order of their global names, in which dense10 comes before dense9: that
+        # order is not the same in every process. The names here are those within the net, the first for a shared one.
+        within = {id(parameter): name for name, parameter in reversed(net._collect_params_with_prefix().items())}
+        self._names = [within.get(id(parameter), parameter.name) for parameter in trainer._params]
 
-    def save(self, epochs, history, best):
+    def save(self, epochs: int, history: dict[str, list[float]], best: dict[str, np.ndarray]) -> None:
         """Write the file; the old one stays whole until then, and where it cannot be written.
 
         epochs : how many the whole run has
@@ -69,7 +77,7 @@ class Checkpoint:
             "state": {"epochs": epochs, "history": history},
             "num_update": optimizer.num_update,
             "floats": floats,
-            "counts": {str(index): count for index, count in self._counts().items()},
+            "counts": {self._names[index]: count for index, count in self._counts().items()},
         }
         from safetensors.numpy import save
 
@@ -86,7 +94,7 @@ class Checkpoint:
                 self.path,
             ) from error
 
-    def load(self, names):
+    def load(self, names: Iterable[str]) -> tuple[dict[str, list[float]], dict[str, np.ndarray]]:
         """(history with these names, best) from the file, with net and trainer set to what it holds.
 
         Raises ValueError where it is damaged, of another format, or of a run with other settings or another net, and
@@ -112,8 +120,8 @@ class Checkpoint:
                 "use the same kind of metric, or another file"
             )
         self._check_tensors(tensors)
-        optimizer, indexes = self._trainer.optimizer, {str(i) for i in range(len(self._trainer._params))}
-        if not set(metadata["counts"]) <= indexes or not set(metadata["floats"]) <= set(self._floats):
+        optimizer, indexes = self._trainer.optimizer, {name: index for index, name in enumerate(self._names)}
+        if not set(metadata["counts"]) <= set(indexes) or not set(metadata["floats"]) <= set(self._floats):
             raise ValueError(f"{self.path} is of another net or optimiser: it counts what this one does not")
 
         set_values(self._net, {n[4:]: v for n, v in tensors.items() if n.startswith("net/")})
@@ -121,12 +129,12 @@ class Checkpoint:
             array[:] = tensors[name]
         optimizer.num_update = metadata["num_update"]
         self._counts().clear()
-        self._counts().update({int(index): count for index, count in metadata["counts"].items()})
+        self._counts().update({indexes[name]: count for name, count in metadata["counts"].items()})
         for name, value in metadata["floats"].items():
             setattr(optimizer, name, value)
         return history, {n[5:]: v for n, v in tensors.items() if n.startswith("best/")}
 
-    def check_finished(self):
+    def check_finished(self) -> None:
         """FileExistsError where the file is there and is not the checkpoint of a run that went to its end."""
         if not os.path.exists(self.path):
             return
@@ -192,7 +200,7 @@ class Checkpoint:
     def _optimizer_arrays(self):
         """{name: NDArray} of the optimiser's state, made now where the optimiser has not made it yet."""
         return {
-            f"optimizer/{index}/{i}": array
+            f"optimizer/{self._names[index]}/{i}": array
             for index, state in states(self._trainer).items()
             for i, array in enumerate(state)
         }
@@ -212,18 +220,18 @@ class Checkpoint:
         return optimizer._index_update_count
 
 
-def values(net):
+def values(net: mx.gluon.Block) -> dict[str, np.ndarray]:
     """{name: NumPy array} of all parameters of a net, batch norm's averages included."""
     return {name: parameter.data().asnumpy() for name, parameter in net._collect_params_with_prefix().items()}
 
 
-def set_values(net, found):
+def set_values(net: mx.gluon.Block, found: dict[str, np.ndarray]) -> None:
     """Give a net what `values` took from it."""
     for name, parameter in net._collect_params_with_prefix().items():
         parameter.set_data(mx.nd.array(found[name], dtype=found[name].dtype))
 
 
-def states(trainer):
+def states(trainer: mx.gluon.Trainer) -> dict[int, list[mx.nd.NDArray]]:
     """{index of a parameter: list of the NDArrays that the optimiser keeps for it}."""
     updater = trainer._updaters[0]
     for index, parameter in enumerate(trainer._params):

@@ -22,14 +22,13 @@ from .. import _files, _interrupt
 from .. import metric as metrics
 from .._compat import mx
 from .._progress import progress_bar
+from ..metric import AnyMetric
 from .checkpoint import Checkpoint, set_values, states, values
 from .seeding import seeded
 from .workers import Workers, digest
 
-AnyMetric = Union[str, "mx.metric.EvalMetric", Callable[[np.ndarray, np.ndarray], float]]
 
-
-def rates(start, end, epochs):
+def rates(start: float, end: float, epochs: int) -> list[float]:
     """Learning rates falling by a constant factor from `start` in the first epoch to `end` in the last.
 
     >>> [round(rate, 6) for rate in rates(1e-2, 1e-4, 3)]
@@ -136,28 +135,29 @@ def fit(
     workers = Workers(trainer)
     run = {"settings": json.loads(json.dumps(settings)), "seed": operator.index(seed), "mode": mode}
     names = ["loss", measure.name, f"validation_{measure.name}", "seconds"]
-    history, best = {name: [] for name in names}, values(net)
+    history: dict[str, list[float]] = {name: [] for name in names}
+    best = values(net)
     file = Checkpoint(checkpoint, net, trainer, run) if checkpoint else None
-    saves = file is not None and workers.rank == 0
+    saved = file if workers.rank == 0 else None  # the other workers only read it
     epochs = len(learning_rates)
     with contextlib.ExitStack() as stack:
         begin_epoch = stack.enter_context(seeded(resumable=file is not None))
         with workers.together():
-            if saves:
-                stack.enter_context(_claimed(file, resume, overwrite))
-            if resume:
+            if saved:
+                stack.enter_context(_claimed(saved, resume, overwrite))
+            if file and resume:
                 history, best = file.load(names)
         done = len(history["loss"])
-        if done > epochs:
+        if file and done > epochs:
             raise ValueError(f"{file.path} has {done} epochs, more than the {epochs} learning rates of this run")
         if workers.size > 1:
             _check_start(workers, net, trainer, best, done, [run, steps, learning_rates])
         with workers.together():
-            if saves and done < epochs:
+            if saved and done < epochs:
                 # Over an old one, as it will be: an unwritable directory, or a disk without room for two,
                 # shows now, not an hour later.
                 for _ in range(1 if resume else 2):
-                    file.save(epochs, history, best)
+                    saved.save(epochs, history, best)
         workers.start()
         options = dict(unit="step", dynamic_ncols=True, disable=not progress or workers.rank > 0)
         bar = stack.enter_context(progress_bar(total=epochs * steps, initial=done * steps, **options))
@@ -192,8 +192,8 @@ def fit(
             if _best_epoch(history[names[2]], mode) == epoch:
                 best = values(net)
             with workers.together():
-                if saves:
-                    file.save(epochs, history, best)
+                if saved:
+                    saved.save(epochs, history, best)
     set_values(net, best)
     return {**history, "best_epoch": _best_epoch(history[names[2]], mode)}
 

@@ -8,17 +8,19 @@ batch: there each batch is seeded.
 import contextlib
 import functools
 import random
+from collections.abc import Iterator
+from typing import Callable
 
 import numpy as np
 
 from .._compat import mx
 
 _BATCHES, _EPOCH = 2, 1  # keeps the seeds of batches apart from those of epochs
-_running = []  # for each call of `fit` at work, a list of its seed, its epoch and whether it must be resumable
+_running: list[list] = []  # of each call of `fit` at work its seed, its epoch and whether it must be resumable
 
 
 @contextlib.contextmanager
-def seeded(resumable):
+def seeded(resumable: bool) -> Iterator[Callable[[int, int], np.random.Generator]]:
     """Yields begin(seed, epoch), which seeds all generators and returns one more; the caller's states of NumPy's and
     Python's generators are there again after the block (MXNet does not tell its own).
 
@@ -26,7 +28,7 @@ def seeded(resumable):
     """
     run = [0, 0, resumable]
 
-    def begin(seed, epoch):
+    def begin(seed: int, epoch: int) -> np.random.Generator:
         run[:2] = seed, epoch
         _seed(seed, epoch, _EPOCH)
         generator = np.random.default_rng([seed, epoch])

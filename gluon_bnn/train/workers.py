@@ -35,6 +35,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any, Union
 
 import numpy as np
 
@@ -50,7 +52,7 @@ _WIDTH = 2048  # bytes of one worker's message
 PATIENCE = 10  # seconds in which workers that fail alike do so
 
 
-def connect():
+def connect() -> mx.kv.KVStore:
     """The job's KVStore "dist_sync", for a Trainer with update_on_kvstore=False; waits for all its processes.
 
     From here on Ctrl-C ends the process at once. Its peers are waited for inside of MXNet, where Python would
@@ -64,7 +66,7 @@ def connect():
     return mx.kv.create("dist_sync")
 
 
-def check_environment(environ):
+def check_environment(environ: Mapping[str, str]) -> None:
     """ValueError unless `environ` has all that a worker needs.
 
     >>> check_environment({"DMLC_ROLE": "worker", "DMLC_NUM_WORKER": "2"})
@@ -91,7 +93,7 @@ them all
         )
 
 
-def digest(*parts):
+def digest(*parts: Union[bytes, np.ndarray]) -> str:
     """A 64-bit BLAKE2 digest, in hexadecimal, of bytes and arrays.
 
     >>> digest(b"options", np.zeros(3)) == digest(b"options", -np.zeros(3))
@@ -112,7 +114,7 @@ class Workers:
     All methods are collective: every worker calls them, in the same order.
     """
 
-    def __init__(self, trainer):
+    def __init__(self, trainer: mx.gluon.Trainer) -> None:
         if len(trainer._contexts) > 1:
             raise ValueError(
                 "training is on one device here, got a Trainer of parameters on "
@@ -142,7 +144,7 @@ class Workers:
             self._kvstore.init(self._key, mx.nd.zeros((self.size, _WIDTH)))
             self._kvstore.gathers = True
 
-    def part(self, batch):
+    def part(self, batch: Any) -> Any:
         """This worker's rows of a batch (rows, ...) of all: an equal share, in the order of ranks."""
         if self.size == 1:
             return batch
@@ -153,7 +155,7 @@ class Workers:
             )
         return batch[self.rank * share : (self.rank + 1) * share]
 
-    def gather(self, value):
+    def gather(self, value: Any) -> list:
         """The values (JSON, floats to the bit) of all workers, as a list in the order of ranks."""
         text = json.dumps(value).encode()
         if self._kvstore is None:
@@ -168,7 +170,7 @@ class Workers:
         return [json.loads(row.tobytes().rstrip(b"\0")) for row in rows.asnumpy().astype(np.uint8)]
 
     @contextlib.contextmanager
-    def together(self):
+    def together(self) -> Iterator[None]:
         """An error inside of this block in any worker is raised in all of them: no one waits for the failed.
 
         It is raised as it is where it arose, and as a ConnectionError that names it elsewhere.
@@ -187,7 +189,7 @@ class Workers:
             if text:
                 raise ConnectionError(f"worker {rank} failed, so worker {self.rank} ends too: {text}")
 
-    def leave(self):
+    def leave(self) -> None:
         """Call it for an error outside of `together`: unless all workers fail alike, end this process, exit code 1.
 
         Otherwise MXNet would make it wait at its end for the others, and nobody would see that it failed.
@@ -203,7 +205,7 @@ class Workers:
             sys.stderr.flush()
             os._exit(1)  # MXNet's own way out aborts while a thread of its waits
 
-    def check_equal(self, advice, **values):
+    def check_equal(self, advice: str, **values: Any) -> None:
         """ValueError, in all workers, that names those whose `values` (JSON) are not worker 0's."""
         first, *others = self.gather(values)
         differing = [
@@ -219,7 +221,7 @@ class Workers:
         if differing:
             raise ValueError(f"not all workers are as worker 0: {'; '.join(differing)}. {advice}")
 
-    def start(self):
+    def start(self) -> None:
         """Put the parameters, which are equal by now, on the servers, before the first step.
 
         The Trainer would do so in that step, after the backward pass: a slow worker then gets the first gradients
@@ -231,7 +233,7 @@ class Workers:
         self._trainer._init_params()
         mx.nd.waitall()
 
-    def average(self):
+    def average(self) -> None:
         """Batch norm's running averages become their mean over the workers."""
         if self._kvstore is None:
             return

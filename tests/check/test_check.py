@@ -2,8 +2,6 @@
 
 import inspect
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +11,9 @@ from gluon_bnn._compat import mx
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, dense
 from gluon_bnn.reference import optimizer as reference
+
+import programs
+from needs import needs_library
 
 if library.available():
     library.load_operators()
@@ -33,15 +34,16 @@ def failed(table):
     return {row["operator"] for row in table if not row["ok"]}
 
 
+@pytest.mark.slow
 def test_command():
-    done = subprocess.run([sys.executable, "-m", "gluon_bnn", "check", "--json"], capture_output=True, text=True)
-    report = json.loads(done.stdout)
-    assert done.returncode == 0 and report["ok"] and len(report["rows"]) >= 206
+    report = json.loads(programs.output("-m", "gluon_bnn", "check", "--json"))
+    assert report["ok"] and len(report["rows"]) >= 206
     assert {row["mode"] for row in report["rows"]} == {"imperative", "hybridized", "exported"}
     assert {"SquaredHingeLoss", "BinaryAdam", "scale_bias"} <= {row["operator"] for row in report["rows"]}
 
 
-def test_it_can_fail(monkeypatch):
+@pytest.mark.parametrize("choice", [pytest.param("native", marks=needs_library), "composed"])
+def test_it_can_fail(monkeypatch, tmp_path, choice):
     """Break one rule of the reference: every row of that rule has to fail, and no other."""
     real = binary.sign_scale_backward
 
@@ -49,13 +51,13 @@ def test_it_can_fail(monkeypatch):
         return real(g, w, scale, gradient, *options, **more) * (1.0001 if gradient == "exact" else 1)
 
     monkeypatch.setattr(binary, "sign_scale_backward", wrong)
-    table = check.check()
+    table = rows(tmp_path, check.sign_scale, check.dense, choice=choice)
     assert not table.ok
     expected = [row for row in table if row["gradient"] == "exact" and row["operator"] != "scale_bias"]
     assert expected and [row for row in table if not row["ok"]] == expected
 
 
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@needs_library
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_native_operator_is_checked(monkeypatch, tmp_path, name):
     """A row must fail when what the operator gives is off by a thousandth, and no row when it is not."""
@@ -87,10 +89,8 @@ def test_there_are_operators():
     assert not library.available() or {"gluon_bnn_sign_scale", "gluon_bnn_adam", "gluon_bnn_pack"} <= set(OPERATORS)
 
 
-@pytest.mark.parametrize("choice", ["native", "composed"])
+@pytest.mark.parametrize("choice", [pytest.param("native", marks=needs_library), "composed"])
 def test_every_layer_loss_and_optimiser_is_checked(tmp_path, choice):
-    if choice == "native" and not library.available():
-        pytest.skip(library.problem())
     table = rows(tmp_path, choice=choice)
     assert table.ok, table
     checked = " ".join(row["operator"] for row in table)
@@ -147,6 +147,7 @@ def test_the_optimiser_rows_hold_the_weights_within_1(monkeypatch, tmp_path):
     assert not any(row["ok"] for row in rows(tmp_path, check.optimizer, choice="composed"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_not_lost(tmp_path):
     """It may come while an array is freed, where Python itself would print it and go on."""
     code = """if True:
@@ -164,5 +165,5 @@ def test_ctrl_c_is_not_lost(tmp_path):
                 print("went on")
         check.SUBJECTS = [Subject]
         sys.exit(main(["check"]))"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = programs.run("-c", code, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -13,32 +13,8 @@ from gluon_bnn.graph import engine
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits, dense
 
+from frozen_nets import FORMS, agree, close, gluon, needs_library, plus_minus, randomise, sequential
 from random_nets import scales
-
-gluon = mx.gluon.nn
-needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-FORMS = ("float", "packed") if library.available() else ("float",)
-
-
-def sequential(*blocks):
-    net = gluon.HybridSequential()
-    net.add(*blocks)
-    return net
-
-
-def randomise(net, rng):
-    """Weights, biases, statistics and gammas at random, the last of both signs and some zero."""
-    net.initialize(mx.init.Normal(1))
-    for name, p in net._collect_params_with_prefix().items():
-        v = rng.standard_normal(p.shape)
-        if name.endswith("running_var"):
-            v = rng.random(p.shape) * 9
-        elif name.endswith("gamma"):
-            v = np.where(rng.random(p.shape) < 0.2, 0, v)
-        elif name.endswith("weight"):
-            v = rng.standard_normal(p.shape) * rng.random()
-        p.set_data(mx.nd.array(v))
-    return net
 
 
 def mlp(rng, widths, scale="layer", use_bias=True, norm=True, hidden=nn.BinaryActivation, first=True):
@@ -114,7 +90,7 @@ def runs(net, tmp_path):
                 return model(x)
 
         yield f"runtime {isa}", with_isa
-    yield "runtime NumPy", lambda x: engine.run(frozen.layers, x)
+    yield "runtime NumPy", lambda x: engine.run(frozen.graph, x)
 
 
 @pytest.mark.parametrize("hidden", [nn.BinaryActivation, nn.BinarySigmoid])
@@ -254,7 +230,7 @@ def test_error_with_real_inputs(rng, inputs):
     net = randomise(sequential(nn.BinaryDense(10, in_units=inputs, scale="channel")), rng)
     x = mx.nd.array(rng.standard_normal((300, inputs)))
     frozen = freeze(net, verbose=False)
-    arrays = {n: a.astype(np.float64) for n, a in frozen.layers[0].arrays.items()}
+    arrays = {n: a.astype(np.float64) for n, a in frozen.graph.nodes[1].arrays.items()}
     dot = x.asnumpy().astype(np.float64) @ binary.sign(net[0].weight.data().asnumpy()).T
     y = arrays["alpha"] * dot + arrays["bias"]
     ours, trained = frozen(x).asnumpy(), net(x).asnumpy()
@@ -273,10 +249,10 @@ class TestUint8:
 
             def with_isa(x, isa=isa):
                 with library.use(isa):
-                    return runtime.Model(frozen.layers, frozen.input_shape, frozen.input_scale, frozen.input_shift)(x)
+                    return runtime.Model(frozen.graph)(x)
 
             yield with_isa
-        yield lambda x: engine.run_u8(frozen.layers, x, frozen.input_scale, frozen.input_shift)
+        yield lambda x: engine.run(frozen.graph, x)
 
     @pytest.mark.parametrize("shift", [-0.5, 0, "each"])
     def test_bits_are_those_of_the_float_input(self, rng, shift):
@@ -365,12 +341,10 @@ class TestUint8:
         np.testing.assert_array_equal(model(p[3]), expected[3])
         np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), expected)
 
-    def test_equal_scales_are_one(self, rng, tmp_path):
-        """The first layer then works on the pixels themselves, and the file is one that earlier versions read."""
+    def test_equal_scales_are_one(self, rng):
+        """The first layer then works on the pixels themselves."""
         frozen = freeze(mlp(rng, [45, 10]), "float", input_scale=np.full(45, 0.5), verbose=False)
-        assert frozen.input_scale == 0.5 and "threshold_u8" in frozen.layers[0].arrays
-        runtime.save(frozen, tmp_path / "model")
-        assert b"format 1;" in (tmp_path / "model").read_bytes()
+        assert frozen.input_scale == 0.5 and "threshold_u8" in frozen.graph.nodes[1].arrays
 
     @pytest.mark.parametrize(
         "wrong, kind, message",
@@ -398,7 +372,7 @@ class TestUint8:
             (dict(input_shape=45), TypeError, "input_shape must be a tuple of whole numbers, got 45"),
             (dict(input_shape=(9.0, 5)), TypeError, r"got \(9.0, 5\)"),
             (dict(input_shape="45"), TypeError, "got '45'"),
-            (dict(input_shape=(9, 6)), ValueError, r"45 elements, the inputs of layer 0, .* got \(9, 6\)"),
+            (dict(input_shape=(9, 6)), ValueError, r"45 elements, the inputs of .* got \(9, 6\)"),
             (dict(input_shape=(-9, -5)), ValueError, "45 elements"),
             (dict(input_shape=()), ValueError, "45 elements"),
             (
@@ -442,30 +416,6 @@ def test_nan_stays_nan(rng, implementation, tmp_path, function):
         assert found[[2, 4]].all() and not found[[0, 1, 3, 5, 7, 8]].any(), name
 
 
-def agree(net, x, tmp_path, exact=True):
-    """Every form runs like `net`, and `layers` on rows; returns the layers as text."""
-    expected = net(mx.nd.array(x)).asnumpy()
-    for form in FORMS:
-        frozen = freeze(net, form, verbose=False)
-        for hybridize in (False, True):
-            frozen.hybridize(hybridize)
-            y = frozen(mx.nd.array(x)).asnumpy()
-            (np.testing.assert_array_equal if exact else close)(y, expected)
-        frozen.export(str(tmp_path / "net"))
-        np.testing.assert_array_equal(load_exported(str(tmp_path / "net"))(mx.nd.array(x)).asnumpy(), y)
-    rows = engine.run(frozen.layers, x.reshape(-1, frozen.input_shape[0]))
-    close(rows.reshape(expected.shape), expected)
-    return [f"{layer} {layer.source} {layer.target}" for layer in frozen.layers]
-
-
-def close(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6 * np.abs(expected).max())
-
-
-def plus_minus(rng, *shape):
-    return rng.choice([-1, 1], shape).astype(np.float32)
-
-
 class TestStructure:
     def test_nested_with_everything(self, rng, implementation, tmp_path):
         net = randomise(
@@ -499,7 +449,7 @@ class TestStructure:
             "tanh 24 -> 24 float float",
             "dense 24 -> 40 float float",
             "softsign 40 -> 40 float float",
-            "pack 40 -> 40 float bits",
+            "pack 40 -> 40 float bits01",
             "binary_dense 40 -> 33 bits01 bits",
             "binary_dense 33 -> 17 bits float",
             "relu 17 -> 17 float float",
@@ -535,7 +485,7 @@ class TestStructure:
         if folds:
             assert agree(net, x, tmp_path) == [
                 "binary_dense 40 -> 6 float bits",
-                "binary_dense 6 -> 7 bits bits",
+                "binary_dense 6 -> 7 bits bits01",
                 "binary_dense 7 -> 3 bits01 float",
             ]
             return
@@ -543,7 +493,7 @@ class TestStructure:
             frozen = freeze(net, form, verbose=False)
             np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), net(mx.nd.array(x)).asnumpy())
         with pytest.raises(ValueError, match=rf"over the units .* got batchnorm\d+ \(BatchNorm\(axis={axis}"):
-            frozen.layers
+            frozen.graph
 
     def test_axis_1_that_is_certainly_the_units(self, rng, implementation, tmp_path):
         """Gluon's default axis is 1. It is that of the units after or before a layer that flattens."""
@@ -596,7 +546,7 @@ class TestStructure:
         assert not (tmp_path / "model").exists()
         frozen = freeze(net, FORMS[-1], input_shape=(6,), verbose=False)
         x = plus_minus(rng, 9, 6)
-        close(engine.run(frozen.layers, x), net(mx.nd.array(x)).asnumpy())
+        close(engine.run(frozen.graph, x), net(mx.nd.array(x)).asnumpy())
         with pytest.raises(ValueError, match="axis=1 only where"):
             freeze(net, FORMS[-1], input_shape=(6, 6), verbose=False)
 
@@ -616,8 +566,8 @@ class TestStructure:
         for form in FORMS:
             frozen = freeze(net, form, verbose=False)
             np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), net(mx.nd.array(x)).asnumpy())
-        with pytest.raises(ValueError, match="layer 1, pack 30 -> 30, must have 6 inputs"):
-            frozen.layers
+        with pytest.raises(ValueError, match="takes 30 inputs, but .* before it has 6"):
+            frozen.graph
 
     def test_flatten_that_nothing_replaces_stays(self, rng, tmp_path):
         net = randomise(
@@ -665,36 +615,8 @@ class TestStructure:
         x = mx.nd.array(rng.standard_normal((4, 2, 3, 4)))
         frozen = freeze(net, "float", verbose=False)
         np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
-        with pytest.raises(ValueError, match="layer 1, binary_dense 24 -> 5, must have 2 inputs"):
-            frozen.layers
-
-    def test_unknown_layers_stay(self, rng, tmp_path):
-        """The block itself, twice; also one that derives from a layer we know, with a forward of its own."""
-
-        class Twice(nn.BinaryDense):
-            def hybrid_forward(self, F, x, weight, bias=None):
-                return 2 * super().hybrid_forward(F, x, weight, bias)
-
-        with ops.use("composed"):
-            leaky, twice = gluon.LeakyReLU(0.1), Twice(8, in_units=8)
-        net = randomise(
-            sequential(
-                nn.BinaryDense(8, in_units=7), leaky, twice, leaky, nn.BinaryActivation(), nn.BinaryDense(3, in_units=8)
-            ),
-            rng,
-        )
-        x = mx.nd.array(plus_minus(rng, 5, 7))
-        for form in FORMS:
-            frozen = freeze(net, form, verbose=False)
-            assert frozen[1] is leaky and frozen[2] is twice and frozen[3] is leaky
-            np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
-            assert [row.form for row in frozen.rows][1:4] == ["LeakyReLU", "Twice", "LeakyReLU"]
-            frozen.hybridize()
-            np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
-            assert twice.name in twice.weight.name, "it keeps its name too"
-            names = rf"got {leaky.name} \(LeakyReLU\(0.1\)\), {twice.name} \(Twice"
-            with pytest.raises(ValueError, match=names):
-                frozen.layers
+        with pytest.raises(ValueError, match="has 24 inputs, but the input before it has 2 outputs"):
+            frozen.graph
 
     def test_subclasses_that_change_nothing_are_known(self, rng, tmp_path):
         class Named(gluon.HybridSequential):
@@ -749,11 +671,11 @@ class TestStructure:
         assert (last.layer, last.form) == (net[-1].name, "Dense")
         part = frozen[:-2]  # up to the binary layer of 10 units
         assert part.input_shape == (3, 4) and [row.form for row in part.rows[:1]] == ["dropped"]
-        model = runtime.Model(part.layers, part.input_shape, part.input_scale, part.input_shift)
-        whole = runtime.Model(frozen.layers, frozen.input_shape, frozen.input_scale, frozen.input_shift)
+        model = runtime.Model(part.graph)
+        whole = runtime.Model(frozen.graph)
         p = rng.integers(0, 256, (5, 3, 4), np.uint8)
-        rest = runtime.Model(frozen[-2:].layers, frozen[-2:].input_shape)
-        assert part.layers[-1].units == 10
+        rest = runtime.Model(frozen[-2:].graph)
+        assert part.graph.units == 10
         np.testing.assert_array_equal(rest(model(p)), whole(p))
         assert frozen[0] is list(frozen._children.values())[0] and frozen[-1] is frozen[len(frozen) - 1]
 
@@ -761,114 +683,8 @@ class TestStructure:
         if "packed" not in FORMS:
             pytest.skip("there is no packed form")
         frozen = freeze(mlp(rng, [12, 20, 10], first=False), verbose=False)
-        with pytest.raises(ValueError, match="12 -> 20, must be to float: it is the last, got bits"):
-            frozen[:1].layers
-
-
-class Residual(gluon.HybridBlock):
-    """x + body(x): a block that freeze does not look into."""
-
-    def __init__(self, *body):
-        super().__init__()
-        self.body = sequential(*body)
-
-    def hybrid_forward(self, F, x):
-        return x + self.body(x)
-
-
-class Untraceable(gluon.HybridBlock):
-    """A block with a forward for arrays alone."""
-
-    def __init__(self, *body):
-        super().__init__()
-        self.body = sequential(*body)
-
-    def forward(self, x):
-        return self.body(x) * float(x.shape[0])
-
-
-class Twice(nn.BinaryDense):
-    """One of our layers with a forward of its own."""
-
-    def hybrid_forward(self, F, x, weight, bias=None):
-        return 2 * super().hybrid_forward(F, x, weight, bias)
-
-
-def concurrent(*blocks):
-    block = mx.gluon.contrib.nn.HybridConcurrent(axis=-1)
-    block.add(*blocks)
-    return block
-
-
-class OwnOperator(gluon.HybridBlock):
-    """A layer of the user's own on our function, which has no `_ops`."""
-
-    def hybrid_forward(self, F, x):
-        return ops.current().sign(F, x, 1.0)
-
-
-class TestBlocksThatStay:
-    BLOCKS = {
-        "residual": lambda: Residual(nn.BinaryActivation(), nn.BinaryDense(8, in_units=8)),
-        "batch norm": lambda: Residual(nn.BatchNorm(in_channels=8)),
-        "nested": lambda: Residual(Residual(gluon.Dense(8, in_units=8), nn.BinaryActivation())),
-        "concurrent": lambda: concurrent(nn.BinaryDense(5, in_units=8), gluon.Dense(3, in_units=8)),
-        "subclass": lambda: Twice(8, in_units=8),
-        "own operator": OwnOperator,
-        "untraceable": lambda: Untraceable(nn.BinaryDense(8, in_units=8)),
-    }
-
-    @needs_library
-    @pytest.mark.parametrize("kind", BLOCKS)
-    def test_float_form_has_no_operator_of_ours(self, rng, tmp_path, kind):
-        """Native layers inside of them are refused by name; the packed form keeps them; composed layers are fine."""
-        x = mx.nd.array(plus_minus(rng, 5, 7))
-        for choice in ("native", "composed"):
-            with ops.use(choice):
-                block = self.BLOCKS[kind]()
-            with ops.use(choice):
-                net = randomise(sequential(nn.BinaryDense(8, in_units=7), block, nn.BinaryDense(3, in_units=8)), rng)
-                expected = net(x).asnumpy()
-                packed = freeze(net, verbose=False)
-                assert packed[1] is block
-                close(packed(x).asnumpy(), expected)
-                if choice == "native":
-                    with pytest.raises(
-                        ValueError,
-                        match=f"form='float' is for MXNet's own operators only, but "
-                        f"{block.name}, a {type(block).__name__}, which .* runs on"
-                        " our library .* use form='packed'",
-                    ):
-                        freeze(net, "float", verbose=False)
-                    continue
-                frozen = freeze(net, "float", verbose=False)
-                close(frozen(x).asnumpy(), expected)
-                if kind == "untraceable":
-                    continue
-                frozen.hybridize()
-                close(frozen(x).asnumpy(), expected)
-                frozen.export(str(tmp_path / "net"))
-                assert "gluon_bnn_" not in (tmp_path / "net-symbol.json").read_text()
-
-    @needs_library
-    def test_a_loaded_export_stays_as_well(self, rng, tmp_path):
-        packed = freeze(mlp(rng, [8, 8]), verbose=False)
-        packed.hybridize()
-        packed(mx.nd.ones((1, 8)))
-        packed.export(str(tmp_path / "net"))
-        net = sequential(nn.BinaryActivation(), load_exported(str(tmp_path / "net")))
-        with pytest.raises(ValueError, match="a SymbolBlock, .* runs on our library .*gluon_bnn_packed_dense"):
-            freeze(net, "float", verbose=False)
-
-    def test_looking_changes_nothing(self, rng):
-        """grad_req may still be set on the layers of a block that was traced, and its parameters are what they were."""
-        with ops.use("composed"):
-            block = Residual(nn.BinaryDense(8, in_units=8))
-            net = randomise(sequential(nn.BinaryDense(8, in_units=7), block), rng)
-        before = {name: vars(p).copy() for name, p in block.collect_params().items()}
-        freeze(net, "float", verbose=False)
-        assert {name: vars(p) for name, p in block.collect_params().items()} == before
-        block.collect_params().setattr("grad_req", "add")
+        with pytest.raises(ValueError, match="is the last and must give a row of floats, got bits 20"):
+            frozen[:1].graph
 
 
 class TestFrozenAgain:
@@ -914,7 +730,7 @@ class TestFrozen:
         second.load_parameters(str(tmp_path / "p"))
         y = first(mx.nd.array(x)).asnumpy()
         np.testing.assert_array_equal(second(mx.nd.array(x)).asnumpy(), y)
-        np.testing.assert_array_equal(engine.run(second.layers, x), y)
+        np.testing.assert_array_equal(engine.run(second.graph, x), y)
         other = freeze(mlp(rng, [12, 100, 10], norm=False), form, verbose=False)
         with pytest.raises(AssertionError, match="shape incompatible"):
             other.load_parameters(str(tmp_path / "p"))
@@ -992,24 +808,22 @@ class TestRefused:
             freeze(mlp(rng, [3, 2]), "onnx")
 
     def test_wrong_net(self):
-        class Odd(gluon.HybridSequential):
-            def hybrid_forward(self, F, x):
-                return -super().hybrid_forward(F, x)
+        class Odd(gluon.Sequential):
+            def forward(self, x):
+                return -super().forward(x)
 
-        for net in (nn.BinaryDense(3), Odd(), None):
-            with pytest.raises(TypeError, match=f"HybridSequential or .* got {type(net).__name__}"):
+        for net in (Odd(), gluon.Lambda("relu"), None, nn.BinaryDense):
+            with pytest.raises(TypeError, match=f"HybridBlock, or .* got {type(net).__name__}"):
                 freeze(net)
 
     def test_nothing_binary(self):
-        class Odd(gluon.HybridSequential):
-            def hybrid_forward(self, F, x):
-                return -super().hybrid_forward(F, x)
-
-        odd = Odd()
-        odd.add(nn.BinaryDense(3, in_units=2))
-        for net, what in ((sequential(gluon.Dense(3, in_units=2), odd), "Dense, Odd"), (sequential(), "an empty net")):
+        for net, what in (
+            (sequential(gluon.Dense(3, in_units=2), gluon.Activation("relu")), "Activation, Dense"),
+            (gluon.Dense(3, in_units=2), "Dense"),
+            (sequential(), "an empty net"),
+        ):
             net.initialize()
-            with pytest.raises(ValueError, match=f"BinaryDense, .* in it .* got {what}"):
+            with pytest.raises(ValueError, match=f"a BinaryDense, BinaryActivation or BinarySigmoid in it; got {what}"):
                 freeze(net, "float")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -1145,7 +959,7 @@ def test_the_runtime_and_mxnet_beyond_an_activation(rng, function):
     )
     frozen = freeze(net, "packed", verbose=False)
     x = rng.standard_normal((50, 70)).astype(np.float32)
-    in_mxnet, model = frozen(mx.nd.array(x)).asnumpy(), runtime.Model(frozen.layers, frozen.input_shape)
+    in_mxnet, model = frozen(mx.nd.array(x)).asnumpy(), runtime.Model(frozen.graph)
     hidden, weight, bias = (a.asnumpy() for a in (net[:2](mx.nd.array(x)), net[2].weight.data(), net[2].bias.data()))
     magnitude = np.abs(hidden).sum(axis=1, keepdims=True) * np.abs(weight).mean() + np.abs(bias)
     bound = 0 if function in ("relu", "softsign") else 6 * np.finfo(np.float32).eps * magnitude

@@ -3,8 +3,6 @@
 import json
 import os
 import struct
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,15 +14,12 @@ from gluon_bnn.deploy import freeze
 from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.native import library
 
+import programs
+from gluon_nets import FORMS, export, sequential
+from needs import needs_library
+
 gluon = mx.gluon.nn
-needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-FORMS = ("float", "packed") if library.available() else ("float",)
-
-
-def sequential(*blocks):
-    net = gluon.HybridSequential()
-    net.add(*blocks)
-    return net
+ONES = mx.nd.ones((2, 12))
 
 
 def small(deferred=False):
@@ -40,33 +35,24 @@ def small(deferred=False):
     return net
 
 
-def export(net, prefix, epoch=0):
-    """Export a net, and return its output for ones."""
-    net.hybridize()
-    y = net(mx.nd.ones((2, 12))).asnumpy()
-    net.export(str(prefix), epoch)
-    return y
+@pytest.fixture
+def exported(rng, tmp_path):
+    """(prefix of the files, input, output) of a net in the last of FORMS."""
+    frozen = freeze(small(), FORMS[-1], verbose=False)
+    x = rng.standard_normal((5, 12)).astype(np.float32)
+    y = export(frozen, tmp_path / "net", mx.nd.array(x), epoch=3)
+    return str(tmp_path / "net"), x, y
 
-    @pytest.fixture
-    def exported(rng, tmp_path):
-        """(prefix of the files, input, output) of a net in the last of FORMS."""
-        frozen = freeze(small(), FORMS[-1], verbose=False)
-        frozen.hybridize()
-        x = rng.standard_normal((5, 12)).astype(np.float32)
-        y = frozen(mx.nd.array(x)).asnumpy()
-        frozen.export(str(tmp_path / "net"), epoch=3)
-        return str(tmp_path / "net"), x, y
 
-    @pytest.mark.parametrize("form", FORMS)
-    def test_in_a_process_of_its_own(rng, tmp_path, form):
-        """The float form needs MXNet alone, the packed form load_exported."""
-        frozen = freeze(small(), form, verbose=False)
-        frozen.hybridize(static_alloc=True, static_shape=True)
-        x = rng.standard_normal((5, 12)).astype(np.float32)
-        y = frozen(mx.nd.array(x)).asnumpy()
-        frozen.export(str(tmp_path / "net"))
-        np.save(tmp_path / "x.npy", x)
-        code = """
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_in_a_process_of_its_own(rng, tmp_path, form):
+    """The float form needs MXNet alone, the packed form load_exported."""
+    frozen = freeze(small(), form, verbose=False)
+    x = rng.standard_normal((5, 12)).astype(np.float32)
+    y = export(frozen, tmp_path / "net", mx.nd.array(x))
+    np.save(tmp_path / "x.npy", x)
+    code = """
 import sys, numpy as np
 if sys.argv[1] == "float":
     np.bool = bool
@@ -78,102 +64,108 @@ else:
     net = load_exported("net")
 np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
 """
-        done = subprocess.run([sys.executable, "-c", code, form], capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), y)
+    programs.output("-c", code, form, cwd=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), y)
 
-    def test_epoch_and_no_warning(exported, recwarn):
-        prefix, x, y = exported
-        net = load_exported(prefix, 3)
-        np.testing.assert_array_equal(net(mx.nd.array(x)).asnumpy(), y)
-        net.hybridize()
-        np.testing.assert_array_equal(net(mx.nd.array(x)).asnumpy(), y)
-        assert not [w for w in recwarn if "Cannot decide type" in str(w.message)]
 
-    def test_input_of_another_name(rng, tmp_path):
-        x = mx.sym.var("pixels")
-        symbol = mx.sym.FullyConnected(x, mx.sym.var("w"), no_bias=True, num_hidden=2)
-        mx.model.save_checkpoint(str(tmp_path / "net"), 0, symbol, {"w": mx.nd.ones((2, 3))}, {})
-        assert load_exported(str(tmp_path / "net"))(mx.nd.ones((1, 3))).asnumpy().tolist() == [[3, 3]]
+def test_epoch_and_no_warning(exported, recwarn):
+    prefix, x, y = exported
+    net = load_exported(prefix, 3)
+    np.testing.assert_array_equal(net(mx.nd.array(x)).asnumpy(), y)
+    net.hybridize()
+    np.testing.assert_array_equal(net(mx.nd.array(x)).asnumpy(), y)
+    assert not [w for w in recwarn if "Cannot decide type" in str(w.message)]
 
-    @needs_library
-    def test_without_the_library(exported, monkeypatch):
-        monkeypatch.setattr(library, "available", lambda: False)
-        monkeypatch.setattr(library, "problem", lambda: "the native library was not built; do this")
-        with pytest.raises(
-            OSError,
-            match="net-symbol.json holds operators .*gluon_bnn_packed_dense.* was "
-            "not built; do this. A net frozen with form='float'",
-        ):
-            load_exported(exported[0], 3)
 
-    def test_missing_files(exported, tmp_path):
-        with pytest.raises(FileNotFoundError, match="other-symbol.json"):
-            load_exported(str(tmp_path / "other"))
-        with pytest.raises(FileNotFoundError, match="net-0000.params is not there"):
-            load_exported(exported[0])
+def test_input_of_another_name(rng, tmp_path):
+    x = mx.sym.var("pixels")
+    symbol = mx.sym.FullyConnected(x, mx.sym.var("w"), no_bias=True, num_hidden=2)
+    mx.model.save_checkpoint(str(tmp_path / "net"), 0, symbol, {"w": mx.nd.ones((2, 3))}, {})
+    assert load_exported(str(tmp_path / "net"))(mx.nd.ones((1, 3))).asnumpy().tolist() == [[3, 3]]
 
-    @pytest.mark.parametrize(
-        "content",
-        [
-            b"",
-            b"no json",
-            b"[1, 2]",
-            b"{}",
-            b'{"nodes": 3}',
-            b'{"nodes": [{}]}',
-            b"\xff",
-            b'{"nodes": []}',
-            b'{"nodes": [{"op": "null"}]}',
-            "half",
-        ],
-    )
-    def test_damaged_graph(exported, content):
-        prefix = exported[0]
-        with open(f"{prefix}-symbol.json", "rb+") as file:
-            whole = file.read()
-            file.seek(0)
-            file.truncate()
-            file.write(whole[: len(whole) // 2] if content == "half" else content)
-        with pytest.raises(ValueError, match="net-symbol.json must (be|hold) a graph that MXNet exported: "):
-            load_exported(prefix, 3)
 
-    def test_graph_with_an_unknown_operator(exported):
-        prefix = exported[0]
-        with open(f"{prefix}-symbol.json", encoding="utf-8") as file:
-            graph = json.load(file)
-        graph["nodes"][-1]["op"] = "gluon_bnn_of_the_future"
-        with open(f"{prefix}-symbol.json", "w", encoding="utf-8") as file:
-            json.dump(graph, file)
-        with pytest.raises((ValueError, OSError), match="gluon_bnn_of_the_future"):
-            load_exported(prefix, 3)
+@needs_library
+def test_without_the_library(exported, monkeypatch):
+    monkeypatch.setattr(library, "available", lambda: False)
+    monkeypatch.setattr(library, "problem", lambda: "the native library was not built; do this")
+    with pytest.raises(
+        OSError,
+        match="net-symbol.json holds operators .*gluon_bnn_packed_dense.* was "
+        "not built; do this. A net frozen with form='float'",
+    ):
+        load_exported(exported[0], 3)
 
-    @pytest.mark.parametrize("length", [0, 7, 30, 200, -1])
-    def test_damaged_parameters(exported, length):
-        prefix = exported[0]
-        with open(f"{prefix}-0003.params", "rb+") as file:
-            whole = file.read()
-            file.truncate(length if length >= 0 else len(whole) - 1)
-        with pytest.raises(ValueError, match="net-0003.params must hold parameters that MXNet exported: "):
-            load_exported(prefix, 3)
 
-    def test_parameters_of_another_net(exported):
-        prefix = exported[0]
-        mx.nd.save(f"{prefix}-0003.params", {"arg:other": mx.nd.ones(3)})
-        with pytest.raises(ValueError, match="parameters of .* got arrays that are not in it: other"):
-            load_exported(prefix, 3)
-        mx.nd.save(f"{prefix}-0003.params", [mx.nd.ones(3)])
-        with pytest.raises(ValueError, match="net-0003.params must hold .* 1 arrays must have a name each"):
-            load_exported(prefix, 3)
+def test_missing_files(exported, tmp_path):
+    with pytest.raises(FileNotFoundError, match="other-symbol.json"):
+        load_exported(str(tmp_path / "other"))
+    with pytest.raises(FileNotFoundError, match="net-0000.params is not there"):
+        load_exported(exported[0])
 
-    def test_net_without_parameters(tmp_path):
-        frozen = freeze(sequential(nn.BinaryActivation()), FORMS[-1], verbose=False)
-        frozen.hybridize()
-        frozen(mx.nd.ones((1, 2)))
-        frozen.export(str(tmp_path / "net"))
-        assert load_exported(str(tmp_path / "net"))(mx.nd.array([[-2, 3]])).asnumpy().tolist() == [[-1, 1]]
-        with pytest.raises(ValueError, match=r"one dense layer or BatchNorm, got FloatSign\(-1, 1\)"):
-            frozen.layers
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no json",
+        b"[1, 2]",
+        b"{}",
+        b'{"nodes": 3}',
+        b'{"nodes": [{}]}',
+        b"\xff",
+        b'{"nodes": []}',
+        b'{"nodes": [{"op": "null"}]}',
+        "half",
+    ],
+)
+def test_damaged_graph(exported, content):
+    prefix = exported[0]
+    with open(f"{prefix}-symbol.json", "rb+") as file:
+        whole = file.read()
+        file.seek(0)
+        file.truncate()
+        file.write(whole[: len(whole) // 2] if content == "half" else content)
+    with pytest.raises(ValueError, match="net-symbol.json must (be|hold) a graph that MXNet exported: "):
+        load_exported(prefix, 3)
+
+
+def test_graph_with_an_unknown_operator(exported):
+    prefix = exported[0]
+    with open(f"{prefix}-symbol.json", encoding="utf-8") as file:
+        graph = json.load(file)
+    graph["nodes"][-1]["op"] = "gluon_bnn_of_the_future"
+    with open(f"{prefix}-symbol.json", "w", encoding="utf-8") as file:
+        json.dump(graph, file)
+    with pytest.raises((ValueError, OSError), match="gluon_bnn_of_the_future"):
+        load_exported(prefix, 3)
+
+
+@pytest.mark.parametrize("length", [0, 7, 30, 200, -1])
+def test_damaged_parameters(exported, length):
+    prefix = exported[0]
+    with open(f"{prefix}-0003.params", "rb+") as file:
+        whole = file.read()
+        file.truncate(length if length >= 0 else len(whole) - 1)
+    with pytest.raises(ValueError, match="net-0003.params must hold parameters that MXNet exported: "):
+        load_exported(prefix, 3)
+
+
+def test_parameters_of_another_net(exported):
+    prefix = exported[0]
+    mx.nd.save(f"{prefix}-0003.params", {"arg:other": mx.nd.ones(3)})
+    with pytest.raises(ValueError, match="parameters of .* got arrays that are not in it: other"):
+        load_exported(prefix, 3)
+    mx.nd.save(f"{prefix}-0003.params", [mx.nd.ones(3)])
+    with pytest.raises(ValueError, match="net-0003.params must hold .* 1 arrays must have a name each"):
+        load_exported(prefix, 3)
+
+
+def test_net_without_parameters(tmp_path):
+    frozen = freeze(sequential(nn.BinaryActivation()), FORMS[-1], verbose=False)
+    export(frozen, tmp_path / "net", mx.nd.ones((1, 2)))
+    assert load_exported(str(tmp_path / "net"))(mx.nd.array([[-2, 3]])).asnumpy().tolist() == [[-1, 1]]
+    with pytest.raises(ValueError, match=r"needs input_shape in freeze, .* got FloatSign\(-1, 1\)"):
+        frozen.graph
 
 
 NETS = {
@@ -199,8 +191,8 @@ def changed(name, value):
 def test_each_array_must_fit(tmp_path, kind, choice):
     """An array that is missing, or has another shape or type, is named together with its file."""
     with ops.use(choice):
-        y = export(NETS[kind](), tmp_path / "net")
-    assert (load_exported(tmp_path / "net")(mx.nd.ones((2, 12))).asnumpy() == y).all()
+        y = export(NETS[kind](), tmp_path / "net", ONES)
+    assert (load_exported(tmp_path / "net")(ONES).asnumpy() == y).all()
     path = str(tmp_path / "net-0000.params")
     values = mx.nd.load(path)
     for name in values:
@@ -218,20 +210,16 @@ def test_steps_of_an_unknown_number(tmp_path):
     """Batch norm over steps in a net whose sizes are open: its arrays are as long as there are steps, and may be so."""
     net = sequential(gluon.Dense(5, flatten=False), gluon.BatchNorm(axis=1), gluon.Dense(2, flatten=False))
     net.initialize()
-    net.hybridize()
     x = mx.nd.ones((2, 7, 12))
-    y = net(x).asnumpy()
-    net.export(str(tmp_path / "net"))
+    y = export(net, tmp_path / "net", x)
     np.testing.assert_array_equal(load_exported(str(tmp_path / "net"))(x).asnumpy(), y)
 
 
 def test_images_of_an_unknown_size(tmp_path):
     net = sequential(gluon.Conv2D(3, 3), gluon.BatchNorm(), gluon.Flatten(), nn.BinaryDense(2))
     net.initialize()
-    net.hybridize()
     x = mx.nd.ones((2, 1, 6, 6))
-    y = net(x).asnumpy()
-    net.export(str(tmp_path / "net"))
+    y = export(net, tmp_path / "net", x)
     np.testing.assert_array_equal(load_exported(str(tmp_path / "net"))(x).asnumpy(), y)
 
 
@@ -251,9 +239,9 @@ def test_a_net_that_was_cast_after_its_first_call(tmp_path, dtype):
 
 
 def test_prefix_as_bytes_and_path(tmp_path):
-    y = export(freeze(small(), "float", verbose=False), tmp_path / "net", 12)
+    y = export(freeze(small(), "float", verbose=False), tmp_path / "net", ONES, epoch=12)
     for prefix in (tmp_path / "net", os.fsencode(tmp_path / "net")):
-        np.testing.assert_array_equal(load_exported(prefix, np.int64(12))(mx.nd.ones((2, 12))).asnumpy(), y)
+        np.testing.assert_array_equal(load_exported(prefix, np.int64(12))(ONES).asnumpy(), y)
     with pytest.raises(FileNotFoundError, match="net-0000.params is not there"):
         load_exported(tmp_path / "net")
     with pytest.raises(TypeError):
@@ -320,7 +308,7 @@ GRAPHS = {
 
 @pytest.mark.parametrize("case", GRAPHS)
 def test_hostile_graphs(tmp_path, case):
-    export(freeze(small(), "float", verbose=False), tmp_path / "net")
+    export(freeze(small(), "float", verbose=False), tmp_path / "net", ONES)
     damage, words = GRAPHS[case]
     path = tmp_path / "net-symbol.json"
     content = damage(path.read_bytes())
@@ -341,8 +329,8 @@ def test_library_operators_in_a_subgraph_need_the_library(tmp_path, monkeypatch)
 
     net = Loop()
     net.register_child(layer)
-    y = export(net, tmp_path / "net")
-    np.testing.assert_array_equal(load_exported(tmp_path / "net")(mx.nd.ones((2, 12))).asnumpy(), y)
+    y = export(net, tmp_path / "net", ONES)
+    np.testing.assert_array_equal(load_exported(tmp_path / "net")(ONES).asnumpy(), y)
     monkeypatch.setattr(library, "available", lambda: False)
     with pytest.raises(OSError, match="holds operators of the native library .gluon_bnn_sign"):
         load_exported(tmp_path / "net")
@@ -399,7 +387,7 @@ def test_hostile_values(tmp_path, case):
 @pytest.mark.parametrize("name", ["net-symbol.json", "net-0000.params"])
 def test_files_that_are_none(tmp_path, name):
     """A FIFO, a device and a directory are refused, not read; of a terabyte of nothing the size is enough."""
-    export(freeze(small(), "float", verbose=False), tmp_path / "net")
+    export(freeze(small(), "float", verbose=False), tmp_path / "net", ONES)
     path, began = tmp_path / name, time.monotonic()
     content = path.read_bytes()
     os.truncate(path, 1 << 40)

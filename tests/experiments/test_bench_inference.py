@@ -2,9 +2,6 @@
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,20 +9,18 @@ import pytest
 from gluon_bnn import deploy, runtime
 from gluon_bnn.native import library
 
+import programs
+from needs import needs_library
 from paths import EXPERIMENTS
 
-pytestmark = pytest.mark.skipif(not library.available(), reason="needs the native library")
+pytestmark = needs_library
 
 
 def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, os.path.join(EXPERIMENTS, "bench_inference.py"), *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-    )
+    return programs.script("bench_inference.py", *arguments, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_all_of_it(tmp_path):
     done = run("--shapes", "3x40x33", "1x17x64", "--width", "64", "--largest", "4", "--rounds", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -51,6 +46,7 @@ def test_all_of_it(tmp_path):
     assert set(found["peers"]) <= {"torch", "onnxruntime", "larq-compute-engine"}
 
 
+@pytest.mark.slow
 def test_a_model_from_a_file(tmp_path):
     from bench.peers import mxnet
 
@@ -61,6 +57,7 @@ def test_a_model_from_a_file(tmp_path):
     assert "one image through 20-30-10" in done.stdout and "uint8 " not in done.stdout.split("one image")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, b"x"])
 def test_a_model_that_is_none_is_refused_before_anything_is_timed(tmp_path, content):
     if content is not None:
@@ -70,6 +67,7 @@ def test_a_model_that_is_none_is_refused_before_anything_is_timed(tmp_path, cont
     assert len(done.stderr.splitlines()) == 1 and not done.stdout
 
 
+@pytest.mark.slow
 def test_ours_and_the_parent_do_without_the_other_libraries():
     """MXNet's threads alone make our kernels slower."""
     for lines in (
@@ -80,9 +78,10 @@ def test_ours_and_the_parent_do_without_the_other_libraries():
         "ours.growth(1)",
     ):
         check = "\nimport sys; assert not {'mxnet', 'torch', 'onnxruntime'} & set(sys.modules)"
-        subprocess.run([sys.executable, "-c", lines + check], cwd=EXPERIMENTS, check=True)
+        programs.output("-c", lines + check, cwd=EXPERIMENTS)
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_is_heard_of(tmp_path):
     import bench_inference
 

@@ -1,8 +1,6 @@
 """experiments/bench_training.py at tiny settings; what it times is not looked at."""
 
 import json
-import os
-import subprocess
 import sys
 
 import pytest
@@ -10,30 +8,19 @@ import pytest
 from gluon_bnn.native import library
 
 import bench_training
+import programs
+from needs import needs_library
 from paths import EXPERIMENTS
 
 COMMON = {"plain Dense", "BWN", "BNN"}
 MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXNet's operators"}
 
 
-@pytest.mark.skipif(not library.available(), reason="needs the native library")
+@pytest.mark.slow
+@needs_library
 def test_all_of_it(tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            os.path.join(EXPERIMENTS, "bench_training.py"),
-            "--widths",
-            "16",
-            "8",
-            "--rounds",
-            "1",
-            "--no-torch",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "2,1"},
-    )
+    options = ["--widths", "16", "8", "--rounds", "1", "--no-torch"]
+    done = programs.script("bench_training.py", *options, cwd=tmp_path, OMP_NUM_THREADS="2,1")
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "runs" / "bench_training" / "bench_training.json", encoding="utf-8") as file:
         found = json.load(file)
@@ -105,16 +92,15 @@ def test_threads_wanted(monkeypatch, text, threads):
     assert _compat.threads_wanted() == _compat.physical_cores()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["2,1", "abc"])
 def test_mxnet_survives_what_openmp_takes(text):
     """MXNet alone aborts the process, from within its import."""
     code = "from gluon_bnn._compat import mx; print(mx.nd.ones(3).sum().asscalar())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": text}
-    )
-    assert (done.returncode, done.stdout) == (0, "3.0\n"), done.stderr
+    assert programs.output("-c", code, OMP_NUM_THREADS=text) == "3.0\n"
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_is_heard_of(tmp_path):
     worker = bench_training.Worker("training", "mxnet", 1, str(tmp_path))
     with pytest.raises(SystemExit, match="the worker mxnet ended: (?s:.*)no_such_method"):
@@ -131,9 +117,11 @@ def test_a_peer_is_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "__path__", [*peers.__path__, str(tmp_path)])
     assert peers.names()[0] == "ours" and {"here", "absent", "mxnet", "torch"} <= set(peers.names())
     assert {"here", "mxnet"} <= set(peers.present("training")) and "here" not in peers.present("inference")
+    for name in peers.names():
+        assert any(peers.worker_of(benchmark, name) for benchmark in peers.BENCHMARKS), name
     assert "absent" not in peers.present("training") and "ours" not in peers.present("training")
 
 
 def test_the_parent_does_without_the_libraries():
     lines = "import bench_training, sys; assert not {'mxnet', 'torch'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", lines], cwd=EXPERIMENTS, check=True)
+    programs.output("-c", lines, cwd=EXPERIMENTS)

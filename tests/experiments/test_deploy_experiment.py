@@ -16,6 +16,7 @@ from gluon_bnn import data, runtime
 from gluon_bnn.native import library
 
 import deploy
+import programs
 from common.near_ties import compare
 from paths import EXPERIMENTS
 from random_nets import SCALE, chain
@@ -41,12 +42,6 @@ NUMBERS = (
 )
 
 
-def run(script, *arguments, cwd):
-    return subprocess.run(
-        [sys.executable, os.path.join(EXPERIMENTS, script), *arguments], cwd=cwd, capture_output=True, text=True
-    )
-
-
 def forms():
     isas = (*library.instruction_sets(), "NumPy")
     return {
@@ -57,6 +52,7 @@ def forms():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inputs, options",
     [
@@ -65,7 +61,7 @@ def forms():
     ],
 )
 def test_trains_and_deploys(tmp_path, inputs, options):
-    done = run(
+    done = programs.script(
         "deploy.py",
         "--epochs",
         "2",
@@ -107,10 +103,11 @@ def test_trains_and_deploys(tmp_path, inputs, options):
     assert found["forms"]["runtime, uint8, NumPy"]["bytes"] < found["forms"]["net as trained"]["bytes"] / 10
 
 
+@pytest.mark.slow
 def test_from_an_earlier_run(tmp_path):
-    done = run("train_mnist.py", "--epochs", "2", "--batch-size", "300", "--save-dir", "run", cwd=tmp_path)
+    done = programs.script("train_mnist.py", "--epochs", "2", "--batch-size", "300", "--save-dir", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = run("deploy.py", "--from", "run", "--save-dir", "deployed", cwd=tmp_path)
+    done = programs.script("deploy.py", "--from", "run", "--save-dir", "deployed", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     trained, found = (json.loads((tmp_path / name / "record.json").read_text()) for name in ("run", "deployed"))
     assert found["forms"]["net as trained"]["test_error"] == trained["test_error"]

@@ -8,13 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+import nets
+import programs
 from paths import script_of
 
 TINY = ["--epochs", "2", "--batch-size", "300"]
-
-
-def run(script, *arguments, cwd):
-    return subprocess.run([sys.executable, script_of(script), *arguments], cwd=cwd, capture_output=True, text=True)
 
 
 def record(path):
@@ -22,9 +20,10 @@ def record(path):
         return json.load(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["notebook_nn.py", "notebook_bnn.py"])
 def test_notebook(tmp_path, script):
-    done = run(script, "--iterations", "3", "--seed", "2147483647", "--seeds", "2", cwd=tmp_path)
+    done = programs.script(script, "--iterations", "3", "--seed", "2147483647", "--seeds", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "loss at 2 : " in done.stdout and "predictions [" in done.stdout
     name = script[:-3]
@@ -36,17 +35,19 @@ def test_notebook(tmp_path, script):
     assert (tmp_path / "runs" / name / f"{name}.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["xnor", "exact", "ste"])
 def test_notebook_rules_agree(tmp_path, gradient):
-    done = run("notebook_bnn.py", "--iterations", "3", "--gradient", gradient, "--lr", "1", cwd=tmp_path)
+    done = programs.script("notebook_bnn.py", "--iterations", "3", "--gradient", gradient, "--lr", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = record(tmp_path / "runs" / "notebook_bnn" / "notebook_bnn.json")
     assert found["runs"][0]["largest_difference"]["weights"] < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation, scale", [("relu", "channel"), ("binary", "layer"), ("binary_sigmoid", "none")])
 def test_train_mnist(tmp_path, activation, scale):
-    done = run(
+    done = programs.script(
         "train_mnist.py",
         *TINY,
         "--activation",
@@ -70,8 +71,20 @@ def test_train_mnist(tmp_path, activation, scale):
         assert (directory / picture).stat().st_size > 5000
 
 
+@pytest.mark.parametrize("weights", nets.WEIGHTS)
+@pytest.mark.parametrize("net", nets.names())
+def test_nets_take_images_and_give_classes(net, weights):
+    from gluon_bnn import mx
+
+    made = nets.make(net, weights=weights, scale=None, activation="binary")
+    assert made(mx.nd.zeros((3, nets.INPUTS))).shape == (3, nets.CLASSES)
+
+
+@pytest.mark.slow
 def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
-    done = run("train_mnist.py", *TINY, "--weights", "stochastic", "--scale", "none", "--save-dir", ".", cwd=tmp_path)
+    done = programs.script(
+        "train_mnist.py", *TINY, "--weights", "stochastic", "--scale", "none", "--save-dir", ".", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     from safetensors.numpy import load_file
 
@@ -269,6 +282,7 @@ def test_notebook_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     assert message in leaves(capsys, monkeypatch, "notebook_bnn.py", *arguments, module="notebook")
 
 
+@pytest.mark.slow
 def test_help(tmp_path):
     scripts = [
         "train_mnist.py",

@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from gluon_bnn.native import library
-
+from needs import needs_library
 from paths import EXPERIMENTS, script_of
 
 SCRIPTS = [
@@ -24,13 +23,11 @@ SCRIPTS = [
     "results_table.py",
     "train_mnist.py",
 ]
-NATIVE = pytest.mark.skipif(not library.available(), reason="needs the native library")
 PATIENCE = 300
 
 
 def start(script, *arguments, cwd, **environment):
     """The script as the first process of a session, as in a terminal of its own."""
-    # A shell's background jobs ignore Ctrl-C, and so would these.
     return subprocess.Popen(
         [sys.executable, script_of(script), *arguments],
         cwd=cwd,
@@ -39,7 +36,6 @@ def start(script, *arguments, cwd, **environment):
         stderr=subprocess.PIPE,
         start_new_session=True,
         env={**os.environ, **environment},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -80,7 +76,7 @@ def test_while_it_imports(tmp_path, script):
 
 CASES = [
     ("fuzz_runtime.py", [], "runs/fuzz_runtime/mutated-*", "no record is written"),
-    pytest.param("bench_training.py", ["--no-torch"], "*/mxnet.log", "no record is written", marks=NATIVE),
+    pytest.param("bench_training.py", ["--no-torch"], "*/mxnet.log", "no record is written", marks=needs_library),
     ("deploy.py", ["--epochs", "100000"], "runs/deploy-digits/train/checkpoint.safetensors", "add --resume"),
     (
         "reproduce.py",
@@ -91,6 +87,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_group", [True, False])
 @pytest.mark.parametrize("script, arguments, begun, what", CASES)
 def test_while_it_works(tmp_path, script, arguments, begun, what, whole_group):

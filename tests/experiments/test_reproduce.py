@@ -4,11 +4,11 @@ import glob
 import importlib
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 
+import programs
 import recipes
 from paths import EXPERIMENTS
 
@@ -32,9 +32,7 @@ FIELDS = {
 
 
 def reproduce(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, os.path.join(EXPERIMENTS, "reproduce.py"), *arguments], cwd=cwd, capture_output=True, text=True
-    )
+    return programs.script("reproduce.py", *arguments, cwd=cwd)
 
 
 def read(path):
@@ -63,6 +61,7 @@ def add(tmp_path, monkeypatch):
     return add
 
 
+@pytest.mark.slow
 def test_run_skip_verify(tmp_path):
     only = ["--results", str(tmp_path), "--save-dir", str(tmp_path / "runs"), "--only", "full_precision", "lab2"]
     done = reproduce(*only, *TINY, cwd=tmp_path)
@@ -90,6 +89,7 @@ def test_run_skip_verify(tmp_path):
     assert verified.returncode == 1 and "Traceback" not in verified.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -216,6 +216,7 @@ def test_readme_is_up_to_date(table):
     assert table.readme_with(text, table.load_records()) == text
 
 
+@pytest.mark.slow
 def test_recorded_errors(tmp_path):
     """With MNIST at hand: every frozen net classifies the test images as its record says."""
     from gluon_bnn import data

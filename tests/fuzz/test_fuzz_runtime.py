@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 import fuzz_runtime
 
 
@@ -49,6 +51,7 @@ def broken_worker(pipe, seed, indices, path):
     pipe.close()
 
 
+@pytest.mark.slow
 def test_fuzz_sees_crashes_and_hangs(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz_runtime, "_work", broken_worker)
     monkeypatch.setattr(fuzz_runtime, "TIMEOUT", 20)  # a worker has to start in it, too
@@ -63,6 +66,7 @@ def test_fuzz_sees_crashes_and_hangs(tmp_path, monkeypatch):
     assert (tmp_path / "2.safetensors").read_bytes() == fuzz_runtime.mutated(fuzz_runtime.seeds(), 1, 2)[1]
 
 
+@pytest.mark.slow
 def test_fuzz_script(tmp_path):
     done = subprocess.run(
         [sys.executable, fuzz_runtime.__file__, "--count", "40", "--seed", "3"],

@@ -17,7 +17,9 @@ from gluon_bnn._compat import mx
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary
 
-pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+from needs import needs_library
+
+pytestmark = needs_library
 NATIVE = os.path.dirname(os.path.abspath(library.__file__))
 OPERATORS = [
     "adam",

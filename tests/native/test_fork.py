@@ -7,12 +7,9 @@ import textwrap
 
 import pytest
 
-from gluon_bnn.native import library
+from needs import needs_library
 
-pytestmark = [
-    pytest.mark.skipif(not library.available(), reason=str(library.problem())),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
-]
+pytestmark = [needs_library, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
 
 # in_child(work) returns when a child has run work(), or fails. A child that hangs is ended by its alarm.
 START = """
@@ -109,6 +106,7 @@ def test_after_the_kernels_were_used():
     )
 
 
+@pytest.mark.slow
 def test_after_others_used_openmp():
     """The library was loaded, but none of its functions called; and it is loaded in the child."""
     run(
@@ -125,6 +123,7 @@ def test_after_others_used_openmp():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ThreadedEnginePerDevice", "NaiveEngine"])
 def test_training_goes_on(engine):
     """NaiveEngine runs operators, MXNet's too, in the thread that forks."""
@@ -142,6 +141,7 @@ def test_training_goes_on(engine):
     )
 
 
+@pytest.mark.slow
 def test_workers_of_a_data_loader():
     run(
         MXNET,
@@ -152,7 +152,7 @@ def test_workers_of_a_data_loader():
         net.add(gluon_bnn.nn.BinaryDense(700, in_units=784))
         net.initialize()
         frozen = gluon_bnn.freeze(net, verbose=False)
-        model = gluon_bnn.runtime.Model(frozen.layers, (784,))
+        model = gluon_bnn.runtime.Model(frozen.graph)
         x = np.random.default_rng(0).standard_normal((40, 784)).astype(np.float32)
         expected = model(x)
         use_openmp()
@@ -172,6 +172,7 @@ def test_workers_of_a_data_loader():
     )
 
 
+@pytest.mark.slow
 def test_how_a_data_loader_starts_its_workers():
     """By fork, as on Python 3.14 and later, which would not by themselves; by spawn for who chooses that."""
     run(

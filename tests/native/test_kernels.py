@@ -3,18 +3,21 @@
 import os
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from gluon_bnn.native import bindings, library
 from gluon_bnn.reference import binary, bits
 
-SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
+import programs
+from needs import needs_library
+from sizes import over_sizes
+
 NATIVE = os.path.dirname(os.path.abspath(__file__))
 
-pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+pytestmark = needs_library
 
 
 def problem(rng, rows, units, inputs):
@@ -25,22 +28,22 @@ def problem(rng, rows, units, inputs):
     return (a.astype(np.float32) for a in (x, w, rng.standard_normal(units), rng.standard_normal(units)))
 
 
-@pytest.mark.parametrize("inputs", SIZES)
-def test_products_of_bits(rng, instruction_set, inputs):
-    for units in SIZES[:-1]:
-        x, w, alpha, bias = problem(rng, int(rng.integers(1, 60)), units, inputs)
-        x_bits, w_bits = bindings.pack_inputs(x), bindings.pack_weights(w)
-        np.testing.assert_array_equal(x_bits, bits.pack_inputs(x))
-        np.testing.assert_array_equal(w_bits, bits.pack_weights(w))
-        dot = bits.xnor_dense(x_bits, w_bits, units, inputs)
-        np.testing.assert_array_equal(
-            bindings.xnor_dense(x_bits, w_bits, alpha, bias, inputs), alpha * dot.astype(np.float32) + bias
-        )
-        threshold = rng.choice(dot, axis=0) + rng.integers(-1, 2, units).astype(np.int32)
-        np.testing.assert_array_equal(
-            bindings.xnor_dense_bits(x_bits, w_bits, threshold, inputs),
-            bits.pack_inputs(np.where(dot < threshold, -1, 1)),
-        )
+@settings(max_examples=100)
+@over_sizes(rows=65, units=130, inputs=1000)
+def test_products_of_bits(instruction_set, seed, rows, units, inputs):
+    rng = np.random.default_rng(seed)
+    x, w, alpha, bias = problem(rng, rows, units, inputs)
+    x_bits, w_bits = bindings.pack_inputs(x), bindings.pack_weights(w)
+    np.testing.assert_array_equal(x_bits, bits.pack_inputs(x))
+    np.testing.assert_array_equal(w_bits, bits.pack_weights(w))
+    dot = bits.xnor_dense(x_bits, w_bits, units, inputs)
+    np.testing.assert_array_equal(
+        bindings.xnor_dense(x_bits, w_bits, alpha, bias, inputs), alpha * dot.astype(np.float32) + bias
+    )
+    threshold = rng.choice(dot, axis=0) + rng.integers(-1, 2, units).astype(np.int32)
+    np.testing.assert_array_equal(
+        bindings.xnor_dense_bits(x_bits, w_bits, threshold, inputs), bits.pack_inputs(np.where(dot < threshold, -1, 1))
+    )
 
 
 def in_groups_of_four(x, signs):
@@ -57,27 +60,27 @@ def in_groups_of_four(x, signs):
     return sums
 
 
-@pytest.mark.parametrize("inputs", SIZES)
-def test_products_of_floats(rng, instruction_set, inputs):
-    for units in (1, 16, 31, 33, 65, 130):
-        x, w, alpha, bias = problem(rng, int(rng.integers(1, 12)), units, inputs)
-        x = np.nan_to_num(x, nan=1.0)
-        found = bindings.binary_dense(x, bindings.pack_weights(w), alpha, bias)
-        np.testing.assert_array_equal(found, alpha * in_groups_of_four(x, binary.sign(w)) + bias)
+@over_sizes(rows=17, units=130, inputs=1000)
+def test_products_of_floats(instruction_set, seed, rows, units, inputs):
+    rng = np.random.default_rng(seed)
+    x, w, alpha, bias = problem(rng, rows, units, inputs)
+    x = np.nan_to_num(x, nan=1.0)
+    found = bindings.binary_dense(x, bindings.pack_weights(w), alpha, bias)
+    np.testing.assert_array_equal(found, alpha * in_groups_of_four(x, binary.sign(w)) + bias)
 
 
-@pytest.mark.parametrize("inputs", SIZES)
-def test_products_of_pixels(rng, instruction_set, inputs):
-    for units in (1, 16, 31, 33, 65, 130):
-        _, w, alpha, bias = problem(rng, 1, units, inputs)
-        x = rng.integers(0, 256, (int(rng.integers(1, 20)), inputs)).astype(np.uint8)
-        found = bindings.binary_dense_u8(x, bindings.pack_weights(w), alpha, bias)
-        dot = x.astype(np.int64) @ binary.sign(w).T.astype(np.int64)
-        np.testing.assert_array_equal(found, alpha * dot.astype(np.float32) + bias)
-        threshold = rng.integers(-3, 260, inputs).astype(np.int32)
-        np.testing.assert_array_equal(
-            bindings.pack_inputs_u8(x, threshold), bits.pack_inputs(np.where(x < threshold, -1, 1))
-        )
+@over_sizes(rows=20, units=130, inputs=1000)
+def test_products_of_pixels(instruction_set, seed, rows, units, inputs):
+    rng = np.random.default_rng(seed)
+    _, w, alpha, bias = problem(rng, 1, units, inputs)
+    x = rng.integers(0, 256, (rows, inputs)).astype(np.uint8)
+    found = bindings.binary_dense_u8(x, bindings.pack_weights(w), alpha, bias)
+    dot = x.astype(np.int64) @ binary.sign(w).T.astype(np.int64)
+    np.testing.assert_array_equal(found, alpha * dot.astype(np.float32) + bias)
+    threshold = rng.integers(-3, 260, inputs).astype(np.int32)
+    np.testing.assert_array_equal(
+        bindings.pack_inputs_u8(x, threshold), bits.pack_inputs(np.where(x < threshold, -1, 1))
+    )
 
 
 def test_error_of_float_products_is_no_larger_than_that_of_mxnet(rng):
@@ -107,35 +110,6 @@ def test_largest_sums_of_pixels(instruction_set):
         np.testing.assert_array_equal(found, np.float32(sign * 255 * inputs))
 
 
-THREADS = """
-import sys, numpy as np
-from gluon_bnn.native import bindings
-rng = np.random.default_rng(5)
-x = rng.standard_normal((70, 300)).astype(np.float32)
-w = bindings.pack_weights(rng.standard_normal((4100, 300)).astype(np.float32))
-one = np.ones(4100, np.float32)
-pixels = rng.integers(0, 256, x.shape).astype(np.uint8)
-for rows in (1, 70):
-    for y in (bindings.xnor_dense(bindings.pack_inputs(x[:rows]), w, one, one, 300),
-              bindings.binary_dense(x[:rows], w, one, one),
-              bindings.binary_dense_u8(pixels[:rows], w, one, one)):
-        sys.stdout.buffer.write(y.tobytes())
-"""
-
-
-def test_number_of_threads_changes_nothing():
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", THREADS],
-            capture_output=True,
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads},
-        ).stdout
-        for threads in ("1", "2", "5")
-    }
-    assert len(outputs) == 1 and len(outputs.pop()) == 3 * 71 * 4100 * 4
-
-
 def test_choice_of_the_instruction_set():
     best = library.instruction_sets()[-1]
     assert library.instruction_sets()[0] == "serial" and library.instruction_set() in library.instruction_sets()
@@ -149,13 +123,8 @@ def test_choice_of_the_instruction_set():
             pass
     code = "from gluon_bnn.native import library; print(library.instruction_set())"
 
-    def with_environment(name):
-        return subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "GLUON_BNN_ISA": name}
-        )
-
-    assert with_environment("serial").stdout == "serial\n"
-    assert "ValueError: GLUON_BNN_ISA must be one of serial" in with_environment("mmx").stderr
+    assert programs.output("-c", code, GLUON_BNN_ISA="serial") == "serial\n"
+    assert "ValueError: GLUON_BNN_ISA must be one of serial" in programs.run("-c", code, GLUON_BNN_ISA="mmx").stderr
 
 
 def arrays(**changes):
@@ -209,6 +178,7 @@ def run_without_python(mode):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_kernels_under_the_sanitizers():
     if not shutil.which("c++"):
         pytest.skip("there is no C++ compiler here")
@@ -216,6 +186,7 @@ def test_kernels_under_the_sanitizers():
     assert len(lines) == 4 and all(line.startswith("ok: serial") for line in lines)
 
 
+@pytest.mark.slow
 def test_kernels_of_arm(emulated_arm):
     lines = run_without_python("arm64")
     assert len(lines) == 4 and all(line.startswith("ok: serial neon") for line in lines)

@@ -2,15 +2,14 @@
 
 import ctypes
 import os
-import subprocess
-import sys
 import types
 
 import pytest
 
 from gluon_bnn import _compat
-from gluon_bnn.native import library
 
+import programs
+from needs import needs_library
 from paths import HELPERS
 
 SMALL_STACK = """
@@ -38,17 +37,10 @@ for name in library.instruction_sets():
 """
 
 
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+@needs_library
 def test_threads_with_small_stacks():
     """32 KB, the least that Python allows, in threads of Python and in OpenMP's."""
-    done = subprocess.run(
-        [sys.executable, "-c", SMALL_STACK],
-        cwd=HELPERS,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "2", "OMP_STACKSIZE": "32k"},
-    )
-    assert done.returncode == 0, done.stderr
+    programs.output("-c", SMALL_STACK, cwd=HELPERS, OMP_NUM_THREADS="2", OMP_STACKSIZE="32k")
 
 
 LARGE_BATCH = """
@@ -83,12 +75,12 @@ def malloc_can_be_told():
     return os.path.isfile("/proc/self/statm") and hasattr(ctypes.CDLL(None), "mallopt")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not malloc_can_be_told(), reason="needs glibc's malloc")
 def test_memory_of_a_large_batch_goes_back():
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    done = subprocess.run([sys.executable, "-c", LARGE_BATCH], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert all(int(kept) < 100 for kept in done.stdout.split()) and len(done.stdout.split()) == 2
+    ours = dict.fromkeys(name for name in os.environ if name.startswith("MALLOC_"))
+    kept = programs.output("-c", LARGE_BATCH, **ours).split()
+    assert len(kept) == 2 and all(int(megabytes) < 100 for megabytes in kept)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
 """nn.BatchNorm against the reference and against MXNet's own: training, inference, export, freezing, wrong input."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from hypothesis import example, settings
 
 import gluon_bnn
 from gluon_bnn import nn
@@ -15,10 +13,10 @@ from gluon_bnn.check import batch_norm
 from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.native import library
 
-# Rows and units: awkward ones, more rows than are added up in float32, more units than a strip holds.
-SIZES = ((1, 1), (2, 3), (5, 255), (7, 256), (64, 257), (65, 33), (300, 40), (100, 1000))
+from needs import needs_library
+from sizes import over_sizes
+
 BOUND = 8.0  # 3.4 seen over all cases and 20 seeds, in units of eps times the sum of magnitudes
-native = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 
 
 def make(units, dtype="float32", kind=nn.BatchNorm, rng=None, **options):
@@ -60,32 +58,34 @@ def within(found, expected, dtype):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hybridized", [True, False])
-def test_forward_and_backward(rng, implementation, hybridized, dtype, training):
-    for rows, units in SIZES:
-        layer = make(units, dtype, rng=rng, momentum=0.75, epsilon=1e-3)
-        if hybridized:
-            layer.hybridize(static_alloc=True, static_shape=True)
-        for _ in range(2):  # the second time the averages have run on
-            x, d = (rng.standard_normal((rows, units)).astype(dtype) for _ in range(2))
-            before = values(layer)
-            found = run(layer, x, d, training)
-            within(
-                found,
-                batch_norm.expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75, training),
-                dtype,
-            )
+@settings(max_examples=5)
+@over_sizes(rows=129, units=257)
+@example(seed=0, rows=300, units=40)  # more rows than are added up in float32
+@example(seed=0, rows=100, units=1000)  # more units than a strip holds
+def test_forward_and_backward(implementation, hybridized, dtype, training, seed, rows, units):
+    rng = np.random.default_rng(seed)
+    layer = make(units, dtype, rng=rng, momentum=0.75, epsilon=1e-3)
+    if hybridized:
+        layer.hybridize(static_alloc=True, static_shape=True)
+    for _ in range(2):  # the second time the averages have run on
+        x, d = (rng.standard_normal((rows, units)).astype(dtype) for _ in range(2))
+        before = values(layer)
+        found = run(layer, x, d, training)
+        expected = batch_norm.expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75, training)
+        within(found, expected, dtype)
 
 
-@native
-def test_inference_is_mxnets_to_the_bit(rng):
-    for rows, units in SIZES:
-        x = mx.nd.array(rng.standard_normal((rows, units)))
-        ours = make(units, rng=rng)
-        theirs = mx.gluon.nn.BatchNorm(in_channels=units)
-        theirs.initialize()
-        for name in ("gamma", "beta", "running_mean", "running_var"):
-            getattr(theirs, name).set_data(getattr(ours, name).data())
-        np.testing.assert_array_equal(ours(x).asnumpy(), theirs(x).asnumpy())
+@needs_library
+@over_sizes(rows=129, units=1000)
+def test_inference_is_mxnets_to_the_bit(seed, rows, units):
+    rng = np.random.default_rng(seed)
+    x = mx.nd.array(rng.standard_normal((rows, units)))
+    ours = make(units, rng=rng)
+    theirs = mx.gluon.nn.BatchNorm(in_channels=units)
+    theirs.initialize()
+    for name in ("gamma", "beta", "running_mean", "running_var"):
+        getattr(theirs, name).set_data(getattr(ours, name).data())
+    np.testing.assert_array_equal(ours(x).asnumpy(), theirs(x).asnumpy())
 
 
 def test_more_axes_are_more_rows(rng, implementation):
@@ -214,7 +214,7 @@ def test_frozen_is_the_net_to_the_bit(rng, implementation, options):
         frozen = gluon_bnn.freeze(net, form, verbose=False)
         np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
         if form == "packed":
-            assert len(list(frozen.layers)) == 2  # both batch norms are folded
+            assert len(frozen.graph.nodes) == 3  # the input and two layers: both batch norms are folded
 
 
 def test_parameters_are_gluons_own(rng, implementation, tmp_path):
@@ -224,29 +224,6 @@ def test_parameters_are_gluons_own(rng, implementation, tmp_path):
     theirs.load_parameters(str(tmp_path / "p"))
     x = mx.nd.array(rng.standard_normal((6, 4)))
     np.testing.assert_array_equal(ours(x).asnumpy(), theirs(x).asnumpy())
-
-
-@native
-def test_any_number_of_threads_gives_the_same_bits():
-    script = (
-        "import numpy as np\nfrom gluon_bnn import nn\nfrom gluon_bnn._compat import mx\n"
-        "rng = np.random.default_rng(1)\nlayer = nn.BatchNorm(in_channels=1500)\nlayer.initialize()\n"
-        "x, d = (mx.nd.array(rng.standard_normal((130, 1500))) for _ in range(2))\nx.attach_grad()\n"
-        "with mx.autograd.record():\n    y = layer(x)\ny.backward(d)\n"
-        "print(hash(b''.join(a.asnumpy().tobytes() for a in (y, x.grad, layer.gamma.grad(), "
-        "layer.running_var.data()))))"
-    )
-    hashes = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            check=True,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0"},
-        ).stdout
-        for threads in (1, 2, 3)
-    }
-    assert len(hashes) == 1 and hashes != {""}
 
 
 @pytest.mark.parametrize(
@@ -270,7 +247,7 @@ def test_wrong_dtype():
         nn.BatchNorm().cast("float16")
 
 
-@native
+@needs_library
 @pytest.mark.parametrize(
     "shape, message",
     [
@@ -287,7 +264,7 @@ def test_wrong_input(shape, message):
             layer(mx.nd.array(np.ones(shape, np.float32))).asnumpy()
 
 
-@native
+@needs_library
 @pytest.mark.parametrize("hybridized", [False, True])
 def test_empty_batch_is_an_error(hybridized):
     layer = nn.BatchNorm(in_channels=3)
@@ -297,7 +274,7 @@ def test_empty_batch_is_an_error(hybridized):
         layer(mx.nd.zeros((0, 3))).wait_to_read()
 
 
-@native
+@needs_library
 def test_wrong_types():
     layer = nn.BatchNorm(in_channels=5)
     layer.initialize()

@@ -1,8 +1,5 @@
 """Our layers where Gluon and MXNet handle nets as a whole: casts, names, summaries, sparse inputs, exports."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -10,13 +7,10 @@ import gluon_bnn
 from gluon_bnn import nn, optimizer
 from gluon_bnn._compat import mx
 
+import programs
+from gluon_nets import export, imported, sequential
+
 gluon = mx.gluon.nn
-
-
-def sequential(*layers):
-    net = mx.gluon.nn.HybridSequential()
-    net.add(*layers)
-    return net
 
 
 @pytest.mark.parametrize(
@@ -44,21 +38,18 @@ def test_nets_without_our_layers_are_cast_as_ever():
     assert [np.dtype(p.dtype).name for p in (net[0].weight, net[1].gamma)] == ["float16", "float32"]
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        'net.initialize("labuniform")',
-        'net.initialize("binaryconnectuniform")',
-        'mx.gluon.Trainer(net.collect_params(), "binaryadam")',
-    ],
-)
-def test_names_are_found_once_a_layer_was_made(use):
-    program = (
-        "import gluon_bnn\nnet = gluon_bnn.nn.BinaryDense(3, in_units=2)\nfrom gluon_bnn._compat import mx\n"
-        f"net.initialize()\n{use}".replace("net.initialize()\nnet", "net")
+@pytest.mark.slow
+def test_names_are_found_once_a_layer_was_made():
+    programs.output(
+        "-c",
+        """if True:
+        import gluon_bnn
+        from gluon_bnn import mx
+        net = gluon_bnn.nn.BinaryDense(3, in_units=2)
+        net.initialize("labuniform")
+        net.initialize("binaryconnectuniform", force_reinit=True)
+        mx.gluon.Trainer(net.collect_params(), "binaryadam")""",
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -140,7 +131,7 @@ def train(net, x, labels, steps, **options):
     return {name: p.data().asnumpy() for name, p in net.collect_params().items()}
 
 
-@pytest.mark.parametrize("load", ["load_exported", "SymbolBlock"])
+@pytest.mark.parametrize("load", [gluon_bnn.load_exported, imported])
 @pytest.mark.parametrize("scale", ["layer", "loss"])
 def test_training_goes_on_from_an_export(implementation, rng, tmp_path, scale, load):
     """The optimiser holds the weights within [-1, 1] and keeps LAB's curvature, as for the net itself."""
@@ -150,12 +141,8 @@ def test_training_goes_on_from_an_export(implementation, rng, tmp_path, scale, l
     net.initialize(mx.init.Uniform(1))
     net.hybridize()
     train(net, x, labels, 5)
-    net.export(prefix)
-    loaded = (
-        gluon_bnn.load_exported(prefix)
-        if load == "load_exported"
-        else mx.gluon.SymbolBlock.imports(f"{prefix}-symbol.json", ["data"], f"{prefix}-0000.params")
-    )
+    export(net, prefix, x)
+    loaded = load(prefix)
     found, expected = train(loaded, x, labels, 10, wd=0.01), train(net, x, labels, 10, wd=0.01)
     assert found.keys() == expected.keys()
     for name, value in expected.items():

@@ -1,11 +1,9 @@
 """Operators and layers against the reference: both implementations, imperative, hybridized, exported."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis.strategies import integers, lists, sampled_from
 
 import gluon_bnn
 from gluon_bnn import check, nn, ops, quantizers
@@ -13,6 +11,11 @@ from gluon_bnn._compat import mx
 from gluon_bnn.check.sign_scale import all_rules
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary
+
+import programs
+from gluon_nets import export, imported, sequential
+from needs import needs_library
+from sizes import SEEDS, sizes
 
 if library.available():
     library.load_operators()  # so that each test can run alone
@@ -33,34 +36,39 @@ def run(net, x, d):
 @pytest.mark.parametrize("hybridize", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("scale, gradient", all_rules())
-def test_binary_dense(rng, implementation, scale, gradient, dtype, hybridize):
-    for k, units in ((1, 1), (2, 3), (17, 16), (33, 7), (129, 65), (1000, 3)):
-        layer = nn.BinaryDense(units, dtype=dtype, scale=scale, gradient=gradient, bias_initializer=mx.init.Normal(1))
-        layer.initialize(mx.init.Normal(1))
-        if hybridize:
-            layer.hybridize()
-        x, d = data(rng, 5, k, dtype=dtype), data(rng, 5, units, dtype=dtype)
-        layer(x)
-        w = rng.standard_normal((units, k)).astype(dtype)
-        w.flat[:4] = np.array([1.0, -1.0, 0.0, -0.0])[: w.size]
-        layer.weight.set_data(mx.nd.array(w, dtype=dtype))
-        if layer.curvature is not None:  # over the range that sqrt(v) + 1e-8 may have
-            layer.curvature.set_data(mx.nd.array(10 ** rng.uniform(-8, 1, w.shape), dtype=dtype))
-        y, dx = run(layer, x, d)
-        errors = check.dense.errors(
-            layer, x.asnumpy(), d.asnumpy(), y, dx, layer.weight.grad().asnumpy(), layer.bias.grad().asnumpy()
-        )
-        assert max(errors) < check.BOUND
+@settings(max_examples=6)
+@given(seed=SEEDS, rows=sizes(17), units=sizes(65), k=sizes(1000))
+@example(seed=0, rows=5, units=65, k=129)
+@example(seed=0, rows=5, units=3, k=1000)
+def test_binary_dense(implementation, scale, gradient, dtype, hybridize, seed, rows, units, k):
+    rng = np.random.default_rng(seed)
+    layer = nn.BinaryDense(units, dtype=dtype, scale=scale, gradient=gradient, bias_initializer=mx.init.Normal(1))
+    layer.initialize(mx.init.Normal(1))
+    if hybridize:
+        layer.hybridize()
+    x, d = data(rng, rows, k, dtype=dtype), data(rng, rows, units, dtype=dtype)
+    layer(x)
+    w = rng.standard_normal((units, k)).astype(dtype)
+    w.flat[:4] = np.array([1.0, -1.0, 0.0, -0.0])[: w.size]
+    layer.weight.set_data(mx.nd.array(w, dtype=dtype))
+    if layer.curvature is not None:  # over the range that sqrt(v) + 1e-8 may have
+        layer.curvature.set_data(mx.nd.array(10 ** rng.uniform(-8, 1, w.shape), dtype=dtype))
+    y, dx = run(layer, x, d)
+    errors = check.dense.errors(
+        layer, x.asnumpy(), d.asnumpy(), y, dx, layer.weight.grad().asnumpy(), layer.bias.grad().asnumpy()
+    )
+    assert max(errors) < check.BOUND
 
 
-@pytest.mark.parametrize("scale", ["layer", "channel", None])
-@pytest.mark.parametrize("shape", [(1,), (5,), (3, 4), (2, 3, 4), (2, 1, 3, 3)])
-def test_sign_scale_takes_any_shape(rng, implementation, shape, scale):
+@settings(max_examples=30)
+@given(SEEDS, lists(integers(1, 7), min_size=1, max_size=5), sampled_from(quantizers.SCALES[:2] + (None,)))
+def test_sign_scale_takes_any_shape(implementation, seed, shape, scale):
+    rng = np.random.default_rng(seed)
     w = data(rng, *shape)
     signs, alpha = ops.current().sign_scale(mx.nd, w, scale)
     expected = binary.sign_scale(w.asnumpy().astype("float64"), scale)
     np.testing.assert_array_equal(signs.asnumpy(), expected[0])
-    np.testing.assert_allclose(alpha.asnumpy(), expected[1], rtol=2e-7)
+    np.testing.assert_allclose(alpha.asnumpy(), expected[1], rtol=5e-7)
 
 
 @pytest.mark.parametrize("flatten, shape", [(True, (3, 2, 5)), (False, (3, 2, 5)), (True, (3, 10))])
@@ -86,38 +94,41 @@ def test_layer_alone_deferred_and_hybridized(rng, implementation):
     assert layer(data(rng, 3, 2, 5)).shape == (3, 4)
 
 
-@pytest.mark.parametrize("deferred", [False, True])
-def test_export_and_import(rng, implementation, tmp_path, deferred):
-    net = mx.gluon.nn.HybridSequential()
-    net.add(
+def of_every_layer(deferred):
+    net = sequential(
         nn.BinaryDense(9, in_units=0 if deferred else 12, gradient="exact"),
         nn.BinaryActivation(),
         nn.BinaryDense(3, in_units=0 if deferred else 9, scale="channel"),
         nn.BinarySigmoid(),
     )
     net.initialize(mx.init.Normal(1))
-    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_export_and_import(rng, implementation, tmp_path, deferred):
     x = data(rng, 5, 12)
-    y = net(x).asnumpy()
-    net.export(str(tmp_path / "net"))
-    files = [str(tmp_path / name) for name in ("net-symbol.json", "net-0000.params")]
-    loaded = mx.gluon.SymbolBlock.imports(files[0], ["data"], files[1])
-    np.testing.assert_array_equal(loaded(x).asnumpy(), y)
-    assert ("gluon_bnn" in open(files[0]).read()) == (implementation == "native")
-    # In a process of its own: composed needs MXNet only, native our library.
+    y = export(of_every_layer(deferred), tmp_path / "net", x)
+    np.testing.assert_array_equal(imported(tmp_path / "net")(x).asnumpy(), y)
+    assert ("gluon_bnn" in (tmp_path / "net-symbol.json").read_text()) == (implementation == "native")
+
+
+@pytest.mark.slow
+def test_imported_in_a_process_of_its_own(rng, implementation, tmp_path):
+    """What is composed needs MXNet only, what is native our library."""
+    x = data(rng, 5, 12)
+    y = export(of_every_layer(deferred=False), tmp_path / "net", x)
     np.save(tmp_path / "x.npy", x.asnumpy())
-    load = "library.load_operators()" if implementation == "native" else ""
-    code = f"""
+    code = """
 import sys, numpy as np
 from gluon_bnn._compat import mx
-from gluon_bnn.check.sign_scale import all_rules
 from gluon_bnn.native import library
-{load}
-net = mx.gluon.SymbolBlock.imports({files[0]!r}, ["data"], {files[1]!r})
-np.save({str(tmp_path / "y.npy")!r}, net(mx.nd.array(np.load({str(tmp_path / "x.npy")!r}))).asnumpy())
+if sys.argv[1] == "native":
+    library.load_operators()
+net = mx.gluon.SymbolBlock.imports("net-symbol.json", ["data"], "net-0000.params")
+np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    programs.output("-c", code, implementation, cwd=tmp_path)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), y)
 
 
@@ -307,43 +318,6 @@ def test_product_over_binary_inputs_is_exact(rng, implementation):
     np.testing.assert_array_equal(layer(mx.nd.array(x)).asnumpy(), alpha.asnumpy() * dots)
 
 
-@pytest.mark.skipif(not library.available(), reason=str(library.problem()))
-def test_native_is_the_same_for_any_number_of_threads(tmp_path):
-    code = """
-import sys, numpy as np
-from gluon_bnn import ops
-from gluon_bnn._compat import mx
-from gluon_bnn.check.sign_scale import all_rules
-w = mx.nd.array(np.random.default_rng(0).standard_normal((3, 70001)))
-found = []
-for scale in ("layer", "channel"):
-    for gradient in ("xnor", "exact"):
-        with ops.use("native"):
-            kind = ops.current()
-        w.attach_grad()
-        with mx.autograd.record():
-            signs, alpha = kind.sign_scale(mx.nd, w, scale, gradient)
-        mx.autograd.backward([signs, alpha], [w * 3, alpha])
-        found += [alpha.asnumpy(), w.grad.asnumpy()]
-    dot, bias = mx.nd.array(w.asnumpy()[:, :66000].reshape(300, 660)), w[0, :660]
-    alpha = mx.nd.array([2.5]) if scale == "layer" else bias + 1
-    for array in (dot, alpha, bias):
-        array.attach_grad()
-    with mx.autograd.record():
-        y = kind.scale_bias(mx.nd, dot, alpha, bias, alpha_gradient=True)
-    y.backward(dot * 3)
-    found += [y.asnumpy(), dot.grad.asnumpy(), alpha.grad.asnumpy(), bias.grad.asnumpy()]
-np.savez(sys.argv[1], *found)
-"""
-    results = []
-    for threads in ("1", "2", "3", "4"):
-        path = str(tmp_path / f"{threads}.npz")
-        subprocess.run([sys.executable, "-c", code, path], check=True, env={**os.environ, "OMP_NUM_THREADS": threads})
-        with np.load(path) as arrays:
-            results.append([arrays[name].tobytes() for name in arrays.files])
-    assert all(result == results[0] for result in results)
-
-
 def test_choice_of_implementation(monkeypatch):
     monkeypatch.setenv("GLUON_BNN_OPS", "composed")
     assert ops.current() is ops.composed
@@ -395,7 +369,7 @@ class TestLossScale:
             with pytest.raises(ValueError, match="curvature"):
                 ops.current().sign_scale(mx.nd, w, scale, curvature=curvature)
 
-    @pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+    @needs_library
     @pytest.mark.parametrize(
         "curvature, message",
         [
@@ -496,12 +470,8 @@ class TestStochastic:
     def test_export(self, rng, implementation, tmp_path):
         layer = self.layer(7, hybridize=True)
         x = data(rng, 5, len(self.P))
-        y = layer(x).asnumpy()
-        layer.export(str(tmp_path / "net"))
-        loaded = mx.gluon.SymbolBlock.imports(
-            str(tmp_path / "net-symbol.json"), ["data"], str(tmp_path / "net-0000.params")
-        )
-        np.testing.assert_array_equal(loaded(x).asnumpy(), y)
+        y = export(layer, tmp_path / "net", x)
+        np.testing.assert_array_equal(imported(tmp_path / "net")(x).asnumpy(), y)
 
 
 class TestRealWeights:

@@ -17,6 +17,7 @@ from gluon_bnn.native import library
 
 from paths import GOLDEN, ROOT
 
+pytestmark = pytest.mark.packaging
 FILES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
@@ -80,6 +81,7 @@ def build_wheel(copy, **environment):
     return wheel, content
 
 
+@pytest.mark.slow
 def test_wheel(copy):
     if not shutil.which(os.environ.get("CXX", "c++").split()[0]):
         pytest.skip("there is no C++ compiler here")
@@ -101,6 +103,7 @@ with open("/proc/self/maps") as file:
 """
 
 
+@pytest.mark.slow
 def test_openmp_is_that_of_mxnet():
     """A process has one libgomp, or MXNet and the library would each have threads of their own."""
     if not library.available() or not os.path.exists("/proc/self/maps"):
@@ -109,6 +112,7 @@ def test_openmp_is_that_of_mxnet():
     assert os.path.basename(loaded).startswith("libgomp.so.1")  # not a copy that somebody has renamed
 
 
+@pytest.mark.slow
 def test_wheel_for_arm(copy, tmp_path, emulated_arm):
     """Its library, loaded by an emulated processor, gives the bytes that the library of this machine does."""
     if os.uname().machine != "x86_64" or not library.available():
@@ -161,6 +165,7 @@ def test_wheel_for_arm(copy, tmp_path, emulated_arm):
     assert len(here) > 100000 and there == here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", NO_COMPILER)
 def test_wheel_without_a_compiler(copy, why):
     """It is a pure one, and nothing that earlier builds have left gets into it."""
@@ -176,6 +181,7 @@ def test_wheel_without_a_compiler(copy, why):
     assert not [name for name in content if "libgluon_bnn" in name or "stale" in name]
 
 
+@pytest.mark.slow
 def test_sdist(copy):
     """It holds all that a build and the tests need, and of the results no frozen nets."""
     results = os.path.join("experiments", "results")

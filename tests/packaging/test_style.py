@@ -1,6 +1,8 @@
-"""Every file as the linters and formatters of .pre-commit-config.yaml want it."""
+"""Every file as the linters, formatters and the type checker of .pre-commit-config.yaml want it."""
 
+import ast
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -9,22 +11,15 @@ import pytest
 
 from paths import ROOT
 
+pytestmark = pytest.mark.packaging
 
-def test_lint_and_format(tmp_path):
-    """On a copy of what git knows, which the hooks may change."""
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A copy of what git knows, which the hooks may change."""
     if not os.path.exists(os.path.join(ROOT, ".git")):
         pytest.skip("no checkout to look at")
-    for tool in ("pre-commit", "ruff", "clang-format"):
-        if not shutil.which(tool, path=os.path.dirname(sys.executable)):
-            pytest.skip(f"needs {tool}: pip install -e '.[test]'")
-    copy, environ = (
-        tmp_path / "copy",
-        {
-            **os.environ,
-            "PRE_COMMIT_HOME": str(tmp_path / "home"),
-            "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
-        },
-    )
+    copy = tmp_path_factory.mktemp("style") / "copy"
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, files.split("\0")):
         if os.path.splitext(name)[1] in (".py", ".cc", ".c", ".h", ".toml", ".yaml", ".clang-format") or name[0] == ".":
@@ -32,11 +27,40 @@ def test_lint_and_format(tmp_path):
             shutil.copyfile(os.path.join(ROOT, name), copy / name)
     for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
         subprocess.run(command, cwd=copy, check=True)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "hook, tool",
+    [
+        ("ruff-check", "ruff"),
+        ("ruff-format", "ruff"),
+        ("clang-format", "clang-format"),
+        pytest.param("mypy", "mypy", marks=pytest.mark.slow),
+    ],
+)
+def test_hook(copy, tmp_path, hook, tool):
+    scripts = os.path.dirname(sys.executable)
+    for needed in ("pre-commit", tool):
+        if not shutil.which(needed, path=scripts):
+            pytest.skip(f"needs {needed}: pip install -e '.[test]'")
+    environ = {"PRE_COMMIT_HOME": str(tmp_path), "PATH": scripts + os.pathsep + os.environ["PATH"], "PYTHONPATH": ""}
     done = subprocess.run(
-        ["pre-commit", "run", "--all-files", "--show-diff-on-failure"],
+        ["pre-commit", "run", hook, "--all-files", "--show-diff-on-failure"],
         cwd=copy,
-        env=environ,
+        env={**os.environ, **environ},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_test_is_inside_of_a_function():
+    """pytest would not see it, and it would never run."""
+    files = list(pathlib.Path(ROOT, "tests").rglob("test_*.py"))
+    assert len(files) > 30
+    for path in files:
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                inside = [node.name for node in ast.walk(function) if isinstance(node, ast.FunctionDef)][1:]
+                assert not [name for name in inside if name.startswith("test_")], f"{path}: {function.name}"

@@ -11,12 +11,11 @@ import gluon_bnn
 from gluon_bnn import loss, nn, ops, quantizers
 from gluon_bnn._compat import mx
 from gluon_bnn.check import dense, sign_scale
-from gluon_bnn.native import library
 
+from needs import needs_library
 from paths import ROOT
 
 README = os.path.join(ROOT, "README.md")
-needs_library = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
 
 
 class Soft(quantizers.Rule):
@@ -121,8 +120,8 @@ def test_a_rule_from_outside_is_cross_checked(rng, tmp_path, soft, damped, name,
     for dtype in ("float32", "float64"):
         common = dtype, mode, rng, str(tmp_path)
         for errors in (
-            sign_scale._sign_scale_errors(scale, name, *common),
-            dense._new_layer_errors(*common, scale=scale, gradient=name),
+            sign_scale.sign_scale_errors(scale, name, *common),
+            dense.new_layer_errors(*common, scale=scale, gradient=name),
         ):
             assert max(errors) <= gluon_bnn.check.BOUND, errors
 

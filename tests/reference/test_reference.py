@@ -1,14 +1,12 @@
 """The reference: finite differences where functions are smooth, the printed formula where they are not."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from gluon_bnn.reference import binary, bits, dense, notebook, optimizer
 
-SIZES = (1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000)
+import programs
+from sizes import over_sizes
 
 
 def numeric(f, x, step=1e-6):
@@ -242,9 +240,9 @@ def test_wrong_shapes():
             call()
 
 
-@pytest.mark.parametrize("k", SIZES)
-def test_bits_and_their_product(rng, k):
-    rows, units = 5, k % 40 + 1
+@over_sizes(rows=9, units=40, k=1000)
+def test_bits_and_their_product(seed, rows, units, k):
+    rng = np.random.default_rng(seed)
     x, w = rng.standard_normal((rows, k)), rng.standard_normal((units, k))
     x.flat[0], w.flat[0] = np.nan, -0.0
     input_bits, weight_bits = bits.pack_inputs(x), bits.pack_weights(w)
@@ -320,5 +318,4 @@ def test_needs_no_mxnet():
         "import sys; sys.modules['mxnet'] = None; import gluon_bnn.reference as r; import numpy as np; "
         "r.binary.sign_scale(np.ones((2, 3))); print('fine')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "fine\n", done.stderr
+    assert programs.output("-c", code) == "fine\n"

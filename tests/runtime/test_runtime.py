@@ -480,6 +480,7 @@ for module in ("mxnet", "scipy", "tqdm"):
 """
 
 
+@pytest.mark.slow
 def test_wheel_with_numpy_and_safetensors_alone(tmp_path):
     """`pip install --no-deps` of the wheel, beside NumPy and safetensors and nothing else; on NumPy, then
     with the library of this installation put where a compiler would have put it."""

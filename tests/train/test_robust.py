@@ -1,6 +1,6 @@
 """Runs that are killed, interrupted or out of room: what was saved is whole, and a resumed run ends the same.
 
-GLUON_BNN_KILLS (5) says how often each run below is killed, GLUON_BNN_KILLS_SEED (0) when. A longer check, with
+GLUON_BNN_KILLS (3) says how often each run below is killed, GLUON_BNN_KILLS_SEED (0) when. A longer check, with
 the moments printed:
 
     GLUON_BNN_KILLS=20 pytest -s tests/train/test_robust.py -k killed
@@ -8,6 +8,7 @@ the moments printed:
 
 import contextlib
 import errno
+import itertools
 import os
 import resource
 import signal
@@ -23,10 +24,11 @@ from gluon_bnn import _files, _interrupt, train
 
 import saved_runs
 
-KILLS = int(os.environ.get("GLUON_BNN_KILLS", 5))
+KILLS = int(os.environ.get("GLUON_BNN_KILLS", 3))
 SEED = int(os.environ.get("GLUON_BNN_KILLS_SEED", 0))
 EPOCHS = 4 + 5 * KILLS  # more than pass from one kill to the next
 PATIENCE = 120  # seconds for one step of a test; it takes a few where nothing else runs
+MOMENTS = "epoch", "write", "start", "interrupt", "write"  # of a kill, see `kill`; the last one is always "end"
 RUNS = {
     "adam": ["--activation", "binary", "--dropout", "0.1", "0.1"],
     "binaryadam": [
@@ -53,7 +55,7 @@ def start(directory, options):
     """The script as a process; it goes on wherever the one before it was."""
     directory.mkdir(exist_ok=True)
     resume = ["--resume"] if (directory / "run" / saved_runs.NAME).exists() else []
-    # One thread: two runs go on at once below. A shell's background jobs ignore Ctrl-C, and so would these.
+    # One thread: two runs go on at once below.
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, saved_runs.SCRIPT, "--epochs", str(EPOCHS), *options, *resume, "--save-dir", "run"],
@@ -62,7 +64,6 @@ def start(directory, options):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -115,15 +116,7 @@ class Dying:
             pass
 
 
-@pytest.fixture
-def ctrl_c():
-    """Ctrl-C raises KeyboardInterrupt, in a shell's background job too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_ctrl_c_is_not_lost(tmp_path, ctrl_c):
+def test_ctrl_c_is_not_lost(tmp_path):
     path = tmp_path / "c.safetensors"
 
     def validate(net):
@@ -136,7 +129,7 @@ def test_ctrl_c_is_not_lost(tmp_path, ctrl_c):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_ctrl_c_is_raised_at_once(ctrl_c):
+def test_a_second_ctrl_c_is_raised_at_once():
     with pytest.raises(KeyboardInterrupt):
         with _interrupt.deferred():
             os.kill(os.getpid(), signal.SIGINT)
@@ -150,12 +143,13 @@ def unfinished(run):
     ]
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_killed_and_resumed_runs_end_the_same(tmp_path, name):
+@pytest.mark.slow
+@pytest.mark.parametrize("name, first", zip(RUNS, (0, 3)))
+def test_killed_and_resumed_runs_end_the_same(tmp_path, name, first):
     generator = np.random.default_rng([SEED, *name.encode()])
     whole = start(tmp_path / "whole", RUNS[name])
     cut, run = tmp_path / "cut", tmp_path / "cut" / "run"
-    moments = (["epoch", "write", "interrupt", "write", "start"] * KILLS)[: KILLS - 1] + ["end"]
+    moments = [*itertools.islice(itertools.cycle(MOMENTS), first, first + KILLS - 1), "end"]
     try:
         for moment in moments:
             before = saved_runs.epochs_done(run)
@@ -279,6 +273,7 @@ def content(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_second_run_in_one_directory_changes_nothing(tmp_path, script):
     first, run = start(tmp_path, ["--hidden", "500", "--epochs", "1000"]), tmp_path / "run"
     try:
@@ -297,6 +292,7 @@ def test_a_second_run_in_one_directory_changes_nothing(tmp_path, script):
         first.communicate()
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_kept(tmp_path, script, monkeypatch):
     run = tmp_path / "run"
 

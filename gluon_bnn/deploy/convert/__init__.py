@@ -1,0 +1,63 @@
+"""From a traced net to a plan: one small function for each of MXNet's operators, and each kind of binary layer.
+
+A converter gets a `Build`, and what the operator takes: the place of a value in the plan, or a NumPy array where it
+depends on parameters only. It returns what the operator gives, again a place, or a list with a place for each output,
+or None where it does not convert this one: the operator then stays, as a `Held` step.
+
+    @converts("tanh")
+    def tanh(build, x):
+        return build(Activation, x, function="tanh")
+"""
+
+import dataclasses
+
+from ..plan import Plan
+from ..steps import Held
+from ..trace import INPUT, Trace, alone, constants
+from . import arithmetic, functions, layers, shapes  # noqa: F401 (they register their converters)
+from .build import Build, constant, converter
+
+__all__ = ["convert"]
+
+
+def convert(traced: Trace) -> Plan:
+    """The plan of a traced net. Raises ValueError where a binary layer's weights depend on the input."""
+    plan, rows = Plan(format=traced.format), {}
+    known, values = constants(traced)
+    for place, node in enumerate(traced.nodes):
+        if node.name == INPUT and node.operator == "null":
+            values[place, 0] = 0
+        elif place not in known:
+            rows[id(node.row)] = node.row
+            for output, value in enumerate(_outputs(traced, place, Build(plan, node), values)):
+                values[place, output] = value
+    outputs = tuple(values[entry] for entry in traced.outputs)
+    if any(map(constant, outputs)):
+        raise ValueError("freeze takes a net whose outputs depend on its input")
+    return dataclasses.replace(plan, outputs=outputs, rows=list(rows.values()))
+
+
+def _outputs(traced, place, build, values):
+    """What each output of an operator gives."""
+    node, count = build.node, traced.graph["node_row_ptr"][place + 1] - traced.graph["node_row_ptr"][place]
+    inputs = [values[entry] for entry in node.inputs]
+    converts = converter(node)
+    found = converts(build, *inputs) if converts else None
+    if found is None:
+        return [_held(build, inputs, output, count) for output in range(count)]
+    return found if isinstance(found, list) else [found] * count
+
+
+def _held(build, inputs, output, outputs):
+    """A step for one output of an operator that nobody converts."""
+    # A block has an input, so one that takes no value, as random numbers do, gets that of the net.
+    sources = list(dict.fromkeys(value for value in inputs if isinstance(value, int))) or [0]
+    order, arrays = [], {}
+    for value in inputs:
+        if isinstance(value, int):
+            order.append(sources.index(value))
+        else:
+            order.append(len(sources) + len(arrays))
+            arrays[f"x{order[-1]}"] = value
+    graph = alone(build.node, order, output, outputs)
+    return build(Held, *sources, arrays=arrays, operator=build.node.operator, graph=graph)

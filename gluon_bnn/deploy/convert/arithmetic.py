@@ -1,0 +1,173 @@
+"""Converters of arithmetic, and of what is made of it: signs, swish."""
+
+import numpy as np
+
+from ..steps import Activation, Arithmetic, FloatSign, Held
+from .build import converts
+
+
+def _is(array, number):
+    """Whether all of an array is this number, 0.0 and -0.0 being different."""
+    return (
+        isinstance(array, np.ndarray)
+        and np.array_equal(array, np.full_like(array, number))
+        and (np.signbit(array) == np.signbit(number)).all()
+    )
+
+
+def _operation(name, turned=None):
+    """A converter of x name y. `turned` converts it with its sides exchanged."""
+
+    def operation(build, x, y):
+        if isinstance(y, np.ndarray):
+            return build(Arithmetic, x, arrays={"operand": np.atleast_1d(y)}, function=name)
+        if isinstance(x, np.ndarray):
+            return turned and turned(build, y, x)
+        return build(Arithmetic, x, y, function=name)
+
+    return operation
+
+
+def _minus(build, x, y):
+    """y - x, for an array y: -x + y has the same bits."""
+    return add(build, multiply(build, x, np.array(-1, np.float32)), y)
+
+
+_add, _multiply = _operation("add"), _operation("multiply")
+subtract, divide = _operation("subtract", _minus), _operation("divide")
+
+
+@converts("elemwise_add", "broadcast_add", "_grad_add")
+def add(build, x, y):
+    for value, other in ((x, y), (y, x)):
+        if build.step(value, FloatSign) and isinstance(other, int) and _zero(build, other):
+            return value
+    return _add(build, x, y) if isinstance(x, int) else _add(build, y, x)
+
+
+@converts("elemwise_mul", "broadcast_mul")
+def multiply(build, x, y):
+    for value, gate in ((x, y), (y, x)):
+        inner = build.step(gate, Activation)
+        if inner and inner.function == "sigmoid" and isinstance(value, int):
+            if inner.sources == (value,):
+                return build(Activation, value, function="swish", slope=1.0)
+            scaled = build.step(inner.sources[0], Arithmetic)
+            operand = scaled and scaled.arrays.get("operand")
+            scalar = operand is not None and scaled.function == "multiply" and operand.size == 1
+            if scalar and scaled.sources == (value,):
+                return build(Activation, value, function="swish", slope=float(operand.flat[0]))
+    return _multiply(build, x, y) if isinstance(x, int) else _multiply(build, y, x)
+
+
+for _names, _function in ((("elemwise_sub", "broadcast_sub"), subtract), (("elemwise_div", "broadcast_div"), divide)):
+    converts(*_names)(_function)
+
+
+maximum, minimum = (_operation(name, _operation(name)) for name in ("maximum", "minimum"))
+converts("_maximum", "broadcast_maximum")(maximum)
+converts("_minimum", "broadcast_minimum")(minimum)
+
+
+@converts("add_n")
+def add_n(build, *xs):
+    """MXNet adds up to four arrays from the last one on, more of them from the first one on."""
+    xs = list(xs if len(xs) > 4 else xs[::-1])
+    total = xs.pop(0)
+    for x in xs:
+        total = add(build, total, x)
+    return total
+
+
+@converts("square")
+def square(build, x):
+    return build(Arithmetic, x, x, function="multiply")
+
+
+@converts("negative")
+def negative(build, x):
+    return multiply(build, x, np.array(-1, np.float32))
+
+
+@converts("clip")
+def clip(build, x):
+    low, high = (np.array(build.get(name), np.float32) for name in ("a_min", "a_max"))
+    return minimum(build, maximum(build, x, low), high)
+
+
+def _scalar(name, operation):
+    @converts(name)
+    def convert(build, x):
+        return operation(build, x, np.array(build.get("scalar"), np.float32))
+
+
+for _name, _function in (
+    ("_plus_scalar", add),
+    ("_minus_scalar", subtract),
+    ("_mul_scalar", multiply),
+    ("_div_scalar", divide),
+    ("_maximum_scalar", maximum),
+    ("_minimum_scalar", minimum),
+):
+    _scalar(_name, _function)
+
+
+@converts("_rminus_scalar")
+def rminus_scalar(build, x):
+    """c - x; 1 - 2 * (x < 0) and 1 - (x < 0) are signs."""
+    if build.get("scalar") == 1:
+        doubled = build.step(x, Arithmetic)
+        twice = doubled and doubled.function == "multiply" and _is(doubled.arrays.get("operand"), 2)
+        below = build.step(doubled.sources[0] if twice else x, Held)
+        if below and below.operator == "_lesser_scalar" and _attribute(below, "scalar") == 0:
+            return build(FloatSign, *below.sources, form="bits" if twice else "bits01")
+    return _minus(build, x, np.array(build.get("scalar"), np.float32))
+
+
+# The composed operators of ours add what is 0 for every x, to have a gradient of their own; those of version 0.1.0 made
+# 1 of a sign 0 by adding a half.
+
+
+@converts("_contrib_sign_ste")
+def sign_ste(build, x):
+    half = build.step(x, Arithmetic)
+    if half and half.function == "add" and _is(half.arrays.get("operand"), 0.5):
+        taken = _sign_ste(build, half.sources[0])
+        return build(FloatSign, *taken) if taken else None
+    return None
+
+
+@converts("where")
+def where(build, condition, x, y):
+    return x if all(isinstance(each, int) and _zero(build, each) for each in (x, y)) else None
+
+
+def _zero(build, place):
+    """Whether a value is 0 for every input."""
+    step = build.step(place, Held, Arithmetic)
+    if isinstance(step, Held):
+        return step.operator == "zeros_like"
+    if step is None or step.function != "subtract" or len(step.sources) != 2:
+        return False
+    x, y = step.sources
+    return _finite(build, x) and (x == y or _sign_ste(build, x) == _sign_ste(build, y) != ())
+
+
+def _finite(build, place):
+    """Whether a value is finite for every input, NaN included."""
+    sigmoid = build.step(place, Activation)
+    if sigmoid is None or sigmoid.function != "sigmoid":
+        return _sign_ste(build, place) != ()
+    known = build.step(sigmoid.sources[0], Held)  # where(x == x, x, 0)
+    equal = known and known.operator == "where" and build.step(known.sources[0], Held)
+    return bool(equal) and equal.operator == "_equal" and len(equal.sources) == 1
+
+
+def _sign_ste(build, place):
+    """What MXNet's own straight-through sign takes, () for anything else."""
+    step = build.step(place, Held)
+    return step.sources if step and step.operator == "_contrib_sign_ste" else ()
+
+
+def _attribute(held, name):
+    return float(held.graph["nodes"][-1]["attrs"][name])

@@ -1,0 +1,60 @@
+"""What converters are made with: `converts`, which registers one, and `Build`, which each of them gets."""
+
+import ast
+import dataclasses
+
+import numpy as np
+
+from ..plan import Plan, Step
+from ..trace import Node
+
+_converters = {}  # by the name of an operator, or the class of a layer
+
+
+def converts(*names):
+    """Registers a converter for operators of these names, or layers of these classes."""
+
+    def register(function):
+        _converters.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+@dataclasses.dataclass
+class Build:
+    """What a converter builds the plan with: called with the class of a step and the places of its sources, it appends
+    the step and returns its place."""
+
+    plan: Plan
+    node: Node
+
+    def __call__(self, kind, *sources, arrays=None, **options) -> int:
+        return self.plan.add(kind(sources, arrays or {}, self.node.row, **options))
+
+    def step(self, value, *kinds) -> Step:
+        """The step that gives a value, if it is of one of these kinds, else None."""
+        found = self.plan[value] if isinstance(value, int) else None
+        return found if isinstance(found, kinds) else None
+
+    def get(self, name, default=None):
+        """An attribute of the operator, as Python's literal."""
+        text = self.node.attributes.get(name)
+        if text is None:
+            return default
+        try:
+            value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+        except (ValueError, SyntaxError):
+            return text
+        return tuple(value) if isinstance(value, list) else value
+
+
+def converter(node: Node):
+    """The converter of a node, or None."""
+    kinds = [node.operator] if node.layer is None else type(node.layer).__mro__
+    return next((_converters[kind] for kind in kinds if kind in _converters), None)
+
+
+def constant(*values) -> bool:
+    """Whether all of these are arrays."""
+    return all(isinstance(value, np.ndarray) for value in values)

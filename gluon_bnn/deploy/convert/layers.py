@@ -1,0 +1,116 @@
+"""Converters of layers with weights, of binary activations, and of blocks that MXNet cannot trace."""
+
+import dataclasses
+
+import numpy as np
+
+from ... import nn
+from ..._compat import mx
+from ...graph.kinds.batch_norm import NORM
+from ..steps import BatchNorm, Dense, FloatDense, FloatSign, Kept, Pack, PackedDense
+from .arithmetic import add, multiply
+from .build import constant, converts
+
+
+@converts(nn.BinaryDense)
+def binary_dense(build, x, weight, bias=None):
+    layer = build.node.layer
+    if not isinstance(weight, np.ndarray):
+        raise ValueError(f"the weights of {layer.name} must not depend on the input")
+    signs, alpha = layer.sign_scale(mx.nd.array(weight))
+    return _float_dense(build, x, signs.asnumpy(), alpha.asnumpy(), bias, layer._flatten)
+
+
+@converts(nn.BinaryActivation, "gluon_bnn_sign")
+def binary_activation(build, x):
+    return build(FloatSign, x)
+
+
+@converts(nn.BinarySigmoid)
+def binary_sigmoid(build, x):
+    return build(FloatSign, x, form="bits01")
+
+
+def _float_dense(build, x, signs, alpha, bias, flatten):
+    units = len(signs)
+    arrays = {
+        "signs": signs,
+        "alpha": np.broadcast_to(alpha.reshape(-1), (units,)).copy(),
+        "bias": np.full(units, -0.0, np.float32) if bias is None else bias.reshape(-1),
+    }
+    return build(FloatDense, x, arrays=arrays, flatten=bool(flatten))
+
+
+@converts("gluon_bnn_binary_dense")
+def native_binary_dense(build, x, weight, *others):
+    if not constant(weight, *others):
+        return None
+    others = list(others)
+    bias = None if build.get("no_bias") else others.pop(0)
+    given = [mx.nd.array(array) for array in (weight, *others)]  # with a curvature where the scale is "loss"
+    options = {name: build.node.attributes[name] for name in ("scale", "gradient", "clip")}
+    signs, alpha = mx.nd.gluon_bnn_sign_scale(*given, **options)
+    return _float_dense(build, x, signs.asnumpy(), alpha.asnumpy(), bias, build.get("flatten", True))
+
+
+@converts("gluon_bnn_scale_bias")
+def scale_bias(build, dot, alpha, bias=None):
+    y = multiply(build, dot, alpha.reshape(-1))
+    return y if bias is None else add(build, y, bias.reshape(-1))
+
+
+@converts("gluon_bnn_pack")
+def pack(build, x):
+    return build(Pack, x, in_units=build.get("in_units"), flatten=build.get("flatten"))
+
+
+@converts("gluon_bnn_packed_dense")
+def packed_dense(build, x, *arrays):
+    """Of the export of a net that was frozen in the packed form."""
+    source, target = build.get("source"), build.get("target")
+    for before in (build.step(x, Pack, PackedDense),) if source == "bits01" else ():
+        build.plan.steps[x - 1] = dataclasses.replace(before, to="bits01")
+    names = ["weight_bits", "threshold"]
+    if source == "float" or target == "float":
+        names = ["weight_bits", "alpha", "bias", *(NORM if build.get("norm") else ())]
+        names += ["sums"] if source == "bits01" else []
+    units, in_units = build.get("units"), build.get("in_units")
+    options = {"units": units, "in_units": in_units, "source": source, "to": target, "flatten": build.get("flatten")}
+    return build(PackedDense, x, arrays=dict(zip(names, arrays)), **options)
+
+
+@converts("FullyConnected")
+def fully_connected(build, x, weight, bias=None):
+    if isinstance(x, np.ndarray) or not constant(weight, *(() if bias is None else (bias,))):
+        return None
+    flatten = build.get("flatten", True)
+    if (np.abs(weight) == 1).all():  # a binary layer, of whatever operators its signs were made
+        return _float_dense(build, x, weight, np.ones(1, np.float32), bias, flatten)
+    arrays = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    return build(Dense, x, arrays=arrays, flatten=bool(flatten))
+
+
+@converts("BatchNorm")
+def batch_norm(build, x, gamma, beta, mean, var):
+    if isinstance(x, np.ndarray) or not constant(gamma, beta, mean, var) or build.get("output_mean_var"):
+        return None
+    gamma = np.ones_like(gamma) if build.get("fix_gamma", True) else gamma
+    return _batch_norm(build, x, gamma, beta, mean, var, build.get("axis", 1), build.get("eps", 1e-3))
+
+
+@converts("gluon_bnn_batch_norm")
+def native_batch_norm(build, x, gamma, beta, mean, var, training):
+    arrays = (array.reshape(-1) for array in (gamma, beta, mean, var))
+    return _batch_norm(build, x, *arrays, -1, build.get("eps"))
+
+
+def _batch_norm(build, x, gamma, beta, mean, var, axis, eps):
+    arrays = {"gamma": gamma, "beta": beta, "running_mean": mean, "running_var": var}
+    place = build(BatchNorm, x, arrays=arrays, axis=axis, eps=float(eps))
+    build.plan[place].norm()  # raises where it is not finite
+    return place
+
+
+@converts(mx.gluon.HybridBlock)
+def kept(build, x):
+    return build(Kept, x, block=build.node.layer)

@@ -1,0 +1,71 @@
+"""Converters of operators that change shapes, and of those that give in inference what they take."""
+
+import numpy as np
+
+from ..steps import Concat, Flatten, Slice
+from .build import converts
+
+
+@converts("_copy", "BlockGrad", "identity", "stop_gradient", "make_loss")
+def same(build, x):
+    return x
+
+
+@converts("Dropout")
+def dropout(build, x):
+    return None if build.get("mode", "training") == "always" else x
+
+
+@converts("Flatten")
+def flatten(build, x):
+    return build(Flatten, x)
+
+
+@converts("Reshape")
+def reshape(build, x):
+    shape = build.get("shape")
+    if build.get("reverse") or not isinstance(shape, tuple):
+        return None
+    if shape == (-2,):
+        return x
+    if len(shape) == 2 and shape[0] in (0, -1) and (shape[1] > 0 or shape == (0, -1)):
+        return build(Flatten, x, shape=shape)
+    return None
+
+
+@converts("Concat")
+def concat(build, *xs):
+    if any(isinstance(x, np.ndarray) for x in xs):
+        return None
+    axis, most = build.get("dim", 1), Concat.MOST
+    while len(xs) > 1:
+        groups = [xs[i : i + most] for i in range(0, len(xs), most)]
+        xs = [build(Concat, *group, axis=axis) if len(group) > 1 else group[0] for group in groups]
+    return xs[0]
+
+
+@converts("slice_axis")
+def slice_axis(build, x):
+    axis, begin, end = build.get("axis"), build.get("begin"), build.get("end")
+    if axis == 0 and begin == 0 and end is None:  # a copy, as ops/composed.py makes it
+        return x
+    return build(Slice, x, axis=axis, begin=begin, end=end) if axis else None
+
+
+@converts("slice")
+def slice_(build, x):
+    """Of (rows, features), where rows are left alone: x[:, begin:end]."""
+    begin, end, step = (build.get(name, ()) for name in ("begin", "end", "step"))
+    if len(begin) != 2 or len(end) != 2 or begin[0] not in (None, 0) or end[0] is not None:
+        return None
+    if any(each not in (None, 1) for each in step or ()):
+        return None
+    return build(Slice, x, axis=1, begin=begin[1] or 0, end=end[1])
+
+
+@converts("SliceChannel")
+def split(build, x):
+    parts, axis = build.get("num_outputs"), build.get("axis", 1)
+    if build.get("squeeze_axis") or axis == 0:
+        return None
+    return [build(Slice, x, axis=axis, begin=part, parts=parts) for part in range(parts)]

@@ -1,0 +1,32 @@
+"""The steps of a frozen net: what each computes in MXNet, and which node of the runtime's graph it is.
+
+Those named Float use MXNet's own operators, `PackedDense` and `Pack` those of our library. All others are the same in
+both forms. A new kind of step is a class in a file here.
+"""
+
+from .elementwise import Activation, Arithmetic, FloatSign
+from .held import Held, Kept
+from .layers import BatchNorm, Dense, FloatDense, Pack, PackedDense
+from .shapes import Concat, Flatten, Slice
+
+__all__ = [
+    "Activation",
+    "Arithmetic",
+    "BatchNorm",
+    "Concat",
+    "Dense",
+    "Flatten",
+    "FloatDense",
+    "FloatSign",
+    "Held",
+    "Kept",
+    "Pack",
+    "PackedDense",
+    "Slice",
+    "is_binary",
+]
+
+
+def is_binary(step) -> bool:
+    """Whether a step has 1-bit weights or gives signs."""
+    return isinstance(step, (FloatDense, FloatSign, PackedDense, Pack))

@@ -1,0 +1,188 @@
+"""Dense layers with 1-bit weights and with floats, and batch norm."""
+
+import numpy as np
+
+from ...graph.graph import Node
+from ...graph.kinds.batch_norm import NORM
+from .. import fold
+from ..plan import Step, Width, step
+
+
+class _Product:
+    """What steps with a matrix have in common: `inputs`, `units` and `flatten`, as in Gluon's Dense."""
+
+    @property
+    def flattens(self):
+        return self.flatten
+
+    def after(self, x):
+        whole = x.flat or not self.flatten
+        if x.channels is not None and (self.inputs != x.channels if whole else self.inputs % x.channels):
+            raise ValueError(f"{self.name} has {self.inputs} inputs, but {x.layer} before it has {x.channels} outputs")
+        return Width(self.units, self.flatten or x.flat, self.name)
+
+
+@step
+class FloatDense(_Product, Step):
+    """A dense layer with its signs baked in: y = alpha * FullyConnected(x, signs) + bias.
+
+    arrays: signs, +-1, (units, inputs), alpha and bias (units,), float32; flatten as in Dense. A bias of -0.0 changes
+    nothing, so a layer without one needs no other code.
+    """
+
+    flatten: bool = True
+
+    @property
+    def units(self):
+        return self.arrays["signs"].shape[0]
+
+    @property
+    def inputs(self):
+        return self.arrays["signs"].shape[1]
+
+    def forward(self, F, x, signs, alpha, bias):
+        dot = F.FullyConnected(x, signs, no_bias=True, num_hidden=self.units, flatten=self.flatten)
+        return F.broadcast_add(F.broadcast_mul(dot, alpha), bias)
+
+    def __repr__(self):
+        return f"FloatDense({self.inputs} -> {self.units})"
+
+
+@step
+class PackedDense(_Product, Step):
+    """A dense layer on our library's operator, from `source` to `to`, each float, bits or bits01; arrays as those of
+    the runtime's binary_dense."""
+
+    units: int = 0
+    in_units: int = 0
+    source: str = "float"
+    to: str = "float"
+    flatten: bool = True
+
+    ORDER = ("weight_bits", "alpha", "bias", *NORM, "threshold", "sums")  # the operator's
+
+    @property
+    def inputs(self):
+        return self.in_units
+
+    def forward(self, F, x, **arrays):
+        return F.gluon_bnn_packed_dense(
+            x,
+            *(arrays[name] for name in self.ORDER if name in arrays),
+            units=str(self.units),
+            in_units=str(self.in_units),
+            source=self.source,
+            target="float" if self.to == "float" else "bits",
+            norm=str("mean" in arrays),
+            flatten=str(self.flatten),
+        )
+
+    def node(self, x):
+        return Node("binary_dense", (), {"units": self.units, "to": self.to}, self.arrays)
+
+    def __repr__(self):
+        folded = ", batch norm" if "mean" in self.arrays else ""
+        return f"PackedDense({self.in_units} -> {self.units}, {self.source} to {self.to}{folded})"
+
+
+@step
+class Pack(Step):
+    """The signs of x as int32 words, bit = 1 where x < 0, for a PackedDense from bits or bits01."""
+
+    in_units: int = 0
+    to: str = "bits"
+    flatten: bool = True
+
+    @property
+    def flattens(self):
+        return self.flatten
+
+    @property
+    def inputs(self):
+        return self.in_units
+
+    def after(self, x):
+        if x.flat and x.channels not in (None, self.in_units):
+            raise ValueError(f"{self.name} takes {self.in_units} inputs, but {x.layer} before it has {x.channels}")
+        return Width(self.in_units, self.flatten or x.flat, x.layer)
+
+    def forward(self, F, x):
+        return F.gluon_bnn_pack(x, in_units=str(self.in_units), flatten=str(self.flatten))
+
+    def node(self, x):
+        return Node("pack", (), {"to": self.to})
+
+    def __repr__(self):
+        return f"Pack({self.in_units})"
+
+
+@step
+class Dense(_Product, Step):
+    """Gluon's Dense: arrays weight (units, inputs), and bias (units,) or none."""
+
+    flatten: bool = True
+
+    @property
+    def units(self):
+        return self.arrays["weight"].shape[0]
+
+    @property
+    def inputs(self):
+        return self.arrays["weight"].shape[1]
+
+    def forward(self, F, x, weight, bias=None):
+        given = () if bias is None else (bias,)
+        return F.FullyConnected(
+            x, weight, *given, no_bias=bias is None, num_hidden=self.units, flatten=self.flatten, name="fwd"
+        )
+
+    def node(self, x):
+        arrays = {**self.arrays, "weight": np.ascontiguousarray(self.arrays["weight"].T)}
+        return Node("dense", (), {"units": self.units}, arrays)
+
+    text = "Dense"
+
+    def __repr__(self):
+        return f"Dense({self.inputs} -> {self.units})"
+
+
+@step
+class BatchNorm(Step):
+    """Gluon's BatchNorm with its running averages: arrays gamma, beta, running_mean, running_var (channels,)."""
+
+    axis: int = 1
+    eps: float = 1e-5
+
+    keeps = True
+
+    @property
+    def inputs(self):
+        return self.arrays["gamma"].size
+
+    def after(self, x):
+        if x.channels not in (None, self.inputs) and (self.axis == -1 or self.axis == 1 and x.flat):
+            raise ValueError(f"{self.name} has {self.inputs} inputs, but {x.layer} before it has {x.channels} outputs")
+        return x
+
+    def forward(self, F, x, gamma, beta, running_mean, running_var):
+        options = {"eps": self.eps, "axis": self.axis, "fix_gamma": False, "use_global_stats": True}
+        return F.BatchNorm(x, gamma, beta, running_mean, running_var, name="fwd", **options)
+
+    def in_runtime(self, flat):
+        return self.axis == -1 or self.axis == 1 and bool(flat)
+
+    def norm(self):
+        """{"mean", "factor", "beta"} of (x - mean) * factor + beta."""
+        arrays = (self.arrays[name] for name in ("gamma", "beta", "running_mean", "running_var"))
+        try:
+            return fold.norm(*arrays, self.eps)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
+
+    def node(self, x):
+        return Node("batch_norm", (), {}, self.norm())
+
+    text = "BatchNorm"
+
+    def __repr__(self):
+        return f"BatchNorm(axis={self.axis}, in_channels={self.inputs})"

@@ -1,0 +1,106 @@
+"""Flattening, and parts of values."""
+
+from typing import Optional
+
+from ...graph.graph import Node
+from ..plan import Step, Width, step
+
+
+@step
+class Flatten(Step):
+    """(rows, features) of (rows, ...); with `shape`, (0 or -1, features), Gluon's reshape to it."""
+
+    shape: Optional[tuple] = None
+
+    flattens = True
+    keeps = True
+
+    @property
+    def inputs(self):
+        return self.shape[1] if self.shape and self.shape[1] > 0 else None
+
+    def after(self, x):
+        width = x.channels if x.flat else None
+        if self.inputs and width not in (None, self.inputs):
+            raise ValueError(f"{self.name} makes rows of {self.inputs}, but {x.layer} before it has {width} outputs")
+        return Width(self.inputs or width, True, x.layer)
+
+    def forward(self, F, x):
+        return F.reshape(x, shape=self.shape) if self.shape else F.Flatten(x)
+
+    def node(self, x):
+        return None
+
+    text = "Flatten"
+
+    def __repr__(self):
+        return f"Flatten({self.shape or ''})"
+
+
+class _OverAxis:
+    """What steps that work along an axis have in common."""
+
+    def in_runtime(self, flat):
+        return flat is not False and self.axis == -1 or self.axis == 1 and bool(flat)
+
+
+@step
+class Concat(_OverAxis, Step):
+    """Values one after the other."""
+
+    axis: int = 1
+
+    MOST = 64  # values of one node of the runtime
+
+    def after(self, *xs):
+        flat = all(x.flat for x in xs)
+        known = (flat or self.axis == -1) and all(x.channels is not None for x in xs)
+        return Width(sum(x.channels for x in xs) if known else None, flat, self.name)
+
+    def forward(self, F, *xs):
+        return F.concat(*xs, dim=self.axis)
+
+    def node(self, *xs):
+        return Node("concat")
+
+    def __repr__(self):
+        return f"Concat(axis={self.axis})"
+
+
+@step
+class Slice(_OverAxis, Step):
+    """The part from begin to end (None for the last), from the end where they are negative; or, with `parts`, the
+    part number `begin` of so many equal ones."""
+
+    axis: int = 1
+    begin: int = 0
+    end: Optional[int] = None
+    parts: int = 0
+
+    def after(self, x):
+        known = x.channels is not None and (x.flat or self.axis == -1)
+        if known:
+            begin, end = self._places(x.channels)
+        return Width(end - begin if known else None, x.flat, self.name)
+
+    def _places(self, width):
+        if not self.parts:
+            begin, end, _ = slice(self.begin, self.end).indices(width)
+            return begin, max(begin, end)
+        if width % self.parts:
+            raise ValueError(f"{self.name} makes {self.parts} equal parts, but gets {width} outputs")
+        size = width // self.parts
+        return self.begin * size, (self.begin + 1) * size
+
+    def forward(self, F, x):
+        if self.parts:
+            return F.split(x, num_outputs=self.parts, axis=self.axis)[self.begin]
+        return F.slice_axis(x, axis=self.axis, begin=self.begin, end=self.end)
+
+    def node(self, x):
+        begin, end = self._places(x.channels)
+        return Node("slice", (), {"begin": begin, "end": end})
+
+    def __repr__(self):
+        part = f"part {self.begin} of {self.parts}" if self.parts else f"{self.begin} to {self.end}"
+        return f"Slice(axis={self.axis}, {part})"

@@ -1,0 +1,248 @@
+"""A net as MXNet's own symbol graph, in which a binary layer is one marked node: `trace`."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import re
+import uuid
+from typing import Any, Optional
+
+import numpy as np
+
+from .._compat import mx
+from ..nn import tracing
+from .plan import Row
+
+INPUT = "data"
+ROW = "__row__"  # attribute of a node: the call of a block that made it
+# Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
+STILL = ("ones_like", "broadcast_mul")
+TRACEABLE = tuple(
+    kind.forward for kind in (mx.gluon.HybridBlock, mx.gluon.SymbolBlock, mx.gluon.nn.Sequential)
+)  # all others are forwards of the user's own
+
+Entry = tuple[int, int]  # (node, which of its outputs)
+
+
+@dataclasses.dataclass
+class Node:
+    """An operator of the graph, or a variable, whose operator is "null".
+
+    inputs : the entries that it takes; layer : the layer of ours that it stands for, else None; content : its JSON
+    """
+
+    operator: str
+    name: str
+    attributes: dict[str, str]
+    inputs: list[Entry]
+    row: Optional[Row]
+    layer: Optional[mx.gluon.Block]
+    content: dict
+
+
+@dataclasses.dataclass
+class Trace:
+    """The nodes, in order; `outputs`, the entries that the net gives, in the structure `format`; `variables`, {name:
+    Parameter} of all but the input; the JSON of the whole graph; `outputs_of`, the number of outputs of each node."""
+
+    nodes: list[Node]
+    outputs: list[Entry]
+    format: Any
+    variables: dict[str, mx.gluon.Parameter]
+    graph: dict
+
+
+def trace(net) -> Trace:
+    """The graph of a block; ValueError where it has no graph, or not one of a single input."""
+    parameters, calls = _parameters(net), _Calls()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_unmarked(parameters))
+        for block in _blocks(net):
+            stack.enter_context(calls.noted(block))
+        stack.enter_context(mx.name.NameManager())
+        layers = stack.enter_context(tracing.marking())
+        try:
+            outputs, form = mx.gluon.block._flatten(net(mx.sym.var(INPUT)), "output")
+        except Exception as error:
+            raise ValueError(
+                f"freeze traces a net as MXNet does to export it, on one input, and {net.name}, a "
+                f"{type(net).__name__}, fails there: {type(error).__name__}: {error}"
+            ) from error
+    wrong = [output for output in outputs if not isinstance(output, mx.sym.Symbol)]
+    if wrong:
+        raise ValueError(f"freeze takes a net that computes all that it gives, and {net.name} gives {wrong[0]!r}")
+    graph = json.loads(mx.sym.Group(outputs).tojson(remove_amp_cast=False))
+    nodes = _nodes(graph, calls.rows, layers, parameters)
+    unknown = [n.name for n in nodes if n.operator == "null" and n.name not in parameters and n.name != INPUT]
+    if unknown:
+        raise ValueError(f"{net.name} uses {unknown[0]}, which is no parameter of it or of a block in it")
+    return Trace(nodes, [tuple(head[:2]) for head in graph["heads"]], form, parameters, graph)
+
+
+def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
+    """The nodes that depend on parameters only, and the values of those that go on to others."""
+    known, nodes = set(), traced.nodes
+    users = [[] for _ in nodes]
+    for node in nodes:
+        for place, _ in node.inputs:
+            users[place].append(node)
+    content = [node.content for node in nodes]
+    for place, node in enumerate(nodes):
+        if _random(node):
+            if not all(user.operator in STILL for user in users[place]):
+                continue
+            like = "zeros_like" if node.inputs else "_zeros"
+            attributes = {} if node.inputs else {"shape": node.attributes["shape"], "dtype": "float32"}
+            content[place] = {**node.content, "op": like, "attrs": attributes}
+        if node.name != INPUT and node.layer is None and all(source in known for source, _ in node.inputs):
+            known.add(place)
+    taken = {entry for place, node in enumerate(nodes) if place not in known for entry in node.inputs}
+    taken = sorted(entry for entry in taken.union(traced.outputs) if entry[0] in known)
+    if not taken:
+        return known, {}
+    # MXNet takes the device from an input, so there is always one.
+    extra = {"op": "null", "name": INPUT, "inputs": []}
+    heads = [[*entry, 0] for entry in [*taken, (len(content), 0)]]
+    graph = {**traced.graph, "nodes": [*content, extra], "heads": heads}
+    graph["node_row_ptr"] = [*graph["node_row_ptr"], graph["node_row_ptr"][-1] + 1]
+    graph["arg_nodes"] = [*graph["arg_nodes"], len(content)]
+    symbol = mx.sym.load_json(json.dumps(graph))
+    values = [
+        mx.nd.zeros(1) if name == INPUT else traced.variables[name].list_data()[0].as_in_context(mx.cpu())
+        for name in symbol.list_inputs()
+    ]
+    with mx.autograd.pause(train_mode=False):
+        found = mx.nd.CachedOp(symbol)(*values)
+    return known, {entry: value.asnumpy() for entry, value in zip(taken, found)}
+
+
+def alone(node: Node, entries: list[int], output: int, outputs: int) -> dict:
+    """The JSON of a graph of this node by itself: its inputs are variables x0, x1 .., one for each number in
+    `entries` (those with the same number are the same), and it gives its output of that number."""
+    sizes = max(entries, default=0) + 1
+    variables = [{"op": "null", "name": f"x{i}", "inputs": []} for i in range(sizes)]
+    content = {k: v for k, v in node.content.items() if k != "control_deps"}
+    states = [version for _, _, version in node.content["inputs"]]
+    content["inputs"] = [[entry, 0, version] for entry, version in zip(entries, states)]
+    content["attrs"] = {k: v for k, v in content.get("attrs", {}).items() if k not in (ROW, tracing.MARK)}
+    rows = [*range(sizes + 1), sizes + outputs]
+    return {
+        "nodes": [*variables, content],
+        "arg_nodes": list(range(sizes)),
+        "node_row_ptr": rows,
+        # MXNet runs no graph without an input: where the operator takes nothing, the input goes through as well.
+        "heads": [[sizes, output, 0], *([] if entries else [[0, 0, 0]])],
+        "attrs": {"mxnet_version": ["int", 10901]},
+    }
+
+
+def _parameters(net):
+    """{name: Parameter} of a block and all in it."""
+    found = {}
+    for parameter in net._collect_params_with_prefix().values():
+        if found.setdefault(parameter.name, parameter) is not parameter:
+            raise ValueError(f"freeze takes a net whose parameters have different names; two are {parameter.name}")
+    found.update(net.collect_params().items())  # those of a loaded export
+    return found
+
+
+def _blocks(net):
+    blocks = []
+    net.apply(blocks.append)
+    return list(dict.fromkeys(blocks))
+
+
+@contextlib.contextmanager
+def _unmarked(parameters):
+    """Tracing leaves no variable behind in a parameter, which would have the attributes of this trace."""
+    variables = [(parameter, parameter._var) for parameter in parameters.values()]
+    for parameter, _ in variables:
+        parameter._var = None
+    try:
+        yield
+    finally:
+        for parameter, variable in variables:
+            parameter._var = variable
+
+
+class _Calls:
+    """The calls of blocks while a net is traced: nodes get the key of the innermost one as an attribute.
+
+    rows : {key: Row}, one for each call; running : [(block, key)], the outermost first
+    """
+
+    def __init__(self):
+        self.rows, self.running = {}, []
+
+    @contextlib.contextmanager
+    def noted(self, block):
+        """Calls of this block are noted."""
+        own = vars(block).get("forward")
+        vars(block)["forward"] = functools.partial(self._forward, block, block.forward)
+        try:
+            yield
+        finally:
+            del vars(block)["forward"]
+            if own is not None:
+                vars(block)["forward"] = own
+
+    def _forward(self, block, forward, *args):
+        if not isinstance(args[0], mx.sym.Symbol):
+            return forward(*args)  # of another thread
+        outer, key = self.running[-1] if self.running else (None, None)
+        if getattr(outer, "act", None) is not block:  # the activation inside of a dense layer belongs to the layer
+            key = uuid.uuid4().hex  # loaded exports may have attributes of any name
+            self.rows[key] = Row(block.name, sum(map(bytes_of, block._reg_params.values())))
+        self.running.append((block, key))
+        try:
+            with mx.AttrScope(**{ROW: key}):
+                return forward(*args)
+        except Exception:
+            # A forward of the user's own may take arrays only. The block then shows as a node that is marked with it.
+            one = len(args) == 1 and type(block).forward not in TRACEABLE
+            symbol = tracing.stand_in(block, mx.sym.identity, *args) if one else None
+            if symbol is None:
+                raise
+            symbol._set_attr(**{ROW: key})
+            return symbol
+        finally:
+            self.running.pop()
+
+
+def bytes_of(parameter) -> int:
+    """The bytes of a parameter's value, 0 where it has none."""
+    return 0 if parameter._data is None else parameter.list_data()[0].size * np.dtype(parameter.dtype).itemsize
+
+
+def _nodes(graph, calls, layers, parameters):
+    nodes, rows, counted = [], {}, set()
+    for content in graph["nodes"]:
+        attributes = content.get("attrs", {})
+        row = None
+        if content["op"] != "null":
+            name = _layer(content["name"])
+            row = calls[attributes[ROW]] if attributes.get(ROW) in calls else rows.setdefault(name, Row(name))
+            variables = {source for source, *_ in content["inputs"] if nodes[source].name in parameters} - counted
+            if row is rows.get(name):  # else it counts what its block has
+                row.before += sum(bytes_of(parameters[nodes[source].name]) for source in variables)
+            counted |= variables
+        layer = layers.get(attributes.get(tracing.MARK))
+        inputs = [tuple(entry[:2]) for entry in content["inputs"]]
+        nodes.append(Node(content["op"], content["name"], attributes, inputs, row, layer, content))
+    return nodes
+
+
+def _layer(name):
+    """The layer in the name of a node of an export, where Gluon has put it before that of the operator."""
+    prefix = re.match(r"(?:[A-Za-z0-9]*[A-Za-z]\d+_)*", name).group().rstrip("_")
+    return prefix or re.sub("_fwd$", "", name)
+
+
+def _random(node):
+    return (
+        "random" in node.operator
+        or "sample" in node.operator
+        or node.operator == "_shuffle"
+        or (node.operator == "Dropout" and node.attributes.get("mode") == "always")
+    )

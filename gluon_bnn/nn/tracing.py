@@ -1,0 +1,41 @@
+"""How a binary layer shows in the graph that `freeze` traces: as one of MXNet's operators, marked with the layer.
+
+While a net trains its layers run operators that depend on the implementation, of which some stand for gradients only.
+Who converts a net wants none of it: a FullyConnected of the real weights with a mark says all.
+"""
+
+import contextlib
+import contextvars
+import uuid
+from collections.abc import Iterator
+
+from .parameter import in_loop
+
+MARK = "__layer__"  # attribute of a node: the key of its layer among those that `marking` gives
+_marked = contextvars.ContextVar("gluon_bnn_marked", default=None)
+
+
+@contextlib.contextmanager
+def marking() -> Iterator[dict]:
+    """Graphs traced inside have stand-ins; gives the layers that they stand for, by the key in the mark."""
+    layers = {}
+    token = _marked.set(layers)
+    try:
+        yield layers
+    finally:
+        _marked.reset(token)
+
+
+def stand_in(layer, operator, *arrays, **attributes):
+    """operator(*arrays, **attributes), a symbol marked as `layer`, while `freeze` traces a net; None otherwise.
+
+    In the body of a loop, a graph of its own that nobody converts, layers are what they always are.
+    """
+    layers = _marked.get()
+    if layers is None or in_loop():
+        return None
+    symbol = operator(*arrays, **attributes)
+    key = uuid.uuid4().hex  # not in the graph of any loaded export
+    symbol._set_attr(**{MARK: key})
+    layers[key] = layer
+    return symbol

@@ -1,0 +1,240 @@
+"""Each operator that `freeze` converts, by itself, and what happens to those that it does not."""
+
+import numpy as np
+import pytest
+
+import gluon_bnn
+from gluon_bnn import nn, ops, runtime
+from gluon_bnn._compat import mx
+from gluon_bnn.deploy import freeze, load_exported
+from gluon_bnn.deploy.convert.build import converts
+from gluon_bnn.graph import engine
+from gluon_bnn.graph.kinds.activation import FUNCTIONS
+
+from frozen_blocks import Own
+from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
+
+ACTIVATIONS = {
+    "relu": lambda: gluon.Activation("relu"),
+    "leaky": lambda: gluon.LeakyReLU(0.3),
+    "prelu": gluon.PReLU,
+    "elu": lambda: gluon.ELU(0.7),
+    "gelu": gluon.GELU,
+    "sigmoid": lambda: gluon.HybridLambda("sigmoid"),
+    "tanh": lambda: gluon.HybridLambda("tanh"),
+    "softrelu": lambda: gluon.Activation("softrelu"),
+    "softsign": lambda: gluon.HybridLambda("softsign"),
+    "swish": lambda: gluon.Swish(1.5),
+    "sign": nn.BinaryActivation,
+    "binary_sigmoid": nn.BinarySigmoid,
+}
+SAME_BITS = "relu", "leaky", "prelu", "softsign", "sign", "binary_sigmoid"  # in MXNet and in the runtime
+
+
+def values(rng):
+    """Inputs around every bend, zeros of both signs, large and small ones."""
+    x = rng.standard_normal((60, 8)).astype(np.float32) * rng.choice([1e-3, 1, 10], (60, 1)).astype(np.float32)
+    x.flat[:6] = 0.0, -0.0, 80, -80, 1e-30, -1e-30
+    return x
+
+
+def check(net, x, tmp_path):
+    """Every Gluon form of a net has the bits of the net, and of each other; the graph of the last is returned."""
+    expected = net(mx.nd.array(x)).asnumpy()
+    for form in FORMS:
+        frozen = freeze(net, form, input_shape=x.shape[1:], verbose=False)
+        for hybridize in (False, True):
+            frozen.hybridize(hybridize)
+            np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), expected)
+        frozen.export(str(tmp_path / form))
+        loaded = load_exported(tmp_path / form)
+        np.testing.assert_array_equal(loaded(mx.nd.array(x)).asnumpy(), expected)
+        if form == "float":
+            again = freeze(loaded, form, input_shape=x.shape[1:], verbose=False)
+            np.testing.assert_array_equal(again(mx.nd.array(x)).asnumpy(), expected)
+            assert lines(again.graph) == lines(frozen.graph)
+    return frozen.graph
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_activations(rng, tmp_path, name):
+    """All that the runtime has. MXNet's own approximations differ from it in last bits."""
+    block = ACTIVATIONS[name]()
+    net = randomise(sequential(nn.BinaryActivation(), nn.BinaryDense(8, in_units=8), block), rng)
+    x = plus_minus(rng, 60, 8)
+    graph = check(net, x, tmp_path)
+    assert lines(graph)[-1] == f"{name} 8 -> 8 float float"
+    expected = net(mx.nd.array(x)).asnumpy()
+    for found in (engine.run(graph, x), runtime.Model(graph)(x)):
+        if name in SAME_BITS:
+            np.testing.assert_array_equal(found, expected)
+        else:
+            np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6)  # MXNet's gelu loses digits below 0
+
+
+@pytest.mark.parametrize("block", [gluon.PReLU(), gluon.PReLU(in_channels=8), gluon.Swish(), gluon.LeakyReLU(0)])
+def test_slopes(rng, tmp_path, block):
+    net = randomise(sequential(nn.BinaryActivation(), nn.BinaryDense(8, in_units=8), block), rng)
+    x = plus_minus(rng, 60, 8)
+    graph = check(net, x, tmp_path)
+    np.testing.assert_allclose(engine.run(graph, x), net(mx.nd.array(x)).asnumpy(), rtol=2e-6, atol=2e-7)
+
+
+OPERATORS = {
+    "x + c": lambda F, x, y: x + 0.3,
+    "c + x": lambda F, x, y: 0.3 + x,
+    "x - c": lambda F, x, y: x - 0.3,
+    "c - x": lambda F, x, y: 0.3 - x,
+    "1 - x": lambda F, x, y: 1 - x,
+    "1 - 2 x": lambda F, x, y: 1 - 2 * x,
+    "x * c": lambda F, x, y: x * -0.3,
+    "x / c": lambda F, x, y: x / 3,
+    "-x": lambda F, x, y: -x,
+    "negative": lambda F, x, y: F.negative(x),
+    "maximum c": lambda F, x, y: F.maximum(x, 0.2),
+    "c minimum": lambda F, x, y: F.minimum(0.2, x),
+    "clip": lambda F, x, y: F.clip(x, -0.5, 2),
+    "x + y": lambda F, x, y: x + y,
+    "broadcast_add": lambda F, x, y: F.broadcast_add(x, y),
+    "broadcast_plus": lambda F, x, y: F.broadcast_plus(x, y),
+    "x - y": lambda F, x, y: x - y,
+    "broadcast_minus": lambda F, x, y: F.broadcast_minus(y, x),
+    "x * y": lambda F, x, y: x * y,
+    "x * x": lambda F, x, y: x * x,
+    "square": lambda F, x, y: F.square(x),
+    "x / y": lambda F, x, y: F.broadcast_div(x, y),
+    "maximum": lambda F, x, y: F.maximum(x, y),
+    "broadcast_minimum": lambda F, x, y: F.broadcast_minimum(x, y),
+    "add_n of 3": lambda F, x, y: F.add_n(x, y, x),
+    "add_n of 7": lambda F, x, y: F.add_n(x, y, x, y, x, x, x),
+    "concat": lambda F, x, y: F.concat(x, y, x, dim=1),
+    "concat of one": lambda F, x, y: F.concat(x, dim=-1),
+    "concat of many": lambda F, x, y: F.concat(*[x, y] * 40, dim=-1),
+    "slice_axis": lambda F, x, y: F.slice_axis(x, axis=1, begin=2, end=-1),
+    "slice_axis to the end": lambda F, x, y: F.slice_axis(x, axis=-1, begin=-3, end=None),
+    "slice": lambda F, x, y: F.slice(x, begin=(None, 2), end=(None, 7)),
+    "split": lambda F, x, y: F.split(x, num_outputs=4, axis=1)[2],
+    "split in two": lambda F, x, y: F.concat(*reversed(list(F.split(x, num_outputs=2, axis=-1))), dim=1),
+    "reshape": lambda F, x, y: F.reshape(x, (0, -1)),
+    "reshape to a size": lambda F, x, y: F.reshape(x, (-1, 8)),
+    "flatten": lambda F, x, y: F.flatten(x),
+    "identity": lambda F, x, y: F.identity(F.BlockGrad(F.stop_gradient(x))),
+    "dropout": lambda F, x, y: F.Dropout(x, p=0.7),
+    "swish": lambda F, x, y: F.sigmoid(x) * x,
+    "sign by comparison": lambda F, x, y: 1 - 2 * (x < 0),
+    "0 and 1 by comparison": lambda F, x, y: 1 - (x < 0),
+    "signs": lambda F, x, y: ops.current().sign(F, x, 0.5),
+    "relu": lambda F, x, y: F.relu(x),
+    "sigmoid of a product": lambda F, x, y: F.sigmoid(x * 2) * y,
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators(rng, implementation, tmp_path, name):
+    def forward(self, F, x):
+        y = self.dense(self.sign(x))
+        return F.concat(OPERATORS[name](F, x, y), y, dim=1)
+
+    net = randomise(Own(forward, sign=nn.BinaryActivation(), dense=nn.BinaryDense(8, in_units=8)), rng)
+    x = values(rng)
+    graph = check(net, x, tmp_path)
+    expected = net(mx.nd.array(x)).asnumpy()
+    if "sigmoid" in name or "swish" in name:
+        np.testing.assert_allclose(engine.run(graph, x), expected, rtol=2e-6, atol=1e-7)
+    else:
+        np.testing.assert_array_equal(engine.run(graph, x), expected)
+    np.testing.assert_array_equal(runtime.Model(graph)(x), engine.run(graph, x))
+
+
+UNKNOWN = {
+    "softmax": lambda F, x: F.softmax(x),
+    "topk": lambda F, x: F.topk(x, k=2, ret_typ="value"),
+    "LeakyReLU": lambda F, x: F.LeakyReLU(x, act_type="selu"),
+    "_rdiv_scalar": lambda F, x: 1 / (x * x + 1),
+    "_lesser_scalar": lambda F, x: x < 0.5,
+    "_greater": lambda F, x: x > 2 * x,
+    "sqrt": lambda F, x: F.sqrt(x * x),
+    "expand_dims": lambda F, x: F.expand_dims(x, 1),
+    "transpose": lambda F, x: F.transpose(x),
+    "_foreach": lambda F, x: F.contrib.foreach(lambda row, state: (2 * row, state), x, [])[0],
+    "_random_normal": lambda F, x: F.broadcast_add(x, 0 * F.random.normal(shape=(1, 1))),
+    "Dropout": lambda F, x: F.Dropout(x, p=1e-9, mode="always"),
+    "Reshape": lambda F, x: F.reshape(x, (0, 2, -1)),
+    "slice": lambda F, x: F.slice(x, begin=(1, 0), end=(3, 2)),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_nobody_converts(rng, tmp_path, name):
+    """It stays in the Gluon forms, in the middle of a net; the runtime refuses it by layer and operator."""
+    block = gluon.HybridLambda(lambda F, x: UNKNOWN[name](F, x))
+    net = randomise(sequential(nn.BinaryDense(8, in_units=8), block, nn.BinaryActivation()), rng)
+    x = mx.nd.array(plus_minus(rng, 20, 8))
+    expected = net(x).asnumpy()
+    for form in FORMS:
+        frozen = freeze(net, form, verbose=False)
+        for hybridize in (False, True):
+            frozen.hybridize(hybridize)
+            np.testing.assert_array_equal(frozen(x).asnumpy(), expected)
+        frozen.export(str(tmp_path / "net"))
+        np.testing.assert_array_equal(load_exported(tmp_path / "net")(x).asnumpy(), expected)
+        with pytest.raises(ValueError, match=rf"the runtime takes .*; got {block.name} \({name}\)"):
+            gluon_bnn.save(frozen, tmp_path / "net.safetensors")
+    assert not (tmp_path / "net.safetensors").exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_parameters_of_what_nobody_converts(rng, tmp_path, form):
+    """They are copied, saved and loaded like others."""
+    net = randomise(sequential(nn.BinaryDense(8, in_units=8), gluon.LayerNorm(in_channels=8)), rng)
+    x = mx.nd.array(plus_minus(rng, 20, 8))
+    frozen, expected = freeze(net, form, verbose=False), net(x).asnumpy()
+    net[1].gamma.set_data(net[1].gamma.data() * 2)
+    np.testing.assert_array_equal(frozen(x).asnumpy(), expected)
+    other = freeze(net, form, verbose=False)
+    other.save_parameters(str(tmp_path / "p"))
+    frozen.load_parameters(str(tmp_path / "p"))
+    np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
+    assert [row.form for row in frozen.rows][1] == "LayerNorm" and frozen.rows[1].after == 64
+
+
+class TestAxes:
+    """What works along axis 1 is over the units only where that is certain."""
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda F, x: F.slice_axis(x, axis=1, begin=0, end=6),
+            lambda F, x: F.concat(x, x, dim=1),
+            lambda F, x: F.split(x, num_outputs=2, axis=1)[0],
+            lambda F, x: F.LeakyReLU(x, F.ones(shape=(6,)) * 0.5, act_type="prelu"),
+        ],
+    )
+    def test_rows_or_steps(self, rng, function):
+        block = Own(lambda self, F, x: function(F, x))
+        net = randomise(sequential(block, nn.BinaryDense(4, in_units=6, flatten=False)), rng)
+        for shape in (None, (6, 6)):
+            with pytest.raises(ValueError, match="axis=1 only where that is certain"):
+                freeze(net, "float", input_shape=shape, input_scale=1, verbose=False)
+
+    def test_the_last_axis_of_images(self, rng):
+        """Flattened, an image's last axis is not the last one."""
+        block = Own(lambda self, F, x: F.concat(x, x, dim=-1))
+        net = randomise(sequential(block, nn.BinaryDense(4, in_units=72)), rng)
+        with pytest.raises(ValueError, match=r"got own\d+ \(Concat\(axis=-1\)\)"):
+            freeze(net, "float", input_shape=(6, 6), verbose=False)
+
+
+def test_a_converter_from_outside(rng, monkeypatch):
+    """One function for an operator, and nothing else."""
+    from gluon_bnn.deploy.convert import build as registry
+    from gluon_bnn.deploy.steps import Arithmetic
+
+    monkeypatch.setattr(registry, "_converters", dict(registry._converters))
+
+    @converts("_rdiv_scalar")
+    def inverse(build, x):  # only as an example: 1 / x is not x / 1
+        return build(Arithmetic, x, arrays={"operand": np.ones(1, np.float32)}, function="divide")
+
+    net = randomise(sequential(nn.BinaryDense(8, in_units=8), gluon.HybridLambda(lambda F, x: 1 / x)), rng)
+    assert lines(freeze(net, "float", verbose=False).graph)[-1] == "divide 8 -> 8 float float"
