@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, settings
 
 import gluon_bnn
-from gluon_bnn import loss, nn, ops, optimizer, train
+from gluon_bnn import loss, nn, ops, optimizer
 from gluon_bnn._compat import mx
 from gluon_bnn.check.measure import units as units_of
 from gluon_bnn.check.optimizer import magnitudes, rule
@@ -19,6 +19,7 @@ from gluon_bnn.train import checkpoint
 
 from needs import needs_library
 from sizes import over_sizes
+from tiny_runs import X, cut_at, fit, values
 
 BOUND = 6.0  # 2.6 seen over 20 seeds, in units of eps times the sum of the terms
 
@@ -340,10 +341,6 @@ def test_sparse_and_half_precision_are_left_to_mxnet(implementation):
     assert half.weight.data().dtype == np.float16 and np.isfinite(half.weight.data().asnumpy()).all()
 
 
-X = np.random.default_rng(0).standard_normal((60, 12)).astype(np.float32)
-LABELS = X[:, :3].argmax(axis=1)
-
-
 def make(seed, scale, **options):
     np.random.seed(seed)
     mx.random.seed(seed)
@@ -360,27 +357,7 @@ def make(seed, scale, **options):
     return net, trainer_of(net, glorot=True)
 
 
-def batches(generator):
-    order = generator.permutation(len(X))
-    for rows in np.split(order, 3):
-        yield mx.nd.array(X[rows]), mx.nd.array(LABELS[rows])
-
-
-def fit(net, trainer, epochs=6, validate=None, **options):
-    return train.fit(
-        net,
-        trainer,
-        loss.SquaredHingeLoss(),
-        batches,
-        3,
-        train.rates(0.01, 0.001, epochs),
-        validate or (lambda net: train.evaluate(net, X, LABELS)),
-        5,
-        progress=False,
-        **options,
-    )
-
-
+HINGE = loss.SquaredHingeLoss()
 METHODS = {
     "LAB": dict(scale="loss"),
     "BWN": dict(scale="layer", gradient="ste"),
@@ -393,24 +370,14 @@ METHODS = {
 def test_fit_resumes_to_the_bit(tmp_path, implementation, method):
     path = str(tmp_path / "c.safetensors")
     net, trainer = make(0, **METHODS[method])
-    whole = fit(net, trainer)
+    whole = fit(net, trainer, loss=HINGE)
     assert whole["loss"][-1] < whole["loss"][0]
-    seen = []
-
-    def interrupt(net):
-        seen.append(1)
-        if len(seen) == 4:
-            raise KeyboardInterrupt
-        return train.evaluate(net, X, LABELS)
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(*make(0, **METHODS[method]), validate=interrupt, checkpoint=path)
+    cut_at(path, 4, KeyboardInterrupt(), make(0, **METHODS[method]), loss=HINGE)
     other, trainer = make(99, **METHODS[method])  # everything must come from the checkpoint
-    resumed = fit(other, trainer, checkpoint=path, resume=True)
+    resumed = fit(other, trainer, loss=HINGE, checkpoint=path, resume=True)
     for key in ("loss", "error", "validation_error", "best_epoch"):
         assert resumed[key] == whole[key]
-    values = [[p.data().asnumpy() for p in n._collect_params_with_prefix().values()] for n in (net, other)]
-    for a, b in zip(*values):
+    for a, b in zip(values(net), values(other)):
         np.testing.assert_array_equal(a, b)
     for layer in (net[0], net[3]):
         assert np.abs(layer.weight.data().asnumpy()).max() <= 1
@@ -419,7 +386,7 @@ def test_fit_resumes_to_the_bit(tmp_path, implementation, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_trained_nets_check_and_freeze(method):
     net, trainer = make(0, **METHODS[method])
-    fit(net, trainer, epochs=2)
+    fit(net, trainer, epochs=2, loss=HINGE)
     x = mx.nd.array(X)
     assert gluon_bnn.check_net(net, x).ok
     frozen = gluon_bnn.freeze(net, "float", verbose=False)

@@ -58,7 +58,7 @@ def _is_whole(name):
         return len(header) == 64  # not 64-bit ELF: whatever it is, the loader checks it
     if len(header) < 64:
         return False
-    offset, entry_size, entries = (struct.unpack_from("<Q", header, 40)[0], *struct.unpack_from("<HH", header, 58))
+    (offset,), (entry_size, entries) = struct.unpack_from("<Q", header, 40), struct.unpack_from("<HH", header, 58)
     return offset + entry_size * entries <= os.path.getsize(name)
 
 

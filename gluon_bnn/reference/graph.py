@@ -4,12 +4,14 @@ A node is its kind, {attribute: value} and {array: ndarray}, as in a model file.
 are +1 and -1. x is (rows, features) or (rows, height, width, channels).
 """
 
+from typing import Callable
+
 import numpy as np
 from scipy.special import erf, expit
 
 from .bits import unpack_weights
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[..., np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0),
     "leaky": lambda x, slope: np.where(x > 0, x, slope * x),
     "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
@@ -24,7 +26,7 @@ ACTIVATIONS = {
     "binary_sigmoid": lambda x: np.where(x < 0, 0.0, 1.0),
 }
 
-ARITHMETIC = {
+ARITHMETIC: dict[str, Callable[..., np.ndarray]] = {
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,
@@ -46,7 +48,7 @@ def node(kind: str, attributes: dict, arrays: dict, *xs: np.ndarray, zeros_and_o
     """
     arrays = {name: array if array.dtype == np.int32 else array.astype(np.float64) for name, array in arrays.items()}
     if zeros_and_ones and "threshold" not in arrays:  # a threshold is one of the product of signs
-        xs = [(x + 1) / 2 for x in xs]
+        xs = tuple((x + 1) / 2 for x in xs)
     return _KINDS[kind](attributes, arrays, *xs)
 
 
@@ -67,7 +69,7 @@ def _norm(arrays, y):
     return (y - arrays["mean"]) * arrays["factor"] + arrays["beta"] if "mean" in arrays else y
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[..., np.ndarray]] = {
     "binary_dense": _binary_dense,
     "dense": lambda attributes, arrays, x: x @ arrays["weight"] + arrays.get("bias", 0),
     "batch_norm": lambda attributes, arrays, x: _norm(arrays, x),

@@ -94,7 +94,7 @@ def runs(net, tmp_path):
     yield "runtime NumPy", lambda x: engine.run(frozen.graph, x)
 
 
-@pytest.mark.parametrize("hidden", [nn.BinaryActivation, nn.BinarySigmoid])
+@pytest.mark.parametrize("hidden", [nn.BinaryActivation, pytest.param(nn.BinarySigmoid, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("scale", ["layer", "channel", None])
 def test_binary_nets_are_equal_to_the_bit(rng, implementation, tmp_path, scale, norm, hidden):

@@ -30,7 +30,6 @@ case ${1:-native} in
   *) echo "run.sh: allowed are native, sanitize and arm64, got $1" >&2; exit 2 ;;
 esac
 
-jobs=()
 avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-uninitialized -Wno-maybe-uninitialized"
 if ! grep -qw avx512f /proc/cpuinfo; then  # it is linked only: no time goes into code that cannot run here
   avx512+=" -O0 -g0"
@@ -46,13 +45,9 @@ for file in "$src"/*.cc "$src"/*/*.cc "$src"/*/*/*.cc "$here"/test_*.cc; do
       kernels/avx512vpopcntdq) set_flags="$avx512 -mavx512vpopcntdq -mavx512vnni" ;;
     esac
   fi
-  # shellcheck disable=SC2086
-  $compiler $flags $set_flags -I"$src" -I"$native/include" -c "$file" -o "$work/${name//\//_}.o" &
-  jobs+=($!)
-done
-for job in "${jobs[@]}"; do
-  wait "$job"
-done
+  printf '%s %s %s -I%q -I%q -c %q -o %q\n' "$compiler" "$flags" "$set_flags" "$src" "$native/include" "$file" \
+    "$work/${name//\//_}.o"
+done | xargs -d '\n' -P "$(nproc)" -I COMMAND bash -c COMMAND
 objects=()
 for object in "$work"/*.o; do
   case $object in */test_*.o) ;; *) objects+=("$object") ;; esac

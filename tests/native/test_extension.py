@@ -17,6 +17,7 @@ from gluon_bnn._compat import mx
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary
 
+import programs
 from needs import needs_library
 
 pytestmark = needs_library
@@ -214,8 +215,7 @@ def test_messages_of_some_length_are_whole():
 
 
 NO_MEMORY = """
-import resource, sys
-sys.path.insert(0, sys.argv[1])
+import resource
 from test_extension import Boundary
 boundary, many = Boundary(), 4_000_000
 text = ",".join(["1"] * many)
@@ -239,9 +239,8 @@ def test_no_exception_passes_the_boundary(boundary):
     assert "vector" in boundary.message()  # what the standard library has to say
     if not sys.platform.startswith("linux"):
         pytest.skip("knows how to take memory away on Linux only")
-    done = subprocess.run([sys.executable, "-c", NO_MEMORY, os.path.dirname(__file__)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "0 there is not enough memory\n"
+    printed = programs.output("-c", NO_MEMORY, PYTHONPATH=os.pathsep.join([os.path.dirname(__file__), *sys.path]))
+    assert printed == "0 there is not enough memory\n"
 
 
 # ---- Attributes ----

@@ -18,11 +18,11 @@ import time
 
 import numpy as np
 import pytest
-from test_train import LABELS, X, fit, make
 
 from gluon_bnn import _files, _interrupt, train
 
 import saved_runs
+from tiny_runs import LABELS, X, fit, make
 
 KILLS = int(os.environ.get("GLUON_BNN_KILLS", 3))
 SEED = int(os.environ.get("GLUON_BNN_KILLS_SEED", 0))
@@ -144,7 +144,7 @@ def unfinished(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, first", zip(RUNS, (0, 3)))
+@pytest.mark.parametrize("name, first", [*zip(RUNS, (0, 3))])
 def test_killed_and_resumed_runs_end_the_same(tmp_path, name, first):
     generator = np.random.default_rng([SEED, *name.encode()])
     whole = start(tmp_path / "whole", RUNS[name])

@@ -17,74 +17,7 @@ import gluon_bnn.train.checkpoint
 from gluon_bnn import _files, nn, train
 from gluon_bnn._compat import mx
 
-SETTINGS = {"lr": 0.01}
-
-
-# LAB keeps a curvature for each weight; stochastic signs and dropout draw random numbers inside of the net.
-LAYERS = {"xnor": {}, "lab": {"scale": "loss"}, "stochastic": {"scale": None, "stochastic": True}}
-
-
-def make(seed=0, units=7, kind="xnor"):
-    np.random.seed(seed)
-    mx.random.seed(seed)
-    net = mx.gluon.nn.HybridSequential()
-    net.add(
-        nn.BinaryDense(units, in_units=12, **LAYERS[kind]),
-        mx.gluon.nn.BatchNorm(in_channels=units),
-        mx.gluon.nn.Dropout(0.2),
-        nn.BinaryActivation(),
-        nn.BinaryDense(3, in_units=units, **LAYERS[kind]),
-    )
-    net.initialize(mx.init.Xavier())
-    net.hybridize()
-    name = "adam" if kind == "xnor" else "binaryadam"
-    return net, mx.gluon.Trainer(net.collect_params(), name, kvstore=None)
-
-
-X = np.random.default_rng(0).standard_normal((60, 12)).astype(np.float32)
-LABELS = X[:, :3].argmax(axis=1)
-
-
-def batches(generator):
-    order = generator.permutation(len(X))
-    for i in range(0, len(X), 20):
-        rows = order[i : i + 20]
-        yield mx.nd.array(X[rows]), mx.nd.array(LABELS[rows])
-
-
-def fit(net, trainer, epochs=6, validate=None, settings=SETTINGS, loss=None, **options):
-    loss = loss or mx.gluon.loss.SoftmaxCrossEntropyLoss()
-    return train.fit(
-        net,
-        trainer,
-        loss,
-        batches,
-        3,
-        train.rates(0.01, 0.001, epochs),
-        validate or (lambda net: train.evaluate(net, X, LABELS)),
-        5,
-        progress=False,
-        settings=settings,
-        **options,
-    )
-
-
-def values(net):
-    return [p.data().asnumpy() for p in net.collect_params().values()]
-
-
-def cut_at(path, epoch, error, make=make, **options):
-    """Train until `error` is raised while validating this epoch."""
-    calls = []
-
-    def validate(net):
-        calls.append(1)
-        if len(calls) == epoch:
-            raise error
-        return train.evaluate(net, X, LABELS)
-
-    with pytest.raises(type(error)):
-        fit(*make(**options), validate=validate, checkpoint=path)
+from tiny_runs import LABELS, SETTINGS, X, cut_at, fit, make, values
 
 
 @pytest.mark.parametrize(
@@ -95,7 +28,7 @@ def test_resume_is_exact(tmp_path, kind, epoch):
     whole = fit(net, trainer)
     assert whole["loss"][-1] < whole["loss"][0]
     path = str(tmp_path / "c.safetensors")
-    cut_at(path, epoch, KeyboardInterrupt(), kind=kind)
+    cut_at(path, epoch, KeyboardInterrupt(), make(kind=kind))
     other, trainer = make(seed=99, kind=kind)  # everything must come from the checkpoint
     resumed = fit(other, trainer, checkpoint=path, resume=True)
     for key in ("loss", "error", "validation_error", "best_epoch"):
@@ -119,7 +52,7 @@ def test_names_of_layers_may_change_their_order(tmp_path):
     net, trainer = make()
     whole = fit(net, trainer)
     path = str(tmp_path / "c.safetensors")
-    cut_at(path, 3, KeyboardInterrupt(), make)
+    cut_at(path, 3, KeyboardInterrupt(), make())
     other, trainer = make(first=10, seed=99)
     assert fit(other, trainer, checkpoint=path, resume=True)["loss"] == whole["loss"]
     for a, b in zip(values(net), values(other)):
