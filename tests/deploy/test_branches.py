@@ -393,6 +393,10 @@ class TestFrozen:
         np.testing.assert_array_equal(frozen[1:](frozen[:1](x)).asnumpy(), frozen(x).asnumpy())
         np.testing.assert_array_equal(frozen[-1:](frozen[:-1](x)).asnumpy(), frozen(x).asnumpy())
         assert frozen[:-2].graph.units == 8 and frozen[:-2].input_scale == 0.5
+        with pytest.raises(ValueError, match="a slice takes one value, and blocks 2 to .* need 2 from before them"):
+            frozen[2:]
+        with pytest.raises(ValueError, match="blocks that follow each other"):
+            frozen[::2]
 
     def test_graph_of_a_slice(self, rng):
         """What its last block does not need is not in it."""
@@ -401,10 +405,6 @@ class TestFrozen:
         assert lines(frozen[:-1].graph) == [
             "pack 8 -> 8 float bits", "binary_dense 8 -> 8 bits float", "add 8, 8 -> 8 float float"
         ]  # fmt: skip
-        with pytest.raises(ValueError, match="a slice takes one value, and blocks 2 to .* need 2 from before them"):
-            frozen[2:]
-        with pytest.raises(ValueError, match="blocks that follow each other"):
-            frozen[::2]
 
     @pytest.mark.parametrize("form", FORMS)
     def test_parameters_loaded_later(self, rng, tmp_path, form):
