@@ -146,10 +146,11 @@ def test_operators_of_ours_that_nobody_converts(rng):
 def test_deferred_shapes(rng, implementation):
     """As with chains: the batch that is missing is asked for; then all is known."""
     net = sequential(nn.BinaryDense(8), Own(lambda self, F, x: x + self.dense(x), dense=nn.BinaryDense(8)))
-    for advice in ("call net.initialize", "call the net once on a batch"):
-        with pytest.raises(ValueError, match=rf"parameters have values; .* has none: {advice}"):
-            freeze(net, "float", verbose=False)
-        net.initialize()
+    with pytest.raises(ValueError, match="parameters have values; .* has none: call net.initialize"):
+        freeze(net, "float", verbose=False)
+    net.initialize()
+    with pytest.raises(ValueError, match="parameters have values; .* has none: call the net once on a batch"):
+        freeze(net, "float", verbose=False)
     net(mx.nd.ones((2, 5)))
     assert freeze(net, "float", verbose=False).input_shape == (5,)
 
