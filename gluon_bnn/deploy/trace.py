@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import re
+import threading
 import uuid
 from typing import Any, Optional
 
@@ -19,6 +20,8 @@ ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
 CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
+
+_one_trace = threading.RLock()  # blocks note one trace at a time
 
 Entry = tuple[int, int]  # (node, which of its outputs)
 
@@ -58,7 +61,7 @@ class Trace:
 def trace(net: mx.gluon.Block) -> Trace:
     """The graph of a block; ValueError where it has no graph, or not one of a single input."""
     parameters, calls = _parameters(net), _Calls(net)
-    with contextlib.ExitStack() as stack:
+    with _one_trace, contextlib.ExitStack() as stack:
         stack.enter_context(_unmarked(parameters))
         for block in blocks_of(net):
             stack.enter_context(calls.noted(block))
