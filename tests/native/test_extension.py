@@ -228,6 +228,7 @@ print(result, boundary.message())
 """
 
 
+@pytest.mark.slow
 def test_no_exception_passes_the_boundary(boundary):
     pointers = [ctypes.byref(ctypes.c_void_p()) for _ in range(4)]
     assert (
