@@ -123,6 +123,7 @@ def test_a_kvstore_that_updates_has_no_checkpoint(tmp_path):
         train.fit(net, trainer, None, None, 1, [0.1], None, 0, checkpoint=tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_a_run_inside_of_another_changes_nothing():
     """Not even for the data loader of the outer one, which draws in worker processes after the inner one's end."""
     alone = fit(2, None, loader(num_workers=1))
