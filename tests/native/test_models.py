@@ -11,10 +11,11 @@ from gluon_bnn.graph import engine
 from gluon_bnn.native import bindings, library
 from gluon_bnn.runtime import file
 
+from needs import needs_library
 from paths import GOLDEN
 from random_nets import chain, random_graph, same
 
-pytestmark = pytest.mark.skipif(not library.available(), reason=str(library.problem()))
+pytestmark = needs_library
 
 BAD_ARGUMENT, BAD_FILE, NO_FILE = 1, 3, 4
 

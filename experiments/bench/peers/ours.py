@@ -43,27 +43,24 @@ class Inference(Worker):
         return {"instruction_set": self.instruction_set, "roofline": self.loops.roofline_name().decode()}
 
     def layer(self, rows, units, inputs):
-        from gluon_bnn.graph import layers
+        from gluon_bnn.graph.check import check as checked
+        from gluon_bnn.graph.graph import Graph, Node
         from gluon_bnn.native import bindings
+        from gluon_bnn.runtime import file
 
         case = Layer(rows, units, inputs)
         weight_bits, bits = bindings.pack_weights(case.signs), bindings.pack_inputs(case.x)
         y, to = np.empty((rows, units), np.float32), (weight_bits, case.alpha, case.bias, rows, units, inputs)
-        packed = [
-            layers.Layer("pack", inputs, inputs, "float", "bits"),
-            layers.Layer(
-                "binary_dense",
-                inputs,
-                units,
-                "bits",
-                "float",
-                arrays={"weight_bits": weight_bits, "alpha": case.alpha, "bias": case.bias},
-            ),
-        ]
-        net = bindings.Net(packed)  # in one call, as the runtime does it
+        arrays = {"weight_bits": weight_bits, "alpha": case.alpha, "bias": case.bias}
+        nodes = (
+            Node("input", attributes={"shape": (inputs,)}),
+            Node("pack", (0,), {"to": "bits"}),
+            Node("binary_dense", (1,), {"units": units, "to": "float"}, arrays),
+        )
+        net = bindings.Model(file.dumps(checked(Graph(nodes))))  # in one call, as the runtime does it
         on_bits = {
             "xnor_dense": Call(kernel("xnor_dense", bits, *to, like=y)),
-            "pack + xnor_dense": Call(kernel("run", net.address, net.count, case.x, rows, like=y, kept=net)),
+            "pack + xnor_dense": Call(kernel("run", net.address, case.x, rows, like=y, kept=net)),
         }
         on_pixels = {"binary_dense_u8": Call(kernel("binary_dense_u8", case.pixels, *to, like=y))}
         on_floats = {"binary_dense": Call(kernel("binary_dense", case.x, *to, like=y))}
@@ -91,15 +88,11 @@ class Inference(Worker):
         from gluon_bnn import runtime
 
         try:
-            layers = runtime.load(model).layers
+            graph = runtime.load(model).graph
         except (OSError, ValueError) as error:
             return {"problem": str(error)}
-        dense = [layer for layer in layers if layer.kind in ("binary_dense", "dense")]
-        return (
-            {"sizes": [dense[0].inputs] + [layer.units for layer in dense]}
-            if dense
-            else {"problem": f"{model} has no dense layer"}
-        )
+        units = [node.attributes["units"] for node in graph.nodes if node.kind in ("binary_dense", "dense")]
+        return {"sizes": [graph.inputs, *units]} if units else {"problem": f"{model} has no dense layer"}
 
     def net(self, sizes, model, outputs):
         from gluon_bnn import runtime
@@ -107,7 +100,7 @@ class Inference(Worker):
 
         model, (images, x) = runtime.load(model), net_inputs(sizes[0])
         one, pixels = x[:1], images[:1]
-        expected = np.load(outputs) if outputs else engine.run(model.layers, x)
+        expected = np.load(outputs) if outputs else engine.run(model.graph, x)
         check("runtime", Call(lambda: model(x)), expected, 0)
         if outputs:
             check_agreement("uint8", model(images), expected)

@@ -28,7 +28,7 @@ bool is_in(const Words& words, std::string_view word) {
 
 Layer read_layer(std::string_view entry, size_t index) {
   const Words words = split(entry, " ");
-  const bool complete = words.size() == 5 || words.size() == 6;
+  const bool complete = words.size() == 5 || (words.size() == 6 && !words[5].empty());
   const auto inputs = complete ? whole_number(words[1]) : std::nullopt;
   const auto units = complete ? whole_number(words[2]) : std::nullopt;
   if (!inputs || !units || *inputs < 1 || *units < 1 || !is_in(kForms, words[3]) || !is_in(kForms, words[4]) ||

@@ -25,16 +25,16 @@ struct FormName {
 };
 constexpr FormName kForms[] = {{"float", Form::kFloat}, {"bits", Form::kBits}, {"bits01", Form::kBits01}};
 
-// What a node gives for each row: (features,), or (height, width, channels). Bits are packed along the last axis.
 using Shape = std::vector<int64_t>;
 
+// What a node gives for each row: (features,), or (height, width, channels). Bits are packed along the last axis.
 struct Value {
   Form form = Form::kFloat;
   Shape shape;
   bool pixels = false;  // can also be passed as uint8
 
   int64_t channels() const { return shape.back(); }
-  // The number of rows that a dense layer sees in one row of the value: it works on the last axis.
+  // The number of pixels of an image: dense layers work on the last axis, so for them these are rows.
   int64_t places() const { return shape.size() == 1 ? 1 : shape[0] * shape[1]; }
   int64_t size() const { return places() * channels(); }
   int64_t words() const { return form == Form::kFloat ? size() : places() * ceil_div(channels(), kWord); }

@@ -40,7 +40,8 @@ class Buffers {
   std::multimap<int64_t, size_t> free_;
 };
 
-// A value in one of its two forms. Slot 2 n is the value of node n, slot 2 n + 1 the same as uint8.
+// A slot is a value in one of its two forms: slot 2 n is the value of node n, slot 2 n + 1 the same as uint8. What is
+// wanted is found from the output back to the input; a view has no memory of its own but that of its source, its root.
 class Slots {
  public:
   Slots(const Nodes& net, bool u8) : net_(net), u8_(u8), input_(u8 ? 1 : 0), slots_(2 * net.nodes.size()) {
