@@ -204,23 +204,31 @@ def _match(symbol, variables, places):
         wanted = variables[name]["__shape__"]
         if wanted and not (len(wanted) == len(shape) and all(w in (size, 0, -1) for w, size in zip(wanted, shape))):
             raise ValueError(f"{name} must have the shape {wanted} (0 for any), got {shape}")
-    _check_types(symbol, variables, {name: dtype for name, (dtype, _, _) in places.items()})
+    _check_types(symbol, variables, inputs, {name: dtype for name, (dtype, _, _) in places.items()})
     _check_shapes(symbol, variables, inputs, {name: shape for name, (_, shape, _) in places.items()})
     return inputs
 
 
-def _check_types(symbol, variables, types):
+def _check_types(symbol, variables, inputs, types):
     """ValueError where the operators do not take arrays of these types together.
 
-    The types in the graph are no more than a hint: those of a net that was cast are the ones it had before.
+    The types in the graph are no more than a hint: those of a net that was cast are the ones it had before. Dropout of
+    an input wants to know its type, which is open: it is then the type of one of the arrays.
     """
-    try:
-        symbol.infer_type_partial(**types)
-    except mx.base.MXNetError as error:
+    errors = []
+    for given in ({}, *(dict.fromkeys(inputs, dtype) for dtype in dict.fromkeys([*types.values(), DTYPES[0]]))):
+        try:
+            symbol.infer_type_partial(**types, **given)
+            return
+        except mx.base.MXNetError as error:
+            errors.append(error)
+    error = errors[1] if "not specified" in str(errors[0]) else errors[0]
+    if types:
         pairs = {name: (variables[name].get("__dtype__"), types[name]) for name in types}
         counts = collections.Counter(pairs.values())
         odd = min(types, key=lambda name: (types[name] == DTYPES.get(pairs[name][0]), counts[pairs[name]]))
         raise ValueError(f"{odd} is {types[odd]}, which the operators do not take here: {_reason(error)}") from None
+    raise ValueError(_reason(error))
 
 
 def _check_shapes(symbol, variables, inputs, shapes):
