@@ -2,7 +2,7 @@
 
 from .blocks import Frozen
 from .exported import load_exported
+from .forms import save
 from .freeze import freeze
-from .save import save
 
 __all__ = ["Frozen", "freeze", "load_exported", "save"]

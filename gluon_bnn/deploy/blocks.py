@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import warnings
 
 import numpy as np
 
@@ -77,7 +78,9 @@ class HeldBlock(mx.gluon.SymbolBlock):
         for node, name in zip(nodes, names):
             node["name"] = name
         inputs = [mx.sym.var(name, dtype="float32") for name in names[:sources]]
-        super().__init__(mx.sym.load_json(json.dumps({**step.graph, "nodes": nodes})), inputs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Cannot decide type")  # they are those of the arrays, below
+            super().__init__(mx.sym.load_json(json.dumps({**step.graph, "nodes": nodes})), inputs)
         self._step = _shapes_only(step)
         self._reg_params = {}
         for name, parameter in zip(step.arrays, names[sources:]):
@@ -167,29 +170,29 @@ class Frozen(nn.HybridSequential):
         if not isinstance(key, slice):
             return super().__getitem__(key)
         places = list(range(len(self))[key])
+        blocks = [super(Frozen, self).__getitem__(place) for place in places]
         part = type(self)(Plan(), self.form, prefix=self.prefix)
-        blocks = list(self._children.values())
-        kept = [blocks[place] for place in places]
-        part._hold(kept, Plan([_Link(sources) for sources in self._links(places)], (len(kept),), 0, []))
-        if places and places[0] == 0:
+        part._hold(blocks, Plan([_Link(sources) for sources in self._links(places)], (len(blocks),)))
+        start = bool(places) and places[0] == 0
+        if start:
             part._input_shape, part.input_scale, part.input_shift = (
                 self._input_shape,
                 self.input_scale,
                 self.input_shift,
             )
-        has_first = bool(places) and places[0] == 0
+        mine = start  # a layer that left no block goes with the one before it
         for row in self.rows:
-            mine = [block for block in row.blocks if block in kept]
-            has_first = bool(mine) if row.blocks else has_first  # a layer that left no block goes with the one before
-            if has_first:
-                part.rows.append(dataclasses.replace(row, blocks=mine))
+            kept = [block for block in row.blocks if block in blocks]
+            mine = bool(kept) if row.blocks else mine
+            if mine:
+                part.rows.append(dataclasses.replace(row, blocks=kept))
         return part
 
     def _links(self, places):
         """The sources of the blocks of a slice, as places in it; place 0 is the one value that comes from outside."""
-        if self._is_chain():
+        if not places or self._is_chain():
             return [(place,) * len(self._sources[i]) for place, i in enumerate(places)]
-        if places != list(range(places[0], places[-1] + 1)) if places else False:
+        if [place - i for i, place in enumerate(places)] != [places[0]] * len(places):
             raise ValueError("a frozen net that is no chain has slices of blocks that follow each other only")
         now, outside = {place + 1: i for i, place in enumerate(places, 1)}, set()
         for place in places:

@@ -212,8 +212,9 @@ def _match(symbol, variables, places):
 def _check_types(symbol, variables, inputs, types):
     """ValueError where the operators do not take arrays of these types together.
 
-    The types in the graph are no more than a hint: those of a net that was cast are the ones it had before. Dropout of
-    an input wants to know its type, which is open: it is then the type of one of the arrays.
+    The types in the graph are no more than a hint: those of a net that was cast are the ones it had before. Some
+    operators, Dropout and SwapAxis among them, must know the type of the input, which is open: that of an
+    array will do.
     """
     errors = []
     for given in ({}, *(dict.fromkeys(inputs, dtype) for dtype in dict.fromkeys([*types.values(), DTYPES[0]]))):
@@ -222,7 +223,7 @@ def _check_types(symbol, variables, inputs, types):
             return
         except mx.base.MXNetError as error:
             errors.append(error)
-    error = errors[1] if "not specified" in str(errors[0]) else errors[0]
+    error = errors[1]  # the first may only ask for the type of the input
     if types:
         pairs = {name: (variables[name].get("__dtype__"), types[name]) for name in types}
         counts = collections.Counter(pairs.values())

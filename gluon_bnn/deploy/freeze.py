@@ -15,7 +15,7 @@ from .convert import convert
 from .exported import library_operators
 from .passes import pack, simplify
 from .plan import Width
-from .trace import trace
+from .trace import blocks_of, is_container, trace
 
 nn = mx.gluon.nn
 FORMS = ("packed", "float")
@@ -28,8 +28,8 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
     net : an initialised HybridBlock of one input, or a Sequential of such: a chain of layers, residual and concurrent
         blocks, blocks with a hybrid_forward of their own, what `load_exported` returns. It is traced, as MXNet does to
         export it. Parameters are copied: the frozen net stays as it is when `net` trains on. An operator that freeze
-        does not know stays, and so does a block whose own forward takes arrays only: the very same block, with the
-        same parameters. The runtime has none of these.
+        does not know stays, and so does a block in the net whose forward takes arrays only: the very same block, with
+        the same parameters. The runtime has none of these.
     form : "packed" (our library's operators on bits) or "float" (MXNet's own operators, +-1 as float32). The float
         form takes no operator of our library that stays.
     input_shape : for the runtime, the shape of one input, like (1, 28, 28); by default (inputs of the first layer,)
@@ -76,7 +76,7 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
     if not any(map(steps.is_binary, plan.steps)):
         raise ValueError(
             "freeze takes a net with a BinaryDense, BinaryActivation or BinarySigmoid in it; got "
-            + (", ".join(sorted({type(block).__name__ for block in _blocks(net)} - CONTAINERS)) or "an empty net")
+            + (", ".join(sorted({type(block).__name__ for block in blocks_of(net)} - CONTAINERS)) or "an empty net")
         )
     plan.widths(Width())  # raises where layers do not fit
     plan = simplify(plan)
@@ -94,21 +94,14 @@ def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shif
     return frozen
 
 
-def _blocks(net):
-    """A net and the blocks in it, each after the one that holds it."""
-    blocks = []
-    net.apply(blocks.append)
-    return blocks[::-1]
-
-
 def _check_net(net):
     """TypeError for a net that cannot be traced, ValueError for one that is frozen, by itself or in parts."""
-    if not isinstance(net, mx.gluon.HybridBlock) and not _is_sequential(net):
+    if not isinstance(net, mx.gluon.HybridBlock) and not is_container(net):
         raise TypeError(
             "freeze takes an mxnet.gluon.HybridBlock, or an mxnet.gluon.nn.Sequential whose forward is Gluon's own, "
             f"got {type(net).__name__}"
         )
-    for block in _blocks(net):
+    for block in blocks_of(net):
         if isinstance(block, (Frozen, StepBlock, HeldBlock)):
             what = (
                 f"is frozen already (form={block.form!r})"
@@ -119,14 +112,10 @@ def _check_net(net):
                 f"freeze takes a net as it was trained, but {block.name} {what}: freeze the net that it was "
                 "made from, with the form and the input scale that are wanted"
             )
-        if not isinstance(block, mx.gluon.HybridBlock) and not _is_sequential(block):
+        if not isinstance(block, mx.gluon.HybridBlock) and not is_container(block):
             raise TypeError(
                 f"a frozen net is a HybridBlock, so its layers must be; got {block.name}, a {type(block).__name__}"
             )
-
-
-def _is_sequential(block):
-    return isinstance(block, nn.Sequential) and type(block).forward is nn.Sequential.forward
 
 
 def _check_parameters(traced):
@@ -175,7 +164,7 @@ def _check_operators(plan):
             )
         found = library_operators(step.graph) if isinstance(step, steps.Held) else []
         if isinstance(step, steps.Kept):  # by what its layers were made for
-            found = [block.name for block in _blocks(step.block) if getattr(block, "_ops", None) is ops.native]
+            found = [block.name for block in blocks_of(step.block) if getattr(block, "_ops", None) is ops.native]
         if found:
             raise ValueError(
                 f"form='float' is for MXNet's own operators only, but {step.name} ({step.text}), which freeze does not "

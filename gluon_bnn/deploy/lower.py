@@ -17,7 +17,7 @@ def graph_of(plan: Plan, shape=None, scale=None, shift=None) -> Graph:
     scale, float32 (1,) or (inputs,), and shift, float32 (inputs,), are those of uint8 inputs, or None. Raises
     ValueError where the runtime does not take a layer, the net has several outputs, or the shape does not fit.
     """
-    plan = pack(plan)
+    plan = pack(plan.ending(plan.outputs))
     _check_layers(plan, shape)
     first = _first(plan)
     if shape is None and first is None:

@@ -18,9 +18,7 @@ INPUT = "data"
 ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
-TRACEABLE = tuple(
-    kind.forward for kind in (mx.gluon.HybridBlock, mx.gluon.SymbolBlock, mx.gluon.nn.Sequential)
-)  # all others are forwards of the user's own
+CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
 
 Entry = tuple[int, int]  # (node, which of its outputs)
 
@@ -43,8 +41,8 @@ class Node:
 
 @dataclasses.dataclass
 class Trace:
-    """The nodes, in order; `outputs`, the entries that the net gives, in the structure `format`; `variables`, {name:
-    Parameter} of all but the input; the JSON of the whole graph; `outputs_of`, the number of outputs of each node."""
+    """nodes : in order; outputs : the entries that the net gives, in the structure `format`, as Gluon flattens it;
+    variables : {name: Parameter} of all but the input; graph : the JSON of all"""
 
     nodes: list[Node]
     outputs: list[Entry]
@@ -52,13 +50,17 @@ class Trace:
     variables: dict[str, mx.gluon.Parameter]
     graph: dict
 
+    def count(self, place: int) -> int:
+        """The number of outputs of a node."""
+        return self.graph["node_row_ptr"][place + 1] - self.graph["node_row_ptr"][place]
+
 
 def trace(net) -> Trace:
     """The graph of a block; ValueError where it has no graph, or not one of a single input."""
-    parameters, calls = _parameters(net), _Calls()
+    parameters, calls = _parameters(net), _Calls(net)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_unmarked(parameters))
-        for block in _blocks(net):
+        for block in blocks_of(net):
             stack.enter_context(calls.noted(block))
         stack.enter_context(mx.name.NameManager())
         layers = stack.enter_context(tracing.marking())
@@ -95,7 +97,8 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
             like = "zeros_like" if node.inputs else "_zeros"
             attributes = {} if node.inputs else {"shape": node.attributes["shape"], "dtype": "float32"}
             content[place] = {**node.content, "op": like, "attrs": attributes}
-        if node.name != INPUT and node.layer is None and all(source in known for source, _ in node.inputs):
+        alone = node.name != INPUT and node.layer is None and all(source in known for source, _ in node.inputs)
+        if alone and not is_open(node):
             known.add(place)
     taken = {entry for place, node in enumerate(nodes) if place not in known for entry in node.inputs}
     taken = sorted(entry for entry in taken.union(traced.outputs) if entry[0] in known)
@@ -117,24 +120,39 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
     return known, {entry: value.asnumpy() for entry, value in zip(taken, found)}
 
 
-def alone(node: Node, entries: list[int], output: int, outputs: int) -> dict:
-    """The JSON of a graph of this node by itself: its inputs are variables x0, x1 .., one for each number in
-    `entries` (those with the same number are the same), and it gives its output of that number."""
-    sizes = max(entries, default=0) + 1
-    variables = [{"op": "null", "name": f"x{i}", "inputs": []} for i in range(sizes)]
-    content = {k: v for k, v in node.content.items() if k != "control_deps"}
-    states = [version for _, _, version in node.content["inputs"]]
-    content["inputs"] = [[entry, 0, version] for entry, version in zip(entries, states)]
-    content["attrs"] = {k: v for k, v in content.get("attrs", {}).items() if k not in (ROW, tracing.MARK)}
-    rows = [*range(sizes + 1), sizes + outputs]
+def is_open(node: Node) -> bool:
+    """Whether a node makes an array of a size that only MXNet finds, from who takes it: the first state of an RNN."""
+    return not node.inputs and re.search(r"[(\[ ](0|-1)[,)\]]", node.attributes.get("shape", "")) is not None
+
+
+def alone(node: Node, entries: list, output: int, outputs: int) -> dict:
+    """The JSON of a graph of this node by itself, which gives its output of that number.
+
+    entries : for each of its inputs the number of a variable, which are x0, x1 .., or a Node that `is_open`, which
+        becomes a part of the graph
+    """
+    sizes = max([0, *(entry for entry in entries if isinstance(entry, int))]) + 1
+    nodes, inputs = [{"op": "null", "name": f"x{i}", "inputs": []} for i in range(sizes)], []
+    for entry, (_, _, version) in zip(entries, node.content["inputs"]):
+        if isinstance(entry, Node):
+            nodes.append(_unnoted(entry.content))
+        inputs.append([entry if isinstance(entry, int) else len(nodes) - 1, 0, version])
+    nodes.append({**_unnoted(node.content), "inputs": inputs})
+    last = len(nodes) - 1
     return {
-        "nodes": [*variables, content],
+        "nodes": nodes,
         "arg_nodes": list(range(sizes)),
-        "node_row_ptr": rows,
-        # MXNet runs no graph without an input: where the operator takes nothing, the input goes through as well.
-        "heads": [[sizes, output, 0], *([] if entries else [[0, 0, 0]])],
+        "node_row_ptr": [*range(len(nodes)), last + outputs],
+        # MXNet runs no graph without an input: where the operator takes no value, the first input goes through as well.
+        "heads": [[last, output, 0], *([] if 0 in entries else [[0, 0, 0]])],
         "attrs": {"mxnet_version": ["int", 10901]},
     }
+
+
+def _unnoted(content):
+    """The JSON of a node without what the trace has noted there."""
+    attributes = {k: v for k, v in content.get("attrs", {}).items() if k not in (ROW, tracing.MARK)}
+    return {**{k: v for k, v in content.items() if k != "control_deps"}, "attrs": attributes}
 
 
 def _parameters(net):
@@ -147,10 +165,16 @@ def _parameters(net):
     return found
 
 
-def _blocks(net):
+def is_container(block) -> bool:
+    """Whether a block is a Sequential or Concurrent that runs as Gluon wrote it."""
+    return any(isinstance(block, kind) and type(block).forward is kind.forward for kind in CONTAINERS)
+
+
+def blocks_of(net) -> list:
+    """A net and the blocks in it, each once, after one that holds it."""
     blocks = []
     net.apply(blocks.append)
-    return list(dict.fromkeys(blocks))
+    return list(dict.fromkeys(reversed(blocks)))
 
 
 @contextlib.contextmanager
@@ -172,8 +196,8 @@ class _Calls:
     rows : {key: Row}, one for each call; running : [(block, key)], the outermost first
     """
 
-    def __init__(self):
-        self.rows, self.running = {}, []
+    def __init__(self, net):
+        self.net, self.rows, self.running = net, {}, []
 
     @contextlib.contextmanager
     def noted(self, block):
@@ -188,20 +212,22 @@ class _Calls:
                 vars(block)["forward"] = own
 
     def _forward(self, block, forward, *args):
-        if not isinstance(args[0], mx.sym.Symbol):
+        if not (args and isinstance(args[0], mx.sym.Symbol)):
             return forward(*args)  # of another thread
+        if type(block).forward is mx.gluon.contrib.nn.Concurrent.forward:  # it is for arrays alone
+            forward = functools.partial(mx.gluon.contrib.nn.HybridConcurrent.hybrid_forward, block, mx.sym)
         outer, key = self.running[-1] if self.running else (None, None)
         if getattr(outer, "act", None) is not block:  # the activation inside of a dense layer belongs to the layer
             key = uuid.uuid4().hex  # loaded exports may have attributes of any name
-            self.rows[key] = Row(block.name, sum(map(bytes_of, block._reg_params.values())))
+            self.rows[key] = Row(block.name or type(block).__name__, sum(map(bytes_of, block._reg_params.values())))
         self.running.append((block, key))
         try:
             with mx.AttrScope(**{ROW: key}):
                 return forward(*args)
         except Exception:
-            # A forward of the user's own may take arrays only. The block then shows as a node that is marked with it.
-            one = len(args) == 1 and type(block).forward not in TRACEABLE
-            symbol = tracing.stand_in(block, mx.sym.identity, *args) if one else None
+            # A forward may take arrays only. The block then shows as a node that is marked with it.
+            stays = block is not self.net and isinstance(block, mx.gluon.HybridBlock) and len(args) == 1
+            symbol = tracing.stand_in(block, mx.sym.identity, *args) if stays else None
             if symbol is None:
                 raise
             symbol._set_attr(**{ROW: key})

@@ -10,8 +10,9 @@ from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.graph import engine
 from gluon_bnn.native import library
 
-from frozen_blocks import OnArrays, Own, Twice, after, before, concurrent
-from frozen_nets import FORMS, gluon, lines, needs_library, plus_minus, randomise, sequential
+from frozen_blocks import OnArrays, OnShapes, Own, Twice, after, before, concurrent
+from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
+from needs import needs_library
 from paths import GOLDEN
 
 
@@ -19,6 +20,20 @@ def shared():
     """One layer three times, of which one is before a shortcut."""
     dense, sign = nn.BinaryDense(8, in_units=8), nn.BinaryActivation()
     return Own(lambda self, F, x: dense(sign(dense(sign(x)))) + dense(sign(x + 1)), dense=dense, sign=sign)
+
+
+def chain(*blocks):
+    """A Sequential, which is not hybrid."""
+    net = gluon.Sequential()
+    net.add(*blocks)
+    return net
+
+
+def several(*blocks):
+    """A Concurrent, which is not hybrid."""
+    net = mx.gluon.contrib.nn.Concurrent(axis=1)
+    net.add(*blocks)
+    return net
 
 
 def parts():
@@ -83,6 +98,12 @@ NETS = {
         nn.BinarySigmoid(),
         nn.BinaryDense(3, in_units=16),
     ),
+    "not hybrid": lambda: chain(
+        nn.BinaryActivation(),
+        several(nn.BinaryDense(5, in_units=8), chain(nn.BinaryDense(3, in_units=8), gluon.Activation("relu"))),
+        nn.BinaryActivation(),
+        nn.BinaryDense(3, in_units=8),
+    ),
     "shared": shared,
     "parts": parts,
     "scalars": scalars,
@@ -128,10 +149,13 @@ def test_every_form_is_equal_to_the_bit(rng, implementation, tmp_path, kind):
     x = plus_minus(rng, 40, 8)
     expected = net(mx.nd.array(x)).asnumpy()
     found = check(net, x, expected, tmp_path)
-    net.hybridize()
-    net(mx.nd.array(x))
-    net.export(str(tmp_path / "net"))
-    for source in (tmp_path / "net", tmp_path / "float"):
+    sources = [tmp_path / "float"]
+    if isinstance(net, mx.gluon.HybridBlock):
+        net.hybridize()
+        net(mx.nd.array(x))
+        net.export(str(tmp_path / "net"))
+        sources.append(tmp_path / "net")
+    for source in sources:
         again = check(load_exported(source), x, expected, tmp_path)
         assert sorted(lines(again.graph)) == sorted(lines(found.graph)), "the same layers are found"
     assert "gluon_bnn_" not in (tmp_path / "float-symbol.json").read_text()
@@ -164,6 +188,22 @@ def test_exports_of_version_0_1_0(rng, implementation, tmp_path):
             "pack 5 -> 5 float bits01",
             "binary_dense 5 -> 3 bits01 float",
         ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_in_another_net(rng, implementation, tmp_path, form):
+    """What was loaded is a block like any other."""
+    body = randomise(sequential(nn.BinaryDense(8, in_units=8), before(8)), rng)
+    body.hybridize()
+    x = plus_minus(rng, 20, 8)
+    body(mx.nd.array(x))
+    body.export(str(tmp_path / "body"))
+    head = randomise(sequential(nn.BinaryActivation(), nn.BinaryDense(3, in_units=8)), rng)
+    net = sequential(load_exported(tmp_path / "body"), head)
+    expected = net(mx.nd.array(x)).asnumpy()
+    frozen = freeze(net, form, verbose=False)
+    np.testing.assert_array_equal(frozen(mx.nd.array(x)).asnumpy(), expected)
+    np.testing.assert_array_equal(engine.run(frozen.graph, x), expected)
 
 
 @needs_library
@@ -318,20 +358,23 @@ def test_several_outputs(rng, tmp_path, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_block_that_cannot_be_traced_stays(rng, implementation, form):
+@pytest.mark.parametrize("kind", [OnArrays, OnShapes])
+def test_a_block_that_cannot_be_traced_stays(rng, implementation, form, kind):
     """The very same block; the runtime refuses it, and the float form if it runs on our library."""
-    block = OnArrays(nn.BinaryDense(8, in_units=8))
+    block = kind(nn.BinaryDense(8, in_units=8))
     net = randomise(sequential(nn.BinaryDense(8, in_units=8), block, nn.BinaryDense(3, in_units=8)), rng)
     x = mx.nd.array(plus_minus(rng, 5, 8))
     if form == "float" and implementation == "native":
-        with pytest.raises(ValueError, match=rf"but {block.name} \(OnArrays\), .* our library \({block.body[0].name}"):
+        with pytest.raises(
+            ValueError, match=rf"but {block.name} \({kind.__name__}\), .* our library \({block.body[0].name}"
+        ):
             freeze(net, form, verbose=False)
         return
     frozen = freeze(net, form, verbose=False)
     np.testing.assert_allclose(frozen(x).asnumpy(), net(x).asnumpy(), rtol=1e-5, atol=1e-5)
     assert list(frozen[1].collect_params().values()) == list(block.collect_params().values())
-    assert [row.form for row in frozen.rows][1] == "OnArrays"
-    with pytest.raises(ValueError, match=rf"got {block.name} \(OnArrays"):
+    assert [row.form for row in frozen.rows][1] == kind.__name__
+    with pytest.raises(ValueError, match=rf"got {block.name} \({kind.__name__}"):
         frozen.graph
 
 
@@ -354,6 +397,14 @@ class TestFrozen:
             frozen[2:]
         with pytest.raises(ValueError, match="blocks that follow each other"):
             frozen[::2]
+
+    def test_graph_of_a_slice(self, rng):
+        """What its last block does not need is not in it."""
+        net = randomise(sequential(concurrent(nn.BinaryDense(5, in_units=8), before(8))), rng)
+        frozen = freeze(net, "float", verbose=False, input_shape=(8,))
+        assert lines(frozen[:-1].graph) == [
+            "pack 8 -> 8 float bits", "binary_dense 8 -> 8 bits float", "add 8, 8 -> 8 float float"
+        ]  # fmt: skip
 
     @pytest.mark.parametrize("form", FORMS)
     def test_parameters_loaded_later(self, rng, tmp_path, form):

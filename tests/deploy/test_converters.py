@@ -198,6 +198,49 @@ def test_parameters_of_what_nobody_converts(rng, tmp_path, form):
     assert [row.form for row in frozen.rows][1] == "LayerNorm" and frozen.rows[1].after == 64
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_recurrent_layers(rng, tmp_path, kind):
+    """Their first state is an array whose size only MXNet finds."""
+    layer = getattr(mx.gluon.rnn, kind)(6, input_size=8, layout="NTC")
+    net = randomise(sequential(layer, nn.BinaryActivation(), nn.BinaryDense(3, in_units=6, flatten=False)), rng)
+    x = mx.nd.array(rng.standard_normal((4, 5, 8)))
+    expected = net(x).asnumpy()
+    for form in FORMS:
+        frozen = freeze(net, form, verbose=False)
+        for hybridize in (False, True):
+            frozen.hybridize(hybridize)
+            np.testing.assert_array_equal(frozen(x).asnumpy(), expected)
+        frozen.export(str(tmp_path / "net"))
+        np.testing.assert_array_equal(load_exported(tmp_path / "net")(x).asnumpy(), expected)
+        with pytest.raises(ValueError, match=rf"got {layer.name} \(SwapAxis\), .*{layer.name} \(RNN\)"):
+            frozen.graph
+
+
+def test_convolutions(rng, tmp_path):
+    """They stay, with their batch norm; what follows is at 1 bit."""
+    net = sequential(
+        gluon.Conv2D(4, 3, in_channels=1),
+        gluon.BatchNorm(in_channels=4),
+        gluon.Activation("relu"),
+        gluon.MaxPool2D(2),
+        nn.BinaryActivation(),
+        nn.BinaryDense(8, in_units=36),
+        nn.BinaryActivation(),
+        nn.BinaryDense(3, in_units=8),
+    )
+    x = mx.nd.array(rng.standard_normal((5, 1, 8, 8)))
+    expected = randomise(net, rng)(x).asnumpy()
+    for form in FORMS:
+        frozen = freeze(net, form, verbose=False)
+        for hybridize in (False, True):
+            frozen.hybridize(hybridize)
+            np.testing.assert_array_equal(frozen(x).asnumpy(), expected)
+        names = rf"{net[0].name} \(Convolution\), {net[1].name} \(BatchNorm\(axis=1.*{net[3].name} \(Pooling\)"
+        with pytest.raises(ValueError, match=names):
+            frozen.graph
+    assert [type(block).__name__ for block in frozen][-2:] == [f"{form.capitalize()}Dense"] * 2
+
+
 class TestAxes:
     """What works along axis 1 is over the units only where that is certain."""
 

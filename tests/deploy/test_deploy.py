@@ -13,7 +13,8 @@ from gluon_bnn.graph import engine
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits, dense
 
-from frozen_nets import FORMS, agree, close, gluon, needs_library, plus_minus, randomise, sequential
+from frozen_nets import FORMS, agree, close, gluon, plus_minus, randomise, sequential
+from needs import needs_library
 from random_nets import scales
 
 

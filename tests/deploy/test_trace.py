@@ -12,7 +12,8 @@ from gluon_bnn.deploy.trace import trace
 from gluon_bnn.nn import tracing
 
 from frozen_blocks import OnArrays, Own, before
-from frozen_nets import FORMS, gluon, lines, needs_library, plus_minus, randomise, sequential
+from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
+from needs import needs_library
 
 
 @pytest.fixture
@@ -63,13 +64,13 @@ def test_a_hybridized_net_goes_on(rng, implementation):
 
 
 def test_a_failing_trace_changes_nothing_either(rng, implementation):
-    block = Own(lambda self, F, x: self.dense(x).no_such_method(), dense=nn.BinaryDense(8, in_units=8))
-    net = randomise(sequential(before(8), block), rng)
+    layers = {"body": before(8), "dense": nn.BinaryDense(8, in_units=8)}
+    net = randomise(Own(lambda self, F, x: self.dense(self.body(x)).no_such_method(), **layers), rng)
     found = state(net)
-    with pytest.raises(ValueError, match=rf"and {net.name}, a HybridSequential, fails there: .*no_such_method"):
+    with pytest.raises(ValueError, match=rf"and {net.name}, a Own, fails there: .*no_such_method"):
         freeze(net, "float", verbose=False)
     assert state(net) == found
-    assert tracing.stand_in(block.dense, mx.sym.relu, mx.sym.var("x")) is None
+    assert tracing.stand_in(net.dense, mx.sym.relu, mx.sym.var("x")) is None
 
 
 def test_binary_layers_are_marked(rng, implementation):

@@ -62,3 +62,14 @@ def concurrent(*blocks):
     block = mx.gluon.contrib.nn.HybridConcurrent(axis=-1)
     block.add(*blocks)
     return block
+
+
+class OnShapes(mx.gluon.HybridBlock):
+    """A block with a hybrid_forward that is for arrays alone."""
+
+    def __init__(self, *body):
+        super().__init__()
+        self.body = sequential(*body)
+
+    def hybrid_forward(self, F, x):
+        return self.body(x).reshape((x.shape[0], -1))

@@ -8,10 +8,9 @@ from gluon_bnn.graph import engine
 from gluon_bnn.graph.kinds import KINDS
 
 from gluon_nets import FORMS, sequential
-from needs import needs_library
 
 gluon = mx.gluon.nn
-__all__ = ["FORMS", "agree", "close", "gluon", "lines", "needs_library", "plus_minus", "randomise", "sequential"]
+__all__ = ["FORMS", "agree", "close", "gluon", "lines", "plus_minus", "randomise", "sequential"]
 
 
 def randomise(net, rng):

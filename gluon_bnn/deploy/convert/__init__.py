@@ -13,9 +13,9 @@ import dataclasses
 
 from ..plan import Plan
 from ..steps import Held
-from ..trace import INPUT, Trace, alone, constants
+from ..trace import INPUT, Node, Trace, alone, constants, is_open
 from . import arithmetic, functions, layers, shapes  # noqa: F401 (they register their converters)
-from .build import Build, constant, converter
+from .build import Build, converter
 
 __all__ = ["convert"]
 
@@ -27,21 +27,23 @@ def convert(traced: Trace) -> Plan:
     for place, node in enumerate(traced.nodes):
         if node.name == INPUT and node.operator == "null":
             values[place, 0] = 0
+        elif is_open(node):
+            values[place, 0] = node
         elif place not in known:
             rows[id(node.row)] = node.row
             for output, value in enumerate(_outputs(traced, place, Build(plan, node), values)):
                 values[place, output] = value
     outputs = tuple(values[entry] for entry in traced.outputs)
-    if any(map(constant, outputs)):
+    if not all(isinstance(value, int) for value in outputs):
         raise ValueError("freeze takes a net whose outputs depend on its input")
     return dataclasses.replace(plan, outputs=outputs, rows=list(rows.values()))
 
 
 def _outputs(traced, place, build, values):
     """What each output of an operator gives."""
-    node, count = build.node, traced.graph["node_row_ptr"][place + 1] - traced.graph["node_row_ptr"][place]
+    node, count = build.node, traced.count(place)
     inputs = [values[entry] for entry in node.inputs]
-    converts = converter(node)
+    converts = None if any(isinstance(value, Node) for value in inputs) else converter(node)
     found = converts(build, *inputs) if converts else None
     if found is None:
         return [_held(build, inputs, output, count) for output in range(count)]
@@ -56,6 +58,8 @@ def _held(build, inputs, output, outputs):
     for value in inputs:
         if isinstance(value, int):
             order.append(sources.index(value))
+        elif isinstance(value, Node):
+            order.append(value)
         else:
             order.append(len(sources) + len(arrays))
             arrays[f"x{order[-1]}"] = value

@@ -37,7 +37,7 @@ _add, _multiply = _operation("add"), _operation("multiply")
 subtract, divide = _operation("subtract", _minus), _operation("divide")
 
 
-@converts("elemwise_add", "broadcast_add", "_grad_add")
+@converts("elemwise_add", "broadcast_add")
 def add(build, x, y):
     for value, other in ((x, y), (y, x)):
         if build.step(value, FloatSign) and isinstance(other, int) and _zero(build, other):

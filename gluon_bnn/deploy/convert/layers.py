@@ -47,10 +47,20 @@ def native_binary_dense(build, x, weight, *others):
         return None
     others = list(others)
     bias = None if build.get("no_bias") else others.pop(0)
-    given = [mx.nd.array(array) for array in (weight, *others)]  # with a curvature where the scale is "loss"
+    x = build(FloatSign, x) if build.get("sign") else x
+    signs, alpha = sign_scale(build, weight, *others)  # with a curvature where the scale is "loss"
+    return _float_dense(build, x, signs, alpha, bias, build.get("flatten", True))
+
+
+@converts("gluon_bnn_sign_scale")
+def sign_scale(build, weight, *others):
+    """Of a layer that was made without in_units it takes the layer's input too, for the shape; and what makes signs
+    random while MXNet trains."""
+    arrays = [weight, *others[build.get("hint") is not None : len(others) - bool(build.get("stochastic"))]]
+    if not constant(*arrays):
+        return None
     options = {name: build.node.attributes[name] for name in ("scale", "gradient", "clip")}
-    signs, alpha = mx.nd.gluon_bnn_sign_scale(*given, **options)
-    return _float_dense(build, x, signs.asnumpy(), alpha.asnumpy(), bias, build.get("flatten", True))
+    return [array.asnumpy() for array in mx.nd.gluon_bnn_sign_scale(*map(mx.nd.array, arrays), **options)]
 
 
 @converts("gluon_bnn_scale_bias")

@@ -6,7 +6,7 @@ from ..steps import Concat, Flatten, Slice
 from .build import converts
 
 
-@converts("_copy", "BlockGrad", "identity", "stop_gradient", "make_loss")
+@converts("_copy", "BlockGrad", "make_loss")
 def same(build, x):
     return x
 

@@ -92,9 +92,10 @@ class Arithmetic(Step):
         return len(self.sources) == 1
 
     def after(self, x, y=None):
-        if y is None or x == y:
+        size = self.arrays["operand"].size if y is None else y.channels
+        if y is None and size == 1 or size == x.channels:
             return x
-        return Width(x.channels if x.channels == y.channels else None, x.flat and y.flat, self.name)
+        return Width(None, x.flat and (y is None or y.flat), self.name)  # one of them may be spread over the other
 
     def forward(self, F, x, y=None, operand=None):
         return getattr(F, self.OPERATORS[self.function])(x, operand if y is None else y)
