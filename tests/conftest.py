@@ -65,7 +65,10 @@ def rng(request):
     return np.random.default_rng(_seed(request))
 
 
-@pytest.fixture(params=["native", "composed"])
+SLOW_WITH_LIBRARY = [pytest.mark.slow] if library.available() else []  # the fast tests take what a user gets
+
+
+@pytest.fixture(params=["native", pytest.param("composed", marks=SLOW_WITH_LIBRARY)])
 def implementation(request):
     """Layers made in the test use this implementation of the operators."""
     if request.param == "native" and not library.available():
@@ -74,7 +77,12 @@ def implementation(request):
         yield request.param
 
 
-@pytest.fixture(params=library.instruction_sets() or ["none"])
+@pytest.fixture(
+    params=[
+        *(pytest.param(name, marks=pytest.mark.slow) for name in library.instruction_sets()[:-1]),
+        *(library.instruction_sets()[-1:] or ["none"]),
+    ]
+)
 def instruction_set(request):
     """The kernels and operators of the test use this instruction set, one that the machine has."""
     if not library.available():

@@ -752,6 +752,7 @@ def real():
     return directory.absolute()
 
 
+@pytest.mark.slow
 def test_real_mnist(real):
     mnist = data.load("mnist", real.parent)
     assert mnist["train_data"].shape == (60000, 1, 28, 28)

@@ -144,6 +144,7 @@ class TestWell:
 
 
 class TestBroken:
+    @pytest.mark.slow
     def test_without_mxnet(self):
         """Pip has a record of it, so its files are gone: this is not a runtime-only install."""
         code = (
@@ -225,6 +226,7 @@ class TestBroken:
             "b": "does not end within 1 seconds"
         }
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("role", ["server", "scheduler"])
     def test_a_role_of_a_distributed_job(self, bare, monkeypatch, role):
         """MXNet would not come back from its import, so nothing may import it."""
@@ -232,6 +234,7 @@ class TestBroken:
         found = problems(bare[1](mxnet="import os; os._exit(3)", **FAKES))
         assert any(f"DMLC_ROLE={role}" in line and "unset DMLC_ROLE" in line for line in found)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "damage, says",
         [
@@ -371,6 +374,7 @@ class TestSystemLibraries:
         (advice,) = (text for text in examine()["advice"] if text.startswith("runtime only"))
         assert says in advice
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "statement", ["from gluon_bnn import mx", "import gluon_bnn, mxnet", "import gluon_bnn; gluon_bnn.nn"]
     )
@@ -570,6 +574,7 @@ class TestCommandLine:
         done = self.run("doctor", interrupted=True)
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("choice", ["auto", "composed"])
     @pytest.mark.parametrize("source", ["raise RuntimeError('Cannot find\\nthe MXNet library.')", "import gone"])
     def test_check_without_mxnet(self, bare, source, choice):

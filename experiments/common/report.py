@@ -1,7 +1,6 @@
 """What train_mnist.py finds out about the net that it has trained: errors, cross-checks, exports, pictures."""
 
 import os
-import warnings
 
 import numpy as np
 
@@ -111,10 +110,7 @@ def _exported_outputs(net, x, directory):
     net.hybridize(static_alloc=True, static_shape=True)
     net(mx.nd.array(x[:1]))
     net.export(prefix)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MXNet says that the type of the input is open
-        loaded = mx.gluon.SymbolBlock.imports(prefix + "-symbol.json", ["data"], prefix + "-0000.params")
-    return train.predict(loaded, x)
+    return train.predict(gluon_bnn.load_exported(prefix), x)
 
 
 def draw(net, history, outputs, labels, directory):

@@ -214,18 +214,23 @@ def _check_types(symbol, variables, inputs, types):
     """ValueError where the operators do not take arrays of these types together.
 
     The types in the graph are no more than a hint: those of a net that was cast are the ones it had before. Some
-    operators, SwapAxis among them, must know the type of the input, which is open: float32 will then do.
+    operators, Dropout and SwapAxis among them, must know the type of the input, which is open: that of an
+    array will do.
     """
-    try:
+    errors = []
+    for given in ({}, *(dict.fromkeys(inputs, dtype) for dtype in dict.fromkeys([*types.values(), DTYPES[0]]))):
         try:
-            symbol.infer_type_partial(**types)
-        except mx.base.MXNetError:
-            symbol.infer_type_partial(**dict.fromkeys(inputs, np.float32), **types)
-    except mx.base.MXNetError as error:
+            symbol.infer_type_partial(**types, **given)
+            return
+        except mx.base.MXNetError as error:
+            errors.append(error)
+    error = errors[1]  # the first may only ask for the type of the input
+    if types:
         pairs = {name: (variables[name].get("__dtype__"), types[name]) for name in types}
         counts = collections.Counter(pairs.values())
         odd = min(types, key=lambda name: (types[name] == DTYPES.get(pairs[name][0]), counts[pairs[name]]))
         raise ValueError(f"{odd} is {types[odd]}, which the operators do not take here: {_reason(error)}") from None
+    raise ValueError(_reason(error))
 
 
 def _check_shapes(symbol, variables, inputs, shapes):

@@ -57,6 +57,7 @@ def test_it_can_fail(monkeypatch, tmp_path, choice):
     assert expected and [row for row in table if not row["ok"]] == expected
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_native_operator_is_checked(monkeypatch, tmp_path, name):

@@ -928,6 +928,7 @@ class TestRefused:
         freeze(net, "float", verbose=False)
 
 
+@pytest.mark.slow
 @needs_library
 def test_check_finds_a_wrong_threshold(rng, monkeypatch, tmp_path):
     """`python -m gluon_bnn check` covers the frozen forms, and its rows can fail."""

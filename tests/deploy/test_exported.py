@@ -172,6 +172,7 @@ NETS = {
     "packed": lambda: freeze(small(), "packed", verbose=False),
     "float": lambda: freeze(small(), "float", verbose=False),
     "trained": small,
+    "dropout first": lambda: sequential(gluon.Dropout(0.2), small()),
     "deferred": lambda: small(deferred=True),
 }
 

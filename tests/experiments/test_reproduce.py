@@ -126,6 +126,7 @@ def test_options_given_with_a_recipe_count():
     assert args.save_dir != plain.save_dir
 
 
+@pytest.mark.slow
 def test_a_recipe_and_a_net_are_a_file_each(tmp_path, monkeypatch, table, add):
     """Files that were put there are offered by the scripts, planned, trained and in the table; nothing is edited."""
     import nets

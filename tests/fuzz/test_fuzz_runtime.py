@@ -12,6 +12,7 @@ import pytest
 import fuzz_runtime
 
 
+@pytest.mark.slow
 def test_fuzz(tmp_path):
     """2,000 mutated files: each loads and runs, or is refused with an error that names it."""
     found = fuzz_runtime.fuzz(2000, seed=1, save_dir=tmp_path, progress=False)

@@ -138,6 +138,7 @@ def peak(call):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_memory_does_not_grow_with_rows(rng, monkeypatch, dtype):
     graph = chain(rng, 100, "binary_dense units=65 to=bits", "binary_dense units=2 to=float", scale=-SCALE)

@@ -180,6 +180,7 @@ def test_values_that_double(rng):
         check(doubled(24, *many))
 
 
+@pytest.mark.slow
 def test_deep_nets_need_no_stack(rng):
     """65,536 nodes, each of which takes the one before twice; the 65,537th is refused."""
     nodes = [Node("input", (), {"shape": (1,)})]

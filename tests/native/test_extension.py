@@ -228,6 +228,7 @@ print(result, boundary.message())
 """
 
 
+@pytest.mark.slow
 def test_no_exception_passes_the_boundary(boundary):
     pointers = [ctypes.byref(ctypes.c_void_p()) for _ in range(4)]
     assert (
@@ -344,6 +345,7 @@ def decimal_comma(tmp_path, monkeypatch):
     locale.setlocale(locale.LC_NUMERIC, before)
 
 
+@pytest.mark.slow
 def test_decimal_comma(boundary, decimal_comma):
     x = np.array([0.4, 0.5, 0.6], np.float32)
     np.testing.assert_array_equal(gradient_at("sign", [mx.nd.array(x)], 0, clip="0.5"), [1, 1, 0])

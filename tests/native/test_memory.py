@@ -37,6 +37,7 @@ for name in library.instruction_sets():
 """
 
 
+@pytest.mark.slow
 @needs_library
 def test_threads_with_small_stacks():
     """32 KB, the least that Python allows, in threads of Python and in OpenMP's."""

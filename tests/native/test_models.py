@@ -95,6 +95,7 @@ def test_first_of_several_largest_outputs_and_nan():
     np.testing.assert_array_equal(predict(model, np.array(rows, np.float32)), [1, 1, 2, 0])
 
 
+@pytest.mark.slow
 def test_several_threads_run_one_model(rng):
     graph = random_graph(rng, 30)
     model = bindings.Model(file.dumps(graph))

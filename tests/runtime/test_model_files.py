@@ -531,6 +531,7 @@ def test_nets_that_no_file_can_hold(rng, monkeypatch):
     assert MOST_HEADER == 1 << 24
 
 
+@pytest.mark.slow
 def test_the_most_nodes(tmp_path):
     """65,536 nodes load, each taking the one before; a line of more is refused before a node is made."""
     nodes = [Node("input", (), {"shape": (1,)}), *(Node("flatten", (index,)) for index in range(MOST_NODES - 1))]

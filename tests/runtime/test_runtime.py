@@ -242,6 +242,7 @@ class Labelled(runtime.Model):
     """A model that knows the names of its classes."""
 
 
+@pytest.mark.slow
 def test_copies(rng, engine, tmp_path):
     """Of models made from graphs and loaded ones, with each kind of input scale; what the user added goes with them."""
     for graph in list(awkward_nets(rng))[::6]:
@@ -341,6 +342,7 @@ def test_summary(rng, capsys):
     assert repr(model) == "Model(24 -> 72, 8 nodes)"
 
 
+@pytest.mark.slow
 def test_eight_threads(rng, engine):
     """Eight threads that share a model, each with rows of its own, get what one gets."""
     model = model_of(

@@ -176,6 +176,7 @@ def places(value, path=()):
             yield from places(value[key], path + (key,))
 
 
+@pytest.mark.slow
 def test_odd_metadata(tmp_path):
     """Whatever the JSON holds, with a digest that is right: a ValueError with the path, or a run that goes on."""
     path, generator = tmp_path / "c.safetensors", random.Random(1)

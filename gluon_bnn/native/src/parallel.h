@@ -72,13 +72,18 @@ void for_each_part(int64_t groups, int64_t n, const Body& body, double work = kT
   });
 }
 
+constexpr int64_t kLine = 64;  // bytes of a cache line
+
+// So many bytes, rounded up to whole cache lines.
+inline int64_t whole_lines(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
+
 // `count` buffers of `size` elements, mostly one per thread: not initialised, each at a multiple of 64 bytes. Stacks
 // may be small, so everything larger than about a kilobyte is kept here.
 template <typename T>
 class Scratch {
  public:
   Scratch(int count, int64_t size)
-      : stride_((size * static_cast<int64_t>(sizeof(T)) + kLine - 1) / kLine * kLine),
+      : stride_(whole_lines(size * static_cast<int64_t>(sizeof(T)))),
         memory_(new char[count * stride_ + kLine]),
         begin_(memory_.get() + (kLine - reinterpret_cast<uintptr_t>(memory_.get()) % kLine)) {
     static_assert(std::is_trivial_v<T> && alignof(T) <= kLine);
@@ -86,7 +91,6 @@ class Scratch {
   T* operator[](int index) const { return reinterpret_cast<T*>(begin_ + index * stride_); }
 
  private:
-  static constexpr int64_t kLine = 64;
   int64_t stride_;
   std::unique_ptr<char[]> memory_;
   char* begin_;

@@ -20,7 +20,7 @@ namespace {
 
 // Rows, units and inputs below these bounds have products that fit into int64 with room to spare.
 constexpr int64_t kMostRows = INT64_C(1) << 31;
-constexpr int64_t kMostUnits = INT64_C(1) << 30;
+constexpr int64_t kMostUnits = GLUON_BNN_MOST_INPUTS;
 
 int check_size(const char* name, int64_t size, int64_t most) {
   if (size >= 1 && size <= most) return GLUON_BNN_OK;

@@ -11,12 +11,13 @@
 #include <string_view>
 #include <vector>
 
+#include "gluon_bnn.h"
 #include "kernels/table.h"
 
 namespace gluon_bnn {
 
-constexpr int64_t kMostElements = INT64_C(1) << 30;  // of a row of a value, and the largest number of an attribute
-constexpr size_t kMostSources = 64;                  // of a node
+constexpr int64_t kMostElements = GLUON_BNN_MOST_INPUTS;  // of a row of a value, and the largest number of an attribute
+constexpr size_t kMostSources = 64;                       // of a node
 
 enum class Form { kFloat, kBits, kBits01 };
 struct FormName {

@@ -88,7 +88,7 @@ Model::Model(ModelFile&& file) : net_(make_nodes(file)), memory_(std::move(file.
 
 void Model::run(const Plan& plan, const void* x, int64_t element, int64_t rows, float* y, int64_t* classes) const {
   // The outputs that predict needs lie in the scratch memory, too.
-  const int64_t row_bytes = plan.row_bytes + (classes == nullptr ? 0 : ceil_div(4 * outputs(), 64) * 64);
+  const int64_t row_bytes = plan.row_bytes + (classes == nullptr ? 0 : whole_lines(4 * outputs()));
   const int64_t most = std::min({rows, kRows, std::max<int64_t>(1, kScratch / std::max<int64_t>(1, row_bytes))});
   const Scratch<char> scratch(1, row_bytes * most);
   for (int64_t row = 0; row < rows; row += most) {

@@ -15,7 +15,6 @@ constexpr int64_t kMostNodes = INT64_C(1) << 16;
 constexpr size_t kMostAxes = 31;       // of one input
 constexpr size_t kMostTensorAxes = 3;  // of any tensor of a net
 constexpr int64_t kElement = 4;        // bytes of a number
-constexpr int64_t kAlignment = 64;     // bytes
 
 using Long = long long;  // what printf knows
 
@@ -106,7 +105,7 @@ int64_t check_places(std::vector<Tensor>& tensors) {
 
 // Copies the tensors, which are in the order in which the file has them.
 Scratch<char> take_tensors(const FileBytes& bytes, std::vector<Tensor>& tensors) {
-  const auto place = [](const Tensor& tensor) { return ceil_div(tensor.count * kElement, kAlignment) * kAlignment; };
+  const auto place = [](const Tensor& tensor) { return whole_lines(tensor.count * kElement); };
   int64_t size = 0;
   for (const Tensor& tensor : tensors) size += place(tensor);
   Scratch<char> memory(1, size);

@@ -2,10 +2,10 @@
 
 #include <map>
 
+#include "parallel.h"
+
 namespace gluon_bnn {
 namespace {
-
-constexpr int64_t kAlignment = 64;  // bytes
 
 // Buffers of the scratch memory, by number.
 class Buffers {
@@ -29,9 +29,7 @@ class Buffers {
   // Where each buffer begins, one after the other, and where the last ends.
   std::vector<int64_t> offsets() const {
     std::vector<int64_t> offsets = {0};
-    for (const int64_t size : sizes_) {
-      offsets.push_back(offsets.back() + ceil_div(size, kAlignment) * kAlignment);
-    }
+    for (const int64_t size : sizes_) offsets.push_back(offsets.back() + whole_lines(size));
     return offsets;
   }
 
