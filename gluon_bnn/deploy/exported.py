@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import warnings
+from typing import Union
 
 import numpy as np
 
@@ -20,7 +21,7 @@ DTYPES = dict(enumerate(map(np.dtype, ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "
 ADDRESSES = "_Native", "_NDArray"  # operators that take a machine address out of the graph and jump to it
 
 
-def load_exported(prefix, epoch=0):
+def load_exported(prefix: Union[str, bytes, os.PathLike], epoch: int = 0) -> mx.gluon.SymbolBlock:
     """The SymbolBlock of a net's `export(prefix, epoch)`, frozen or not, with our operators registered.
 
     Reads prefix-symbol.json and prefix-0000.params (the epoch in four digits). Raises OSError where a file is missing

@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Callable
+from typing import Union
 
 from .. import runtime
+from .blocks import Frozen
 
 # {suffix: function of a frozen net and a path}. A new form is a file in this folder and a line here.
 FORMS: dict[str, Callable] = {".safetensors": runtime.save}
 
 
-def save(frozen, path) -> None:
+def save(frozen: Frozen, path: Union[str, bytes, os.PathLike]) -> None:
     """Write a frozen net to a file that runs without Gluon. The suffix of its name chooses the form:
 
     .safetensors : for `gluon_bnn.runtime`, in Python without MXNet, and for C

@@ -3,6 +3,8 @@
 import contextlib
 import math
 import operator
+from collections.abc import Sequence
+from typing import Optional
 
 import numpy as np
 
@@ -22,7 +24,15 @@ FORMS = ("packed", "float")
 CONTAINERS = {"HybridSequential", "Sequential"}
 
 
-def freeze(net, form="packed", *, input_shape=None, input_scale=None, input_shift=None, verbose=True):
+def freeze(
+    net: mx.gluon.Block,
+    form: str = "packed",
+    *,
+    input_shape: Optional[Sequence[int]] = None,
+    input_scale=None,
+    input_shift=None,
+    verbose: bool = True,
+) -> Frozen:
     """The net for inference: binary layers with 1-bit weights, batch norm folded, dropout gone.
 
     net : an initialised HybridBlock of one input, or a Sequential of such: a chain of layers, residual and concurrent

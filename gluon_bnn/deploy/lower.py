@@ -2,6 +2,9 @@
 
 import dataclasses
 import math
+from typing import Optional
+
+import numpy as np
 
 from ..graph.check import check
 from ..graph.graph import MOST_AXES, Graph, Node
@@ -11,7 +14,12 @@ from .passes import pack
 from .plan import Plan, Width
 
 
-def graph_of(plan: Plan, shape=None, scale=None, shift=None) -> Graph:
+def graph_of(
+    plan: Plan,
+    shape: Optional[tuple[int, ...]] = None,
+    scale: Optional[np.ndarray] = None,
+    shift: Optional[np.ndarray] = None,
+) -> Graph:
     """The graph of a plan for inputs of this shape, by default (inputs of the first layer,), checked.
 
     scale, float32 (1,) or (inputs,), and shift, float32 (inputs,), are those of uint8 inputs, or None. Raises

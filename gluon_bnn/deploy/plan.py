@@ -5,7 +5,7 @@ Gluon (a block) and in the runtime (a node of `graph.Graph`). The steps themselv
 """
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import numpy as np
 
@@ -66,8 +66,10 @@ class Step:
     row: Optional[Row] = None
     folded: tuple[Row, ...] = ()
 
-    flattens = False  # whether it makes (rows, features) of any input; None where nobody knows what it makes
-    keeps = False  # whether what it gives has the shape of what it takes
+    flattens: ClassVar[Optional[bool]] = (
+        False  # whether it makes (rows, features) of any input; None where nobody knows what it makes
+    )
+    keeps: ClassVar[bool] = False  # whether what it gives has the shape of what it takes
 
     @property
     def name(self) -> str:

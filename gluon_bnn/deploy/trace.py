@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import re
+import threading
 import uuid
 from typing import Any, Optional
 
@@ -19,6 +20,8 @@ ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
 CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
+
+_one_trace = threading.RLock()  # blocks note one trace at a time
 
 Entry = tuple[int, int]  # (node, which of its outputs)
 
@@ -55,10 +58,10 @@ class Trace:
         return self.graph["node_row_ptr"][place + 1] - self.graph["node_row_ptr"][place]
 
 
-def trace(net) -> Trace:
+def trace(net: mx.gluon.Block) -> Trace:
     """The graph of a block; ValueError where it has no graph, or not one of a single input."""
     parameters, calls = _parameters(net), _Calls(net)
-    with contextlib.ExitStack() as stack:
+    with _one_trace, contextlib.ExitStack() as stack:
         stack.enter_context(_unmarked(parameters))
         for block in blocks_of(net):
             stack.enter_context(calls.noted(block))
@@ -100,8 +103,8 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
         alone = node.name != INPUT and node.layer is None and all(source in known for source, _ in node.inputs)
         if alone and not is_open(node):
             known.add(place)
-    taken = {entry for place, node in enumerate(nodes) if place not in known for entry in node.inputs}
-    taken = sorted(entry for entry in taken.union(traced.outputs) if entry[0] in known)
+    needed = {entry for place, node in enumerate(nodes) if place not in known for entry in node.inputs}
+    taken = sorted(entry for entry in needed.union(traced.outputs) if entry[0] in known)
     if not taken:
         return known, {}
     # MXNet takes the device from an input, so there is always one.
@@ -165,12 +168,12 @@ def _parameters(net):
     return found
 
 
-def is_container(block) -> bool:
+def is_container(block: mx.gluon.Block) -> bool:
     """Whether a block is a Sequential or Concurrent that runs as Gluon wrote it."""
     return any(isinstance(block, kind) and type(block).forward is kind.forward for kind in CONTAINERS)
 
 
-def blocks_of(net) -> list:
+def blocks_of(net: mx.gluon.Block) -> list[mx.gluon.Block]:
     """A net and the blocks in it, each once, after one that holds it."""
     blocks = []
     net.apply(blocks.append)
@@ -236,7 +239,7 @@ class _Calls:
             self.running.pop()
 
 
-def bytes_of(parameter) -> int:
+def bytes_of(parameter: mx.gluon.Parameter) -> int:
     """The bytes of a parameter's value, 0 where it has none."""
     return 0 if parameter._data is None else parameter.list_data()[0].size * np.dtype(parameter.dtype).itemsize
 

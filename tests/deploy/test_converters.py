@@ -11,7 +11,7 @@ from gluon_bnn.deploy.convert.build import converts
 from gluon_bnn.graph import engine
 from gluon_bnn.graph.kinds.activation import FUNCTIONS
 
-from frozen_blocks import Own
+from frozen_blocks import Own, Shift
 from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
 
 ACTIVATIONS = {
@@ -259,6 +259,26 @@ class TestAxes:
         for shape in (None, (6, 6)):
             with pytest.raises(ValueError, match="axis=1 only where that is certain"):
                 freeze(net, "float", input_shape=shape, input_scale=1, verbose=False)
+
+    @pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 8), (16, 1)])
+    def test_constants_of_other_sizes(self, rng, shape):
+        """The Gluon forms spread them over steps or images; the runtime has rows."""
+        net = randomise(sequential(Shift(shape), nn.BinaryActivation(), nn.BinaryDense(4, in_units=16)), rng)
+        frozen = freeze(net, "float", verbose=False)
+        if shape != (16, 1):
+            x = mx.nd.array(rng.standard_normal((2, 4, 4) if shape[0] == 4 else (5, 2, 8)))
+            np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
+        with pytest.raises(ValueError, match=rf"values of one size in {net[0].name}, got 16 and \("):
+            frozen.graph
+
+    def test_constants_of_images(self, rng):
+        """One for each pixel is one for each element of a row."""
+        net = sequential(Shift((1, 2, 2, 4)), nn.BinaryActivation(), nn.BinaryDense(4, in_units=16))
+        net = randomise(net, rng)
+        frozen = freeze(net, "float", input_shape=(2, 2, 4), verbose=False)
+        x = rng.standard_normal((5, 2, 2, 4)).astype(np.float32)
+        expected = net(mx.nd.array(x)).asnumpy()
+        np.testing.assert_array_equal(engine.run(frozen.graph, x.reshape(5, -1)), expected)
 
     def test_the_last_axis_of_images(self, rng):
         """Flattened, an image's last axis is not the last one."""

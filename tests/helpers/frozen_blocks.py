@@ -73,3 +73,14 @@ class OnShapes(mx.gluon.HybridBlock):
 
     def hybrid_forward(self, F, x):
         return self.body(x).reshape((x.shape[0], -1))
+
+
+class Shift(mx.gluon.HybridBlock):
+    """x plus a parameter of this shape."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shift = self.params.get("shift", shape=shape)
+
+    def hybrid_forward(self, F, x, shift):
+        return F.broadcast_add(x, shift)

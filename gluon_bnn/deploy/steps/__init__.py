@@ -4,6 +4,7 @@ Those named Float use MXNet's own operators, `PackedDense` and `Pack` those of o
 both forms. A new kind of step is a class in a file here.
 """
 
+from ..plan import Step
 from .elementwise import Activation, Arithmetic, FloatSign
 from .held import Held, Kept
 from .layers import BatchNorm, Dense, FloatDense, Pack, PackedDense
@@ -27,6 +28,6 @@ __all__ = [
 ]
 
 
-def is_binary(step) -> bool:
+def is_binary(step: Step) -> bool:
     """Whether a step has 1-bit weights or gives signs."""
     return isinstance(step, (FloatDense, FloatSign, PackedDense, Pack))

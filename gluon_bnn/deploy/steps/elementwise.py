@@ -61,7 +61,12 @@ class Activation(Step):
     def node(self, x):
         arrays = {} if self.slope is None else {"slope": np.array([self.slope], np.float32)}
         if self.function == "prelu":
-            arrays = {"slope": np.broadcast_to(self.arrays["slope"], (x.channels,)).copy()}
+            slope = self.arrays["slope"]
+            if slope.size not in (1, x.channels):
+                raise ValueError(
+                    f"{self.name} has {slope.size} slopes, but {x.layer} before it has {x.channels} outputs"
+                )
+            arrays = {"slope": np.broadcast_to(slope, (x.channels,)).copy()}
         return Node("activation", (), {"function": self.function}, arrays)
 
     @property
@@ -101,10 +106,14 @@ class Arithmetic(Step):
         return getattr(F, self.OPERATORS[self.function])(x, operand if y is None else y)
 
     def node(self, x, y=None):
-        arrays = {name: array.reshape(-1) for name, array in self.arrays.items()}
-        size = arrays["operand"].size if y is None else y.channels
-        if size != x.channels and (y is not None or size > 1):
-            raise ValueError(f"the runtime takes values of one size in {self.name}, got {x.channels} and {size}")
+        operand = self.arrays.get("operand")
+        size = y.channels if operand is None else operand.size
+        spread = operand is not None and size == 1
+        along = operand is None or operand.shape[0] == 1 or operand.ndim == 1  # one row, which is the same for all rows
+        if not spread and (size != x.channels or not along):
+            given = y.channels if operand is None else operand.shape
+            raise ValueError(f"the runtime takes values of one size in {self.name}, got {x.channels} and {given}")
+        arrays = {} if operand is None else {"operand": operand.reshape(-1)}
         return Node("arithmetic", (), {"function": self.function}, arrays)
 
     def __repr__(self):
