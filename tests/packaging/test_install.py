@@ -83,9 +83,13 @@ def build_wheel(copy, **environment):
 
 @pytest.mark.slow
 def test_wheel(copy):
-    if not shutil.which(os.environ.get("CXX", "c++").split()[0]):
+    compiler = shutil.which(os.environ.get("CXX", "c++").split()[0])
+    if not compiler:
         pytest.skip("there is no C++ compiler here")
-    wheel, content = build_wheel(copy)
+    quick = copy / "quick"  # what is asked of the wheel does not depend on how fast its library is
+    quick.write_text(f'#!/bin/sh\nexec {compiler} "$@" -O0\n')
+    quick.chmod(0o755)
+    wheel, content = build_wheel(copy, CC=str(quick), CXX=str(quick))
     assert "-py3-none-" in wheel and not wheel.endswith("-any.whl")
     assert any(name.startswith("gluon_bnn/native/libgluon_bnn.") for name in content)
     (metadata,) = (email.message_from_bytes(data) for name, data in content.items() if name.endswith("/METADATA"))
@@ -154,7 +158,7 @@ def test_wheel_for_arm(copy, tmp_path, emulated_arm):
             cwd=tmp_path,
             program=compiler,
         )
-        models = sorted(path for path in glob.glob(os.path.join(GOLDEN, "*")) if ".answers" not in path)
+        models = sorted(path for path in glob.glob(os.path.join(GOLDEN, "*.safetensors")) if ".answers" not in path)
         done = subprocess.run([*emulator, program, shared_library, *models], capture_output=True)
         assert done.returncode == 0, done.stderr
         return done.stderr.decode().split(), done.stdout
