@@ -224,13 +224,13 @@ def _check_types(symbol, variables, inputs, types):
             return
         except mx.base.MXNetError as error:
             errors.append(error)
-    error = errors[1]  # the first may only ask for the type of the input
+    reason = _reason(errors[1])  # the first error may only ask for the type of the input
     if types:
         pairs = {name: (variables[name].get("__dtype__"), types[name]) for name in types}
         counts = collections.Counter(pairs.values())
         odd = min(types, key=lambda name: (types[name] == DTYPES.get(pairs[name][0]), counts[pairs[name]]))
-        raise ValueError(f"{odd} is {types[odd]}, which the operators do not take here: {_reason(error)}") from None
-    raise ValueError(_reason(error))
+        raise ValueError(f"{odd} is {types[odd]}, which the operators do not take here: {reason}")
+    raise ValueError(reason)
 
 
 def _check_shapes(symbol, variables, inputs, shapes):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _value(node: Node, index: int, values: Sequence[Value]) -> Value:
     return value
 
 
-def _check_sources(kind: Kind, sources, index: int):
+def _check_sources(kind: Kind, sources: Any, index: int) -> None:
     if not isinstance(sources, tuple) or any(type(source) is not int for source in sources):
         raise TypeError(f"sources must be a tuple of int, got {sources!r:.80}")
     least, most = kind.sources
@@ -72,7 +73,7 @@ def _check_sources(kind: Kind, sources, index: int):
             raise ValueError(f"sources must be nodes before this one, 0 to {index - 1}, got {source}")
 
 
-def _check_attributes(kind: Kind, attributes):
+def _check_attributes(kind: Kind, attributes: Any) -> None:
     if not isinstance(attributes, dict):
         raise TypeError(f"attributes must be a dict, got {type(attributes).__name__}")
     if set(attributes) != set(kind.attributes):
@@ -101,7 +102,7 @@ def _check_attributes(kind: Kind, attributes):
                 raise ValueError(f"{name} must be {least} to {MOST_ELEMENTS}, got {given}")
 
 
-def _check_arrays(kind: Kind, node: Node, taken: Sequence[Value]):
+def _check_arrays(kind: Kind, node: Node, taken: Sequence[Value]) -> None:
     """Names, dtypes, shapes and values."""
     must, may = kind.arrays(node, taken)
     for names, allowed in (

@@ -18,15 +18,15 @@ LANES = 16  # units a block of weights
 _ERRORS = {2: MemoryError, 4: OSError}  # of GLUON_BNN_NO_MEMORY and GLUON_BNN_NO_FILE; ValueError for all others
 
 
-def empty(shape, dtype=np.float32):
+def empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     """An array of 4-byte numbers that begins at a multiple of 64 bytes: no load or store of a whole vector
     then touches two lines of the cache, and results can be written past it."""
     size = math.prod(shape)
-    memory = np.empty(size + 15, dtype)
+    memory: np.ndarray = np.empty(size + 15, dtype)
     return memory[-memory.ctypes.data // 4 % 16 :][:size].reshape(shape)
 
 
-def words(inputs):
+def words(inputs: int) -> int:
     """How many words hold this many bits."""
     return -(-inputs // WORD)
 
@@ -57,7 +57,7 @@ def _error(handle, code, before=""):
     return _ERRORS.get(code, ValueError)(before + handle.gluon_bnn_error().decode(errors="replace"))
 
 
-def pack_inputs(x):
+def pack_inputs(x: np.ndarray) -> np.ndarray:
     """Signs of x, float32 (rows, inputs), as int32 bits (rows, ceil(inputs / 32)).
 
     >>> pack_inputs(np.array([[-1, 1, -0.5, 0]], np.float32))
@@ -69,7 +69,7 @@ def pack_inputs(x):
     return bits
 
 
-def pack_inputs_u8(x, threshold):
+def pack_inputs_u8(x: np.ndarray, threshold: np.ndarray) -> np.ndarray:
     """Bits x[row, k] < threshold[k] of x, uint8 (rows, inputs); threshold int32 (inputs,)."""
     x = _array(x, "x", np.uint8, (None, None))
     threshold = _array(threshold, "threshold", np.int32, x.shape[1:])
@@ -78,7 +78,7 @@ def pack_inputs_u8(x, threshold):
     return bits
 
 
-def pack_weights(w):
+def pack_weights(w: np.ndarray) -> np.ndarray:
     """Signs of w, float32 (units, inputs), as int32 (ceil(units / 16), ceil(inputs / 32), 16)."""
     w = _array(w, "w", np.float32, (None, None))
     bits = empty((-(-len(w) // LANES), words(w.shape[1]), LANES), np.int32)
@@ -105,7 +105,9 @@ def _scaled(name, x, weight_bits, alpha, bias, inputs):
     return y
 
 
-def xnor_dense(bits, weight_bits, alpha, bias, inputs):
+def xnor_dense(
+    bits: np.ndarray, weight_bits: np.ndarray, alpha: np.ndarray, bias: np.ndarray, inputs: int
+) -> np.ndarray:
     """alpha * dot + bias, float32 (rows, units), from the bits of `inputs` inputs.
 
     dot is the exact product of signs. alpha and bias float32 (units,).
@@ -114,7 +116,7 @@ def xnor_dense(bits, weight_bits, alpha, bias, inputs):
     return _scaled("xnor_dense", bits, weight_bits, alpha, bias, inputs)
 
 
-def xnor_dense_bits(bits, weight_bits, threshold, inputs):
+def xnor_dense_bits(bits: np.ndarray, weight_bits: np.ndarray, threshold: np.ndarray, inputs: int) -> np.ndarray:
     """Bits dot < threshold, int32 (rows, ceil(units / 32)); threshold int32 (units,)."""
     bits = _array(bits, f"bits of {inputs} inputs", np.int32, (None, words(inputs)))
     threshold = _array(threshold, "threshold", np.int32, (None,))
@@ -124,7 +126,7 @@ def xnor_dense_bits(bits, weight_bits, threshold, inputs):
     return y
 
 
-def binary_dense(x, weight_bits, alpha, bias):
+def binary_dense(x: np.ndarray, weight_bits: np.ndarray, alpha: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """alpha * dot + bias, float32 (rows, units), dot = x, float32 (rows, inputs), times signs.
 
     Added in one order, see include/gluon_bnn.h: every instruction set gives the same bits.
@@ -133,7 +135,7 @@ def binary_dense(x, weight_bits, alpha, bias):
     return _scaled("binary_dense", x, weight_bits, alpha, bias, x.shape[1])
 
 
-def binary_dense_u8(x, weight_bits, alpha, bias):
+def binary_dense_u8(x: np.ndarray, weight_bits: np.ndarray, alpha: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """The same for x uint8 (rows, inputs): dot is an exact integer."""
     x = _array(x, "x", np.uint8, (None, None))
     return _scaled("binary_dense_u8", x, weight_bits, alpha, bias, x.shape[1])

@@ -9,6 +9,8 @@ import ctypes
 import os
 import struct
 import threading
+from collections.abc import Iterator
+from typing import Optional
 
 from .. import _compat
 
@@ -41,7 +43,7 @@ _FUNCTIONS = {
 _OF_A_MODEL = {"inputs": _size, "outputs": _size, "takes_u8": ctypes.c_int, "free": None}
 
 
-def path():
+def path() -> Optional[str]:
     """The absolute path of the compiled library, or None where it was not built."""
     here = os.path.dirname(os.path.abspath(__file__))
     for name in ("libgluon_bnn.so", "libgluon_bnn.dll"):
@@ -62,7 +64,7 @@ def _is_whole(name):
     return offset + entry_size * entries <= os.path.getsize(name)
 
 
-def advice():
+def advice() -> str:
     """What to do where there is no usable library, as one string: how this copy of the package is built again."""
     from .. import _installation, _missing  # rarely needed, and they import a good deal
 
@@ -123,7 +125,7 @@ def _library():
         return _opened
 
 
-def available():
+def available() -> bool:
     """True where the compiled library can be loaded.
 
     Raises ValueError when the environment variable GLUON_BNN_ISA names an instruction set that this
@@ -132,12 +134,12 @@ def available():
     return _library()[0] is not None
 
 
-def problem():
+def problem() -> Optional[str]:
     """Why `available()` is False and what to do about it; None where it is True."""
     return _library()[1]
 
 
-def handle():
+def handle() -> ctypes.CDLL:
     """The ctypes library, its functions declared. Raises OSError without it."""
     library, why_not = _library()
     if library is None:
@@ -145,7 +147,7 @@ def handle():
     return library
 
 
-def instruction_set():
+def instruction_set() -> Optional[str]:
     """The instruction set that the kernels run on, or None without the library.
 
     The best one that the processor has and the operating system supports, or what GLUON_BNN_ISA or
@@ -155,7 +157,7 @@ def instruction_set():
     return library.gluon_bnn_instruction_set().decode() if library else None
 
 
-def instruction_sets():
+def instruction_sets() -> tuple[str, ...]:
     """All that this machine has, from the slowest, "serial", to the fastest; none without the library."""
     library = _library()[0]
     return _names(library) if library else ()
@@ -171,7 +173,7 @@ def _check(library, name, source, cure=""):
 
 
 @contextlib.contextmanager
-def use(name):
+def use(name: str) -> Iterator[None]:
     """Inside this context all kernels, in every thread, run on the instruction set `name`.
 
     Raises ValueError for one that this machine does not have, OSError without the library.
@@ -186,7 +188,7 @@ def use(name):
         library.gluon_bnn_use(before)
 
 
-def load_operators():
+def load_operators() -> None:
     """Register the operators with MXNet (once a process). Raises OSError without the library."""
     global _operators_loaded
     if not available():

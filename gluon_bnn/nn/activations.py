@@ -1,6 +1,6 @@
 """Activations: binary ones, and Gluon's with a ReLU that keeps NaN."""
 
-from typing import Optional
+from typing import Any, Optional
 
 from .. import ops, quantizers
 from .._compat import mx
@@ -27,7 +27,7 @@ class BinaryActivation(mx.gluon.HybridBlock):
     array([-1., -1.,  1.,  1.], dtype=float32)
     """
 
-    def __init__(self, clip=1.0, prefix=None, params=None):
+    def __init__(self, clip: Optional[float] = 1.0, prefix: Optional[str] = None, params: Any = None):
         quantizers.check_clip(clip)
         super().__init__(prefix=prefix, params=params)
         self._clip = clip

@@ -1,6 +1,7 @@
 """Batch norm of the last axis, several times as fast as Gluon's."""
 
 import math
+from typing import Any
 
 from .. import ops
 from .._compat import mx
@@ -38,7 +39,16 @@ class BatchNorm(mx.gluon.nn.BatchNorm):
            [ 1.,  0.]], dtype=float32)
     """
 
-    def __init__(self, axis=-1, momentum=0.9, epsilon=1e-5, center=True, scale=True, use_global_stats=False, **kwargs):
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        use_global_stats: bool = False,
+        **kwargs: Any,
+    ):
         if axis != -1:
             raise ValueError(f"axis must be -1, the last one (mxnet.gluon.nn.BatchNorm takes others), got {axis!r}")
         for name, value, most in (("epsilon", epsilon, math.inf), ("momentum", momentum, 1)):

@@ -1,7 +1,7 @@
 """A dense layer with binary weights."""
 
 import math
-from typing import Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -53,21 +53,21 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     def __init__(
         self,
-        units,
-        activation=None,
-        use_bias=True,
-        flatten=True,
-        dtype="float32",
-        weight_initializer=None,
-        bias_initializer="zeros",
-        in_units=0,
+        units: int,
+        activation: Optional[str] = None,
+        use_bias: bool = True,
+        flatten: bool = True,
+        dtype: Union[str, type] = "float32",
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_units: int = 0,
         *,
-        scale="layer",
-        gradient=None,
-        clip=1.0,
-        stochastic=False,
-        prefix=None,
-        params=None,
+        scale: Optional[str] = "layer",
+        gradient: Optional[str] = None,
+        clip: Optional[float] = 1.0,
+        stochastic: bool = False,
+        prefix: Optional[str] = None,
+        params: Any = None,
     ):
         for name, value, least in (("units", units, 1), ("in_units", in_units, 0)):
             if isinstance(value, bool) or int(value) != value or value < least:

@@ -4,7 +4,7 @@ from .._compat import mx
 from .dense import BinaryDense
 
 
-def with_real_weights(net):
+def with_real_weights(net: mx.gluon.Block) -> mx.gluon.Block:
     """`net` with a plain Dense layer for every BinaryDense, y = x @ W.T + b: the weights that were trained.
 
     net : a BinaryDense, or a Sequential or HybridSequential of any blocks, nested or not, whose parameter

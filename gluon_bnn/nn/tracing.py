@@ -8,17 +8,18 @@ import contextlib
 import contextvars
 import uuid
 from collections.abc import Iterator
+from typing import Optional
 
 from .parameter import in_loop
 
 MARK = "__layer__"  # attribute of a node: the key of its layer among those that `marking` gives
-_marked = contextvars.ContextVar("gluon_bnn_marked", default=None)
+_marked: contextvars.ContextVar[Optional[dict]] = contextvars.ContextVar("gluon_bnn_marked", default=None)
 
 
 @contextlib.contextmanager
 def marking() -> Iterator[dict]:
     """Graphs traced inside have stand-ins; gives the layers that they stand for, by the key in the mark."""
-    layers = {}
+    layers: dict = {}
     token = _marked.set(layers)
     try:
         yield layers

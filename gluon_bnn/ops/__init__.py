@@ -12,6 +12,7 @@ import contextvars
 import os
 import warnings
 from collections.abc import Iterator
+from typing import Optional
 
 from ..native import library
 from .composed import Composed, composed
@@ -21,7 +22,7 @@ __all__ = ["CHOICES", "Composed", "composed", "current", "native", "use"]
 
 CHOICES = ("auto", "native", "composed")
 
-_chosen = contextvars.ContextVar("gluon_bnn_ops", default=None)
+_chosen: contextvars.ContextVar[Optional[str]] = contextvars.ContextVar("gluon_bnn_ops", default=None)
 _warned = False
 
 

@@ -15,6 +15,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable
+from typing import Any, BinaryIO, Union
 
 import numpy as np
 
@@ -46,7 +47,10 @@ _PATTERNS = {
 _TENSOR = re.compile("(0|[1-9][0-9]{0,8})\\.([a-z0-9_]+)")
 
 
-def save(net, path) -> None:
+AnyFile = Union[str, bytes, os.PathLike, BinaryIO]
+
+
+def save(net: Any, path: AnyFile) -> None:
     """Write a net to one file, under a temporary name first; an OSError leaves an old file whole.
 
     net : a Graph, or what has one as its `graph`, like a frozen net or a `Model`
@@ -55,11 +59,11 @@ def save(net, path) -> None:
     Raises what `graph.check.check` raises, TypeError for another path, and OSError.
     """
     content = dumps(net if isinstance(net, Graph) else net.graph)
-    if not _is_open(path):
+    if isinstance(path, (str, bytes, os.PathLike)):
         _files.replace(_name(path), content)
     elif isinstance(path, io.TextIOBase):
         raise TypeError(f'the file must be open to write bytes, mode "wb"; got text, {path!r}')
-    else:
+    elif _is_open(path):
         written = path.write(content)
         if written not in (None, len(content)):
             raise OSError(f"{_name(path)} took {written} of {len(content)} bytes")
@@ -85,7 +89,7 @@ def loads(content: bytes) -> Graph:
     return _read(io.BytesIO(content), len(content))[0]
 
 
-def read(path):
+def read(path: AnyFile) -> tuple[Graph, bytes]:
     """(the graph, checked, and the content) of a file that `save` wrote, of this version or an earlier one.
 
     `path` is a str, bytes, os.PathLike, or a file that is open to read bytes, which is read from where it stands to

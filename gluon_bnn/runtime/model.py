@@ -140,7 +140,7 @@ class Model:
 _MADE = ("input_shape", "input_scale", "input_shift", "_inputs", "_units", "_run", "_run_u8")  # from the graph
 
 
-def load(path) -> Model:
+def load(path: file.AnyFile) -> Model:
     """The `Model` in a file that `save` wrote, of this version or an earlier one. Arguments and errors as
     `file.read`."""
     graph, content = file.read(path)
