@@ -98,6 +98,9 @@ class Step:
         """Its node in the runtime's graph, without sources; None where it does nothing there."""
         raise NotImplementedError
 
+    def __repr__(self):
+        return type(self).__name__
+
     @property
     def text(self) -> str:
         """For people, in a summary."""
