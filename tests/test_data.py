@@ -295,6 +295,7 @@ DAMAGE = {  # kind: (the file to be named, what is done, the message)
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.parametrize("name", ["directory", "digits", "mnist"])
 def test_damage_is_named_and_left_alone(name, kind, tmp_path, mnist, monkeypatch):

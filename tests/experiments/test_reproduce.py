@@ -161,6 +161,7 @@ def test_a_recipe_and_a_net_are_a_file_each(tmp_path, monkeypatch, table, add):
         train_mnist.parse_args(["--recipe", "mine", "--dropout", "0.1", "0.1"])
 
 
+@pytest.mark.slow
 def test_a_net_that_the_reference_does_not_know_is_trained_too(tmp_path, monkeypatch, add, capsys):
     """Its binary layers are checked; the record says that the whole was not. Sizes may be left open."""
     import nets
