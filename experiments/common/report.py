@@ -32,7 +32,7 @@ def results_of(net, images, args):
         print(table)
     loaded = _exported_outputs(net, x, args.save_dir)
     same = found["export_same_predictions"] = int((loaded.argmax(1) == outputs.argmax(1)).sum())
-    print(f"exported to {args.save_dir}/net-symbol.json and loaded back: {same} of {len(x)} predictions alike")
+    print(f"exported to {args.save_dir}/net-symbol.json and loaded back: {same} of {len(x)} predictions are equal")
     found["bits"] = sum(layer.weight.data().size for layer in _binary_layers(net))
     found["ok"] = (checked["ok"] if checked else not binary or table.ok) and same == len(x)
     return found, outputs

@@ -20,7 +20,7 @@ What N workers at batches of N * B compute is what one does, in another order of
 gradients of all workers, and each updates its own copy of the weights. With two workers a run repeats to the
 bit; with more the order in which gradients arrive decides on the last bits. Batch norm is the exception: a worker
 normalises by its own B rows. Its running averages are averaged over the workers every epoch, so that all end
-with the same net. What is drawn inside of a net, dropout or stochastic signs, is drawn alike on all workers.
+with the same net. What is drawn inside of a net, dropout or stochastic signs, is the same on all workers.
 
 When a worker is killed, the others wait for it, inside of MXNet, for ever. gluon_bnn.launch then ends them; where
 that is not used, end all processes (kill) and start them anew with the checkpoint of the last whole epoch. An
@@ -49,7 +49,7 @@ VARIABLES = {
     "DMLC_NUM_SERVER": "the number of servers, at least 1",
 }
 _WIDTH = 2048  # bytes of one worker's message
-PATIENCE = 10  # seconds in which workers that fail alike do so
+PATIENCE = 10  # seconds in which workers that fail in the same way do so
 
 
 def connect() -> mx.kv.KVStore:
@@ -190,7 +190,8 @@ class Workers:
                 raise ConnectionError(f"worker {rank} failed, so worker {self.rank} ends too: {text}")
 
     def leave(self) -> None:
-        """Call it for an error outside of `together`: unless all workers fail alike, end this process, exit code 1.
+        """Call it for an error outside of `together`: it ends this process with exit code 1, unless all workers fail in
+        the same way.
 
         Otherwise MXNet would make it wait at its end for the others, and nobody would see that it failed.
         """

@@ -42,7 +42,7 @@ def parameters(rng, inputs, normed, units=200):
 @pytest.mark.parametrize("normed", [False, True])
 @pytest.mark.parametrize("inputs", SIZES)
 def test_thresholds(rng, inputs, normed):
-    """bit = dot < threshold is the sign of the float32 expression for every dot, +-1 and 0/1 inputs alike."""
+    """bit = dot < threshold is the sign of the float32 expression for every dot, with inputs of +-1 and of 0 and 1."""
     alpha, bias, norm = parameters(rng, inputs, normed)
     alpha[rng.random(len(alpha)) < 0.2] *= -1  # as from a net that multiplies by a number below 0
     dots = np.arange(-inputs, inputs + 1, 2)[:, None]

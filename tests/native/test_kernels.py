@@ -100,7 +100,7 @@ def test_error_of_float_products_is_no_larger_than_that_of_mxnet(rng):
 
 
 def test_largest_sums_of_pixels(instruction_set):
-    """All pixels 255 and all signs alike: no partial sum of 8 or 16 bits may overflow."""
+    """All pixels are 255 and all signs are equal: no partial sum of 8 or 16 bits may overflow."""
     inputs = 70000
     x = np.full((2, inputs), 255, np.uint8)
     for sign in (-1, 1):
