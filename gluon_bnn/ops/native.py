@@ -47,11 +47,16 @@ class Native(Composed):
         hint=False,
         adds=True,
         of_signs=None,
+        apart=False,
     ):
         """In float32 it is one operator: signs are packed to bits, so the products with them read a 32nd of the memory,
         and the gradient to the weights is written once, by the rule "exact" twice. The signs of the activation before
         it are part of that operator: their bits serve both passes, and as numbers they are nowhere. In float64, and
-        with stochastic signs, the product runs over +-1."""
+        with stochastic signs, the product runs over +-1.
+
+        apart : the gradient of x has an operator of its own, which MXNet leaves out of a graph where nobody asks for
+            this gradient
+        """
         if rule.native is None:
             return super().binary_dense(
                 F,
@@ -72,10 +77,14 @@ class Native(Composed):
             hint = x if hint else None
             signs, alpha = _sign_scale(F, weight, scale, rule, clip, hint, flatten, curvature, stochastic)
             return self._product(F, x, signs, alpha, bias, scale, rule, units, flatten)
-        sign = {}
+        sizes = {"units": str(units), "flatten": str(flatten)}
+        kind, carriers = {}, ()
         if of_signs is not None:
             x, clip_of_signs = adding(F, of_signs[0]), of_signs[1]
-            sign = {"sign": "True", "sign_clip": str(clip_of_signs)}
+            kind = {"sign": "True", "sign_clip": str(clip_of_signs)}
+        elif apart:
+            x, carriers = F.BlockGrad(x), F.gluon_bnn_data_gradient(x, **sizes)
+            kind = {"apart": "True"}
         inputs = [x, weight]
         if bias is not None:
             inputs.append(row(F, bias, adds))
@@ -83,13 +92,13 @@ class Native(Composed):
             inputs.append(curvature)
         return F.gluon_bnn_binary_dense(
             *inputs,
-            units=str(units),
+            *carriers,
             scale=str(scale),
             gradient=rule.native,
             clip=str(clip),
             no_bias=str(bias is None),
-            flatten=str(flatten),
-            **sign,
+            **sizes,
+            **kind,
         )[0]
 
     def scale_bias(self, F, dot, alpha, bias=None, *, alpha_gradient):

@@ -11,6 +11,11 @@ def same(build, x):
     return x
 
 
+@converts("cast_storage")
+def cast_storage(build, x):
+    return x if build.get("stype") == "default" else None
+
+
 @converts("Dropout")
 def dropout(build, x):
     return None if build.get("mode", "training") == "always" else x
