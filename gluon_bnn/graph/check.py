@@ -1,7 +1,6 @@
 """The check that a graph can be run without looking: `check`. What only one kind knows is in its own file."""
 
 import math
-import numbers
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -68,7 +67,7 @@ def _accuracy(accuracy: Any) -> Optional[float]:
     """A share, from 0 to 1."""
     if accuracy is None:
         return None
-    if not isinstance(accuracy, numbers.Real) or isinstance(accuracy, (bool, np.bool_)):
+    if not isinstance(accuracy, (int, float, np.integer, np.floating)) or isinstance(accuracy, bool):
         raise TypeError(f"accuracy must be a number, got {accuracy!r:.80}")
     if not 0 <= accuracy <= 1:
         raise ValueError(f"accuracy must be a share, from 0 to 1, got {accuracy}")
