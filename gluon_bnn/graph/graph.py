@@ -6,7 +6,7 @@ means is the business of its kind, one file in `kinds/`; nothing here knows any 
 
 import dataclasses
 import math
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -103,13 +103,13 @@ class Graph:
         return self.nodes[0].attributes["shape"]
 
     @property
-    def input_scale(self):
+    def input_scale(self) -> Union[float, np.ndarray, None]:
         """None, or what uint8 inputs p are multiplied by, a float or float32 (inputs,): x = scale * p + shift."""
         scale = self.nodes[0].arrays.get("scale")
         return float(scale[0]) if scale is not None and scale.shape == (1,) else scale
 
     @property
-    def input_shift(self):
+    def input_shift(self) -> Optional[np.ndarray]:
         """None, or what is then added, float32 (inputs,)."""
         return self.nodes[0].arrays.get("shift")
 

@@ -328,7 +328,7 @@ def _node(index, entry):
     return Node(name, tuple(map(int, sources.split(","))) if sources else (), attributes)
 
 
-def crc32(line, tensors):
+def crc32(line: str, tensors: dict[str, Any]) -> int:
     """CRC-32 of the line, then of each tensor's name and bytes, by name."""
     value = zlib.crc32(line.encode("utf-8"))
     for name in sorted(tensors):

@@ -6,7 +6,7 @@ have approximations of their own, which differ in the last bits.
 """
 
 import functools
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class Model:
     def __repr__(self):
         return f"Model({self._inputs} -> {self._units}, {len(self.graph.nodes)} nodes)"
 
-    def __call__(self, x, check_finite=False):
+    def __call__(self, x: np.ndarray, check_finite: bool = False) -> np.ndarray:
         """The net's outputs, float32 (rows, units), for a batch x; (units,) for one input.
 
         x is float32, or uint8 where the net has an input scale. One input has the shape `input_shape` or
@@ -81,7 +81,7 @@ class Model:
             y = self._run(rows)
         return y[0] if one else y
 
-    def predict(self, x, check_finite=False):
+    def predict(self, x: np.ndarray, check_finite: bool = False) -> Union[int, np.ndarray]:
         """The index of the largest output, the first of several: int64 (rows,), an int for one input."""
         y = self(x, check_finite)
         return int(y.argmax()) if y.ndim == 1 else y.argmax(axis=1)
