@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from .trace import bytes_of
 nn = mx.gluon.nn
 
 
-def set_parameter(parameter, array):
+def set_parameter(parameter: mx.gluon.Parameter, array: np.ndarray) -> None:
     """Initialise a parameter with a value, no gradient, and without a draw from MXNet's generator."""
     parameter.shape = array.shape
     parameter.grad_req = "null"
@@ -25,7 +26,7 @@ def set_parameter(parameter, array):
     parameter.set_data(mx.nd.array(array, dtype=array.dtype))
 
 
-def value(parameter):
+def value(parameter: mx.gluon.Parameter) -> np.ndarray:
     """A parameter's value as a NumPy array, from the first device that has it."""
     return parameter.list_data()[0].asnumpy()
 
@@ -61,7 +62,7 @@ class StepBlock(mx.gluon.HybridBlock):
         """The bytes of all parameters."""
         return sum(map(bytes_of, self.collect_params().values()))
 
-    def hybrid_forward(self, F, x, *xs, **arrays):
+    def hybrid_forward(self, F: Any, x: Any, *xs: Any, **arrays: Any) -> Any:
         return self._step.forward(F, x, *xs, **arrays)
 
     def __repr__(self):
@@ -89,7 +90,7 @@ class HeldBlock(mx.gluon.SymbolBlock):
             set_parameter(parameter, array)
             self._reg_params[name] = parameter
 
-    def forward(self, x, *xs):
+    def forward(self, x: Any, *xs: Any) -> Any:
         y = super().forward(x, *xs)
         return y[0] if isinstance(y, (list, tuple)) else y
 
@@ -110,12 +111,13 @@ def _class(kind):
 
 def block_of(step: Step, prefix: str) -> mx.gluon.HybridBlock:
     """The block of a step; `prefix` is for names of parameters where Gluon gives none."""
-    block = HeldBlock(step, prefix) if isinstance(step, steps.Held) else _class(type(step))(step)
+    kind: type = type(step)
+    block = HeldBlock(step, prefix) if isinstance(step, steps.Held) else _class(kind)(step)
     block._name = step.name  # errors name the layer that it stands for
     return block
 
 
-class Frozen(nn.HybridSequential):
+class Frozen(mx.gluon.nn.HybridSequential):
     """A net for inference, made by `freeze`: hybridize, export, save_parameters as with any HybridBlock.
 
     form : "packed" or "float"
@@ -148,14 +150,14 @@ class Frozen(nn.HybridSequential):
         self._sources = [step.sources for step in plan.steps]
         self._outputs, self._format, self.rows = plan.outputs, plan.format, plan.rows
 
-    def add(self, *blocks):
+    def add(self, *blocks: mx.gluon.HybridBlock) -> None:
         """Append blocks. The first takes what the net gave so far, each other one what the one before it gives."""
         for block in blocks:
             super().add(block)
             self._sources.append(self._outputs)
             self._outputs, self._format = (len(self._sources),), 0
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         values = {0: x}
         last = {source: place for place, sources in enumerate(self._sources, 1) for source in sources}
         for place, (block, sources) in enumerate(zip(self._children.values(), self._sources), 1):
@@ -224,21 +226,21 @@ class Frozen(nn.HybridSequential):
         return graph_of(plan, self._input_shape, scale, self.input_shift)
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, ...]:
         """The shape of one input that `freeze` was given, else (inputs of the first layer,); raises as `graph`."""
         return self._input_shape or self.graph.input_shape
 
-    def cast(self, dtype):
+    def cast(self, dtype: Any) -> None:
         """Refused for all but float32: the signs are exact there, and packed words are not numbers."""
         if np.dtype(dtype) != np.float32:
             raise ValueError(f"a frozen net computes in float32, got {dtype!r}")
 
-    def summary(self, *inputs):
+    def summary(self, *inputs: mx.nd.NDArray) -> None:
         """Print what became of each layer, and its bytes before and after; with inputs Gluon's summary."""
         if inputs:
             super().summary(*inputs)
             return
-        cells = [("layer", "became", "bytes before", "bytes after")]
+        cells: list[tuple[str, ...]] = [("layer", "became", "bytes before", "bytes after")]
         cells += [(r.layer, r.form, f"{r.before:,}", f"{r.after:,}") for r in self.rows]
         total = [f"{sum(sizes):,}" for sizes in zip(*((r.before, r.after) for r in self.rows))] or ["0", "0"]
         cells.append(("total", "", *total))

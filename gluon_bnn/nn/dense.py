@@ -154,14 +154,14 @@ class BinaryDense(mx.gluon.nn.Dense):
         with mx.autograd.pause(train_mode=False):
             return self._ops.sign_scale(mx.nd, weight, self._scale, self._rule, self._clip, curvature=curvature)
 
-    def infer_shape(self, x, *args):
+    def infer_shape(self, x: Any, *args: Any) -> None:
         """The shape of the weight from that of the input, when the layer is called by itself."""
         width = x.shape[-1] if not self._flatten else math.prod(x.shape[1:])
         self.weight.shape = (self._units, width)
         if self.curvature is not None:
             self.curvature.shape = self.weight.shape
 
-    def hybrid_forward(self, F, x, weight, bias=None, curvature=None):
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None, curvature: Any = None) -> Any:
         y = self._stand_in(F, x, weight, bias)
         if y is None:
             y = self._product(F, x, weight, bias, curvature)

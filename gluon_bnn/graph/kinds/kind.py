@@ -1,6 +1,7 @@
 """What every kind of node says about itself, and the checks that several kinds share."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Kind:
     def check(self, node: Node, taken: Sequence[Value]) -> None:
         """ValueError where arrays of the right dtype and shape, finite, do not fit together."""
 
-    def run(self, node: Node, taken: Sequence[Value], *xs: np.ndarray) -> np.ndarray:
+    def run(self, node: Node, taken: Sequence[Value], *xs: Any) -> np.ndarray:
         """The node's value in NumPy, with the bits of the compiled library; xs are those taken, as `Value` says."""
         raise NotImplementedError
 
