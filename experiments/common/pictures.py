@@ -63,7 +63,7 @@ def confusion_matrix(predictions, labels, names, path):
     axes.set(xlabel="prediction", ylabel="label", title=f"{errors.sum()} of {counts.sum()} wrong")
     if classes <= MOST_NAMED:
         texts = [_short(str(name)) for name in names]
-        long = max(map(len, texts)) > 3
+        long = 0.1 * max(map(len, texts)) > size / classes  # inches, of a character about
         axes.set_xticks(range(classes), texts, rotation=90 if long else 0, parse_math=False)
         axes.set_yticks(range(classes), texts, parse_math=False)
     figure.colorbar(image, label="errors", shrink=0.8, ticks=matplotlib.ticker.MaxNLocator(integer=True))

@@ -203,7 +203,8 @@ def fit(
                     saved.save(epochs, history, best)
         workers.start()
         progress = progress and workers.rank == 0
-        shown = stack.enter_context(EpochProgress(epochs, done, steps, progress))
+        last = {} if not done else _shown(measure, *(history[name][-1] for name in names[:-1]))
+        shown = stack.enter_context(EpochProgress(epochs, done, steps, progress, last.get("validation")))
         check_interrupt = stack.enter_context(_interrupt.deferred())
         for epoch in range(done, epochs):
             if judged.over:

@@ -149,7 +149,7 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
     [
         (
             ["--dataset", "cifar"],
-            "--dataset must be digits, mnist or an existing directory with IDX files or folders of pictures, got 'ci",
+            "digits, mnist or an existing directory with IDX files or folders of pictures, got 'cifar'",
         ),
         (["--dataset", "", "--data-dir", "."], "--dataset must be digits, mnist"),
         (["--dataset", ".", "--data-dir", "."], "leave --data-dir out"),
