@@ -46,7 +46,10 @@ class StepBlock(mx.gluon.HybridBlock):
                 name, shape=array.shape, dtype=array.dtype, grad_req="null", differentiable=False
             )
             set_parameter(parameter, array)
-            setattr(self, name, parameter)
+            if hasattr(type(self), name):  # the name of a method, as `signs`
+                self._reg_params[name] = parameter
+            else:
+                setattr(self, name, parameter)
 
     @property
     def step(self) -> Step:
@@ -84,6 +87,33 @@ class StepBlock(mx.gluon.HybridBlock):
 
     def __repr__(self):
         return repr(self._step)
+
+
+class BinaryBlock(StepBlock):
+    """The block of a step with 1-bit weights: with `signs`, `alpha` and `binary_weight`, as a layer that trains."""
+
+    def signs(self) -> mx.nd.NDArray:
+        """The +-1 that the layer multiplies by, float32 (units, inputs).
+
+        In the packed form a layer from bits to bits has thresholds instead of a scale, and a batch norm whose factor
+        is below 0 has inverted the signs of its unit.
+        """
+        return mx.nd.array(self.step.signs())
+
+    def alpha(self) -> mx.nd.NDArray:
+        """The scale of each unit, float32 (units,). Raises ValueError where thresholds have taken its place."""
+        alpha = self.step.arrays.get("alpha")
+        if alpha is None:
+            raise ValueError(
+                f"{self.name} has no scale: it gives bits, and scale, bias and batch norm became thresholds; the net "
+                "that it was frozen from has them, and so has form='float'"
+            )
+        return mx.nd.array(alpha)
+
+    def binary_weight(self) -> mx.nd.NDArray:
+        """alpha * signs, float32 (units, inputs): y = x @ binary_weight().T + bias, but for rounding. A batch norm that
+        the layer has taken in comes after that. Raises as `alpha`."""
+        return mx.nd.broadcast_mul(self.alpha().expand_dims(1), self.signs())
 
 
 class HeldBlock(mx.gluon.SymbolBlock):
@@ -131,7 +161,8 @@ def _shapes_only(step):
 @functools.cache
 def _class(kind):
     """The class of the blocks of a kind of step: a StepBlock of its name, which Gluon shows and names blocks by."""
-    return type(kind.__name__, (StepBlock,), {"__doc__": kind.__doc__})
+    base = BinaryBlock if kind.binary else StepBlock
+    return type(kind.__name__, (base,), {"__doc__": kind.__doc__})
 
 
 def block_of(step: Step, prefix: str) -> mx.gluon.HybridBlock:

@@ -83,6 +83,10 @@ class Step:
 
     binary: ClassVar[Optional[str]] = None  # the name of the array that is its 1-bit weights
 
+    def signs(self) -> np.ndarray:
+        """Its 1-bit weights as float32 +-1 (units, inputs)."""
+        raise NotImplementedError
+
     @property
     def matrix(self) -> Optional[tuple[int, int]]:
         """(units, inputs) of the product that it computes over the last axis, None without one."""

@@ -17,7 +17,8 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     .. math:: y = \alpha \, (x \cdot \mathrm{sign}(W)^T) + b, \qquad \alpha = \mathrm{mean} |W|
 
-    The real weights W are what the optimiser updates. sign(W) is -1 where W < 0, else +1. The gradient
+    The real weights W are what the optimiser updates, and `weight.data()`; the binary ones that the layer computes
+    with are `binary_weight()`, and their signs `signs()`. sign(W) is -1 where W < 0, else +1. The gradient
     to x is d @ (alpha sign(W)); what reaches W from g = dL/d(alpha sign(W)) is a straight-through rule,
     with n weights sharing an alpha and m = 1[\|W\| <= clip]:
 
@@ -136,15 +137,29 @@ class BinaryDense(mx.gluon.nn.Dense):
         return self._stochastic
 
     def signs(self) -> mx.nd.NDArray:
-        """sign(W), +-1 in the shape of the weights, as in inference."""
+        """sign(W), +-1 in the shape and dtype of the weights: -1 where W < 0, +1 everywhere else, at 0.0, -0.0 and NaN.
+
+        `layer.weight.data()` is W itself, the real weights behind the binary ones, which the literature calls latent.
+        An optimiser's steps are much smaller than the distance from -1 to +1: they add up in W until it changes its
+        sign. The forward pass takes W and makes the signs each time it runs.
+
+        With stochastic=True these are the signs of inference; those of a training pass are drawn, and then gone.
+
+        Raises RuntimeError before the layer is initialised, and MXNet's DeferredInitializationError, which is a
+        MXNetError, while the number of its inputs is not known: call it once on a batch.
+        """
         return self.sign_scale()[0]
 
     def alpha(self) -> mx.nd.NDArray:
-        """The scale: (1,), or (units,) with scale="channel"."""
+        """The scale: (1,), or (units,) with scale="channel"; ones with scale=None. Raises as `signs`."""
         return self.sign_scale()[1]
 
     def binary_weight(self) -> mx.nd.NDArray:
-        """alpha * sign(W), what the layer multiplies with in inference, in the shape of the weights."""
+        """alpha * signs, the weight of the layer in inference: y = x @ binary_weight().T + bias, but for rounding.
+
+        In the shape and dtype of the weights. The layer itself multiplies by +-1 first and by alpha last, which is
+        exact for inputs of +-1. Raises as `signs`.
+        """
         signs, alpha = self.sign_scale()
         return mx.nd.broadcast_mul(signs, alpha.reshape((-1, 1)))
 

@@ -129,8 +129,8 @@ class Summary:
                     macs,
                 )
             )
-        numbers = (self.weights_1bit, self.weights_32bit, self.nbytes, sum(self.macs.values()))
-        cells.append(("total", "", "", "", *(f"{number:,}" for number in numbers)))
+        totals = (self.weights_1bit, self.weights_32bit, self.nbytes, sum(self.macs.values()))
+        cells.append(("total", "", "", "", *(f"{number:,}" for number in totals)))
         return cells
 
     def _notes(self) -> Iterator[str]:

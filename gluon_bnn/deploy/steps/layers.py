@@ -4,6 +4,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from ...graph import bits
 from ...graph.graph import Node
 from ...graph.kinds.batch_norm import NORM
 from .. import fold
@@ -50,6 +51,9 @@ class FloatDense(_Product):
 
     binary = "signs"
 
+    def signs(self) -> np.ndarray:
+        return self.arrays["signs"]
+
     @property
     def units(self) -> int:
         return self.arrays["signs"].shape[0]
@@ -78,6 +82,9 @@ class PackedDense(_Product):
 
     binary = "weight_bits"
     ORDER = ("weight_bits", "alpha", "bias", *NORM, "threshold", "sums")  # the operator's
+
+    def signs(self) -> np.ndarray:
+        return bits.unpack_weights(self.arrays["weight_bits"], self.units, self.in_units)
 
     @property
     def inputs(self) -> int:
