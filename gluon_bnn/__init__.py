@@ -31,9 +31,17 @@ _MODULES = (
     "optimizer",
     "reference",
     "runtime",
+    "summaries",
     "train",
 )
-_NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "deploy", "mx": "_compat", "save": "deploy"}
+_NAMES = {
+    "check_net": "check",
+    "freeze": "deploy",
+    "load_exported": "deploy",
+    "mx": "_compat",
+    "save": "deploy",
+    "summary": "summaries",
+}
 
 __all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]
 

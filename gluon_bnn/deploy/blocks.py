@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import warnings
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from .._compat import mx
 from ..graph.graph import Graph
+from ..nn.deployed import Deployed, Held, products
 from . import steps
 from .lower import graph_of
 from .plan import Plan, Row, Step
@@ -62,6 +64,21 @@ class StepBlock(mx.gluon.HybridBlock):
         """The bytes of all parameters."""
         return sum(map(bytes_of, self.collect_params().values()))
 
+    def deployed(self, x: Any, y: Any) -> Deployed:
+        """What it holds and multiplies; x are the arrays that it takes, y is what it gives."""
+        step, matrix = self._step, self._step.matrix
+        weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
+        if step.binary:
+            parameter = self._reg_params[step.binary]
+            weights[parameter] = Held(math.prod(matrix), 0, bytes_of(parameter))
+        bits = 1 if isinstance(step, steps.PackedDense) and step.source != "float" else None
+        if isinstance(step, steps.Pack):
+            return Deployed(weights, output_shape=(*y.shape[:-1], step.in_units))
+        if matrix is None:
+            return Deployed(weights)
+        rows = y.shape[:-1]
+        return Deployed(weights, math.prod((*rows, *matrix)), 1 if step.binary else 32, bits, (*rows, matrix[0]))
+
     def hybrid_forward(self, F: Any, x: Any, *xs: Any, **arrays: Any) -> Any:
         return self._step.forward(F, x, *xs, **arrays)
 
@@ -89,6 +106,14 @@ class HeldBlock(mx.gluon.SymbolBlock):
             parameter._dtype = array.dtype
             set_parameter(parameter, array)
             self._reg_params[name] = parameter
+
+    def deployed(self, x: Any, y: Any) -> Deployed:
+        """As that of a StepBlock. The multiply-accumulates are known of convolutions, and where there are none."""
+        weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
+        matrices = [p for p in weights if len(p.shape) > 1]
+        if self._step.operator == "Convolution" and len(matrices) == 1:
+            return Deployed(weights, products(matrices[0], y), 32, type=self._step.operator)
+        return Deployed(weights, None if matrices else 0, type=self._step.operator)
 
     def forward(self, x: Any, *xs: Any) -> Any:
         y = super().forward(x, *xs)
@@ -236,7 +261,10 @@ class Frozen(mx.gluon.nn.HybridSequential):
             raise ValueError(f"a frozen net computes in float32, got {dtype!r}")
 
     def summary(self, *inputs: mx.nd.NDArray) -> None:
-        """Print what became of each layer, and its bytes before and after; with inputs Gluon's summary."""
+        """Print what became of each layer, and its bytes before and after; with inputs Gluon's summary.
+
+        `gluon_bnn.summary` is another table: what each layer holds and multiplies.
+        """
         if inputs:
             super().summary(*inputs)
             return

@@ -9,6 +9,7 @@ from .. import ops, quantizers
 from .._compat import mx
 from . import parameter, tracing
 from .activations import Activation
+from .deployed import Deployed, Held, floats, packed, products
 
 
 class BinaryDense(mx.gluon.nn.Dense):
@@ -153,6 +154,15 @@ class BinaryDense(mx.gluon.nn.Dense):
         curvature = None if self.curvature is None else self.curvature.data()
         with mx.autograd.pause(train_mode=False):
             return self._ops.sign_scale(mx.nd, weight, self._scale, self._rule, self._clip, curvature=curvature)
+
+    def deployed(self, x: Any, y: Any) -> Deployed:
+        """What it holds and multiplies when deployed; x are the arrays that it took, y is what it gave."""
+        scales = {None: 0, "channel": self._units}.get(self._scale, 1)
+        nbytes = packed(*self.weight.shape) + 4 * scales
+        weights = {self.weight: Held(math.prod(self.weight.shape), 0, nbytes)}
+        if self.bias is not None:
+            weights[self.bias] = floats(self.bias)
+        return Deployed(weights, products(self.weight, y), weight_bits=1)
 
     def infer_shape(self, x: Any, *args: Any) -> None:
         """The shape of the weight from that of the input, when the layer is called by itself."""

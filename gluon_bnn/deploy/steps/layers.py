@@ -26,6 +26,10 @@ class _Product(Step):
         raise NotImplementedError
 
     @property
+    def matrix(self) -> tuple[int, int]:
+        return self.units, self.inputs
+
+    @property
     def flattens(self) -> bool:
         return self.flatten
 
@@ -43,6 +47,8 @@ class FloatDense(_Product):
     arrays: signs, +-1, (units, inputs), alpha and bias (units,), float32; flatten as in Dense. A bias of -0.0 changes
     nothing, so a layer without one needs no other code.
     """
+
+    binary = "signs"
 
     @property
     def units(self) -> int:
@@ -70,6 +76,7 @@ class PackedDense(_Product):
     source: str = "float"
     to: str = "float"
 
+    binary = "weight_bits"
     ORDER = ("weight_bits", "alpha", "bias", *NORM, "threshold", "sums")  # the operator's
 
     @property
