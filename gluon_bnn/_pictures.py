@@ -59,14 +59,15 @@ def size(path: AnyPath) -> tuple[int, int]:
         return (width, height) if image.getexif().get(0x0112) in _TURNED else (height, width)
 
 
+def is_named_as_one(path: AnyPath) -> bool:
+    """Whether a file's name ends as those of pictures do."""
+    return os.path.splitext(os.fsdecode(path))[1].lower() in _pillow().registered_extensions()
+
+
 @contextlib.contextmanager
 def _opened(path: AnyPath) -> Iterator[Any]:
     """The file as a PIL.Image whose pixels are not read yet; ValueError for whatever Pillow raises in the block."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(f"reading pictures needs Pillow ({error}): pip install pillow") from error
-    name = os.fsdecode(path)
+    Image, name = _pillow(), os.fsdecode(path)
     if os.path.isdir(name):
         raise ValueError(f"{name} is a directory, not a picture: name the files in it")
     try:
@@ -76,7 +77,6 @@ def _opened(path: AnyPath) -> Iterator[Any]:
     with file:
         if not os.fstat(file.fileno()).st_size:
             raise ValueError(f"{name} is empty: take it away, or put the picture there again")
-        Image.init()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, which are refused below, and of odd metadata
             try:
@@ -96,6 +96,16 @@ def _opened(path: AnyPath) -> Iterator[Any]:
                 raise ValueError(
                     f"{name} cannot be read whole: {error}; put it there again, or take it away"
                 ) from error
+
+
+def _pillow():
+    """PIL.Image, with all formats registered."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(f"reading pictures needs Pillow ({error}): pip install pillow") from error
+    Image.init()
+    return Image
 
 
 def _eight_bits(image: Any) -> Any:

@@ -95,7 +95,7 @@ def test_wheel(copy):
     (metadata,) = (email.message_from_bytes(data) for name, data in content.items() if name.endswith("/METADATA"))
     assert metadata["Name"] == "gluon-bnn" and metadata["Version"] == gluon_bnn.__version__
     assert metadata["License"] == "Apache-2.0" and metadata["Requires-Python"] == ">=3.9"
-    assert metadata.get_all("Provides-Extra") == ["experiments", "test"]
+    assert metadata.get_all("Provides-Extra") == ["experiments", "pictures", "test"]
     assert metadata.get_payload().startswith("# gluon_bnn")
 
 
