@@ -11,11 +11,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..graph.check import check
 from ..graph.graph import Graph
 from ..runtime import Model, file
+from ..summaries import summary
 
 _HERE = Path(__file__).resolve().parent
-_RESULTS = Path("experiments", "results")  # of a checkout
+_RESULTS = "experiments/results"  # of a checkout
+_PAPERS = _HERE.parents[1] / _RESULTS / "papers"
 _DIGITS = tuple("0123456789")
 # The nets of this folder, each with its record in _RESULTS.
 _OWN = {"mnist": "mnist_relu.json"}
@@ -39,10 +42,10 @@ def info(name: str) -> dict[str, Any]:
         "accuracy": graph.accuracy,
         "labels": list(graph.labels or ()),
         "input": {"shape": list(graph.input_shape), "uint8": graph.input_scale is not None},
-        "bits": _bits(graph),
+        "bits": summary(graph).weights_1bit,
         "bytes": path.stat().st_size,
         **_MNIST,
-        "record": (_RESULTS / _OWN[name] if name in _OWN else _RESULTS / "papers" / f"{name}.json").as_posix(),
+        "record": f"{_RESULTS}/{_OWN.get(name, f'papers/{name}.json')}",
     }
 
 
@@ -54,8 +57,7 @@ def load(name: str) -> Model:
 
 def _files() -> dict[str, Path]:
     """{name: file}. A frozen net of a checkout counts where its record lies next to it."""
-    papers = _HERE.parents[1] / _RESULTS / "papers"
-    found = sorted(path for path in papers.glob("*.safetensors") if path.with_suffix(".json").is_file())
+    found = sorted(path for path in _PAPERS.glob("*.safetensors") if path.with_suffix(".json").is_file())
     return {**{name: _HERE / f"{name}.safetensors" for name in _OWN}, **{path.stem: path for path in found}}
 
 
@@ -72,14 +74,9 @@ def _graph(name: str) -> Graph:
     graph, _ = file.read(path)
     if graph.accuracy is not None:
         return graph
-    with open(path.with_suffix(".json"), encoding="utf-8") as record:
-        return graph.described(_DIGITS, round(1 - json.load(record)["test_error"], 6))
-
-
-def _bits(graph: Graph) -> int:
-    """The number of weights of binary layers."""
-    return sum(
-        graph.taken(index)[0].channels * node.attributes["units"]
-        for index, node in enumerate(graph.nodes)
-        if node.kind == "binary_dense"
-    )
+    record = path.with_suffix(".json")
+    try:
+        error = json.loads(record.read_text(encoding="utf-8"))["test_error"]
+        return check(graph.described(_DIGITS, round(1 - error, 6)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{record} is no record of a net's test error: {error!r}") from error
