@@ -33,6 +33,7 @@ _MODULES = (
     "runtime",
     "summaries",
     "train",
+    "zoo",
 )
 _NAMES = {
     "check_net": "check",

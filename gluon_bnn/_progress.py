@@ -19,5 +19,5 @@ def _bars():
 
 
 def progress_bar(**options):
-    """A `tqdm` with these options."""
-    return _bars()(**options)
+    """A `tqdm` with these options; nothing is shown where output is no terminal, unless they say so."""
+    return _bars()(**{"disable": None, **options})

@@ -19,6 +19,7 @@ MOST_ELEMENTS = 1 << 30  # of a row of a value: the product of so many signs is 
 MOST_ELEMENTS_U8 = 8421504  # in a product of uint8: 255 times it is below 2^31
 MOST_WORDS = 1 << 30  # of a row of all values together but the input, which bounds a net's memory and its time
 MOST_AXES = 31  # of one input: NumPy has 32, one of which counts the rows
+MOST_LABEL = 255  # bytes of a label in UTF-8: as many as the name of a folder may have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +82,20 @@ class Graph:
     """A net: node 0 is its input, the value of the last node its output.
 
     values : what each node gives; `check` finds it, which every graph passes through that is run or saved
+    labels : None, or the names of the outputs where these are classes
+    accuracy : None, or the share of test inputs that the net gave the right class, from 0 to 1
     """
 
     nodes: tuple[Node, ...]
     values: tuple[Value, ...] = ()
+    labels: Optional[tuple[str, ...]] = None
+    accuracy: Optional[float] = None
+
+    def described(self, labels: Any = None, accuracy: Any = None) -> "Graph":
+        """The same net with these labels and this accuracy; None keeps its own. `check` looks at both."""
+        labels = self.labels if labels is None else labels
+        accuracy = self.accuracy if accuracy is None else accuracy
+        return dataclasses.replace(self, labels=labels, accuracy=accuracy)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

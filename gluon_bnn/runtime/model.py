@@ -6,7 +6,7 @@ have approximations of their own, which differ in the last bits.
 """
 
 import functools
-from typing import Union
+from typing import Optional, Union
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from . import file
 
 
 class Model:
-    """A net that is ready to run: `model(x)`, `model.predict(x)`, `model.summary()`, `model.input_shape`.
+    """A net that is ready to run: `model(x)`, `model.predict(x)`, `model.summary()`, `model.input_shape`, and where
+    it was saved with them `model.labels` and `model.accuracy`.
 
     Made by `load`, or from a `graph.graph.Graph`. A net for uint8 inputs has an input_scale, a float or float32
     (inputs,), nowhere 0, and an input_shift, float32 (inputs,): pixel p of input k stands for
@@ -42,6 +43,16 @@ class Model:
             self._run, self._run_u8 = native.run, native.run_u8
         else:
             self._run = self._run_u8 = functools.partial(engine.run, graph)
+
+    @property
+    def labels(self) -> Optional[tuple[str, ...]]:
+        """The names of the outputs where these are classes, None where the net was saved without."""
+        return self.graph.labels
+
+    @property
+    def accuracy(self) -> Optional[float]:
+        """The share of test inputs that the net gave the right class, from 0 to 1; None where it was saved without."""
+        return self.graph.accuracy
 
     def __getstate__(self):
         """The graph and what the user added."""
