@@ -4,11 +4,13 @@ import json
 import os
 import re
 
+import numpy as np
 import pytest
 
 import gluon_bnn
 from gluon_bnn import cli, launch, runtime
 from gluon_bnn.cli import convert, doctor
+from gluon_bnn.native import library
 
 from paths import GOLDEN
 from programs import output, run
@@ -141,6 +143,14 @@ class TestConvert:
             assert cli.main(["convert", name, out, *options]) == 0
             with open(out, "rb") as file:
                 assert file.read() == (tmp_path / "expected").read_bytes()
+        for form in ("packed", "float") if library.available() else ("float",):  # what was frozen before
+            frozen = freeze(net, form, verbose=False)
+            frozen.hybridize()
+            frozen(mx.nd.zeros((1, 24)))
+            frozen.export(str(tmp_path / form))
+            assert cli.main(["convert", str(tmp_path / form), out, *options]) == 0
+            x = rng.integers(0, 256, (5, 24), np.uint8)
+            np.testing.assert_array_equal(runtime.load(out)(x), runtime.load(tmp_path / "expected")(x))
         capsys.readouterr()
         net.export(prefix, epoch=3)
         assert "got the epochs 3, 12: keep one" in ended(capsys, "convert", prefix, out)[0]
