@@ -3,3 +3,7 @@
 from .fit import evaluate, fit, predict, rates
 
 __all__ = ["evaluate", "fit", "predict", "rates"]
+
+
+def __dir__():
+    return __all__
