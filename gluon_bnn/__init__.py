@@ -23,12 +23,14 @@ _MODULES = (
     "doctor",
     "graph",
     "initializer",
+    "launch",
     "loss",
     "metric",
     "native",
     "nn",
     "ops",
     "optimizer",
+    "quantizers",
     "reference",
     "runtime",
     "summaries",
@@ -59,4 +61,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted(set(globals()) | set(__all__))
+    return __all__

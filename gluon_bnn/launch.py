@@ -19,6 +19,13 @@ from typing import Any, NoReturn, Optional
 
 from ._compat import physical_cores
 
+__all__ = ["kill", "main", "run", "start", "wait"]
+
+
+def __dir__():
+    return __all__
+
+
 GRACE = 10  # seconds for the others to end by themselves after one has failed
 
 

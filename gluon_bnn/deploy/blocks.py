@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import warnings
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -187,7 +187,14 @@ class Frozen(mx.gluon.nn.HybridSequential):
     blocks need from before it, and has none of these. ValueError where they need several.
     """
 
-    def __init__(self, plan, form="packed", input_shape=None, prefix=None, params=None):
+    def __init__(
+        self,
+        plan: Plan,
+        form: str = "packed",
+        input_shape: Optional[tuple[int, ...]] = None,
+        prefix: Optional[str] = None,
+        params: Any = None,
+    ):
         super().__init__(prefix=prefix, params=params)
         self.form, self._input_shape = form, input_shape
         self.input_scale = self.input_shift = None
@@ -195,7 +202,8 @@ class Frozen(mx.gluon.nn.HybridSequential):
         with self.name_scope():
             for place, step in plan.places():
                 blocks.append(block_of(step, f"{self.prefix}{place}_"))
-                step.row.blocks.append(blocks[-1])
+                if step.row:
+                    step.row.blocks.append(blocks[-1])
                 for row in step.folded:
                     row.folded = step.name
         self._hold(blocks, plan)
@@ -214,6 +222,7 @@ class Frozen(mx.gluon.nn.HybridSequential):
             self._outputs, self._format = (len(self._sources),), 0
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         values = {0: x}
         last = {source: place for place, sources in enumerate(self._sources, 1) for source in sources}
         for place, (block, sources) in enumerate(zip(self._children.values(), self._sources), 1):

@@ -187,6 +187,7 @@ class BinaryDense(mx.gluon.nn.Dense):
             self.curvature.shape = self.weight.shape
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None, curvature: Any = None) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         y = self._stand_in(F, x, weight, bias)
         if y is None:
             y = self._product(F, x, weight, bias, curvature)
@@ -220,7 +221,7 @@ class BinaryDense(mx.gluon.nn.Dense):
         )
 
     @staticmethod
-    def check_dtype(dtype):
+    def check_dtype(dtype: Any) -> None:
         """ValueError unless dtype is float32 or float64; asked before any block of a net is cast."""
         parameter.check_dtype(dtype)
 

@@ -13,6 +13,10 @@ from .table import Layer, Summary
 __all__ = ["Layer", "Summary", "summary"]
 
 
+def __dir__():
+    return __all__
+
+
 def summary(net: Any, input_shape: Optional[Sequence[Union[int, Sequence[int]]]] = None) -> Summary:
     """Each layer's bits of inputs and weights, its output shape, bytes when deployed, and multiply-accumulates.
 

@@ -16,6 +16,13 @@ from ..graph.graph import Graph
 from ..runtime import Model, file
 from ..summaries import summary
 
+__all__ = ["info", "load", "names"]
+
+
+def __dir__():
+    return __all__
+
+
 _HERE = Path(__file__).resolve().parent
 _RESULTS = "experiments/results"  # of a checkout
 _PAPERS = _HERE.parents[1] / _RESULTS / "papers"
