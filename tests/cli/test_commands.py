@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gluon_bnn
-from gluon_bnn import cli, launch, runtime
+from gluon_bnn import cli, launch, runtime, zoo
 from gluon_bnn.cli import convert, doctor
 from gluon_bnn.native import library
 
@@ -77,6 +77,18 @@ def test_summary(rng, tmp_path, capsys):
     runtime.save(net, path)
     assert cli.main(["summary", path]) == 0 and capsys.readouterr().out == f"{found}\n"
     assert "there is no model file 'nothing'" in ended(capsys, "summary", "nothing")[0]
+
+
+def test_zoo(capsys):
+    """A line a net, with what `info` says."""
+    assert cli.main(["zoo"]) == 0
+    heads, *lines = capsys.readouterr().out.splitlines()
+    assert " ".join(heads.split()) == "name accuracy bits bytes input data set record"
+    record = "experiments/results/mnist_relu.json"
+    assert " ".join(lines[0].split()) == f"mnist 97.52% 79,400 18,972 1x28x28 MNIST {record}"
+    assert [line.split()[0] for line in lines] == list(zoo.names())
+    assert cli.main(["zoo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [zoo.info(name) for name in zoo.names()]
 
 
 class TestConvert:
