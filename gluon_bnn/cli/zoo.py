@@ -6,9 +6,9 @@ import json
 from . import add_json, fail
 
 HELP = "list the trained nets that are here"
-DESCRIPTION = """Lists the trained nets that are here, by the names that the other commands take for MODEL: accuracy on the
-test set, bits of the binary weights, bytes of the file, the input, what it was trained on, and the record that says how.
-One comes with the package; a checkout has more."""
+DESCRIPTION = """Lists the trained nets that are here, by the names that the other commands take for MODEL: accuracy on
+the test set, bits of the binary weights, bytes of the file, the input, what it was trained on, and the record that says
+how. One comes with the package; a checkout has more."""
 HEADS = "name", "accuracy", "bits", "bytes", "input", "data set", "record"
 
 
