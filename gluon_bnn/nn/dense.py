@@ -9,7 +9,7 @@ from .. import ops, quantizers
 from .._compat import mx
 from . import parameter, tracing
 from .activations import Activation
-from .deployed import Deployed, Held, floats, packed, products
+from .deployed import Deployed, floats, packed, products
 
 
 class BinaryDense(mx.gluon.nn.Dense):
@@ -173,8 +173,7 @@ class BinaryDense(mx.gluon.nn.Dense):
     def deployed(self, x: Any, y: Any) -> Deployed:
         """What it holds and multiplies when deployed; x are the arrays that it took, y is what it gave."""
         scales = {None: 0, "channel": self._units}.get(self._scale, 1)
-        nbytes = packed(*self.weight.shape) + 4 * scales
-        weights = {self.weight: Held(math.prod(self.weight.shape), 0, nbytes)}
+        weights = {self.weight: packed(self.weight, scales)}
         if self.bias is not None:
             weights[self.bias] = floats(self.bias)
         return Deployed(weights, products(self.weight, y), weight_bits=1)

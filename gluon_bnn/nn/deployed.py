@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Optional
 
 from .._compat import mx
 from ..graph import bits
+from .parameter import BinaryWeight
 
 nn = mx.gluon.nn
 # Layers of Gluon's that have parameters and no product.
@@ -43,13 +44,15 @@ class Deployed:
 
 def floats(parameter: mx.gluon.Parameter) -> Held:
     """What is deployed of a parameter as it is: its numbers, 4 bytes each."""
-    size = math.prod(parameter.shape)
+    size = parameter.list_data()[0].size  # that of a loaded export does not know its shape
     return Held(0, size, 4 * size)
 
 
-def packed(units: int, inputs: int) -> int:
-    """The bytes of a matrix of 1-bit weights, as `graph.bits` packs them."""
-    return 4 * bits.LANES * math.ceil(units / bits.LANES) * bits.words(inputs)
+def packed(parameter: mx.gluon.Parameter, scales: int = 0) -> Held:
+    """What is deployed of the matrix of a binary layer: its signs, as `graph.bits` packs them, and so many scales."""
+    units, inputs = parameter.list_data()[0].shape
+    words = math.ceil(units / bits.LANES) * bits.LANES * bits.words(inputs)
+    return Held(units * inputs, 0, 4 * (words + scales))
 
 
 def of_block(block: mx.gluon.Block, x: Any, y: Any) -> Deployed:
@@ -57,6 +60,12 @@ def of_block(block: mx.gluon.Block, x: Any, y: Any) -> Deployed:
     if hasattr(block, "deployed"):
         return block.deployed(x, y)
     weights = {parameter: floats(parameter) for parameter in block._reg_params.values()}
+    if isinstance(block, mx.gluon.SymbolBlock):  # a loaded export, in which binary weights are marked
+        binary = [parameter for parameter in weights if isinstance(parameter, BinaryWeight)]
+        for parameter in binary:
+            weights[parameter] = packed(parameter)
+            weights.pop(parameter.curvature, None)
+        return Deployed(weights, None)
     if isinstance(block, nn.Dense):
         return Deployed(weights, products(block.weight, y), 32)
     if isinstance(block, nn.conv_layers._Conv):

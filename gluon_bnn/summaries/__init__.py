@@ -1,5 +1,6 @@
 """What a net holds and multiplies, layer by layer: `summary`. Runtime models need no MXNet for it."""
 
+import contextlib
 import operator
 from collections.abc import Sequence
 from typing import Any, Optional, Union
@@ -21,7 +22,7 @@ def summary(net: Any, input_shape: Optional[Sequence[Union[int, Sequence[int]]]]
     """Each layer's bits of inputs and weights, its output shape, bytes when deployed, and multiply-accumulates.
 
     net : a Gluon block that trains or is frozen, initialised, with deferred parameters or without; what
-        `load_exported` returns, as `freeze` would deploy it; a `runtime.Model`; a `graph.graph.Graph`
+        `load_exported` returns, which `freeze` first deploys; a `runtime.Model`; a `graph.graph.Graph`
     input_shape : the shape of one input, like (784,) or (1, 28, 28), without the batch axis, as in `freeze`; a list of
         shapes for a block of several inputs. Models, graphs and frozen nets know their own.
 
@@ -57,7 +58,8 @@ def summary(net: Any, input_shape: Optional[Sequence[Union[int, Sequence[int]]]]
 
 def _of_gluon(net, shapes):
     from .._compat import mx
-    from ..deploy import Frozen
+    from ..deploy import Frozen, freeze
+    from ..native import library
     from . import blocks
 
     if not isinstance(net, mx.gluon.Block):
@@ -65,14 +67,15 @@ def _of_gluon(net, shapes):
             "summary takes a mxnet.gluon.Block, a gluon_bnn.runtime.Model or a gluon_bnn.graph.graph.Graph, got "
             + (type(net).__name__ if not isinstance(net, type) else f"the class {net.__name__}, not a net made of it")
         )
-    if isinstance(net, mx.gluon.SymbolBlock) and not isinstance(shapes, list):
-        return blocks.of_loaded(net, shapes)
+    if isinstance(net, mx.gluon.SymbolBlock):  # one block, in which no others can be watched
+        net = freeze(net, "packed" if library.available() else "float", verbose=False)
     if shapes is None and isinstance(net, Frozen):
-        shapes = net.input_shape
+        with contextlib.suppress(ValueError):  # where the runtime does not take the net
+            shapes = net.input_shape
     if shapes is None:
         raise ValueError(
-            "input_shape must be given for a net of blocks: the shape of one input without the batch axis, like (784,) "
-            "or (1, 28, 28)"
+            "input_shape must be given for this net: the shape of one input without the batch axis, like (784,) or "
+            "(1, 28, 28)"
         )
     layers = blocks.of_block(net, shapes if isinstance(shapes, list) else [shapes])
     return Summary(tuple(layers), shapes)

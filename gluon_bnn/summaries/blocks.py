@@ -1,18 +1,11 @@
 """The summary of a Gluon block, which runs once, block by block, on one input."""
 
-from typing import Any
-
 import numpy as np
 
 from .._compat import mx
-from ..deploy.convert import convert
-from ..deploy.lower import graph_of
-from ..deploy.passes import simplify
-from ..deploy.trace import trace
 from ..nn import deployed
 from ..nn.watching import watched
-from .graphs import of_graph
-from .table import Layer, Summary
+from .table import Layer
 
 
 def of_block(net: mx.gluon.Block, shapes: list[tuple[int, ...]]) -> list[Layer]:
@@ -40,7 +33,7 @@ def of_block(net: mx.gluon.Block, shapes: list[tuple[int, ...]]) -> list[Layer]:
                 block.name,
                 (found.type or type(block).__name__) + " (shared)" * shared,
                 found.input_bits or _bits(x),
-                tuple((found.output_shape or y[0].shape)[1:]),
+                tuple((found.output_shape or getattr(y[0], "shape", ()))[1:]),
                 bits,
                 floats,
                 nbytes,
@@ -62,11 +55,6 @@ def of_block(net: mx.gluon.Block, shapes: list[tuple[int, ...]]) -> list[Layer]:
             f"with a batch axis of 1 before it: {type(error).__name__}: {reason}"
         ) from error
     return layers
-
-
-def of_loaded(net: mx.gluon.SymbolBlock, shape: Any) -> Summary:
-    """The summary of what `load_exported` returns, as the graph that `freeze` makes of it. Raises as `freeze` does."""
-    return of_graph(graph_of(simplify(convert(trace(net))), shape))
 
 
 def _check_initialised(net):

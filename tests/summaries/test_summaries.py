@@ -9,6 +9,7 @@ import pytest
 import gluon_bnn
 from gluon_bnn import freeze, load_exported, mx, nn, runtime, summary
 from gluon_bnn.graph.graph import Graph, Node
+from gluon_bnn.native import library
 
 import programs
 from gluon_nets import FORMS, sequential
@@ -118,6 +119,12 @@ class TestOfBlocks:
         assert [layer.weights_32bit for layer in found.layers] == [0, 0, 0, 20]  # the bias is its own
         assert [layer.macs for layer in found.layers] == [400, 0, 400, 400]
 
+    def test_real_weights_are_real(self):
+        net = sequential(nn.BinaryDense(4, in_units=8))
+        net.initialize()
+        found = summary(nn.with_real_weights(net), (8,))
+        assert found.weights_1bit == 0 and found.macs["32x32"] == 32 and found.compression == 1
+
     def test_own_blocks(self):
         class Residual(mx.gluon.HybridBlock):
             def __init__(self):
@@ -195,7 +202,7 @@ class TestDeployed:
         )
         net.initialize()
         trained = summary(net, (1, 8, 8))
-        with pytest.raises(ValueError, match="input_shape"):
+        with pytest.raises(ValueError, match="input_shape must be given"):
             summary(freeze(net, form, verbose=False))
         found = summary(freeze(net, form, verbose=False), (1, 8, 8))
         assert found.macs == trained.macs == {"1x1": 180, "1x8": 0, "1x32": 0, "32x32": 4 * 36 * 9}
@@ -227,9 +234,14 @@ class TestDeployed:
         exported.hybridize()
         exported(mx.nd.ones((1, 784)))
         exported.export(str(tmp_path / "net"))
-        found = summary(load_exported(tmp_path / "net"), None if form != "as trained" else (784,))
-        assert types(found) == ["binary_dense", "binary_dense"]
-        assert found.macs == summary(net, (784,)).macs and found.weights_1bit == 79400
+        trained, loaded = summary(net, (784,)), load_exported(tmp_path / "net")
+        found = summary(loaded)
+        assert len(found.layers) == (2 if library.available() else 4)
+        assert found.macs == trained.macs and found.weights_1bit == 79400
+        within = summary(sequential(gluon.Flatten(), loaded), (1, 28, 28))  # as a part of another net
+        assert types(within) == ["Flatten", "SymbolBlock"] and within.unknown == [loaded.name]
+        if form == "as trained":
+            assert (within.weights_1bit, within.weights_32bit) == (trained.weights_1bit, trained.weights_32bit)
 
     def test_dense_node(self):
         nodes = (
