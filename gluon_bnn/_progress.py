@@ -32,15 +32,19 @@ class EpochProgress:
     epochs, done : of the run, and those that a checkpoint had
     steps : in an epoch, None where that is not known
     show : False for nothing at all
+    validation : what it gave in the epoch that a checkpoint had last
     """
 
-    def __init__(self, epochs: int, done: int, steps: Optional[int], show: bool) -> None:
+    def __init__(
+        self, epochs: int, done: int, steps: Optional[int], show: bool, validation: Optional[str] = None
+    ) -> None:
         terminal = show and sys.stderr is not None and sys.stderr.isatty()
         self._epochs, self._done, self._began = epochs, done, time.perf_counter()
         self._lines = show and not terminal
         self._epoch = done
-        self._validation: dict[str, str] = {}
+        self._validation = {} if validation is None else {"validation": validation}
         self._bar = progress_bar(
+            desc=f"epoch {done + 1}/{epochs}",
             total=None if steps is None else epochs * steps,
             initial=0 if steps is None else done * steps,
             # The text first: where the terminal is narrow, the bar is cut off.

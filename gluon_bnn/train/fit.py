@@ -91,6 +91,7 @@ def fit(
     *,
     epochs: Optional[int] = None,
     patience: Optional[int] = None,
+    ties: str = "first",
 ) -> dict:
     """Train for a number of epochs; returns the history and leaves the best epoch in the net.
 
@@ -121,8 +122,8 @@ def fit(
         as `lambda generator: loader` does for a gluon DataLoader
     steps : batches in an epoch, for the progress bar; by default len(batches), where it has one
     learning_rates : one for each epoch; or None and `epochs`, which leaves the Trainer its own rate
-    validate : function of the net to a number, or two arrays (x, labels) to be evaluated by `metric`; the first epoch
-        with the best is kept; worker 0 alone calls it. Without it the last epoch is kept.
+    validate : function of the net to a number, or two arrays (x, labels) to be evaluated by `metric`; the epoch with
+        the best is kept; worker 0 alone calls it. Without it the last epoch is kept.
     seed : int of at least 0, see below
     checkpoint : path of the file that worker 0 writes every epoch; None for none. It is locked until fit returns.
     resume : go on from that file
@@ -135,6 +136,7 @@ def fit(
     overwrite : begin again where the file is of a run that is not finished, or is no checkpoint at all
     epochs : how many, in place of learning_rates
     patience : stop after so many epochs in a row without a better number of `validate`; None to train them all
+    ties : "first" or "last", which of equally good epochs is kept; where validation has few rows, many are equal
 
     Returns {"loss", "error", "validation_error", "seconds": one number for each epoch, "best_epoch": int}; with a
     metric the names are "metric" and "validation_metric". Without `validate` there is no "validation_error", with
@@ -169,7 +171,11 @@ def fit(
     steps = steps or getattr(batches, "__len__", lambda: None)()
     workers = Workers(trainer)
     _complete(net, batches)
+    if ties not in ("first", "last"):
+        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
     run = {"settings": json.loads(json.dumps(settings)), "seed": operator.index(seed), "mode": mode}
+    if ties == "last":
+        run["ties"] = ties
     validation = None if judge is None else f"validation_{measure.name}"
     names = ["loss", measure.name, *([validation] if validation else []), "seconds"]
     history: dict[str, list[float]] = {name: [] for name in names}
@@ -188,7 +194,7 @@ def fit(
             raise ValueError(f"{file.path} has {done} epochs, more than the {epochs} epochs of this run")
         if workers.size > 1:
             _check_start(workers, net, trainer, best, done, [run, steps, epochs, learning_rates, patience])
-        judged = _Judged(history, validation, mode, patience)
+        judged = _Judged(history, validation, mode, patience, ties)
         with workers.together():
             if saved and done < epochs and not judged.over:
                 # Over an old one, as it will be: an unwritable directory, or a disk without room for two,
@@ -197,7 +203,8 @@ def fit(
                     saved.save(epochs, history, best)
         workers.start()
         progress = progress and workers.rank == 0
-        shown = stack.enter_context(EpochProgress(epochs, done, steps, progress))
+        last = {} if not done else _shown(measure, *(history[name][-1] for name in names[:-1]))
+        shown = stack.enter_context(EpochProgress(epochs, done, steps, progress, last.get("validation")))
         check_interrupt = stack.enter_context(_interrupt.deferred())
         for epoch in range(done, epochs):
             if judged.over:
@@ -279,25 +286,29 @@ class _Judged:
     validation : the name of its numbers there, None without any
     """
 
-    def __init__(self, history, validation, mode, patience):
-        self._history, self._validation, self._patience = history, validation, patience
+    def __init__(self, history, validation, mode, patience, ties):
+        self._history, self._validation, self._patience, self._ties = history, validation, patience, ties
         self._sign = 1 if mode == "min" else -1
 
     @property
     def best(self):
-        """The first epoch with the best number, where NaN is the worst, or the last without validation; None without
-        epochs."""
+        """The epoch that is kept: of the best number, where NaN is the worst; the last one without validation; None
+        without epochs."""
         done = len(self._history["loss"])
         if self._validation is None or not done:
             return done - 1 if done else None
-        losses = self._sign * np.array(self._history[self._validation])
-        return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
+        losses = self._losses()
+        return int(np.argmin(losses)) if self._ties == "first" else done - 1 - int(np.argmin(losses[::-1]))
 
     @property
     def over(self):
-        """Whether the last `patience` epochs are all after the best."""
+        """Whether the last `patience` epochs were no better than one before them."""
         done = len(self._history["loss"])
-        return self._patience is not None and done > 0 and done - 1 - self.best >= self._patience
+        return self._patience is not None and done > 0 and done - 1 - int(np.argmin(self._losses())) >= self._patience
+
+    def _losses(self):
+        losses = self._sign * np.array(self._history[self._validation])
+        return np.where(np.isnan(losses), np.inf, losses)
 
 
 @contextlib.contextmanager
