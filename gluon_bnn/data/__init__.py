@@ -14,6 +14,11 @@ from .idx import FILES
 
 __all__ = ["FILES", "SETS", "check", "find", "has_pictures", "load"]
 
+
+def __dir__():
+    return __all__
+
+
 AnyPath = Union[str, os.PathLike]
 SETS = ("digits", "mnist")
 _PACKAGE = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ Gluon (a block) and in the runtime (a node of `graph.Graph`). The steps themselv
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 import numpy as np
 
@@ -80,6 +80,17 @@ class Step:
     def keeps(self) -> bool:
         """Whether what it gives has the shape of what it takes."""
         return False
+
+    binary: ClassVar[Optional[str]] = None  # the name of the array that is its 1-bit weights
+
+    def signs(self) -> np.ndarray:
+        """Its 1-bit weights as float32 +-1 (units, inputs)."""
+        raise NotImplementedError
+
+    @property
+    def matrix(self) -> Optional[tuple[int, int]]:
+        """(units, inputs) of the product that it computes over the last axis, None without one."""
+        return None
 
     @property
     def name(self) -> str:

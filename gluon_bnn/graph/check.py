@@ -11,6 +11,12 @@ from .graph import MOST_AXES, MOST_ELEMENTS, MOST_LABEL, MOST_NODES, MOST_WORDS,
 from .kinds import KINDS
 from .kinds.kind import PLACE, SIZES, Kind
 
+__all__ = ["check"]
+
+
+def __dir__():
+    return __all__
+
 
 def check(graph: Graph) -> Graph:
     """The graph with the value of each node, if every node can be run and every value is used.

@@ -12,6 +12,23 @@ import numpy as np
 
 from . import bits
 
+__all__ = [
+    "FORMS",
+    "Graph",
+    "MOST_AXES",
+    "MOST_ELEMENTS",
+    "MOST_ELEMENTS_U8",
+    "MOST_NODES",
+    "MOST_WORDS",
+    "Node",
+    "Value",
+]
+
+
+def __dir__():
+    return __all__
+
+
 FORMS = "float", "bits", "bits01"  # bits stand for +1 (bit 0) and -1 (bit 1); bits01 for 1 (bit 0) and 0 (bit 1)
 
 MOST_NODES = 1 << 16
@@ -63,8 +80,11 @@ class Value:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Node:
-    """kind : a name in `kinds.KINDS`; sources : the numbers of the nodes whose values it takes, all before it;
-    attributes : {name: an int, a word or a tuple of int}, arrays : {name: ndarray}, as the kind says."""
+    """One operation of a net.
+
+    kind : a name in `kinds.KINDS`; sources : the numbers of the nodes whose values it takes, all before it;
+    attributes : {name: an int, a word or a tuple of int}, arrays : {name: ndarray}, as the kind says
+    """
 
     kind: str
     sources: tuple[int, ...] = ()

@@ -15,6 +15,7 @@ class Activation(mx.gluon.nn.Activation):
     """
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         return F.relu(x) if self._act_type == "relu" else super().hybrid_forward(F, x)
 
 
@@ -39,6 +40,7 @@ class BinaryActivation(mx.gluon.HybridBlock):
         return self._clip
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         signs = tracing.stand_in(self, F.sign, x)
         if signs is None:
             signs = self._ops.sign(F, x, self._clip)
@@ -64,6 +66,7 @@ class BinarySigmoid(mx.gluon.HybridBlock):
     """
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         y = tracing.stand_in(self, F.sign, x)
         return ops.composed.binary_sigmoid(F, x) if y is None else y
 

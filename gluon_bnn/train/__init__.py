@@ -4,3 +4,7 @@ from .arrays import batches
 from .fit import evaluate, fit, predict, rates
 
 __all__ = ["batches", "evaluate", "fit", "predict", "rates"]
+
+
+def __dir__():
+    return __all__

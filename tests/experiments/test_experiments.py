@@ -293,6 +293,7 @@ def test_help(tmp_path):
         "bench_training.py",
         "bench_inference.py",
         "deploy.py",
+        "draw_rules.py",
         "reproduce.py",
         "fuzz_runtime.py",
         "results_table.py",

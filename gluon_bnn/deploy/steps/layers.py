@@ -4,6 +4,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from ...graph import bits
 from ...graph.graph import Node
 from ...graph.kinds.batch_norm import NORM
 from .. import fold
@@ -26,6 +27,10 @@ class _Product(Step):
         raise NotImplementedError
 
     @property
+    def matrix(self) -> tuple[int, int]:
+        return self.units, self.inputs
+
+    @property
     def flattens(self) -> bool:
         return self.flatten
 
@@ -43,6 +48,11 @@ class FloatDense(_Product):
     arrays: signs, +-1, (units, inputs), alpha and bias (units,), float32; flatten as in Dense. A bias of -0.0 changes
     nothing, so a layer without one needs no other code.
     """
+
+    binary = "signs"
+
+    def signs(self) -> np.ndarray:
+        return self.arrays["signs"]
 
     @property
     def units(self) -> int:
@@ -70,7 +80,11 @@ class PackedDense(_Product):
     source: str = "float"
     to: str = "float"
 
+    binary = "weight_bits"
     ORDER = ("weight_bits", "alpha", "bias", *NORM, "threshold", "sums")  # the operator's
+
+    def signs(self) -> np.ndarray:
+        return bits.unpack_weights(self.arrays["weight_bits"], self.units, self.in_units)
 
     @property
     def inputs(self) -> int:

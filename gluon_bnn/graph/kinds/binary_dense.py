@@ -71,6 +71,13 @@ class BinaryDense(Kind):
                     f"got {sums[wrong[0]]}, {wrong.size} such in all"
                 )
 
+    def weights(self, node: Node, taken: Sequence[Value]) -> tuple[int, int]:
+        others = sum(array.size for name, array in node.arrays.items() if name != "weight_bits")
+        return node.attributes["units"] * taken[0].channels, others
+
+    def macs(self, node: Node, taken: Sequence[Value]) -> int:
+        return node.attributes["units"] * taken[0].size
+
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         rows = x.reshape(-1, x.shape[-1])
         y = self._run(node.attributes, node.arrays, taken[0], rows)

@@ -27,6 +27,9 @@ class Dense(Kind):
         units = node.attributes["units"]
         return {"weight": (np.float32, (taken[0].channels, units))}, {"bias": (np.float32, (units,))}
 
+    def macs(self, node: Node, taken: Sequence[Value]) -> int:
+        return node.attributes["units"] * taken[0].size
+
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         weight = node.arrays["weight"]
         y = np.zeros((*x.shape[:-1], weight.shape[1]), np.float32)

@@ -47,6 +47,14 @@ class Kind:
         """True where `run` computes on uint8 in the place of a value with `pixels`."""
         return False
 
+    def weights(self, node: Node, taken: Sequence[Value]) -> tuple[int, int]:
+        """How many weights of 1 bit its arrays hold, and how many other numbers."""
+        return 0, sum(array.size for array in node.arrays.values())
+
+    def macs(self, node: Node, taken: Sequence[Value]) -> int:
+        """The number of multiply-accumulates for a row."""
+        return 0
+
     def title(self, node: Node) -> str:
         """Its name for people."""
         return self.name
