@@ -8,7 +8,7 @@ import contextlib
 import contextvars
 import uuid
 from collections.abc import Iterator
-from typing import Optional
+from typing import Any, Callable, Optional
 
 from .parameter import in_loop
 
@@ -27,7 +27,7 @@ def marking() -> Iterator[dict]:
         _marked.reset(token)
 
 
-def stand_in(layer, operator, *arrays, **attributes):
+def stand_in(layer: Any, operator: Callable, *arrays: Any, **attributes: Any) -> Any:
     """operator(*arrays, **attributes), a symbol marked as `layer`, while `freeze` traces a net; None otherwise.
 
     In the body of a loop, a graph of its own that nobody converts, layers are what they always are.
