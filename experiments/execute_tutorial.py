@@ -2,7 +2,7 @@
 
     python experiments/execute_tutorial.py
 
-The tests execute it in the same way, and compare. This needs no Jupyter: nbclient and ipykernel would bring 36 packages
+The tests execute it in the same way, and compare. This needs no Jupyter: nbclient and ipykernel would bring 37 packages
 of 107 MB, and what they would be asked for is short. The notebook has plain Python in its cells; a cell shows what it
 prints, its figures at plt.show(), and its last expression.
 """
