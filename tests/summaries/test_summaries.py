@@ -125,6 +125,14 @@ class TestOfBlocks:
         found = summary(nn.with_real_weights(net), (8,))
         assert found.weights_1bit == 0 and found.macs["32x32"] == 32 and found.compression == 1
 
+    def test_arrays_of_mx_np(self):
+        with mx.util.np_shape(True), mx.util.np_array(True):
+            net = sequential(gluon.Dense(4, activation="relu"), gluon.Dense(3))
+            net.initialize()
+            found = summary(net, (8,))
+        assert found.macs["32x32"] == 44 and [layer.input_bits for layer in found.layers] == [32, 32]
+        json.dumps(found.to_json())
+
     def test_own_blocks(self):
         class Residual(mx.gluon.HybridBlock):
             def __init__(self):
