@@ -60,13 +60,15 @@ def exported(name: str) -> bool:
 def frozen(name: str, options: dict[str, Any]) -> Any:
     """The net of an export, frozen; raises as `load_exported` and `freeze`."""
     from ..deploy import freeze, load_exported
+    from ..native import library
 
     prefix = name[: -len(EXPORT)] if name.endswith(EXPORT) else name
     ends = [path[len(prefix) :] for path in glob.glob(glob.escape(prefix) + "-*.params")]
     epochs = [int(end[1:5]) for end in ends if re.fullmatch("-[0-9]{4}[.]params", end)]
     if len(epochs) > 1:
         raise ValueError(f"{prefix} must be one export, got the epochs {', '.join(map(str, sorted(epochs)))}: keep one")
-    return freeze(load_exported(prefix, *epochs), "float", **options, verbose=False)
+    form = "packed" if library.available() else "float"  # of the same graph; "packed" takes exports that are packed
+    return freeze(load_exported(prefix, *epochs), form, **options, verbose=False)
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from . import folders, idx, mnist
 from .idx import FILES
 
-__all__ = ["FILES", "SETS", "check", "find", "load"]
+__all__ = ["FILES", "SETS", "check", "find", "has_pictures", "load"]
 
 
 def __dir__():
@@ -73,7 +73,7 @@ def load(
             raise ValueError(f"image_size is for folders of pictures, not for {name!r}")
         return _load_set(name, directory, root)
     assert directory is not None
-    if idx.files_in(directory):
+    if not has_pictures(directory):
         if image_size is not None:
             raise ValueError(f"image_size is for folders of pictures; {directory} has IDX files, which have a size")
         return _as_get_mnist(idx.load(directory))
@@ -107,6 +107,11 @@ def find(name: AnyPath, root: Optional[AnyPath] = None) -> Optional[Path]:
             "is a directory and used as it is: leave root out"
         )
     return Path(name).absolute()
+
+
+def has_pictures(directory: AnyPath) -> bool:
+    """Whether `load` takes a directory for folders of pictures: it does where there is no IDX file."""
+    return not idx.files_in(Path(directory))
 
 
 def check(directory: AnyPath, name: Optional[AnyPath] = None) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Trained nets, ready to run: `names`, `info`, `load`. Needs no MXNet.
 
->>> model = load("mnist")
+>>> from gluon_bnn import zoo
+>>> model = zoo.load("mnist")
 >>> model.labels[:3], round(model.accuracy, 4), model.input_shape
 (('0', '1', '2'), 0.9752, (1, 28, 28))
 

@@ -4,11 +4,13 @@ import json
 import os
 import re
 
+import numpy as np
 import pytest
 
 import gluon_bnn
-from gluon_bnn import cli, launch, runtime
+from gluon_bnn import cli, runtime, zoo
 from gluon_bnn.cli import convert, doctor
+from gluon_bnn.native import library
 
 from paths import GOLDEN
 from programs import output, run
@@ -77,6 +79,18 @@ def test_summary(rng, tmp_path, capsys):
     assert "there is no model file 'nothing'" in ended(capsys, "summary", "nothing")[0]
 
 
+def test_zoo(capsys):
+    """A line a net, with what `info` says."""
+    assert cli.main(["zoo"]) == 0
+    heads, *lines = capsys.readouterr().out.splitlines()
+    assert " ".join(heads.split()) == "name accuracy bits bytes input data set record"
+    record = "experiments/results/mnist_relu.json"
+    assert " ".join(lines[0].split()) == f"mnist 97.52% 79,400 18,972 1x28x28 MNIST {record}"
+    assert [line.split()[0] for line in lines] == list(zoo.names())
+    assert cli.main(["zoo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [zoo.info(name) for name in zoo.names()]
+
+
 class TestConvert:
     def test_a_model(self, rng, tmp_path, capsys):
         """Format 1 becomes format 2; labels and accuracy are kept; the zoo's names are known."""
@@ -141,6 +155,14 @@ class TestConvert:
             assert cli.main(["convert", name, out, *options]) == 0
             with open(out, "rb") as file:
                 assert file.read() == (tmp_path / "expected").read_bytes()
+        for form in ("packed", "float") if library.available() else ("float",):  # what was frozen before
+            frozen = freeze(net, form, verbose=False)
+            frozen.hybridize()
+            frozen(mx.nd.zeros((1, 24)))
+            frozen.export(str(tmp_path / form))
+            assert cli.main(["convert", str(tmp_path / form), out, *options]) == 0
+            x = rng.integers(0, 256, (5, 24), np.uint8)
+            np.testing.assert_array_equal(runtime.load(out)(x), runtime.load(tmp_path / "expected")(x))
         capsys.readouterr()
         net.export(prefix, epoch=3)
         assert "got the epochs 3, 12: keep one" in ended(capsys, "convert", prefix, out)[0]
@@ -156,8 +178,3 @@ def test_launch(tmp_path, command):
             ["", "scheduler --json", "server --json", "worker --json", "worker --json"]
         )
         assert done.returncode == 3 and not done.stderr
-
-
-def test_launch_of_nothing(capsys):
-    with pytest.raises(SystemExit, match="cannot start '/nowhere': No such file or directory"):
-        launch.main(["-n", "1", "/nowhere"])

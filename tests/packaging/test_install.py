@@ -201,6 +201,8 @@ def test_sdist(copy):
         "pyproject.toml",
         "README.md",
         "LICENSE",
+        "CITATION.cff",
+        "gluon_bnn/zoo/mnist.safetensors",
         ".ci/wheels",
         "tests/conftest.py",
         "tests/native/common.h",
