@@ -1,6 +1,7 @@
 """What an editor and Jupyter show of the package: names, signatures, texts."""
 
 import inspect
+import pydoc
 import types
 
 import pytest
@@ -62,13 +63,15 @@ def test_completion_shows_what_is_public_and_nothing_else(name):
         and not getattr(module, each).__name__.startswith("gluon_bnn")
     ]
     assert not strangers
+    assert module.__doc__.splitlines()[0] in pydoc.plain(pydoc.render_doc(module))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_help_reads_well(name):
-    """Its own text, not one that MXNet has for what it overrides."""
+    """Its own text, not one that MXNet has for what it overrides, and no markup that a terminal does not show."""
     each = NAMES[name]
     assert each.__doc__ and each.__doc__.strip()
+    assert "\\" not in each.__doc__ and "::" not in each.__doc__
     try:
         signature = str(inspect.signature(each))
     except ValueError:  # an exception's, say
