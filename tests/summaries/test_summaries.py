@@ -152,6 +152,26 @@ class TestOfBlocks:
         assert found.unknown == [net.name] and found.layers[1].macs is None and found.weights_32bit == 6 + 36
         assert net.name in str(found).splitlines()[-1]
 
+    def test_own_blocks_whose_shapes_are_deferred(self, rng):
+        """Gluon calls what is in them with symbols then, to find the shapes."""
+
+        class Mixed(mx.gluon.HybridBlock):
+            def __init__(self):
+                super().__init__()
+                with self.name_scope():
+                    self.signs = nn.BinaryActivation()
+                    self.matrix = self.params.get("matrix", shape=(6, 0), allow_deferred_init=True)
+
+            def hybrid_forward(self, F, x, matrix):
+                return F.FullyConnected(self.signs(x), matrix, num_hidden=6, no_bias=True)
+
+        nets = Mixed(), Mixed()
+        for net in nets:
+            net.initialize()
+        found = summary(nets[0], (9,))
+        assert types(found) == ["BinaryActivation", "Mixed"] and found.weights_32bit == 54
+        assert gluon_bnn.check_net(nets[1], mx.nd.array(rng.standard_normal((2, 9)))).ok
+
     def test_several_inputs_and_types(self):
         class Sum(mx.gluon.Block):
             def __init__(self):
