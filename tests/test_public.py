@@ -1,6 +1,8 @@
 """What an editor and Jupyter show of the package: names, signatures, texts."""
 
+import ast
 import inspect
+import pathlib
 import pydoc
 import types
 
@@ -48,6 +50,15 @@ def test_rooms_are_found():
         MODULES
     )
     assert {"gluon_bnn.freeze", "gluon_bnn.summary", "gluon_bnn.nn.BinaryDense.signs"} < set(NAMES)
+
+
+def test_editors_see_what_is_there():
+    """Names that are found when they are used are imported where only type checkers look."""
+    tree = ast.parse(pathlib.Path(gluon_bnn.__file__).read_text(encoding="utf-8"))
+    (seen,) = (node.body for node in tree.body if isinstance(node, ast.If))
+    names = {alias.name: node.module for node in seen for alias in node.names}
+    assert sorted([*names, "__version__"]) == gluon_bnn.__all__
+    assert {name: module for name, module in names.items() if module} == gluon_bnn._WHERE
 
 
 @pytest.mark.parametrize("name", MODULES)
