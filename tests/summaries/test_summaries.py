@@ -159,11 +159,11 @@ class TestOfBlocks:
             def __init__(self):
                 super().__init__()
                 with self.name_scope():
-                    self.signs = nn.BinaryActivation()
+                    self.act = nn.BinaryActivation()
                     self.matrix = self.params.get("matrix", shape=(6, 0), allow_deferred_init=True)
 
             def hybrid_forward(self, F, x, matrix):
-                return F.FullyConnected(self.signs(x), matrix, num_hidden=6, no_bias=True)
+                return F.FullyConnected(self.act(x), matrix, num_hidden=6, no_bias=True)
 
         nets = Mixed(), Mixed()
         for net in nets:
