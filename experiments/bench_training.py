@@ -9,7 +9,8 @@ when it is installed.
 MXNet and PyTorch are files of bench/peers and run in processes of their own; this one loads neither and asks them in
 turn. Before anything is timed, each binary net is checked against the NumPy reference, and the first losses of MXNet's
 and PyTorch's plain nets, of equal weights, against each other. Every round times a burst of steps of each candidate, so
-that drift of the machine meets all of them; a burst starts when the threads of the one before sleep. Medians of the
+that drift of the machine meets all of them; a burst starts when the threads of the one before sleep, and is waited for
+as a whole: as in training, where Python goes on while MXNet computes, nobody waits for a single step. Medians of the
 rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
 """
 

@@ -4,7 +4,6 @@ Every step's batch is a view of data that lies on the device, as in training, wh
 """
 
 import functools
-import statistics
 import time
 
 import numpy as np
@@ -55,15 +54,19 @@ class Worker:
         self.steps[name](self.begin)
         self.begin = (self.begin + BATCH) % (IMAGES - BATCH)
 
+    def wait(self):
+        """Until the device has done what it was given."""
+
     def time(self, name):
-        """The median seconds of a step in a burst."""
-        seconds = []
+        """The seconds of a step in a burst, which ends when the device has done all of it. As in training, nothing
+        waits for a single step."""
         end = time.perf_counter() + WARM
         while time.perf_counter() < end:
             self.step(name)
-        end = time.perf_counter() + BURST
-        while len(seconds) < 3 or time.perf_counter() < end:
-            began = time.perf_counter()
+        self.wait()
+        began, steps = time.perf_counter(), 0
+        while steps < 3 or time.perf_counter() < began + BURST:
             self.step(name)
-            seconds.append(time.perf_counter() - began)
-        return statistics.median(seconds)
+            steps += 1
+        self.wait()
+        return (time.perf_counter() - began) / steps

@@ -217,6 +217,7 @@ class BinaryDense(mx.gluon.nn.Dense):
             hint=symbolic and 0 in self.weight.shape,
             adds=adds,
             of_signs=parameter.of_signs(x),
+            apart=symbolic and parameter.from_inputs_alone(x),
         )
 
     @staticmethod

@@ -27,10 +27,12 @@ _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
 
 
 class _Trace:
-    """What the layers of a graph share while it is traced: the parameters that they use without adding to gradients,
-    the symbol that tells whether MXNet trains, and the symbols of signs with what these are the signs of."""
+    """What the layers of a graph share while it is traced: the names of all parameters of the block, the parameters
+    that they use without adding to gradients, the symbol that tells whether MXNet trains, and the symbols of signs with
+    what these are the signs of."""
 
-    def __init__(self):
+    def __init__(self, block):
+        self.names = set(block.collect_params())
         self.parameters, self.training, self.signs = [], None, []
 
 
@@ -77,6 +79,13 @@ def gradient_adds(parameters: list[mx.gluon.Parameter], symbolic: bool) -> bool:
         return True
     trace.parameters += parameters
     return False
+
+
+def from_inputs_alone(x: mx.sym.Symbol) -> bool:
+    """Whether x, in the graph that a block will run, depends on no parameter: its gradient is then needed only where
+    that of the block's inputs is."""
+    trace = _trace()
+    return trace is not None and trace.names.isdisjoint(x.list_inputs())
 
 
 def training(make: Callable[[], mx.sym.Symbol]) -> mx.sym.Symbol:
@@ -140,7 +149,7 @@ def _build_cache(original, block, *args):
     block._writes = ()
     if block._backend:  # it rewrites the graph
         return original(block, *args)
-    trace = _Trace()
+    trace = _Trace(block)
     token = _tracing.set(trace)
     try:
         original(block, *args)

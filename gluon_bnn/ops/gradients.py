@@ -16,8 +16,11 @@ def adding(F: Any, array: Any) -> Any:
     """`array`, dense, through one of MXNet's own operators, which adds to gradients where that is asked for.
 
     Between two operators it costs nothing, since MXNet lets both use the same memory; a variable is copied, and so is
-    its gradient.
+    its gradient. MXNet copies with one thread in cast_storage and shares the copy among all in reshape: in a small net
+    the threads take longer to meet than to copy.
     """
+    if _symbolic(F) and array.get_children() is None:
+        return F.cast_storage(array, stype="default", attr=_number())
     return _reshaped(F, array, (-2,))
 
 
@@ -28,8 +31,14 @@ def row(F: Any, array: Any, adds: bool = True) -> Any:
 
 
 def _reshaped(F, array, shape):
-    if not F.__name__.startswith("mxnet.symbol"):
-        return F.reshape(array, shape=shape)
+    return F.reshape(array, shape=shape, attr=_number()) if _symbolic(F) else F.reshape(array, shape=shape)
+
+
+def _symbolic(F):
+    return F.__name__.startswith("mxnet.symbol")
+
+
+def _number():
     # MXNet makes one operator of several that are equal. Its gradient would then be added up from those of several
     # operators of ours. The number makes this one differ.
-    return F.reshape(array, shape=shape, attr={"__use__": str(next(_use))})
+    return {"__use__": str(next(_use))}

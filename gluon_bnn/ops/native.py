@@ -49,11 +49,16 @@ class Native(Composed):
         hint: bool = False,
         adds: bool = True,
         of_signs: Optional[tuple] = None,
+        apart: bool = False,
     ) -> Any:
         """In float32 it is one operator: signs are packed to bits, so the products with them read a 32nd of the memory,
         and the gradient to the weights is written once, by the rule "exact" twice. The signs of the activation before
         it are part of that operator: their bits serve both passes, and as numbers they are nowhere. In float64, and
-        with stochastic signs, the product runs over +-1."""
+        with stochastic signs, the product runs over +-1.
+
+        apart : the gradient of x has an operator of its own, which MXNet leaves out of a graph where nobody asks for
+            this gradient
+        """
         if rule.native is None:
             return super().binary_dense(
                 F,
@@ -75,10 +80,14 @@ class Native(Composed):
                 F, weight, scale, rule, clip, x if hint else None, flatten, curvature, stochastic
             )
             return self._product(F, x, signs, alpha, bias, scale, rule, units, flatten)
-        sign = {}
+        sizes = {"units": str(units), "flatten": str(flatten)}
+        kind, carriers = {}, ()
         if of_signs is not None:
             x, clip_of_signs = adding(F, of_signs[0]), of_signs[1]
-            sign = {"sign": "True", "sign_clip": str(clip_of_signs)}
+            kind = {"sign": "True", "sign_clip": str(clip_of_signs)}
+        elif apart:
+            x, carriers = F.BlockGrad(x), F.gluon_bnn_data_gradient(x, **sizes)
+            kind = {"apart": "True"}
         inputs = [x, weight]
         if bias is not None:
             inputs.append(row(F, bias, adds))
@@ -86,13 +95,13 @@ class Native(Composed):
             inputs.append(curvature)
         return F.gluon_bnn_binary_dense(
             *inputs,
-            units=str(units),
+            *carriers,
             scale=str(scale),
             gradient=rule.native,
             clip=str(clip),
             no_bias=str(bias is None),
-            flatten=str(flatten),
-            **sign,
+            **sizes,
+            **kind,
         )[0]
 
     def scale_bias(self, F: Any, dot: Any, alpha: Any, bias: Any = None, *, alpha_gradient: bool) -> Any:

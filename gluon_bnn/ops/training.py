@@ -15,5 +15,6 @@ def while_training(F: Any, numbers: Any) -> Any:
 
 
 def _dropped(F, ones):
-    # Dropout of one half makes 0 or 2 of a 1 while MXNet trains, and leaves it alone otherwise.
-    return F.Dropout(ones, p=0.5)
+    # Dropout of one half makes 0 or 2 of a 1 while MXNet trains, and leaves it alone otherwise. With axes it uses one
+    # thread; without, it wakes them all for a single number.
+    return F.Dropout(ones, p=0.5, axes=(0,))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gluon_bnn
-from gluon_bnn import cli, launch, runtime, zoo
+from gluon_bnn import cli, runtime, zoo
 from gluon_bnn.cli import convert, doctor
 from gluon_bnn.native import library
 
@@ -178,8 +178,3 @@ def test_launch(tmp_path, command):
             ["", "scheduler --json", "server --json", "worker --json", "worker --json"]
         )
         assert done.returncode == 3 and not done.stderr
-
-
-def test_launch_of_nothing(capsys):
-    with pytest.raises(SystemExit, match="cannot start '/nowhere': No such file or directory"):
-        launch.main(["-n", "1", "/nowhere"])

@@ -26,6 +26,7 @@ OPERATORS = [
     "adam",
     "batch_norm",
     "binary_dense",
+    "data_gradient",
     "pack",
     "packed_dense",
     "scale_bias",

@@ -1,5 +1,6 @@
 """nn.BatchNorm against the reference and against MXNet's own: training, inference, export, freezing, wrong input."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -282,3 +283,26 @@ def test_wrong_types():
         layer(mx.nd.ones((4, 5), dtype="float64")).asnumpy()
     with pytest.raises(mx.base.MXNetError, match="takes float32 or float64"):
         layer(mx.nd.ones((4, 5), dtype="int32")).asnumpy()
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_hybridized_net_follows_every_change_of_the_mode(rng, implementation, static):
+    x = mx.nd.array(rng.standard_normal((6, 4)))
+    nets = [mx.gluon.nn.HybridSequential() for _ in range(2)]
+    for net in nets:
+        net.add(nn.BatchNorm(in_channels=4, momentum=0.5), nn.BatchNorm(in_channels=4))
+        net.initialize()
+    nets[0].hybridize(static_alloc=static, static_shape=static)
+    for record, train in ((False, False), (True, True), (True, False), (True, True), (False, True), (False, False)):
+        found = []
+        for net in nets:
+            data = x.copy()
+            data.attach_grad()
+            with mx.autograd.record() if record else contextlib.nullcontext():
+                with mx.autograd.train_mode() if train else mx.autograd.predict_mode():
+                    y = (net(data) ** 3).sum() if record else net(data)
+            if record:
+                y.backward(train_mode=train)
+            found.append([y.asnumpy(), data.grad.asnumpy(), net[0].running_mean.data().asnumpy()])
+        for a, b in zip(*found):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)

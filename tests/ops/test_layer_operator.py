@@ -1,5 +1,7 @@
 """The whole layer in one operator against the reference, on every instruction set, and through `nn.BinaryDense`."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import example, settings
@@ -203,3 +205,60 @@ def test_wrong_shapes():
             scale="loss",
             gradient="ste",
         )
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("flatten", [False, True])
+@pytest.mark.parametrize(
+    "options", [{}, {"scale": "channel", "gradient": "exact"}, {"scale": "loss"}, {"scale": None, "use_bias": False}]
+)
+def test_gradient_of_a_nets_inputs(options, flatten, static, rng):
+    """It is an operator's of its own in a hybridized net; with it and without it all gradients have the same bits."""
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryDense(33, flatten=flatten, **options), nn.BinaryDense(5, flatten=flatten))
+    net.initialize(mx.init.Uniform(1))
+    x = mx.nd.array(rng.standard_normal((7, 3, 65)))
+
+    def gradients(asked):
+        data = x.copy()
+        if asked:
+            data.attach_grad()
+        with mx.autograd.record():
+            y = net(data)
+        y.backward(mx.nd.array(head))
+        found = [p.grad().asnumpy() for p in net.collect_params().values() if p.grad_req != "null"]
+        return found + ([data.grad.asnumpy()] if asked else [])
+
+    head = rng.standard_normal(net(x).shape).astype("float32")
+    expected = gradients(True)
+    assert np.abs(expected[-1]).max() > 0
+    net.hybridize(static_alloc=static, static_shape=static)
+    for asked in (False, True, False):
+        for found, wanted in zip(gradients(asked), expected):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_gradient_of_a_nets_inputs_is_left_out(rng, tmp_path):
+    """MXNet runs its operator only where somebody asks for it."""
+    net = nn.BinaryDense(3, in_units=4)
+    net.initialize()
+    net.hybridize()
+    x = mx.nd.array(rng.standard_normal((2, 4)))
+    counts = []
+    for asked in (False, True):
+        if asked:
+            x.attach_grad()
+        for profiled in (False, True):
+            mx.nd.waitall()
+            mx.profiler.set_config(
+                profile_imperative=True, profile_symbolic=True, aggregate_stats=True, filename=str(tmp_path / "profile")
+            )
+            mx.profiler.set_state("run" if profiled else "stop")
+            with mx.autograd.record():
+                y = net(x)
+            y.backward()
+            mx.nd.waitall()
+        mx.profiler.set_state("stop")
+        operators = json.loads(mx.profiler.dumps(reset=True, format="json"))["Time"]["operator"]
+        counts.append(sum(row["Count"] for name, row in operators.items() if "backward_gluon_bnn_data" in name))
+    assert counts == [0, 1]

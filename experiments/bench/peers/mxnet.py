@@ -158,9 +158,11 @@ class Training(training.Worker):
                 _, value = forward(*self.batch(begin))
             value.backward()
             trainer.step(training.BATCH)
-            mx.nd.waitall()
 
         return step
+
+    def wait(self):
+        self.mx.nd.waitall()
 
     def plain_net(self, width):
         """Of MXNet's own layers, batch norm too."""
@@ -226,9 +228,11 @@ class Training(training.Worker):
             for name in names:
                 for _ in range(3):
                     self.step(name)
+                self.wait()
                 profiler.set_state("run")
                 for _ in range(steps):
                     self.step(name)
+                self.wait()
                 profiler.set_state("stop")
                 table = json.loads(profiler.dumps(reset=True, format="json"))["Time"]["operator"]
                 rows = {

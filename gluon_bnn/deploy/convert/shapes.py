@@ -13,6 +13,11 @@ def same(build: Build, x: Any) -> Any:
     return x
 
 
+@converts("cast_storage")
+def cast_storage(build: Build, x: Any) -> Any:
+    return x if build.get("stype") == "default" else None
+
+
 @converts("Dropout")
 def dropout(build: Build, x: Any) -> Any:
     return None if build.get("mode", "training") == "always" else x

@@ -172,9 +172,9 @@ constexpr Operator describe(const char* name) {
   return described;
 }
 
-// All operators, each from the file of its name.
-extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kBatchNorm, kSquaredHinge, kAdam, kPack,
-    kPackedDense;
+// All operators, each from the file of its name; kDataGradient belongs to kBinaryDense.
+extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kDataGradient, kBatchNorm, kSquaredHinge, kAdam,
+    kPack, kPackedDense;
 
 }  // namespace mxnet
 }  // namespace gluon_bnn

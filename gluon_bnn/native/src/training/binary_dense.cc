@@ -67,26 +67,42 @@ void binary_dense_forward(const DenseSizes& sizes, const uint32_t* bits, const f
 void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
                            const float* x, const uint32_t* signs, float sign_clip, const float* w, const uint32_t* bits,
                            const float* alpha, float* dx, float* dw, float* dbias) {
-  const Scratch<float> scaled(1, sizes.rows * sizes.units), unused(1, sizes.units);
-  const float* ddot = scaled[0];
-  if (dbias != nullptr) {
-    scale_bias_backward<float>(dy, dy, alpha, true, false, sizes.rows, sizes.units, scaled[0], unused[0], dbias);
-  } else if (scale != Scale::kNone) {
-    scale_bias<float>(dy, alpha, true, nullptr, sizes.rows, sizes.units, scaled[0]);
-  } else {
-    ddot = dy;
+  const bool same = scale == Scale::kNone && dbias == nullptr;  // ddot is dy
+  const Scratch<float> scaled(1, same ? 0 : sizes.rows * sizes.units);
+  if (!same) binary_dense_ddot(sizes, scale, dy, alpha, scaled[0], dbias);
+  binary_dense_dx(sizes, same ? dy : scaled[0], bits, dx);
+  if (signs != nullptr && std::isfinite(sign_clip)) {
+    sign_backward<float>(true, sign_clip, dx, x, sizes.rows * sizes.inputs, dx);
   }
+  binary_dense_dw(sizes, scale, gradient, clip, dy, x, signs, w, alpha, dw);
+}
+
+void binary_dense_ddot(const DenseSizes& sizes, Scale scale, const float* dy, const float* alpha, float* ddot,
+                       float* dbias) {
+  if (dbias != nullptr) {
+    const Scratch<float> unused(1, sizes.units);
+    scale_bias_backward<float>(dy, dy, alpha, true, false, sizes.rows, sizes.units, ddot, unused[0], dbias);
+  } else if (scale != Scale::kNone) {
+    scale_bias<float>(dy, alpha, true, nullptr, sizes.rows, sizes.units, ddot);
+  } else {
+    std::copy(dy, dy + sizes.rows * sizes.units, ddot);
+  }
+}
+
+void binary_dense_dx(const DenseSizes& sizes, const float* ddot, const uint32_t* bits, float* dx) {
   const std::vector<float> one(sizes.inputs, 1.0f), zero(sizes.inputs, -0.0f);
   const Scratch<uint32_t> transposed(1, packed_size(sizes.inputs, sizes.units));
   transpose_weights(bits, sizes.units, sizes.inputs, transposed[0]);
   lut_dense({sizes.rows, sizes.inputs, sizes.units}, ddot, transposed[0], {one.data(), zero.data()}, {dx});
+}
+
+void binary_dense_dw(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
+                     const float* x, const uint32_t* signs, const float* w, const float* alpha, float* dw) {
   const bool found = signs == nullptr && all_signs(x, sizes.rows * sizes.inputs);
   const Scratch<uint32_t> input_bits(1, found ? bits_of(sizes) : 0);
   if (found) {
     pack_inputs(x, sizes.rows, sizes.inputs, input_bits[0]);
     signs = input_bits[0];
-  } else if (signs != nullptr && std::isfinite(sign_clip)) {
-    sign_backward<float>(true, sign_clip, dx, x, sizes.rows * sizes.inputs, dx);
   }
   weight_gradient(sizes, scale, gradient, clip, dy, x, signs, w, alpha, dw);
 }
