@@ -761,6 +761,30 @@ def test_patience(tmp_path, mode, sign):
         fit(*make(), epochs=1, validate=lambda net: 0.5, **options)
 
 
+def test_ties(tmp_path):
+    """Of equally good epochs the first is kept, or the last; patience counts from the first."""
+    numbers = [0.5, 0.2, 0.3, 0.2, 0.4, float("nan")]
+    for ties, best in (("first", 1), ("last", 3)):
+        left, seen = iter(numbers), []
+        net, trainer = make()
+
+        def validate(net):
+            seen.append(values(net))
+            return next(left)
+
+        found = fit(net, trainer, validate=validate, ties=ties, patience=4, checkpoint=tmp_path / ties)
+        assert found["best_epoch"] == best and len(found["loss"]) == 6 and found["stopped_early"] is False
+        other, trainer = make(seed=99)
+        assert fit(other, trainer, ties=ties, patience=4, checkpoint=tmp_path / ties, resume=True) == found
+        for a, b, c in zip(values(net), seen[best], values(other)):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(a, c)
+    with pytest.raises(ValueError, match="set of entries"):
+        fit(*make(), ties="last", checkpoint=tmp_path / "first", resume=True)
+    with pytest.raises(ValueError, match='"first" or "last", got \'best\''):
+        fit(*make(), ties="best")
+
+
 def test_patience_of_a_resumed_run(tmp_path):
     """A run that was cut off while it was waiting stops in the same epoch, with the same net."""
     numbers = [0.5, 0.3, 0.4, 0.35, 0.45, 0.2]
