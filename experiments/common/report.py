@@ -167,14 +167,16 @@ def _exported_outputs(net, x, directory):
     return train.predict(gluon_bnn.load_exported(prefix), x)
 
 
-def draw(net, history, outputs, images, directory):
+def draw(net, history, outputs, images, args):
     """Curves, confusion matrix and the binary filters of the first layer, where matplotlib is there."""
+    directory = args.save_dir
     try:
         from common import pictures
     except ImportError:
         print("no pictures: pip install 'gluon-bnn[experiments]' (or matplotlib) draws them")
         return
-    pictures.curves(history, os.path.join(directory, "curves.png"))
+    moved = any((args.shift, args.warp, args.bend))
+    pictures.curves(history, moved, os.path.join(directory, "curves.png"))
     names = images.names or range(images.classes)
     pictures.confusion_matrix(outputs.argmax(1), images.test_labels, names, os.path.join(directory, "confusion.png"))
     first = next((layer.weight.data().asnumpy() for layer in _binary_layers(net)), np.empty((0, 0)))
