@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from .._arrays import as_in_gluon, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
 from . import steps
@@ -22,7 +23,7 @@ def set_parameter(parameter, array):
     parameter.shape = array.shape
     parameter.grad_req = "null"
     parameter.initialize(mx.init.Zero(), ctx=mx.cpu())
-    parameter.set_data(mx.nd.array(array, dtype=array.dtype))
+    parameter.set_data(as_in_gluon(mx.nd.array(array, dtype=array.dtype)))
 
 
 def value(parameter):
@@ -62,7 +63,10 @@ class StepBlock(mx.gluon.HybridBlock):
         return sum(map(bytes_of, self.collect_params().values()))
 
     def hybrid_forward(self, F, x, *xs, **arrays):
-        return self._step.forward(F, x, *xs, **arrays)
+        forward = self._step.forward
+        if not isinstance(self._step, steps.Kept):  # whose block takes what the net takes
+            forward = takes_np(forward)
+        return forward(F, x, *xs, **arrays)
 
     def __repr__(self):
         return repr(self._step)
@@ -89,6 +93,7 @@ class HeldBlock(mx.gluon.SymbolBlock):
             set_parameter(parameter, array)
             self._reg_params[name] = parameter
 
+    @takes_np
     def forward(self, x, *xs):
         y = super().forward(x, *xs)
         return y[0] if isinstance(y, (list, tuple)) else y

@@ -12,6 +12,7 @@ from typing import Union
 import numpy as np
 
 from .. import _files
+from .._arrays import as_in_gluon
 from .._compat import mx
 from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
@@ -59,7 +60,7 @@ def load_exported(prefix: Union[str, bytes, os.PathLike], epoch: int = 0) -> mx.
         values = {name: _array(file, *place) for name, place in places.items()}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Cannot decide type")  # that of the input is open, as it should be
-        block = mx.gluon.SymbolBlock(symbol, [mx.sym.var(name) for name in inputs])
+        block = mx.gluon.SymbolBlock(*as_in_gluon([symbol, [mx.sym.var(name) for name in inputs]]))
     block.collect_params().load_dict(values, ctx=mx.cpu(), cast_dtype=True, dtype_source="saved")
     return block
 
@@ -183,7 +184,7 @@ def _index(file):
 
 def _array(file, dtype, shape, place):
     file.seek(place)
-    return mx.nd.array(np.fromfile(file, dtype, math.prod(shape)).reshape(shape), dtype=dtype)
+    return as_in_gluon(mx.nd.array(np.fromfile(file, dtype, math.prod(shape)).reshape(shape), dtype=dtype))
 
 
 def _match(symbol, variables, places):

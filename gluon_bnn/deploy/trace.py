@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from .._arrays import as_in_gluon, classic
 from .._compat import mx
 from ..nn import tracing
 from .plan import Row
@@ -68,7 +69,7 @@ def trace(net: mx.gluon.Block) -> Trace:
         stack.enter_context(mx.name.NameManager())
         layers = stack.enter_context(tracing.marking())
         try:
-            outputs, form = mx.gluon.block._flatten(net(mx.sym.var(INPUT)), "output")
+            outputs, form = mx.gluon.block._flatten(net(as_in_gluon(mx.sym.var(INPUT))), "output")
         except Exception as error:
             raise ValueError(
                 f"freeze traces a net as MXNet does to export it, on one input, and {net.name}, a "

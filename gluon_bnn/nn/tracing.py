@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Optional
 
+from .._arrays import takes_np
 from .parameter import in_loop
 
 MARK = "__layer__"  # attribute of a node: the key of its layer among those that `marking` gives
@@ -28,14 +29,14 @@ def marking() -> Iterator[dict]:
 
 
 def stand_in(layer, operator, *arrays, **attributes):
-    """operator(*arrays, **attributes), a symbol marked as `layer`, while `freeze` traces a net; None otherwise.
+    """operator(*arrays, **attributes), an operator of mx.sym, as a symbol marked as `layer`, while `freeze` traces a net; None otherwise.
 
     In the body of a loop, a graph of its own that nobody converts, layers are what they always are.
     """
     layers = _marked.get()
     if layers is None or in_loop():
         return None
-    symbol = operator(*arrays, **attributes)
+    symbol = takes_np(operator)(*arrays, **attributes)
     key = uuid.uuid4().hex  # not in the graph of any loaded export
     symbol._set_attr(**{MARK: key})
     layers[key] = layer

@@ -1,6 +1,7 @@
 """The operators of binary layers in our library, one pass over memory each way."""
 
 from .. import quantizers
+from .._arrays import takes_np
 from .composed import Composed, _checked
 from .gradients import adding, row
 from .training import while_training
@@ -11,6 +12,7 @@ class Native(Composed):
 
     overwrites = True
 
+    @takes_np
     def sign_scale(
         self,
         F,
@@ -29,6 +31,7 @@ class Native(Composed):
             return super().sign_scale(F, weight, scale, rule, clip, curvature=curvature, stochastic=stochastic)
         return _sign_scale(F, adding(F, weight), scale, rule, clip, hint, flatten, curvature, stochastic)
 
+    @takes_np
     def binary_dense(
         self,
         F,
@@ -101,16 +104,19 @@ class Native(Composed):
             **kind,
         )[0]
 
+    @takes_np
     def scale_bias(self, F, dot, alpha, bias=None, *, alpha_gradient):
         if alpha is None:
             return super().scale_bias(F, dot, alpha, bias, alpha_gradient=alpha_gradient)
         inputs = (adding(F, dot), row(F, alpha)) + (() if bias is None else (row(F, bias),))
         return F.gluon_bnn_scale_bias(*inputs, no_bias=str(bias is None), alpha_gradient=str(alpha_gradient))
 
+    @takes_np
     def sign(self, F, x, clip=1.0):
         quantizers.check_clip(clip)
         return F.gluon_bnn_sign(adding(F, x), clip=str(clip))
 
+    @takes_np
     def batch_norm(
         self,
         F,
@@ -141,6 +147,7 @@ class Native(Composed):
             inference="1",
         )[0]
 
+    @takes_np
     def squared_hinge(self, F, outputs, labels):
         return F.gluon_bnn_squared_hinge(adding(F, outputs), adding(F, labels))
 
@@ -154,6 +161,7 @@ class Native(Composed):
             and weight.context.device_type == "cpu"
         )
 
+    @takes_np
     def adam(self, *arrays, **options):
         """A step of Adam for several parameters, in place; arguments in native/src/mxnet/adam.cc."""
         from .._compat import mx
