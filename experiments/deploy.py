@@ -34,7 +34,7 @@ from subprocess import PIPE, STDOUT
 
 import numpy as np
 
-from common.arguments import add_dataset, find_dataset
+from common.arguments import add_dataset, find_dataset, require_mnists_shape
 
 # MXNet is imported where it is needed: forms that run without it are timed, and they run this file.
 
@@ -358,7 +358,8 @@ def prepare(args, dataset, inputs):
 
     try:
         images, source = Images(dataset, args.data_dir, inputs), find_dataset(dataset, args.data_dir)
-    except (OSError, ValueError) as error:
+        require_mnists_shape(dataset, images.shape, images.classes)
+    except (ImportError, OSError, ValueError) as error:
         fail(error)
     target = save_dir(args, dataset)
     writable(target, *(name for _, names in FORMS.values() for name in names), "record.json")

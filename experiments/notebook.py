@@ -14,7 +14,7 @@ import numpy as np
 from gluon_bnn.reference import binary, notebook
 from gluon_bnn.reference.notebook import sigmoid, sigmoid_, softmax_ce, softmax_ce_
 
-from common.arguments import load_dataset
+from common.arguments import load_dataset, require_mnists_shape
 from common.notebook_runs import band, draw, parse_args, picture, read_record, seeds
 from common.record import writable, write_record
 
@@ -113,6 +113,7 @@ def main(description, is_binary, lr):
     try:
         beside = read_record(args.beside) if args.beside else None
         data = load_dataset(args.dataset, args.data_dir)
+        require_mnists_shape(args.dataset, data["train_data"].shape[1:], max(10, 1 + int(data["train_label"].max())))
         if args.images and args.images > len(data["train_data"]):
             raise ValueError(
                 f"--images must be at most the {len(data['train_data'])} training images, got {args.images}"

@@ -1,9 +1,10 @@
-"""Trains a binary net on MNIST: by default the notebook's 784-100-10, by options any method of the papers.
+"""Trains a binary net on MNIST or your own images: by default the notebook's, by options any method of the papers.
 
     python experiments/train_mnist.py                                     # digits, under a minute
     python experiments/train_mnist.py --dataset mnist                     # real hidden activations
     python experiments/train_mnist.py --dataset mnist --activation binary # binary ones too
     python experiments/train_mnist.py --recipe bnn                        # a published method, see recipes/
+    python experiments/train_mnist.py --dataset photographs               # your own: photographs/CLASS/*.jpg
     python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync   # in two processes at once
 
 By default every weight is one bit at test: 784 * 100 + 100 * 10 = 79,400 bits, plus scales and batch norm. The
@@ -20,6 +21,7 @@ if __name__ == "__main__":
     interrupt.says("nothing was written yet")
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -32,9 +34,9 @@ from gluon_bnn.train.workers import Workers, connect
 
 import nets
 from common.images import Images, batches_of
-from common.options import LOSSES, learning_rates, net_options, parse_args, settings_of
+from common.options import BATCH_SIZE, LOSSES, learning_rates, net_options, parse_args, settings_of
 from common.record import writable, write_record
-from common.report import draw, network_of, results_of
+from common.report import draw, network_of, results_of, summary
 from common.run_directory import FILES, advice, checkpoint_in, claimed
 
 
@@ -56,27 +58,27 @@ def run(args, argv, held):
 
     # The data: training, validation and test parts, and batches of the first.
     try:
-        images = Images(args.dataset, args.data_dir, args.inputs)
+        images = Images(args.dataset, args.data_dir, args.inputs, args.image_size)
         kvstore = connect() if args.kvstore else None
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f"train_mnist.py: {error}")
     workers, rank = (kvstore.num_workers, kvstore.rank) if kvstore else (1, 0)
-    batch_size = args.batch_size * workers
-    if len(images.train) < batch_size:
-        sys.exit(
-            f"train_mnist.py: --batch-size times {workers} worker(s) must be at most the {len(images.train)} "
-            f"training images, got {args.batch_size}"
-        )
+    batch_size = batch_size_of(args, len(images.train), workers)
     if rank == 0:
         writable(args.save_dir, *FILES)
+        channels, height, width = images.shape
         print(
             f"{args.dataset}: {len(images.train)} training, {len(images.validation)} validation, "
-            f"{len(images.test)} test images; seed {args.seed}; results go to {args.save_dir}"
+            f"{len(images.test)} test images of {height}x{width} pixels in {'grey' if channels == 1 else 'colour'}, "
+            f"{images.classes} classes; seed {args.seed}; results go to {args.save_dir}",
+            flush=True,
         )
-    batches = batches_of(images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp, args.bend)
+    batches = batches_of(
+        images.train, images.train_labels, batch_size, images.shift, images.shape, args.shift, args.warp, args.bend
+    )
 
     # The net. Stochastic signs are for training: what is tested then are the real weights (BinaryConnect, section 2.6).
-    net = nets.make(**net_options(args))
+    net = nets.make(**net_options(args), shape=images.shape, classes=images.classes)
     net.hybridize(static_alloc=True, static_shape=True)
     tested = gluon_bnn.nn.with_real_weights(net) if args.weights == "stochastic" else net
 
@@ -102,6 +104,9 @@ def run(args, argv, held):
             steps=len(images.train) // batch_size,
             learning_rates=rates,
             validate=lambda net: train.evaluate(tested, images.validation, images.validation_labels),
+            patience=args.patience,
+            # Few validation images make many epochs equal, and the first of them may be hardly trained.
+            ties="last" if images.own else "first",
             seed=args.seed,
             checkpoint=checkpoint_in(args.save_dir),
             resume=args.resume,
@@ -112,9 +117,10 @@ def run(args, argv, held):
         sys.exit(advice(error))
     if rank > 0:
         return  # the results are those of worker 0; this one's net is the same
-    best = history["best_epoch"]
+    best, done = history["best_epoch"], len(history["loss"])
     val_error = history["validation_error"][best]
-    print(f"best epoch {best + 1} of {args.epochs}: validation error {val_error:.2%}")
+    stopped = f"; stopped after epoch {done} of {args.epochs}" if history.get("stopped_early") else ""
+    print(f"best epoch {best + 1} of {done}: validation error {val_error:.2%}{stopped}", flush=True)
 
     # The test.
     results, outputs = results_of(net, images, args)
@@ -123,9 +129,11 @@ def run(args, argv, held):
         os.path.join(args.save_dir, "record.json"),
         argv if argv is None else ["train_mnist.py", *argv],
         method=args.method,
-        network=network_of(net),
+        network=network_of(net, math.prod(images.shape)),
+        **({"classes": images.names} if images.names else {}),
         seed=args.seed,
-        epochs=args.epochs,
+        epochs=done,
+        **({"stopped_early": history["stopped_early"]} if args.patience else {}),
         best_epoch=best + 1,
         val_error=val_error,
         **results,
@@ -134,10 +142,21 @@ def run(args, argv, held):
         training_seconds=round(sum(history["seconds"]), 1),
         seconds=round(time.perf_counter() - began, 1),
     )
-    draw(net, history, outputs, images.test_labels, args.save_dir)
-    print(f"results are in {args.save_dir}; {time.perf_counter() - began:.0f} s in all")
+    draw(net, history, outputs, images, args.save_dir)
+    summary(results, len(images.test), args.save_dir, time.perf_counter() - began)
     if not results["ok"]:
         sys.exit("train_mnist.py: the net differs from the NumPy reference or from its export")
+
+
+def batch_size_of(args, images, workers):
+    """Images in a step of all workers together: --batch-size for each; all images where its default is too large."""
+    most = images // workers
+    if args.batch_size > most and (args.batch_size != BATCH_SIZE or most < 1):
+        sys.exit(
+            f"train_mnist.py: --batch-size times {workers} worker(s) must be at most the {images} "
+            f"training images, got {args.batch_size}"
+        )
+    return min(args.batch_size, most) * workers
 
 
 if __name__ == "__main__":

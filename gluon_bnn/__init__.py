@@ -23,17 +23,28 @@ _MODULES = (
     "doctor",
     "graph",
     "initializer",
+    "launch",
     "loss",
     "metric",
     "native",
     "nn",
     "ops",
     "optimizer",
+    "quantizers",
     "reference",
     "runtime",
+    "summaries",
     "train",
+    "zoo",
 )
-_NAMES = {"check_net": "check", "freeze": "deploy", "load_exported": "deploy", "mx": "_compat", "save": "deploy"}
+_NAMES = {
+    "check_net": "check",
+    "freeze": "deploy",
+    "load_exported": "deploy",
+    "mx": "_compat",
+    "save": "deploy",
+    "summary": "summaries",
+}
 
 __all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]
 
@@ -50,4 +61,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted(set(globals()) | set(__all__))
+    return __all__

@@ -17,6 +17,13 @@ from typing import Any
 from . import __version__, _compat, _installation, _missing, ops
 from .native import library
 
+__all__ = ["describe", "examine"]
+
+
+def __dir__():
+    return __all__
+
+
 PACKAGES = "mxnet", "numpy", "scipy", "safetensors", "tqdm", "matplotlib", "setuptools"
 # What has to be there beside MXNet, in the order of import, each with the module of it that is imported.
 MODULES = {"numpy": "numpy", "safetensors": "safetensors.numpy", "scipy": "scipy.special", "tqdm": "tqdm"}

@@ -9,6 +9,10 @@ from ._compat import mx
 __all__ = ["BinaryConnectUniform", "LABUniform"]
 
 
+def __dir__():
+    return __all__
+
+
 @mx.init.register
 class BinaryConnectUniform(mx.init.Uniform):
     """U(-1, 1): BinaryConnect's and BNN's official code, with H = 1.

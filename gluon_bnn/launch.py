@@ -1,13 +1,12 @@
 """Starts all processes of a distributed job on this machine, and leaves none behind.
 
-    python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync
+    python -m gluon_bnn launch -n 2 python experiments/train_mnist.py --kvstore dist_sync
 
 When one process fails, the others, which would wait for it for ever, are killed a little later; so they are on
 Ctrl-C. (MXNet's own launcher, tools/launch.py in its wheel, stops on Python 3.9 and later: it calls Thread.isAlive.)
 For several machines start each process there with the variables that train/workers.py names.
 """
 
-import argparse
 import math
 import os
 import signal
@@ -19,6 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Optional
 
 from ._compat import physical_cores
+
+__all__ = ["kill", "main", "run", "start", "wait"]
+
+
+def __dir__():
+    return __all__
+
 
 GRACE = 10  # seconds for the others to end by themselves after one has failed
 
@@ -76,43 +82,29 @@ def kill(processes: Iterable[tuple[str, subprocess.Popen]]) -> None:
         process.wait()
 
 
-def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
-    parser = argparse.ArgumentParser(
-        prog="python -m gluon_bnn.launch",
-        usage="%(prog)s [-h] -n WORKERS [-s SERVERS] COMMAND ...",
-        description="Starts a scheduler, servers and workers on this machine, all with the same command, and leaves "
-        "none behind: when one fails, or on Ctrl-C, the others are ended. The exit code is that of one "
-        "that failed, 130 after Ctrl-C, else 0.",
-        epilog="Example: python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync",
-    )
-    parser.add_argument("-n", "--workers", type=int, required=True, help="processes that train")
-    parser.add_argument("-s", "--servers", type=int, default=1, help="processes that add up gradients (default: 1)")
-    parser.add_argument(
-        "command",
-        nargs=argparse.REMAINDER,
-        metavar="COMMAND",
-        help="what each of them runs, with its options; it comes last",
-    )
-    args = parser.parse_args(argv)
-    if args.command[:1] == ["--"]:
-        del args.command[0]
-    if args.workers < 1 or args.servers < 1 or not args.command:
-        parser.error(
-            f"needs at least one worker, one server and a command, got {args.workers} workers, "
-            f"{args.servers} servers and the command {' '.join(args.command)!r}"
-        )
+def run(command: Sequence[str], workers: int, servers: int = 1) -> int:
+    """Run a job to its end, or to the signal that ends this process, and leave no process of it behind.
+
+    Returns the exit code of one that failed, 128 and the signal's number where a signal ended it or this process, or 0.
+    Raises OSError where the command cannot be started. To be called in the main thread, whose handlers it sets.
+    """
     signals: list[int] = []
     processes: list[tuple[str, subprocess.Popen]] = []
     for number in (signal.SIGINT, signal.SIGTERM):  # noted: an exception could lose a process that just began
         signal.signal(number, lambda number, _: signals.append(number))
     try:
-        processes.extend(start(args.command, args.workers, args.servers))
+        processes.extend(start(command, workers, servers))
         code = wait(processes, signals)
-    except OSError as error:
-        sys.exit(f"gluon_bnn.launch: cannot start {args.command[0]!r}: {error.strerror}")
     finally:
         kill(processes)
-    sys.exit(code if code >= 0 else 128 - code)
+    return code if code >= 0 else 128 - code
+
+
+def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
+    """`python -m gluon_bnn launch`, by its older name."""
+    from . import cli
+
+    sys.exit(cli.main(["launch", *(sys.argv[1:] if argv is None else argv)]))
 
 
 if __name__ == "__main__":

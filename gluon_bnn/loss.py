@@ -9,6 +9,10 @@ from ._compat import mx
 __all__ = ["SquaredHingeLoss", "WithLoss"]
 
 
+def __dir__():
+    return __all__
+
+
 class SquaredHingeLoss(mx.gluon.loss.Loss):
     r"""Mean over classes of max(0, 1 - t x)^2, t = +1 for the label and -1 for all other classes.
 
@@ -37,6 +41,7 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
         self._ops = ops.current()
 
     def forward(self, outputs: Any, labels: Any, *args: Any) -> Any:
+        """The loss of each row, (rows,); ValueError where the shapes of outputs and labels do not fit."""
         if isinstance(outputs, mx.nd.NDArray) and isinstance(labels, mx.nd.NDArray):
             if outputs.ndim != 2:
                 raise ValueError(
@@ -52,6 +57,7 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
 
     @takes_np
     def hybrid_forward(self, F: Any, outputs: Any, labels: Any, sample_weight: Any = None) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         across = self._batch_axis == 1
         if across:
             outputs = F.transpose(outputs)
@@ -88,5 +94,6 @@ class WithLoss(mx.gluon.HybridBlock):
         self.net, self.loss = net, loss
 
     def hybrid_forward(self, F: Any, x: Any, *targets: Any) -> tuple[Any, Any]:
+        """(outputs, loss); F is mx.nd or mx.sym."""
         outputs = self.net(x)
         return takes_np(F.BlockGrad)(outputs), self.loss(outputs, *targets)

@@ -12,6 +12,13 @@ import numpy as np
 
 from ._compat import mx
 
+__all__ = ["ErrorRate", "Metric", "create", "number"]
+
+
+def __dir__():
+    return __all__
+
+
 # What `create` takes.
 AnyMetric = Union[str, mx.metric.EvalMetric, Callable[[np.ndarray, np.ndarray], Any]]
 

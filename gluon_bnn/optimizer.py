@@ -15,6 +15,11 @@ from ._compat import mx
 
 __all__ = ["BinaryAdam"]
 
+
+def __dir__():
+    return __all__
+
+
 AT_ONCE = 1000  # parameters that the Trainer hands over at a time
 
 

@@ -22,6 +22,8 @@ import pytest
 
 from gluon_bnn import data
 from gluon_bnn._compat import mx
+from gluon_bnn.data import idx
+from gluon_bnn.data import mnist as mnist_files
 
 import programs
 
@@ -36,7 +38,7 @@ def isolated(monkeypatch, tmp_path):
     monkeypatch.delenv("GLUON_BNN_DATA", raising=False)
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet_home"))
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(data, "MIRRORS", ("http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/"))
+    monkeypatch.setattr(mnist_files, "MIRRORS", ("http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/"))
 
 
 def idx_images(images):
@@ -64,14 +66,16 @@ def write(directory, contents):
 
 
 def is_set(loaded, contents):
-    """Whether what load returned is exactly what the files hold."""
+    """Whether what load returned is exactly what the files hold; get_mnist's labels are int8, one's own int32."""
 
     def pixels(file):
         images = np.frombuffer(contents[file], np.uint8, offset=16).reshape(-1, 1, 28, 28)
         return images.astype(np.float32) / 255
 
     def labels(file):
-        return np.frombuffer(contents[file], np.int8, offset=8)
+        return np.frombuffer(contents[file], np.uint8, offset=8).astype(
+            np.int32 if loaded["train_label"].dtype == np.int32 else np.int8
+        )
 
     expected = {
         "train_data": pixels(TRAIN_IMAGES),
@@ -99,7 +103,9 @@ def mnist(monkeypatch, contents):
     """A small set that passes for MNIST."""
     counts = {TRAIN_IMAGES: 20, TRAIN_LABELS: 20, TEST_IMAGES: 10, TEST_LABELS: 10}
     monkeypatch.setattr(
-        data, "MNIST", {file: (counts[file], hashlib.sha256(content).hexdigest()) for file, content in contents.items()}
+        mnist_files,
+        "MNIST",
+        {file: (counts[file], hashlib.sha256(content).hexdigest()) for file, content in contents.items()},
     )
     return contents
 
@@ -113,7 +119,8 @@ def test_directory(tmp_path, contents):
     for name in (tmp_path / "own", str(tmp_path / "own")):
         loaded = data.load(name)
         assert is_set(loaded, contents)
-    assert loaded["train_label"].dtype == np.int8 and not loaded["train_label"].flags.writeable
+    assert loaded["train_label"].dtype == np.int32 and loaded["train_label"].flags.writeable
+    assert "classes" not in loaded
 
 
 def test_one_image_is_enough(tmp_path, rng):
@@ -131,7 +138,7 @@ def test_images_that_cannot_be_compressed(tmp_path, rng, level):
 
 
 def test_several_chunks(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(data, "_CHUNK", 1000)
+    monkeypatch.setattr(idx, "_CHUNK", 1000)
     contents = small_set(rng, 1001, 3)
     assert is_set(data.load(write(tmp_path / "own", contents)), contents)
 
@@ -169,6 +176,44 @@ def test_padding_and_members(tmp_path, contents):
     members = [gzip.compress(content[i : i + 100]) for i in range(0, len(content), 100)]
     (directory / TRAIN_IMAGES).write_bytes(b"".join([*members, gzip.compress(b""), bytes(10240)]))
     assert data.check(directory) == (20, 10) and is_set(data.load(directory), contents)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (1, 1), (33, 30, 3)])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_any_size_colour_and_256_classes(tmp_path, rng, shape, compressed):
+    labels = np.arange(300).astype(np.uint8)
+    expected = {}
+    for part, name, count in (("train", "train", 300), ("test", "t10k", 10)):
+        images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+        head = struct.pack(f">{1 + images.ndim}I", 2048 + images.ndim, *images.shape)
+        end, pack = (".gz", gzip.compress) if compressed else ("", bytes)
+        (tmp_path / f"{name}-images-idx{images.ndim}-ubyte{end}").write_bytes(pack(head + images.tobytes()))
+        (tmp_path / f"{name}-labels-idx1-ubyte{end}").write_bytes(pack(idx_labels(labels[-count:])))
+        expected[part] = images.transpose(0, 3, 1, 2) if images.ndim == 4 else images[:, None]
+    loaded = data.load(tmp_path)
+    for part, images in expected.items():
+        found = loaded[f"{part}_data"]
+        assert found.dtype == np.float32 and found.flags.c_contiguous
+        np.testing.assert_array_equal(found, images.astype(np.float32) / 255)
+        np.testing.assert_array_equal(loaded[f"{part}_label"], labels[-len(images) :])
+    assert loaded["train_label"].max() == 255 and data.check(tmp_path) == (300, 10)
+    with pytest.raises(ValueError, match="has IDX files, which have a size"):
+        data.load(tmp_path, image_size=28)
+
+
+@pytest.mark.parametrize(
+    "header, message",
+    [
+        (struct.pack(">5I", 2052, 20, 28, 28, 4), "4 values a pixel"),
+        (struct.pack(">4I", 2052, 20, 28, 28), "ends inside its header"),
+        (struct.pack(">4I", 2051, 20, 2**31, 2**31), "allowed are 1 to"),
+        (struct.pack(">4I", 2051, 20, 0, 28), "allowed are 1 to"),
+    ],
+)
+def test_headers_of_no_images(tmp_path, contents, header, message):
+    directory = write(tmp_path / "own", {**contents, TRAIN_IMAGES: header})
+    with pytest.raises(ValueError, match=f"{TRAIN_IMAGES}: .*{message}"):
+        data.load(directory)
 
 
 # Damage. Each function gets the directory of a good set and the contents of its files.
@@ -262,7 +307,7 @@ DAMAGE = {  # kind: (the file to be named, what is done, the message)
         "starts with 2051, a file of labels with 2049",
     ),
     "swapped": (TRAIN_IMAGES, swap(TRAIN_IMAGES, TRAIN_LABELS), "starts with 2049"),
-    "another magic number": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">I", 2052), "starts with 2052"),
+    "another magic number": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">I", 2053), "starts with 2053"),
     "little endian": (TRAIN_IMAGES, header(TRAIN_IMAGES, "<IIII", 2051, 20, 28, 28), "starts with 50855936"),
     "27 rows": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">IIII", 2051, 20, 27, 28), "27 x 28"),
     "another shape": (TEST_IMAGES, header(TEST_IMAGES, ">IIII", 2051, 10, 14, 56), "14 x 56"),
@@ -295,20 +340,29 @@ DAMAGE = {  # kind: (the file to be named, what is done, the message)
 }
 
 
+# Where images may have any size.
+OF_A_DIRECTORY = {
+    "27 rows": "more than the 20 images",
+    "another shape": "28 x 28 pixels in grey .* 14 x 56 pixels in grey",
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.parametrize("name", ["directory", "digits", "mnist"])
 def test_damage_is_named_and_left_alone(name, kind, tmp_path, mnist, monkeypatch):
+    if name == "directory" and kind.startswith("label "):
+        pytest.skip("which is no damage there")
     file, damage, message = DAMAGE[kind]
     directory = write(tmp_path / name, mnist)
     damage(directory, mnist)
     before = snapshot(directory)
-    monkeypatch.setattr(data, "_get_mnist", lambda directory: pytest.fail("get_mnist saw the file"))
+    monkeypatch.setattr(mnist_files, "get_mnist", lambda directory: pytest.fail("get_mnist saw the file"))
     with pytest.raises(ValueError) as caught:
         data.load(directory) if name == "directory" else data.load(name, tmp_path)
     assert str(directory) in str(caught.value) and file in str(caught.value)
     if name != "mnist":  # where other, stricter checks may come first
-        assert re.search(message, str(caught.value))
+        assert re.search(OF_A_DIRECTORY.get(kind, message) if name == "directory" else message, str(caught.value))
     assert snapshot(directory) == before
 
 
@@ -323,9 +377,9 @@ def test_missing_file(name, file, tmp_path, contents):
 
 def test_largest_count(tmp_path, contents, monkeypatch):
     directory = write(tmp_path / "own", contents)
-    monkeypatch.setattr(data, "LARGEST_COUNT", 20)
+    monkeypatch.setattr(idx, "LARGEST_COUNT", 20)
     assert data.check(directory) == (20, 10)
-    monkeypatch.setattr(data, "LARGEST_COUNT", 19)
+    monkeypatch.setattr(idx, "LARGEST_COUNT", 19)
     with pytest.raises(ValueError, match="announces 20 images; allowed are 1 to 19"):
         data.check(directory)
 
@@ -473,8 +527,8 @@ def server(monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
         server.files, server.asked = {}, []
         url = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr(data, "MIRRORS", (f"{url}/first/", f"{url}/second/"))
-        monkeypatch.setattr(data, "TIMEOUT", 5)
+        monkeypatch.setattr(mnist_files, "MIRRORS", (f"{url}/first/", f"{url}/second/"))
+        monkeypatch.setattr(mnist_files, "TIMEOUT", 5)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -500,7 +554,7 @@ def test_download_goes_to(given, tmp_path, checkout, mnist, server, monkeypatch,
     assert data.find("mnist", root) == home / "mnist"
     assert set(snapshot(home / "mnist")) == set(data.FILES)
     assert server.asked == [f"/first/{file}" for file in data.FILES]
-    assert TRAIN_IMAGES in capfd.readouterr().err  # the progress bar
+    assert capfd.readouterr().err == ""  # a progress bar is for terminals
     assert is_set(data.load("mnist", root), mnist)
     assert len(server.asked) == 4  # nothing more was asked for
 
@@ -533,7 +587,7 @@ BAD_MIRRORS = {
 
 @pytest.mark.parametrize("kind", BAD_MIRRORS)
 def test_second_mirror_when_the_first_is_bad(kind, tmp_path, checkout, mnist, server, monkeypatch):
-    monkeypatch.setattr(data, "LARGEST_DOWNLOAD", 1 << 19)
+    monkeypatch.setattr(mnist_files, "LARGEST_DOWNLOAD", 1 << 19)
     serve(server, "second", mnist)
     good = server.files[f"/second/{TRAIN_IMAGES}"]
     server.files[f"/first/{TRAIN_IMAGES}"] = BAD_MIRRORS[kind](good)
@@ -544,7 +598,7 @@ def test_second_mirror_when_the_first_is_bad(kind, tmp_path, checkout, mnist, se
 
 @pytest.mark.parametrize("kind", BAD_MIRRORS)
 def test_no_mirror_has_it_right(kind, tmp_path, checkout, mnist, server, monkeypatch):
-    monkeypatch.setattr(data, "LARGEST_DOWNLOAD", 1 << 19)
+    monkeypatch.setattr(mnist_files, "LARGEST_DOWNLOAD", 1 << 19)
     serve(server, "first", mnist)
     serve(server, "second", mnist)
     for path in server.files:
@@ -552,7 +606,7 @@ def test_no_mirror_has_it_right(kind, tmp_path, checkout, mnist, server, monkeyp
             server.files[path] = BAD_MIRRORS[kind](server.files[path])
     with pytest.raises(OSError) as caught:
         data.load("mnist", tmp_path)
-    for said in (*data.FILES, str(tmp_path / "mnist"), *(m + TEST_IMAGES for m in data.MIRRORS)):
+    for said in (*data.FILES, str(tmp_path / "mnist"), *(m + TEST_IMAGES for m in mnist_files.MIRRORS)):
         assert said in str(caught.value)
     # What was right is kept for the next time; of what was wrong nothing is.
     assert set(snapshot(tmp_path / "mnist")) == {TRAIN_IMAGES, TRAIN_LABELS}
@@ -561,7 +615,7 @@ def test_no_mirror_has_it_right(kind, tmp_path, checkout, mnist, server, monkeyp
 def test_no_network(tmp_path, checkout, mnist):
     with pytest.raises(OSError) as caught:
         data.load("mnist", tmp_path / "new")
-    for said in (*data.FILES, str(tmp_path / "new" / "mnist"), *data.MIRRORS, "by hand"):
+    for said in (*data.FILES, str(tmp_path / "new" / "mnist"), *mnist_files.MIRRORS, "by hand"):
         assert said in str(caught.value)
     assert snapshot(tmp_path / "new" / "mnist") == {}
 
@@ -612,14 +666,14 @@ def test_current_directory_is_neither_read_nor_changed(tmp_path, contents, rng, 
 
 
 def test_get_mnist_itself_is_called(tmp_path, contents, monkeypatch):
-    write(tmp_path / "own", contents)
+    write(tmp_path / "own" / "digits", contents)
     result = {}
     monkeypatch.setattr(mx.test_utils, "get_mnist", lambda: result)
-    assert data.load(tmp_path / "own") is result
+    assert data.load("digits", tmp_path / "own") is result
 
 
 def test_download_is_restored_when_get_mnist_fails(tmp_path, contents, monkeypatch):
-    write(tmp_path / "own", contents)
+    write(tmp_path / "own" / "digits", contents)
     download = mx.test_utils.download
 
     def fail():
@@ -629,15 +683,15 @@ def test_download_is_restored_when_get_mnist_fails(tmp_path, contents, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(mx.test_utils, "get_mnist", fail)
         with pytest.raises(KeyboardInterrupt):
-            data.load(tmp_path / "own")
+            data.load("digits", tmp_path / "own")
     assert mx.test_utils.download is download
-    assert is_set(data.load(tmp_path / "own"), contents)
+    assert is_set(data.load("digits", tmp_path / "own"), contents)
     assert mx.test_utils.download is download
 
 
 def test_other_downloads_go_their_way(tmp_path, contents, monkeypatch):
     """While a thread loads, other threads and other files reach MXNet's own download."""
-    write(tmp_path / "own", contents)
+    write(tmp_path / "own" / "digits", contents)
     asked, answers = [], []
     monkeypatch.setattr(mx.test_utils, "download", lambda *args, **kw: asked.append((args, kw)))
 
@@ -649,14 +703,15 @@ def test_other_downloads_go_their_way(tmp_path, contents, monkeypatch):
         other.join()
 
     monkeypatch.setattr(mx.test_utils, "get_mnist", get_mnist)
-    data.load(tmp_path / "own")
-    assert answers == [str(tmp_path / "own" / TRAIN_LABELS)]
+    data.load("digits", tmp_path / "own")
+    assert answers == [str(tmp_path / "own" / "digits" / TRAIN_LABELS)]
     assert asked == [(("http://somewhere/else.gz",), {"dirname": "x"}), ((f"http://other/{TRAIN_LABELS}",), {})]
 
 
 def test_threads_load_their_own_sets(tmp_path, rng, monkeypatch):
     sets = {
-        write(tmp_path / str(i), contents): contents for i, contents in enumerate(small_set(rng, 200) for _ in range(4))
+        write(tmp_path / str(i) / "digits", contents).parent: contents
+        for i, contents in enumerate(small_set(rng, 200) for _ in range(4))
     }
     download, real, right = mx.test_utils.download, mx.test_utils.get_mnist, []
     start, alone = threading.Barrier(len(sets)), threading.Lock()
@@ -673,7 +728,7 @@ def test_threads_load_their_own_sets(tmp_path, rng, monkeypatch):
     def work(directory, contents):
         start.wait()
         for _ in range(10):
-            right.append(is_set(data.load(directory), contents))
+            right.append(is_set(data.load("digits", directory), contents))
 
     threads = [threading.Thread(target=work, args=item) for item in sets.items()]
     for thread in threads:
@@ -726,7 +781,7 @@ def test_digits_files_are_those_of_the_readme():
 
 def test_mnist_table_is_that_of_the_readme():
     readme = (DIGITS.parent / "README.md").read_text(encoding="utf-8")
-    for file, (count, digest) in data.MNIST.items():
+    for file, (count, digest) in mnist_files.MNIST.items():
         size = 16 + 784 * count if "images" in file else 8 + count
         assert f"| `{file[:-3]}` | {size} | `{digest}` |" in readme
 

@@ -572,7 +572,7 @@ class TestCommandLine:
 
     def test_interrupted(self):
         done = self.run("doctor", interrupted=True)
-        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
     @pytest.mark.slow
     @pytest.mark.parametrize("choice", ["auto", "composed"])

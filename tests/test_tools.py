@@ -147,7 +147,7 @@ def test_the_launcher_takes_a_dash_and_names_what_it_cannot_start():
     assert programs.run("-m", "gluon_bnn.launch", "-n", "1", "--", "true").returncode == 0
     done = programs.run("-m", "gluon_bnn.launch", "-n", "1", "no-such-program")
     assert done.returncode == 1
-    assert done.stderr == "gluon_bnn.launch: cannot start 'no-such-program': No such file or directory\n"
+    assert done.stderr == "cannot start 'no-such-program': No such file or directory\n"
 
 
 @pytest.mark.slow

@@ -59,10 +59,24 @@ def none_or(kind):
     return parse
 
 
+def image_size(text):
+    """An argparse type: 28x32 or 28, as [height, width]."""
+    sides = [int(side) for side in text.lower().split("x")]
+    if len(sides) > 2 or min(sides) < 1:
+        raise argparse.ArgumentTypeError(f"must be like 28 or 28x32, height first, got {text}")
+    return sides * (3 - len(sides))
+
+
+image_size.__name__ = "image size"
+
+
 def add_dataset(parser, default="digits"):
     """Add --dataset and --data-dir, whose values are for `load_dataset`."""
     parser.add_argument(
-        "--dataset", default=default, help="digits (embedded in the package), mnist, or a directory with IDX files"
+        "--dataset",
+        default=default,
+        help="digits (embedded in the package), mnist, or a directory: with IDX files, or with a folder of pictures "
+        "for each class",
     )
     parser.add_argument(
         "--data-dir",
@@ -78,7 +92,8 @@ def find_dataset(dataset, data_dir=None):
     if dataset not in data.SETS:
         if not os.path.isdir(dataset):
             raise ValueError(
-                f"--dataset must be digits, mnist or an existing directory with IDX files, got {dataset!r}"
+                "--dataset must be digits, mnist or an existing directory with IDX files or folders of pictures, got "
+                f"{dataset!r}"
             )
         if data_dir is not None:
             raise ValueError(
@@ -95,9 +110,21 @@ def find_dataset(dataset, data_dir=None):
     return found
 
 
-def load_dataset(dataset, data_dir=None):
-    """gluon_bnn.data.load for --dataset and --data-dir; ValueError or OSError in the words of these options."""
+def load_dataset(dataset, data_dir=None, image_size=None):
+    """gluon_bnn.data.load for --dataset, --data-dir and --image-size; ValueError, OSError or ImportError in the words
+    of these options."""
     from gluon_bnn import data
 
     find_dataset(dataset, data_dir)
-    return data.load(dataset, root=data_dir)
+    if image_size is not None and (dataset in data.SETS or not data.has_pictures(dataset)):
+        raise ValueError(f"--image-size is for folders of pictures; the images of {dataset} have a size")
+    return data.load(dataset, root=data_dir, image_size=image_size)
+
+
+def require_mnists_shape(dataset, shape, classes):
+    """ValueError unless images have this shape and these classes: for scripts that are about MNIST's net."""
+    if (tuple(shape), classes) != ((1, 28, 28), 10):
+        raise ValueError(
+            "this takes grey images of 28 x 28 pixels in 10 classes, as digits and mnist have, got --dataset "
+            f"{dataset} with {'x'.join(map(str, shape))} in {classes}; train_mnist.py takes it"
+        )

@@ -1,33 +1,49 @@
-"""MNIST as a net takes it: split, prepared, augmented, and in batches on the device."""
+"""Images as a net takes them: split, prepared, augmented, and in batches on the device."""
 
 import numpy as np
 
+from gluon_bnn import data, train
 from gluon_bnn._compat import mx
+from gluon_bnn.data.folders import interleaved
 
 from common.arguments import load_dataset
 
-SIZE = 28
 INPUTS = ("unit", "signed", "centered")
 # The deviation, in pixels, of the Gaussian that smooths displacements: what Simard, Steinkraus, Platt 2003 found best.
 SMOOTH = 4.0
 
 
 class Images:
-    """The three parts of a data set, x float32 (rows, 784) and labels int (rows,), and how pixels became x.
+    """The three parts of a data set, x float32 (rows, inputs) and labels int (rows,), and how pixels became x.
 
-    The last sixth of the training images is held out for validation: 50,000 and 10,000 of MNIST's 60,000.
+    shape : (channels, height, width), of which `inputs` is the product
+    classes : their number; names : theirs, or None; own : whether they are of a directory, not of a set
+
+    The last sixth of the training images is held out for validation: 50,000 and 10,000 of MNIST's 60,000. Those of a
+    directory are put in an order before in which this has about a sixth of each class.
     x = scale * pixel + shift, pixel 0 .. 255: "unit" within [0, 1], "signed" within [-1, 1] (BNN's code),
     "centered" less the mean of each pixel over the training part (BinaryConnect's and LAB's code). The pixels of the
     test images, uint8, are kept as well.
     """
 
-    def __init__(self, dataset, data_dir=None, inputs="unit"):
-        data = load_dataset(dataset, data_dir)
-        images, labels = data["train_data"].reshape(-1, SIZE * SIZE), data["train_label"].astype(int)
+    def __init__(self, dataset, data_dir=None, inputs="unit", image_size=None):
+        found = load_dataset(dataset, data_dir, image_size)
+        self.shape = found["train_data"].shape[1:]
+        images, labels = found["train_data"].reshape(len(found["train_data"]), -1), found["train_label"].astype(int)
+        test = found["test_data"].reshape(len(found["test_data"]), -1)
+        self.test_labels, self.names = found["test_label"].astype(int), found.get("classes")
+        self.own = dataset not in data.SETS
+        seen = 1 + int(max(labels.max(), self.test_labels.max()))
+        self.classes = len(self.names or range(seen)) if self.own else 10
+        if self.classes < 2:
+            raise ValueError(f"{dataset} has images of one class only; there must be at least 2")
+        if self.own:
+            order = interleaved(labels)
+            images, labels = images[order], labels[order]
         held_out = len(images) // 6
         if held_out < 1:
-            raise ValueError(f"{dataset} must have at least 6 training images, got {len(images)}")
-        self._gain, self.shift = np.float32(1), np.zeros(SIZE * SIZE, np.float32)
+            raise ValueError(f"{dataset} must have at least 6 training images, got {len(images)}: add some")
+        self._gain, self.shift = np.float32(1), np.zeros(images.shape[1], np.float32)
         if inputs == "signed":
             self._gain, self.shift = np.float32(2), self.shift - 1
         elif inputs == "centered":
@@ -37,85 +53,87 @@ class Images:
         self.scale = self._gain / 255
         self.train, self.train_labels = self._prepared(images[:-held_out]), labels[:-held_out]
         self.validation, self.validation_labels = self._prepared(images[-held_out:]), labels[-held_out:]
-        test = data["test_data"].reshape(-1, SIZE * SIZE)
         self.test, self.test_pixels = self._prepared(test), np.rint(255 * test).astype(np.uint8)
-        self.test_labels = data["test_label"].astype(int)
 
     def _prepared(self, unit):
         """x from pixels / 255."""
         return self._gain * unit + self.shift
 
 
-def shifted(images, by, most, fill):
-    """Each image (rows, 784) moved by `by` (rows, 2) less `most` pixels; `fill` (784,) moves in."""
-    padded = np.pad((images - fill).reshape(-1, SIZE, SIZE), ((0, 0), (most, most), (most, most)))
-    out = np.empty((len(images), SIZE, SIZE), images.dtype)
+def shifted(images, by, most, fill, shape):
+    """Each image (rows, inputs) moved by `by` (rows, 2) less `most` pixels; `fill` (inputs,) moves in."""
+    height, width = shape[1:]
+    padded = np.pad((images - fill).reshape(-1, *shape), ((0, 0), (0, 0), (most, most), (most, most)))
+    out = np.empty((len(images), *shape), images.dtype)
     for top in range(2 * most + 1):
         for left in range(2 * most + 1):
             rows = np.flatnonzero((by[:, 0] == top) & (by[:, 1] == left))
-            out[rows] = padded[rows, top : top + SIZE, left : left + SIZE]
+            out[rows] = padded[rows, :, top : top + height, left : left + width]
     return out.reshape(len(images), -1) + fill
 
 
-def bends(generator, rows, deviation):
-    """Random smooth displacements (rows, 784, 2) of pixels: normal noise, blurred; `deviation` pixels each."""
-    at = np.arange(SIZE)
+def _blur(size):
+    """A matrix that blurs an axis; independent noise keeps its deviation, at the edges too."""
+    at = np.arange(size)
     blur = np.exp(-(((at[:, None] - at) / SMOOTH) ** 2) / 2)
-    blur /= np.linalg.norm(blur, axis=1, keepdims=True)  # independent noise keeps its deviation, at the edges too
-    noise = generator.standard_normal((rows, 2, SIZE, SIZE), np.float32)
-    blur = blur.astype(np.float32)
-    return deviation * (blur @ noise @ blur.T).reshape(rows, 2, -1).transpose(0, 2, 1)
+    return (blur / np.linalg.norm(blur, axis=1, keepdims=True)).astype(np.float32)
 
 
-def warped(images, matrix, by, fill):
-    """Each image (rows, 784) turned, scaled and sheared about its middle by `matrix` (rows, 2, 2), and moved by `by`
-    pixels, (rows, 1, 2) or for each pixel (rows, 784, 2), with bilinear interpolation; `fill` (784,) moves in."""
-    rows, middle = len(images), (SIZE - 1) / 2
-    grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), axis=-1).reshape(-1, 2) - middle
+def bends(generator, rows, deviation, height, width):
+    """Random smooth displacements (rows, pixels, 2) of pixels: normal noise, blurred; `deviation` pixels each."""
+    noise = generator.standard_normal((rows, 2, height, width), np.float32)
+    return deviation * (_blur(height) @ noise @ _blur(width).T).reshape(rows, 2, -1).transpose(0, 2, 1)
+
+
+def warped(images, matrix, by, fill, shape):
+    """Each image (rows, inputs) turned, scaled and sheared about its middle by `matrix` (rows, 2, 2), and moved by `by`
+    pixels, (rows, 1, 2) or for each pixel (rows, pixels, 2), with bilinear interpolation; `fill` (inputs,) moves in."""
+    channels, height, width = shape
+    middle = (np.array([height, width]) - 1) / 2
+    grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1).reshape(-1, 2) - middle
     # Where the values of the new pixels lie in the old image, with a border of one pixel around it.
     at = (grid @ matrix.transpose(0, 2, 1) + by + middle + 1).astype(np.float32)
-    at = np.clip(at, 0, np.nextafter(np.float32(SIZE + 1), np.float32(0)))
-    whole = at.astype(np.int32)
-    part = at - whole.astype(np.float32)
-    padded = np.pad((images - fill).reshape(-1, SIZE, SIZE), ((0, 0), (1, 1), (1, 1))).reshape(-1)
-    first = whole[..., 0] * (SIZE + 2) + whole[..., 1] + np.arange(rows, dtype=np.int32)[:, None] * (SIZE + 2) ** 2
-    top = padded[first] * (1 - part[..., 1]) + padded[first + 1] * part[..., 1]
-    low = padded[first + SIZE + 2] * (1 - part[..., 1]) + padded[first + SIZE + 3] * part[..., 1]
-    return top * (1 - part[..., 0]) + low * part[..., 0] + fill
+    at = np.clip(at, 0, np.nextafter(np.array([height + 1, width + 1], np.float32), np.float32(0)))
+    whole = at.astype(np.intp)
+    down, right = (at - whole.astype(np.float32)).transpose(2, 0, 1)[:, :, None]
+    padded = np.pad((images - fill).reshape(-1, *shape), ((0, 0), (0, 0), (1, 1), (1, 1))).reshape(-1)
+    line, area = width + 2, (height + 2) * (width + 2)
+    planes = area * np.arange(len(images) * channels).reshape(-1, channels, 1)
+    first = (whole[..., 0] * line + whole[..., 1])[:, None] + planes
+    top = padded[first] * (1 - right) + padded[first + 1] * right
+    low = padded[first + line] * (1 - right) + padded[first + line + 1] * right
+    return (top * (1 - down) + low * down).reshape(len(images), -1) + fill
 
 
-def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0, bend=0.0):
-    """A function of a generator to whole batches in random order, from data that lies on the device.
+def batches_of(x, labels, batch_size, fill, shape, shift=0, warp=0.0, bend=0.0):
+    """What `train.fit` takes as batches, of images that are moved and bent anew every epoch.
 
-    fill : (784,), the background
+    fill : (inputs,), the background
     shift : each image is moved by up to so many pixels, drawn in every epoch; by whole pixels without warp and bend
     warp : affine distortion: each image is mapped by the unit matrix plus numbers up to this
     bend : elastic distortion: smooth random displacements with this standard deviation in pixels
 
     Rows left over, fewer than a batch, are not used in that epoch: batch norm needs batches of one size.
     """
-    augmented = shift or warp or bend
-    images, targets = None if augmented else mx.nd.array(x), mx.nd.array(labels.astype(np.float32))
+    if not (shift or warp or bend):
+        return train.batches(x, labels, batch_size)
+    targets = mx.nd.array(labels.astype(np.float32))
 
     def batches(generator):
         order = generator.permutation(len(x))[: len(x) // batch_size * batch_size]
         # Always drawn, although affine distortion does not use it: the committed records have this random stream.
         by = generator.integers(0, 2 * shift + 1, (len(x), 2)) if shift else None
-        # Shuffled once an epoch: a batch is then a view of consecutive rows, at no cost.
-        index = mx.nd.array(order, dtype=np.int32)
-        shuffled, labels_of = None if augmented else mx.nd.take(images, index), mx.nd.take(targets, index)
+        labels_of = mx.nd.take(targets, mx.nd.array(order, dtype=np.int32))
         for i in range(0, len(order), batch_size):
             rows = order[i : i + batch_size]
             if warp or bend:
                 matrix = np.eye(2) + generator.uniform(-warp, warp, (len(rows), 2, 2))
                 moves = generator.uniform(-shift, shift, (len(rows), 1, 2))
                 if bend:
-                    moves = moves + bends(generator, len(rows), bend)
-                batch = mx.nd.array(warped(x[rows], matrix, moves, fill))
-            elif shift:
-                batch = mx.nd.array(shifted(x[rows], by[rows], shift, fill))
+                    moves = moves + bends(generator, len(rows), bend, *shape[1:])
+                batch = warped(x[rows], matrix, moves, fill, shape)
             else:
-                batch = shuffled[i : i + batch_size]
-            yield batch, labels_of[i : i + batch_size]
+                batch = shifted(x[rows], by[rows], shift, fill, shape)
+            yield mx.nd.array(batch), labels_of[i : i + batch_size]
 
     return batches

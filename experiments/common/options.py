@@ -11,13 +11,15 @@ from gluon_bnn.train.workers import digest
 
 import nets
 import recipes
-from common.arguments import SEED, HelpFormatter, add_dataset, none_or, number, positive
-from common.images import INPUTS, SIZE
+from common.arguments import SEED, HelpFormatter, add_dataset, image_size, none_or, number, positive
+from common.images import INPUTS
 
 LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_bnn.loss.SquaredHingeLoss}
-MOST_EPOCHS, MOST_UNITS = 10**6, 2**16
+MOST_EPOCHS, MOST_UNITS, MOST_BEND = 10**6, 2**16, 28
+BATCH_SIZE = 100
 # The options that do not change what a run computes; the number of workers is a setting of its own.
 NO_SETTINGS = ("recipe", "save_dir", "resume", "overwrite", "data_dir", "kvstore")
+WHERE_GIVEN = ("image_size", "patience")  # settings that files of before these options do not have
 
 
 def _parser():
@@ -89,7 +91,18 @@ def _parser():
     )
     add("--glorot", action="store_true", help="BinaryConnect's scale of learning rates, with binaryadam")
     add("--epochs", type=positive(int, MOST_EPOCHS), default=60, help="passes over the training images")
-    add("--batch-size", type=positive(int), default=100, help="images a step, for each worker")
+    add(
+        "--patience",
+        type=positive(int, MOST_EPOCHS),
+        metavar="EPOCHS",
+        help="stop when validation was no better for so many epochs in a row",
+    )
+    add(
+        "--batch-size",
+        type=positive(int),
+        default=BATCH_SIZE,
+        help="images a step, for each worker; where there are fewer than the default, all of them",
+    )
     add("--lr", type=positive(float), default=0.01, help="learning rate of the first epoch, for Adam")
     add(
         "--lr-end",
@@ -114,6 +127,13 @@ def _parser():
     add_dataset(group)
     add = group.add_argument
     add(
+        "--image-size",
+        type=image_size,
+        metavar="HEIGHTxWIDTH",
+        help="pixels to which pictures in folders are resized, or one number for both; default: their own size where "
+        "all have the same of at most 64x64, else 28",
+    )
+    add(
         "--inputs",
         choices=INPUTS,
         default="unit",
@@ -134,7 +154,7 @@ def _parser():
     )
     add(
         "--bend",
-        type=number(float, least=0, most=SIZE),
+        type=number(float, least=0, most=MOST_BEND),
         default=0.0,
         help="augmentation: bend each training image, by smooth displacements of this standard deviation in pixels",
     )
@@ -179,7 +199,11 @@ def parse_args(argv=None):
 
 def settings_of(args):
     """What a run computes follows from these options."""
-    return {name: value for name, value in vars(args).items() if name not in NO_SETTINGS}
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if name not in NO_SETTINGS and not (name in WHERE_GIVEN and value is None)
+    }
 
 
 def net_options(args):
@@ -196,7 +220,7 @@ def learning_rates(args):
 
 def _default_directory(args, parser):
     """One for every set of options."""
-    name = os.path.basename(os.path.normpath(args.dataset))
+    name = os.path.basename(os.path.abspath(args.dataset))
     known = {"dataset": name, "activation": args.activation}
     others = {
         key: value

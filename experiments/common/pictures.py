@@ -1,5 +1,7 @@
 """Pictures: a training run's curves, confusion matrix and first-layer binary filters; speed of inference."""
 
+import warnings
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -7,6 +9,8 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first
 import numpy as np  # noqa: E402
 
 from common.record import save_figure  # noqa: E402
+
+MOST_NAMED = 40  # classes of which the confusion matrix has names and counts
 
 
 def curves(history, path):
@@ -21,8 +25,12 @@ def curves(history, path):
     right.plot(
         best + 1, 100 * history["validation_error"][best], "o", color="tab:orange", label=f"best epoch, {best + 1}"
     )
-    right.set(xlabel="epoch", ylabel="error, %", yscale="log")
-    _percent(right, (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50))
+    right.set(xlabel="epoch", ylabel="error, %")
+    if min(history["error"] + history["validation_error"]) > 0:
+        right.set_yscale("log")
+        _percent(right, (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50))
+    else:
+        right.set_ylim(bottom=0)
     right.legend()
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -38,50 +46,54 @@ def _percent(axes, ticks):
     axes.get_yaxis().set_minor_formatter(matplotlib.ticker.NullFormatter())
 
 
-def confusion_matrix(predictions, labels, path):
-    """Counts by true label and prediction; the diagonal is left pale so that errors stand out."""
-    counts = np.zeros((10, 10), int)
+def confusion_matrix(predictions, labels, names, path):
+    """Counts by true label and prediction, of classes with these names; the diagonal is left pale so that errors stand
+    out."""
+    classes = len(names)
+    counts = np.zeros((classes, classes), int)
     np.add.at(counts, (np.asarray(labels, int), np.asarray(predictions, int)), 1)
-    errors = counts * (1 - np.eye(10, dtype=int))
-    figure, axes = plt.subplots(figsize=(5, 4.6))
-    image = axes.imshow(errors, cmap="Oranges")
-    for i in range(10):
-        for j in range(10):
-            if counts[i, j]:
-                dark = errors[i, j] > 0.6 * max(1, errors.max())
-                axes.text(
-                    j,
-                    i,
-                    counts[i, j],
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if dark else "black" if i != j else "gray",
-                )
-    axes.set(
-        xlabel="prediction",
-        ylabel="label",
-        xticks=range(10),
-        yticks=range(10),
-        title=f"{errors.sum()} of {counts.sum()} wrong",
-    )
-    figure.colorbar(image, label="errors", shrink=0.8)
-    save_figure(figure, path)
+    errors = counts * (1 - np.eye(classes, dtype=int))
+    size = min(12.0, max(3.5, 0.46 * classes))
+    figure, axes = plt.subplots(figsize=(size + 0.4, size))
+    image = axes.imshow(errors, cmap="Oranges", vmin=0, vmax=max(1, errors.max()))
+    for i, j in zip(*np.nonzero(counts)) if classes <= MOST_NAMED else ():
+        dark = errors[i, j] > 0.6 * max(1, errors.max())
+        color = "white" if dark else "black" if i != j else "gray"
+        axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=8, color=color)
+    axes.set(xlabel="prediction", ylabel="label", title=f"{errors.sum()} of {counts.sum()} wrong")
+    if classes <= MOST_NAMED:
+        texts = [_short(str(name)) for name in names]
+        long = 0.1 * max(map(len, texts)) > size / classes  # inches, of a character about
+        axes.set_xticks(range(classes), texts, rotation=90 if long else 0, parse_math=False)
+        axes.set_yticks(range(classes), texts, parse_math=False)
+    figure.colorbar(image, label="errors", shrink=0.8, ticks=matplotlib.ticker.MaxNLocator(integer=True))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a script that matplotlib's font does not have
+        save_figure(figure, path)
 
 
-def filters(signs, path, most=100):
-    """The first layer's binary filters (units, 784) as images: white +1, black -1."""
-    signs = signs[:most].reshape(-1, 28, 28)
-    columns = 20
+def _short(name):
+    return name if len(name) <= 20 else name[:19] + "…"
+
+
+def filters(signs, shape, path):
+    """The first layer's binary filters (units, inputs) as images of this shape, (channels, height, width).
+
+    White +1, black -1; in colour each of red, green and blue is on for +1.
+    """
+    channels, height, width = shape
+    columns = max(1, min(20, 600 // (width + 2)))
+    signs = signs[: min(100, columns * max(1, 1200 // (height + 2)))].reshape(-1, channels, height, width)
     rows = -(-len(signs) // columns)
-    canvas = np.full((rows * 30, columns * 30), 0.5)
+    canvas = np.full((rows * (height + 2), columns * (width + 2), channels), 0.5)
     for i, image in enumerate(signs):
-        top, left = 30 * (i // columns) + 1, 30 * (i % columns) + 1
-        canvas[top : top + 28, left : left + 28] = (image + 1) / 2
-    figure, axes = plt.subplots(figsize=(10, 0.5 * rows + 0.4))
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        top, left = (height + 2) * (i // columns) + 1, (width + 2) * (i % columns) + 1
+        canvas[top : top + height, left : left + width] = (image.transpose(1, 2, 0) + 1) / 2
+    figure, axes = plt.subplots(figsize=(10, 10 * canvas.shape[0] / canvas.shape[1] + 0.4))
+    axes.imshow(canvas if channels == 3 else canvas[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title(f"binary filters of the first layer, {len(signs)} units", fontsize=9)
+    meaning = "white is +1, black -1" if channels == 1 else "red, green, blue are on for +1, off for -1"
+    axes.set_title(f"binary filters of the first layer, {len(signs)} units: {meaning}", fontsize=9)
     save_figure(figure, path)
 
 

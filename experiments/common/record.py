@@ -110,11 +110,11 @@ def write_record(path, argv=None, **content):
     return record
 
 
-def save_figure(figure, path):
-    """Save a matplotlib figure to a PNG and close it."""
+def save_figure(figure, path, **options):
+    """Save a matplotlib figure to a PNG, with options of its `savefig`, and close it."""
     import matplotlib.pyplot
 
     content = io.BytesIO()
-    figure.savefig(content, dpi=110, bbox_inches="tight")
+    figure.savefig(content, **{"dpi": 110, "bbox_inches": "tight", **options})
     replace(path, content.getvalue())
     matplotlib.pyplot.close(figure)

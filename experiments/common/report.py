@@ -1,5 +1,6 @@
 """What train_mnist.py finds out about the net that it has trained: errors, cross-checks, exports, pictures."""
 
+import math
 import os
 
 import numpy as np
@@ -7,12 +8,11 @@ import numpy as np
 import gluon_bnn
 from gluon_bnn import mx, reference, train
 
-import nets
 from common.cross_check import cross_check
 
 
 def results_of(net, images, args):
-    """Errors, cross-checks and counts of the trained net, for the record, and its outputs; prints them too."""
+    """Errors, cross-checks and counts of the trained net, for the record, and its outputs."""
     x, labels, binary = images.test, images.test_labels, args.weights != "real"
     outputs = train.predict(net, x)
     found = {"test_error": _error(outputs, labels)}
@@ -23,19 +23,66 @@ def results_of(net, images, args):
         found["frozen_differing_predictions"] = int((frozen.argmax(1) != outputs.argmax(1)).sum())
         if args.scale is None:
             found.update(real_weights_errors(net, images))
-    for name, value in found.items():
-        if name.startswith("test_error"):
-            print(f"{name.replace('_', ' ')}: {value:.2%} ({round(value * len(x))} of {len(x)} wrong)")
     checked = found["cross_check"] = _cross_checked(net, x, outputs)
     if binary:
         table = gluon_bnn.check_net(net, mx.nd.array(x[:64]))
-        print(table)
+        if not table.ok:
+            print(table)
     loaded = _exported_outputs(net, x, args.save_dir)
     same = found["export_same_predictions"] = int((loaded.argmax(1) == outputs.argmax(1)).sum())
-    print(f"exported to {args.save_dir}/net-symbol.json and loaded back: {same} of {len(x)} predictions are equal")
     found["bits"] = sum(layer.weight.data().size for layer in _binary_layers(net))
     found["ok"] = (checked["ok"] if checked else not binary or table.ok) and same == len(x)
     return found, outputs
+
+
+def summary(results, rows, directory, seconds):
+    """What the end of a run tells: errors, sizes, agreement, and where everything is.
+
+    results : of `results_of`; rows : test images
+    """
+    lines = []
+    for name, value in results.items():
+        if name.startswith("test_error"):
+            lines.append((name.replace("_", " "), f"{value:.2%} ({round(value * rows)} of {rows} wrong)"))
+    files = {name: os.path.getsize(os.path.join(directory, name)) for name in _KEPT if _is_in(directory, name)}
+    if _MODEL in files:
+        lines.append(("frozen net", f"{files[_MODEL]:,} bytes, with {results['bits']:,} weights of 1 bit"))
+    checked, agree = results["cross_check"], []
+    if checked is not None:
+        agree.append(("NumPy reference", rows - checked["differing_predictions"]))
+    if "frozen_differing_predictions" in results:
+        agree.append(("frozen net", rows - results["frozen_differing_predictions"]))
+    agree.append(("export", results["export_same_predictions"]))
+    lines.append(("equal predictions", ", ".join(f"{name} {count} of {rows}" for name, count in agree)))
+    if checked is not None:
+        lines.append(
+            (
+                "from the reference",
+                f"hidden values differ by {checked['largest_hidden_error']:.1e} at most, outputs by "
+                f"{checked['largest_output_error']:.1e}",
+            )
+        )
+    width = max(len(name) for name, _ in lines)
+    print("\n".join(f"{name:{width}}  {value}" for name, value in lines))
+    print(f"{directory} has, after {seconds:.0f} s:")
+    print("\n".join(f"  {name:{max(map(len, files))}}  {_KEPT[name]}" for name in files))
+
+
+_MODEL = "model.safetensors"
+_KEPT = {
+    _MODEL: "the frozen net: python -m gluon_bnn predict classifies pictures with it",
+    "net-symbol.json": "the export for MXNet, its graph",
+    "net-0000.params": "and its parameters",
+    "record.json": "all figures, settings and versions",
+    "curves.png": "loss and errors by epoch",
+    "confusion.png": "which classes are taken for which",
+    "filters.png": "the signs of the first layer",
+    "checkpoint.safetensors": "the last epoch and the best",
+}
+
+
+def _is_in(directory, name):
+    return os.path.exists(os.path.join(directory, name))
 
 
 def _error(outputs, labels):
@@ -48,25 +95,19 @@ def _binary_layers(net):
     return [block for block in blocks if isinstance(block, gluon_bnn.nn.BinaryDense)]
 
 
-def network_of(net):
+def network_of(net, inputs):
     """The sizes of a net's layers, such as 784-100-10."""
     weights = [p for name, p in net.collect_params().items() if name.endswith("weight")]
-    return "-".join(str(size) for size in (nets.INPUTS, *(weight.shape[0] for weight in weights)))
+    return "-".join(str(size) for size in (inputs, *(weight.shape[0] for weight in weights)))
 
 
 def _cross_checked(net, x, outputs):
     """What `cross_check` finds; None where the reference does not know the net."""
     try:
-        found = cross_check(net, x, outputs)
+        return cross_check(net, x, outputs)
     except ValueError as error:
         print(f"not compared with the NumPy reference as a whole: {error}")
         return None
-    print(
-        f"NumPy reference: {len(x) - found['differing_predictions']} of {len(x)} predictions are "
-        f"equal; hidden values differ by {found['largest_hidden_error']:.1e} at most, outputs by "
-        f"{found['largest_output_error']:.1e}"
-    )
-    return found
 
 
 def real_weights_errors(net, images):
@@ -97,11 +138,20 @@ def real_weights_errors(net, images):
 def _frozen_outputs(net, images, directory):
     """Outputs of the net with 1-bit weights, as saved for the runtime and loaded back."""
     form = "packed" if gluon_bnn.native.library.available() else "float"
-    frozen = gluon_bnn.freeze(net, form, input_scale=float(images.scale), input_shift=images.shift, verbose=False)
-    path = os.path.join(directory, "model.safetensors")
+    frozen = gluon_bnn.freeze(
+        net,
+        form,
+        input_shape=images.shape,
+        input_scale=float(images.scale),
+        input_shift=images.shift.reshape(images.shape),
+        verbose=False,
+    )
+    path = os.path.join(directory, _MODEL)
     gluon_bnn.runtime.save(frozen, path)
     model = gluon_bnn.runtime.load(path)
-    return np.concatenate([model(images.test[i : i + 1000]) for i in range(0, len(images.test), 1000)])
+    outputs = np.concatenate([model(images.test[i : i + 1000]) for i in range(0, len(images.test), 1000)])
+    gluon_bnn.runtime.save(frozen, path, labels=images.names, accuracy=1 - _error(outputs, images.test_labels))
+    return outputs
 
 
 def _exported_outputs(net, x, directory):
@@ -113,7 +163,7 @@ def _exported_outputs(net, x, directory):
     return train.predict(gluon_bnn.load_exported(prefix), x)
 
 
-def draw(net, history, outputs, labels, directory):
+def draw(net, history, outputs, images, directory):
     """Curves, confusion matrix and the binary filters of the first layer, where matplotlib is there."""
     try:
         from common import pictures
@@ -121,7 +171,8 @@ def draw(net, history, outputs, labels, directory):
         print("no pictures: pip install 'gluon-bnn[experiments]' (or matplotlib) draws them")
         return
     pictures.curves(history, os.path.join(directory, "curves.png"))
-    pictures.confusion_matrix(outputs.argmax(1), labels, os.path.join(directory, "confusion.png"))
+    names = images.names or range(images.classes)
+    pictures.confusion_matrix(outputs.argmax(1), images.test_labels, names, os.path.join(directory, "confusion.png"))
     first = next((layer.weight.data().asnumpy() for layer in _binary_layers(net)), np.empty((0, 0)))
-    if first.shape[1] == nets.INPUTS:
-        pictures.filters(reference.binary.sign(first), os.path.join(directory, "filters.png"))
+    if first.shape[1] == math.prod(images.shape):
+        pictures.filters(reference.binary.sign(first), images.shape, os.path.join(directory, "filters.png"))

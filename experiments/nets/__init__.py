@@ -1,21 +1,22 @@
 """The nets that train_mnist.py trains, a file each.
 
-A file has one function, `make(layers, ...)`: it puts together a HybridBlock that takes images (rows, 784) and gives
-outputs (rows, 10), from layers that are what the method says (`Layers`). What else it takes are options of
-train_mnist.py that shape a net: `hidden`, `dropout`, or one of them, or none. `train_mnist.py --net` finds the files of
-this folder by itself: to add a net, add a file.
+A file has one function, `make(layers, ...)`: it puts together a HybridBlock that takes images (rows, layers.inputs) and
+gives outputs (rows, layers.classes), from layers that are what the method says (`Layers`). What else it takes are
+options of train_mnist.py that shape a net: `hidden`, `dropout`, or one of them, or none. `train_mnist.py --net` finds
+the files of this folder by itself: to add a net, add a file.
 """
 
 import functools
 import importlib
 import inspect
+import math
 import pkgutil
 
 import gluon_bnn
 from gluon_bnn import initializer as initializers
 from gluon_bnn import mx
 
-INPUTS, CLASSES = 784, 10
+IMAGE, CLASSES = (1, 28, 28), 10  # of MNIST
 WEIGHTS = ("binary", "stochastic", "real")
 ACTIVATIONS = {
     "relu": functools.partial(mx.gluon.nn.Activation, "relu"),
@@ -36,9 +37,11 @@ class Layers:
     weights : "binary", "stochastic" (signs drawn for every batch) or "real" (plain Dense)
     scale, gradient, clip : as in nn.BinaryDense, for binary weights
     activation : a key of ACTIVATIONS
+    shape, classes : (channels, height, width) of the images, of which `inputs` is the product, and the outputs wanted
     """
 
-    def __init__(self, weights, scale, gradient, clip, activation):
+    def __init__(self, weights, scale, gradient, clip, activation, shape=IMAGE, classes=CLASSES):
+        self.shape, self.inputs, self.classes = tuple(shape), math.prod(shape), classes
         self._real, self.activation = weights == "real", ACTIVATIONS[activation]
         self._binary = dict(scale=scale, gradient=gradient, clip=clip, stochastic=weights == "stochastic")
 
@@ -78,17 +81,21 @@ def make(
     activation="relu",
     dropout=(0.0, 0.0),
     initializer="xavier",
+    shape=IMAGE,
+    classes=CLASSES,
 ):
     """The net of this name, initialised.
 
     hidden : units of each hidden layer; dropout : shares of the inputs and of hidden values that are dropped
     weights, scale, gradient, clip, activation : see Layers; initializer : a key of INITIALIZERS
     """
-    shape = {name: value for name, value in zip(SHAPE, (hidden, dropout)) if takes(net, name)}
-    made = _load(net)(Layers(weights, scale, gradient, clip, activation), **shape)
+    layers = Layers(weights, scale, gradient, clip, activation, shape, classes)
+    made = _load(net)(layers, **{name: value for name, value in zip(SHAPE, (hidden, dropout)) if takes(net, name)})
     made.initialize(INITIALIZERS[initializer]())
-    made(mx.nd.zeros((1, INPUTS)))  # for sizes that the net's file leaves open
+    made(mx.nd.zeros((1, layers.inputs)))  # for sizes that the net's file leaves open
     return made
 
 
-OPTIONS = tuple(inspect.signature(make).parameters)  # of train_mnist.py, under the same names
+OF_DATA = ("shape", "classes")
+# The options of train_mnist.py, under the same names.
+OPTIONS = tuple(name for name in inspect.signature(make).parameters if name not in OF_DATA)

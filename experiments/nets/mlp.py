@@ -1,12 +1,10 @@
-"""The notebook's net done right, and the net of the papers: 784-hidden-10 with batch norm after every product."""
+"""The notebook's net done right, and that of the papers: inputs-hidden-classes, batch norm after every product."""
 
 from gluon_bnn import mx
 
-from nets import CLASSES, INPUTS
-
 
 def make(layers, hidden, dropout):
-    net, sizes = mx.gluon.nn.HybridSequential(), [INPUTS, *hidden, CLASSES]
+    net, sizes = mx.gluon.nn.HybridSequential(), [layers.inputs, *hidden, layers.classes]
     for i, (inputs, units) in enumerate(zip(sizes, sizes[1:])):
         if dropout[i > 0]:
             net.add(mx.gluon.nn.Dropout(dropout[i > 0]))

@@ -19,6 +19,11 @@ from .net import check_net
 
 __all__ = ["BOUND", "MODES", "Table", "check", "check_net"]
 
+
+def __dir__():
+    return __all__
+
+
 SUBJECTS = sign_scale, dense, activations, batch_norm, loss, optimizer
 
 

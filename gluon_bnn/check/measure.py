@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 import numpy as np
 
+from .. import _table
 from .._compat import mx
 
 # Largest error that counts as rounding: four times the 4.6 that was seen over all rows, by check(seed) for 20 seeds;
@@ -46,11 +47,14 @@ class Table(list):
         )
 
     def __str__(self) -> str:
-        heads = list(self[0]) if self else []
-        cells = [heads] + [[self._cell(row[head]) for head in heads] for row in self]
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in cells]
-        return "\n".join(lines)
+        return _table.text(self._cells()) if self else ""
+
+    def _repr_html_(self) -> str:
+        return _table.to_html(self._cells()) if self else ""
+
+    def _cells(self):
+        heads = list(self[0])
+        return [heads, *([self._cell(row[head]) for head in heads] for row in self)]
 
     @staticmethod
     def _cell(value):

@@ -1,11 +1,16 @@
 """`check_net`: every binary layer of a user's own net against the reference, where it stands."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import nn
 from .._compat import mx
+from ..nn.watching import watched
 from . import activations, dense
 from .measure import Table, backward
+
+BINARY = nn.BinaryDense, nn.BinaryActivation, nn.BinarySigmoid
 
 
 def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
@@ -18,43 +23,33 @@ def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
 
     Raises ValueError when the net has no binary layer, or none that x reaches.
     """
-    blocks: list[mx.gluon.Block] = []
-    net.apply(blocks.append)
-    layers = [
-        b for b in dict.fromkeys(blocks) if isinstance(b, (nn.BinaryDense, nn.BinaryActivation, nn.BinarySigmoid))
-    ]
+    layers: dict[mx.gluon.Block, Any] = {}  # each with the input that it gets
+    net.apply(lambda block: layers.update({block: None} if isinstance(block, BINARY) else {}))
     if not layers:
         raise ValueError(
             "the net has no BinaryDense, BinaryActivation or BinarySigmoid to check; "
             "a net loaded by SymbolBlock.imports has lost its layers: check the "
             "original"
         )
-    active = {b: b._active for b in blocks if isinstance(b, mx.gluon.HybridBlock)}
-    inputs: dict[mx.gluon.Block, mx.nd.NDArray] = {}
-    hooks = [b.register_forward_pre_hook(lambda b, a: inputs.setdefault(b, a[0])) for b in layers]
-    try:
-        for block in active:  # a hybridized net would not call its children
-            block._active = False
+
+    def note(block, inputs, outputs):
+        if block in layers and layers[block] is None:
+            layers[block] = inputs[0]
+
+    generator = np.random.default_rng(0)
+    table = Table()
+    with watched(net, note):
         with mx.autograd.pause():
             net(x)
-        for hook in hooks:
-            hook.detach()
-        generator = np.random.default_rng(0)
-        table = Table()
-        for layer in layers:
-            if layer in inputs:
+        for layer, given in layers.items():
+            if given is not None:
                 table.add(
-                    _layer_error(layer, inputs[layer], generator),
+                    _layer_error(layer, given, generator),
                     layer=layer.name,
                     type=type(layer).__name__,
-                    gradient=getattr(layer, "_gradient", "-"),
-                    scale=str(getattr(layer, "_scale", "-")),
+                    gradient=getattr(layer, "gradient", "-"),
+                    scale=str(getattr(layer, "scale", "-")),
                 )
-    finally:
-        for hook in hooks:
-            hook.detach()
-        for block, value in active.items():
-            block._active = value
     if not table:
         raise ValueError("x reached none of the net's binary layers")
     return table

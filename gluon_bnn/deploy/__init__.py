@@ -1,8 +1,27 @@
-"""From the trained net to the one that is deployed: `freeze`, files of it, and exports loaded again."""
+"""From the trained net to the one that is deployed: `freeze`, files of it, and exports loaded again.
 
-from .blocks import Frozen
-from .exported import load_exported
+MXNet is imported with the first name that needs it: `save` writes nets that the runtime has loaded without it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
 from .forms import save
-from .freeze import freeze
+
+if TYPE_CHECKING:
+    from .blocks import Frozen
+    from .exported import load_exported
+    from .freezing import freeze
 
 __all__ = ["Frozen", "freeze", "load_exported", "save"]
+_WHERE = {"Frozen": "blocks", "freeze": "freezing", "load_exported": "exported"}
+
+
+def __getattr__(name):
+    if name in _WHERE:
+        return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__():
+    return __all__

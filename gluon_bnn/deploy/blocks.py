@@ -3,13 +3,16 @@
 import dataclasses
 import functools
 import json
+import math
 import warnings
+from typing import Any, Optional
 
 import numpy as np
 
 from .._arrays import as_in_gluon, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
+from ..nn.deployed import Deployed, Held, products
 from . import steps
 from .lower import graph_of
 from .plan import Plan, Row, Step
@@ -18,7 +21,7 @@ from .trace import bytes_of
 nn = mx.gluon.nn
 
 
-def set_parameter(parameter, array):
+def set_parameter(parameter: mx.gluon.Parameter, array: np.ndarray) -> None:
     """Initialise a parameter with a value, no gradient, and without a draw from MXNet's generator."""
     parameter.shape = array.shape
     parameter.grad_req = "null"
@@ -26,7 +29,7 @@ def set_parameter(parameter, array):
     parameter.set_data(as_in_gluon(mx.nd.array(array, dtype=array.dtype)))
 
 
-def value(parameter):
+def value(parameter: mx.gluon.Parameter) -> np.ndarray:
     """A parameter's value as a NumPy array, from the first device that has it."""
     return parameter.list_data()[0].asnumpy()
 
@@ -44,7 +47,10 @@ class StepBlock(mx.gluon.HybridBlock):
                 name, shape=array.shape, dtype=array.dtype, grad_req="null", differentiable=False
             )
             set_parameter(parameter, array)
-            setattr(self, name, parameter)
+            if hasattr(type(self), name):  # the name of a method, as `signs`
+                self._reg_params[name] = parameter
+            else:
+                setattr(self, name, parameter)
 
     @property
     def step(self) -> Step:
@@ -62,7 +68,22 @@ class StepBlock(mx.gluon.HybridBlock):
         """The bytes of all parameters."""
         return sum(map(bytes_of, self.collect_params().values()))
 
-    def hybrid_forward(self, F, x, *xs, **arrays):
+    def deployed(self, x: Any, y: Any) -> Deployed:
+        """What it holds and multiplies; x are the arrays that it takes, y is what it gives."""
+        step, matrix = self._step, self._step.matrix
+        weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
+        if step.binary:
+            parameter = self._reg_params[step.binary]
+            weights[parameter] = Held(math.prod(matrix), 0, bytes_of(parameter))
+        bits = 1 if isinstance(step, steps.PackedDense) and step.source != "float" else None
+        if isinstance(step, steps.Pack):
+            return Deployed(weights, output_shape=(*y.shape[:-1], step.in_units))
+        if matrix is None:
+            return Deployed(weights)
+        rows = y.shape[:-1]
+        return Deployed(weights, math.prod((*rows, *matrix)), 1 if step.binary else 32, bits, (*rows, matrix[0]))
+
+    def hybrid_forward(self, F: Any, x: Any, *xs: Any, **arrays: Any) -> Any:
         forward = self._step.forward
         if not isinstance(self._step, steps.Kept):  # whose block takes what the net takes
             forward = takes_np(forward)
@@ -70,6 +91,33 @@ class StepBlock(mx.gluon.HybridBlock):
 
     def __repr__(self):
         return repr(self._step)
+
+
+class BinaryBlock(StepBlock):
+    """The block of a step with 1-bit weights: with `signs`, `alpha` and `binary_weight`, as a layer that trains."""
+
+    def signs(self) -> mx.nd.NDArray:
+        """The +-1 that the layer multiplies by, float32 (units, inputs).
+
+        In the packed form a layer from bits to bits has thresholds instead of a scale, and a batch norm whose factor
+        is below 0 has inverted the signs of its unit.
+        """
+        return mx.nd.array(self.step.signs())
+
+    def alpha(self) -> mx.nd.NDArray:
+        """The scale of each unit, float32 (units,). Raises ValueError where thresholds have taken its place."""
+        alpha = self.step.arrays.get("alpha")
+        if alpha is None:
+            raise ValueError(
+                f"{self.name} has no scale: it gives bits, and scale, bias and batch norm became thresholds; the net "
+                "that it was frozen from has them, and so has form='float'"
+            )
+        return mx.nd.array(alpha)
+
+    def binary_weight(self) -> mx.nd.NDArray:
+        """alpha * signs, float32 (units, inputs): y = x @ binary_weight().T + bias, but for rounding. A batch norm that
+        the layer has taken in comes after that. Raises as `alpha`."""
+        return mx.nd.broadcast_mul(self.alpha().expand_dims(1), self.signs())
 
 
 class HeldBlock(mx.gluon.SymbolBlock):
@@ -93,8 +141,16 @@ class HeldBlock(mx.gluon.SymbolBlock):
             set_parameter(parameter, array)
             self._reg_params[name] = parameter
 
+    def deployed(self, x: Any, y: Any) -> Deployed:
+        """As that of a StepBlock. The multiply-accumulates are known of convolutions, and where there are none."""
+        weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
+        matrices = [p for p in weights if len(p.shape) > 1]
+        if self._step.operator == "Convolution" and len(matrices) == 1:
+            return Deployed(weights, products(matrices[0], y), 32, type=self._step.operator)
+        return Deployed(weights, None if matrices else 0, type=self._step.operator)
+
     @takes_np
-    def forward(self, x, *xs):
+    def forward(self, x: Any, *xs: Any) -> Any:
         y = super().forward(x, *xs)
         return y[0] if isinstance(y, (list, tuple)) else y
 
@@ -110,17 +166,19 @@ def _shapes_only(step):
 @functools.cache
 def _class(kind):
     """The class of the blocks of a kind of step: a StepBlock of its name, which Gluon shows and names blocks by."""
-    return type(kind.__name__, (StepBlock,), {"__doc__": kind.__doc__})
+    base = BinaryBlock if kind.binary else StepBlock
+    return type(kind.__name__, (base,), {"__doc__": kind.__doc__})
 
 
 def block_of(step: Step, prefix: str) -> mx.gluon.HybridBlock:
     """The block of a step; `prefix` is for names of parameters where Gluon gives none."""
-    block = HeldBlock(step, prefix) if isinstance(step, steps.Held) else _class(type(step))(step)
+    kind: type = type(step)
+    block = HeldBlock(step, prefix) if isinstance(step, steps.Held) else _class(kind)(step)
     block._name = step.name  # errors name the layer that it stands for
     return block
 
 
-class Frozen(nn.HybridSequential):
+class Frozen(mx.gluon.nn.HybridSequential):
     """A net for inference, made by `freeze`: hybridize, export, save_parameters as with any HybridBlock.
 
     form : "packed" or "float"
@@ -134,7 +192,14 @@ class Frozen(nn.HybridSequential):
     blocks need from before it, and has none of these. ValueError where they need several.
     """
 
-    def __init__(self, plan, form="packed", input_shape=None, prefix=None, params=None):
+    def __init__(
+        self,
+        plan: Plan,
+        form: str = "packed",
+        input_shape: Optional[tuple[int, ...]] = None,
+        prefix: Optional[str] = None,
+        params: Any = None,
+    ):
         super().__init__(prefix=prefix, params=params)
         self.form, self._input_shape = form, input_shape
         self.input_scale = self.input_shift = None
@@ -142,7 +207,8 @@ class Frozen(nn.HybridSequential):
         with self.name_scope():
             for place, step in plan.places():
                 blocks.append(block_of(step, f"{self.prefix}{place}_"))
-                step.row.blocks.append(blocks[-1])
+                if step.row:
+                    step.row.blocks.append(blocks[-1])
                 for row in step.folded:
                     row.folded = step.name
         self._hold(blocks, plan)
@@ -153,14 +219,15 @@ class Frozen(nn.HybridSequential):
         self._sources = [step.sources for step in plan.steps]
         self._outputs, self._format, self.rows = plan.outputs, plan.format, plan.rows
 
-    def add(self, *blocks):
+    def add(self, *blocks: mx.gluon.HybridBlock) -> None:
         """Append blocks. The first takes what the net gave so far, each other one what the one before it gives."""
         for block in blocks:
             super().add(block)
             self._sources.append(self._outputs)
             self._outputs, self._format = (len(self._sources),), 0
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         values = {0: x}
         last = {source: place for place, sources in enumerate(self._sources, 1) for source in sources}
         for place, (block, sources) in enumerate(zip(self._children.values(), self._sources), 1):
@@ -229,21 +296,24 @@ class Frozen(nn.HybridSequential):
         return graph_of(plan, self._input_shape, scale, self.input_shift)
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int, ...]:
         """The shape of one input that `freeze` was given, else (inputs of the first layer,); raises as `graph`."""
         return self._input_shape or self.graph.input_shape
 
-    def cast(self, dtype):
+    def cast(self, dtype: Any) -> None:
         """Refused for all but float32: the signs are exact there, and packed words are not numbers."""
         if np.dtype(dtype) != np.float32:
             raise ValueError(f"a frozen net computes in float32, got {dtype!r}")
 
-    def summary(self, *inputs):
-        """Print what became of each layer, and its bytes before and after; with inputs Gluon's summary."""
+    def summary(self, *inputs: mx.nd.NDArray) -> None:
+        """Print what became of each layer, and its bytes before and after; with inputs Gluon's summary.
+
+        `gluon_bnn.summary` is another table: what each layer holds and multiplies.
+        """
         if inputs:
             super().summary(*inputs)
             return
-        cells = [("layer", "became", "bytes before", "bytes after")]
+        cells: list[tuple[str, ...]] = [("layer", "became", "bytes before", "bytes after")]
         cells += [(r.layer, r.form, f"{r.before:,}", f"{r.after:,}") for r in self.rows]
         total = [f"{sum(sizes):,}" for sizes in zip(*((r.before, r.after) for r in self.rows))] or ["0", "0"]
         cells.append(("total", "", *total))

@@ -7,7 +7,7 @@ import os
 import re
 import struct
 import warnings
-from typing import Union
+from typing import Any, Union
 
 import numpy as np
 
@@ -65,9 +65,9 @@ def load_exported(prefix: Union[str, bytes, os.PathLike], epoch: int = 0) -> mx.
     return block
 
 
-def library_operators(graph):
+def library_operators(graph: dict[str, Any]) -> list[str]:
     """The names of our library's operators in a graph, the JSON of a symbol, and in the graphs inside of it; sorted."""
-    found = set()
+    found: set[str] = set()
     for node in graph["nodes"]:
         found.update(
             {node["op"]} if node["op"].startswith("gluon_bnn_") else (),

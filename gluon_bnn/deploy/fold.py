@@ -5,16 +5,18 @@ same bits as the layers that it stands for.
 """
 
 import dataclasses
+from typing import Optional
 
 import numpy as np
 
 from ..graph import bits
 from ..graph.graph import Node
 
+Arrays = dict[str, np.ndarray]
 NEVER, ALWAYS = np.iinfo(np.int32).min, np.iinfo(np.int32).max  # as thresholds: bit = dot < threshold
 
 
-def norm(gamma, beta, mean, var, eps):
+def norm(gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, var: np.ndarray, eps: float) -> Arrays:
     """{"mean", "factor", "beta"} of batch norm as MXNet does it for inference: (x - mean) * factor + beta.
 
     All float32 (units,). Raises ValueError where factor = gamma / sqrt(var + eps) is not finite.
@@ -37,7 +39,9 @@ def _outputs(dot, alpha, bias, norm):
     return (y - norm["mean"]) * norm["factor"] + norm["beta"] if norm else y
 
 
-def thresholds(alpha, bias, norm, inputs, sums=None):
+def thresholds(
+    alpha: np.ndarray, bias: np.ndarray, norm: Arrays, inputs: int, sums: Optional[np.ndarray] = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(threshold, falls): [output < 0] = [dot < threshold], or where falls [-dot < threshold], for every dot.
 
     Dots are those that can be reached, -inputs, -inputs + 2 .. inputs. alpha and bias float32 (units,), norm
@@ -75,7 +79,7 @@ def thresholds(alpha, bias, norm, inputs, sums=None):
     return threshold.astype(np.int32), falls
 
 
-def packed_dense(signs, alpha, bias, norm, source, to):
+def packed_dense(signs: np.ndarray, alpha: np.ndarray, bias: np.ndarray, norm: Arrays, source: str, to: str) -> Arrays:
     """The arrays of a binary_dense of signs (units, inputs), alpha and bias float32 (units,), norm or empty.
 
     From bits to bits it has a threshold a unit, and units whose output falls with dot have their signs
@@ -92,7 +96,7 @@ def packed_dense(signs, alpha, bias, norm, source, to):
     return {"weight_bits": bits.pack_weights(signs), **arrays}
 
 
-def with_uint8(node, scale, shift):
+def with_uint8(node: Node, scale: float, shift: np.ndarray) -> Node:
     """`node`, a pack or binary_dense over the input, with what it needs for uint8 p, where x = scale * p + shift.
 
     scale a number above 0, shift float32 (inputs,).
@@ -110,5 +114,5 @@ def with_uint8(node, scale, shift):
     )
 
 
-def _with(node: Node, **arrays):
+def _with(node, **arrays):
     return dataclasses.replace(node, arrays={**node.arrays, **arrays})

@@ -40,7 +40,7 @@ def graph_of(
         raise ValueError(f"input_shape must have 1 to {MOST_AXES} axes and {wanted}; got {shape}")
     if len(plan.outputs) != 1:
         raise ValueError(f"the runtime takes nets with one output, got {len(plan.outputs)}")
-    arrays = {} if scale is None else {"scale": scale, "shift": shift}
+    arrays = {} if scale is None or shift is None else {"scale": scale, "shift": shift}
     nodes, places = [Node("input", (), {"shape": shape}, arrays)], [0]
     pixels = scale is not None and scale.shape == (1,) and scale[0] > 0
     widths = plan.widths(Width(math.prod(shape), True))
@@ -51,7 +51,7 @@ def graph_of(
             places.append(sources[0])
             continue
         if pixels and sources == (0,) and node.kind in ("pack", "binary_dense"):
-            node = fold.with_uint8(node, scale[0], shift)
+            node = fold.with_uint8(node, arrays["scale"][0], arrays["shift"])
         nodes.append(dataclasses.replace(node, sources=sources))
         places.append(len(nodes) - 1)
     return check(Graph(tuple(nodes)))

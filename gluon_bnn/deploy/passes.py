@@ -135,8 +135,8 @@ class _Packing:
         except ValueError as error:
             raise ValueError(f"{dense.name}: {error}") from None
         folded = (*dense.folded, *(row for each in taken for row in (self.plan[each].row, *self.plan[each].folded)))
-        options = dense.units, dense.inputs, form, to, dense.flatten
-        self.now[place] = self.made.add(PackedDense((source,), arrays, dense.row, folded, *options))
+        options = dict(flatten=dense.flatten, units=dense.units, in_units=dense.inputs, source=form, to=to)
+        self.now[place] = self.made.add(PackedDense((source,), arrays, dense.row, folded, **options))
         self.now.update(dict.fromkeys(taken, self.now[place]))
 
     def _source(self, dense):

@@ -5,7 +5,8 @@ Gluon (a block) and in the runtime (a node of `graph.Graph`). The steps themselv
 """
 
 import dataclasses
-from typing import Any, ClassVar, Optional
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 import numpy as np
 
@@ -47,9 +48,13 @@ class Width:
     layer: str = "the input"
 
 
-def step(cls):
-    """The decorator of all classes of steps: a dataclass."""
-    return dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+if TYPE_CHECKING:
+    from dataclasses import dataclass as step  # which type checkers know
+else:
+
+    def step(cls: type) -> type:
+        """The decorator of all classes of steps: a dataclass."""
+        return dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
 
 
 @step
@@ -66,26 +71,42 @@ class Step:
     row: Optional[Row] = None
     folded: tuple[Row, ...] = ()
 
-    flattens: ClassVar[Optional[bool]] = (
-        False  # whether it makes (rows, features) of any input; None where nobody knows what it makes
-    )
-    keeps: ClassVar[bool] = False  # whether what it gives has the shape of what it takes
+    @property
+    def flattens(self) -> Optional[bool]:
+        """Whether it makes (rows, features) of any input; None where nobody knows what it makes."""
+        return False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what it gives has the shape of what it takes."""
+        return False
+
+    binary: ClassVar[Optional[str]] = None  # the name of the array that is its 1-bit weights
+
+    def signs(self) -> np.ndarray:
+        """Its 1-bit weights as float32 +-1 (units, inputs)."""
+        raise NotImplementedError
+
+    @property
+    def matrix(self) -> Optional[tuple[int, int]]:
+        """(units, inputs) of the product that it computes over the last axis, None without one."""
+        return None
 
     @property
     def name(self) -> str:
         """The layer's."""
-        return self.row.layer
+        return self.row.layer if self.row else type(self).__name__
 
     @property
     def inputs(self) -> Optional[int]:
         """The number of inputs that it takes, None for any."""
         return None
 
-    def forward(self, F, *xs, **arrays):
+    def forward(self, F: Any, *xs: Any, **arrays: Any) -> Any:
         """What it gives in MXNet; F is mx.nd or mx.sym."""
         raise NotImplementedError
 
-    def after(self, *xs: Width) -> Width:
+    def after(self, *xs: Any) -> Width:
         """What is known of its value, from what it takes; ValueError where that cannot be."""
         return xs[0]
 
@@ -94,7 +115,7 @@ class Step:
         None where that is not certain."""
         return True
 
-    def node(self, *xs: Width) -> Optional[Node]:
+    def node(self, *xs: Any) -> Optional[Node]:
         """Its node in the runtime's graph, without sources; None where it does nothing there."""
         raise NotImplementedError
 
@@ -121,7 +142,7 @@ class Plan:
         """The step at a place, None for the input, and for -1, which stands for an output among `users`."""
         return self.steps[place - 1] if place > 0 else None
 
-    def places(self):
+    def places(self) -> Iterator[tuple[int, "Step"]]:
         """Pairs (place, step)."""
         return enumerate(self.steps, 1)
 
@@ -132,7 +153,7 @@ class Plan:
 
     def users(self) -> list[list[int]]:
         """For each place those of the steps that take its value; -1 stands for an output of the net."""
-        users = [[] for _ in range(len(self.steps) + 1)]
+        users: list[list[int]] = [[] for _ in range(len(self.steps) + 1)]
         for place, step in self.places():
             for source in step.sources:
                 users[source].append(place)
@@ -144,12 +165,12 @@ class Plan:
         """A plan for the same net without steps."""
         return dataclasses.replace(self, steps=[], outputs=())
 
-    def ending(self, outputs) -> "Plan":
+    def ending(self, outputs: Sequence[int]) -> "Plan":
         """The steps that these places need, with these outputs."""
         wanted = set(outputs)
         for place in range(len(self.steps), 0, -1):
             if place in wanted:
-                wanted.update(self[place].sources)
+                wanted.update(self.steps[place - 1].sources)
         now, plan = {0: 0}, self.empty()
         for place, step in self.places():
             if place in wanted:

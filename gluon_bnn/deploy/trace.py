@@ -89,7 +89,7 @@ def trace(net: mx.gluon.Block) -> Trace:
 def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
     """The nodes that depend on parameters only, and the values of those that go on to others."""
     known, nodes = set(), traced.nodes
-    users = [[] for _ in nodes]
+    users: list[list[Node]] = [[] for _ in nodes]
     for node in nodes:
         for place, _ in node.inputs:
             users[place].append(node)
@@ -136,7 +136,8 @@ def alone(node: Node, entries: list, output: int, outputs: int) -> dict:
         becomes a part of the graph
     """
     sizes = max([0, *(entry for entry in entries if isinstance(entry, int))]) + 1
-    nodes, inputs = [{"op": "null", "name": f"x{i}", "inputs": []} for i in range(sizes)], []
+    nodes: list[dict[str, Any]] = [{"op": "null", "name": f"x{i}", "inputs": []} for i in range(sizes)]
+    inputs = []
     for entry, (_, _, version) in zip(entries, node.content["inputs"]):
         if isinstance(entry, Node):
             nodes.append(_unnoted(entry.content))
@@ -176,7 +177,7 @@ def is_container(block: mx.gluon.Block) -> bool:
 
 def blocks_of(net: mx.gluon.Block) -> list[mx.gluon.Block]:
     """A net and the blocks in it, each once, after one that holds it."""
-    blocks = []
+    blocks: list[mx.gluon.Block] = []
     net.apply(blocks.append)
     return list(dict.fromkeys(reversed(blocks)))
 

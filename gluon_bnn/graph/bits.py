@@ -6,6 +6,13 @@ ceil(inputs / 32), 16): word [b, w, l] holds unit 16 b + l, inputs from 32 w on;
 
 import numpy as np
 
+__all__ = ["LANES", "WORD", "pack", "pack_weights", "sign_sums", "unpack", "unpack_weights", "words"]
+
+
+def __dir__():
+    return __all__
+
+
 WORD = 32  # elements a word
 LANES = 16  # units a block of weights
 

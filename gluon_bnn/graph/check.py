@@ -1,20 +1,28 @@
 """The check that a graph can be run without looking: `check`. What only one kind knows is in its own file."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
-from .graph import MOST_AXES, MOST_ELEMENTS, MOST_NODES, MOST_WORDS, Graph, Node, Value
+from .graph import MOST_AXES, MOST_ELEMENTS, MOST_LABEL, MOST_NODES, MOST_WORDS, Graph, Node, Value
 from .kinds import KINDS
 from .kinds.kind import PLACE, SIZES, Kind
+
+__all__ = ["check"]
+
+
+def __dir__():
+    return __all__
 
 
 def check(graph: Graph) -> Graph:
     """The graph with the value of each node, if every node can be run and every value is used.
 
-    Raises TypeError for a thing of the wrong type, ValueError for one with a wrong value, naming the node.
+    Its labels, where it has some, become a tuple, its accuracy a float. Raises TypeError for a thing of the wrong type,
+    ValueError for one with a wrong value, naming the node.
     """
     if not isinstance(graph, Graph):
         raise TypeError(f"graph must be a gluon_bnn.graph.graph.Graph, got {type(graph).__name__}")
@@ -41,7 +49,35 @@ def check(graph: Graph) -> Graph:
         raise ValueError(
             f"node {len(nodes) - 1}, {nodes[-1].kind}, is the last and must give a row of floats, got {values[-1]}"
         )
-    return Graph(nodes, tuple(values))
+    return Graph(nodes, tuple(values), _labels(graph.labels, values[-1].size), _accuracy(graph.accuracy))
+
+
+def _labels(labels: Any, units: int) -> Optional[tuple[str, ...]]:
+    """Texts that a terminal shows as they are, one for each of the outputs."""
+    if labels is None:
+        return None
+    if not isinstance(labels, (list, tuple, np.ndarray)) or not all(isinstance(label, str) for label in labels):
+        raise TypeError(f"labels must be a list of str, got {labels!r:.80}")
+    if len(labels) != units:
+        raise ValueError(f"labels must be as many as the net's outputs, {units}, got {len(labels)}")
+    for label in labels:
+        wrong = [character for character in label if unicodedata.category(character) in ("Cc", "Cs")]
+        if wrong:
+            raise ValueError(f"a label must have no control characters, got {wrong[0]!r} in {str(label)!r:.80}")
+        if not 1 <= len(label.encode("utf-8")) <= MOST_LABEL:
+            raise ValueError(f"a label must have 1 to {MOST_LABEL} bytes in UTF-8, got {str(label)!r:.80}")
+    return tuple(map(str, labels))
+
+
+def _accuracy(accuracy: Any) -> Optional[float]:
+    """A share, from 0 to 1."""
+    if accuracy is None:
+        return None
+    if not isinstance(accuracy, (int, float, np.integer, np.floating)) or isinstance(accuracy, bool):
+        raise TypeError(f"accuracy must be a number, got {accuracy!r:.80}")
+    if not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy must be a share, from 0 to 1, got {accuracy}")
+    return abs(float(accuracy))
 
 
 def _value(node: Node, index: int, values: Sequence[Value]) -> Value:

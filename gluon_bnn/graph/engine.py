@@ -9,6 +9,13 @@ import numpy as np
 from .graph import Graph
 from .kinds import KINDS
 
+__all__ = ["run"]
+
+
+def __dir__():
+    return __all__
+
+
 ELEMENTS = 1 << 22  # at most so many numbers at a time, and in a temporary array, where one row does not need more
 
 

@@ -6,11 +6,28 @@ means is the business of its kind, one file in `kinds/`; nothing here knows any 
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Optional, Union
 
 import numpy as np
 
 from . import bits
+
+__all__ = [
+    "FORMS",
+    "Graph",
+    "MOST_AXES",
+    "MOST_ELEMENTS",
+    "MOST_ELEMENTS_U8",
+    "MOST_NODES",
+    "MOST_WORDS",
+    "Node",
+    "Value",
+]
+
+
+def __dir__():
+    return __all__
+
 
 FORMS = "float", "bits", "bits01"  # bits stand for +1 (bit 0) and -1 (bit 1); bits01 for 1 (bit 0) and 0 (bit 1)
 
@@ -19,6 +36,7 @@ MOST_ELEMENTS = 1 << 30  # of a row of a value: the product of so many signs is 
 MOST_ELEMENTS_U8 = 8421504  # in a product of uint8: 255 times it is below 2^31
 MOST_WORDS = 1 << 30  # of a row of all values together but the input, which bounds a net's memory and its time
 MOST_AXES = 31  # of one input: NumPy has 32, one of which counts the rows
+MOST_LABEL = 255  # bytes of a label in UTF-8: as many as the name of a folder may have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +80,11 @@ class Value:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Node:
-    """kind : a name in `kinds.KINDS`; sources : the numbers of the nodes whose values it takes, all before it;
-    attributes : {name: an int, a word or a tuple of int}, arrays : {name: ndarray}, as the kind says."""
+    """One operation of a net.
+
+    kind : a name in `kinds.KINDS`; sources : the numbers of the nodes whose values it takes, all before it;
+    attributes : {name: an int, a word or a tuple of int}, arrays : {name: ndarray}, as the kind says
+    """
 
     kind: str
     sources: tuple[int, ...] = ()
@@ -81,10 +102,20 @@ class Graph:
     """A net: node 0 is its input, the value of the last node its output.
 
     values : what each node gives; `check` finds it, which every graph passes through that is run or saved
+    labels : None, or the names of the outputs where these are classes
+    accuracy : None, or the share of test inputs that the net gave the right class, from 0 to 1
     """
 
     nodes: tuple[Node, ...]
     values: tuple[Value, ...] = ()
+    labels: Optional[tuple[str, ...]] = None
+    accuracy: Optional[float] = None
+
+    def described(self, labels: Any = None, accuracy: Any = None) -> "Graph":
+        """The same net with these labels and this accuracy; None keeps its own. `check` looks at both."""
+        labels = self.labels if labels is None else labels
+        accuracy = self.accuracy if accuracy is None else accuracy
+        return dataclasses.replace(self, labels=labels, accuracy=accuracy)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -92,13 +123,13 @@ class Graph:
         return self.nodes[0].attributes["shape"]
 
     @property
-    def input_scale(self):
+    def input_scale(self) -> Union[float, np.ndarray, None]:
         """None, or what uint8 inputs p are multiplied by, a float or float32 (inputs,): x = scale * p + shift."""
         scale = self.nodes[0].arrays.get("scale")
         return float(scale[0]) if scale is not None and scale.shape == (1,) else scale
 
     @property
-    def input_shift(self):
+    def input_shift(self) -> Optional[np.ndarray]:
         """None, or what is then added, float32 (inputs,)."""
         return self.nodes[0].arrays.get("shift")
 

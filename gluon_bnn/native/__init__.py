@@ -3,3 +3,7 @@
 from . import library
 
 __all__ = ["library"]
+
+
+def __dir__():
+    return __all__

@@ -13,6 +13,26 @@ import numpy as np
 
 from . import library
 
+__all__ = [
+    "LANES",
+    "Model",
+    "WORD",
+    "binary_dense",
+    "binary_dense_u8",
+    "empty",
+    "pack_inputs",
+    "pack_inputs_u8",
+    "pack_weights",
+    "words",
+    "xnor_dense",
+    "xnor_dense_bits",
+]
+
+
+def __dir__():
+    return __all__
+
+
 WORD = 32  # inputs a word
 LANES = 16  # units a block of weights
 _ERRORS = {2: MemoryError, 4: OSError}  # of GLUON_BNN_NO_MEMORY and GLUON_BNN_NO_FILE; ValueError for all others

@@ -14,6 +14,25 @@ from typing import Optional
 
 from .. import _compat
 
+__all__ = [
+    "ABI",
+    "ADVICE",
+    "advice",
+    "available",
+    "handle",
+    "instruction_set",
+    "instruction_sets",
+    "load_operators",
+    "path",
+    "problem",
+    "use",
+]
+
+
+def __dir__():
+    return __all__
+
+
 ABI = 9  # the number that gluon_bnn_abi() must return
 ADVICE = "install gluon_bnn again"
 

@@ -7,3 +7,7 @@ from .dense import BinaryDense
 from .real_weights import with_real_weights
 
 __all__ = ["BinaryDense", "Activation", "BinaryActivation", "BinarySigmoid", "BatchNorm", "with_real_weights"]
+
+
+def __dir__():
+    return __all__

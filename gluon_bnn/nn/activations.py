@@ -15,7 +15,8 @@ class Activation(mx.gluon.nn.Activation):
     array([ 0., nan,  2.], dtype=float32)
     """
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         return takes_np(F.relu)(x) if self._act_type == "relu" else super().hybrid_forward(F, x)
 
 
@@ -39,14 +40,15 @@ class BinaryActivation(mx.gluon.HybridBlock):
         """Beyond it no gradient passes; None for no limit."""
         return self._clip
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         signs = tracing.stand_in(self, F.sign, x)
         if signs is None:
             signs = self._ops.sign(F, x, self._clip)
             parameter.note_signs(signs, x, self._clip)
         return signs
 
-    def check_dtype(self, dtype):
+    def check_dtype(self, dtype: Any) -> None:
         """ValueError unless the layer computes in this dtype; asked before any block of a net is cast."""
         if self._ops.overwrites:
             parameter.check_dtype(dtype)
@@ -64,7 +66,8 @@ class BinarySigmoid(mx.gluon.HybridBlock):
     array([0., 0., 1., 1.], dtype=float32)
     """
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         y = tracing.stand_in(self, F.sign, x)
         return ops.composed.binary_sigmoid(F, x) if y is None else y
 

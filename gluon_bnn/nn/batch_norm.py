@@ -60,18 +60,19 @@ class BatchNorm(mx.gluon.nn.BatchNorm):
         self._ops = ops.current()
         super().__init__(axis, momentum, epsilon, center, scale, use_global_stats, **kwargs)
 
-    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         adds = not self._ops.overwrites or gradient_adds([self.gamma, self.beta], isinstance(x, mx.sym.Symbol))
         options = {name: self._kwargs[name] for name in ("eps", "momentum", "fix_gamma", "use_global_stats")}
         told = training(lambda: self._ops.training(F)) if self._ops.overwrites else None
         return self._ops.batch_norm(F, x, gamma, beta, running_mean, running_var, training=told, adds=adds, **options)
 
     @staticmethod
-    def check_dtype(dtype):
+    def check_dtype(dtype: Any) -> None:
         """ValueError unless dtype is float32 or float64; asked before any block of a net is cast."""
         check_dtype(dtype)
 
-    def cast(self, dtype):
+    def cast(self, dtype: Any) -> None:
         """Cast the parameters to float32 or float64; ValueError for anything else."""
         check_dtype(dtype)  # Gluon's own makes float32 of float16
         super().cast(dtype)

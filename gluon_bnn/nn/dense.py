@@ -9,6 +9,7 @@ from .. import ops, quantizers
 from .._compat import mx
 from . import parameter, tracing
 from .activations import Activation
+from .deployed import Deployed, floats, packed, products
 
 
 class BinaryDense(mx.gluon.nn.Dense):
@@ -16,7 +17,8 @@ class BinaryDense(mx.gluon.nn.Dense):
 
     .. math:: y = \alpha \, (x \cdot \mathrm{sign}(W)^T) + b, \qquad \alpha = \mathrm{mean} |W|
 
-    The real weights W are what the optimiser updates. sign(W) is -1 where W < 0, else +1. The gradient
+    The real weights W are what the optimiser updates, and `weight.data()`; the binary ones that the layer computes
+    with are `binary_weight()`, and their signs `signs()`. sign(W) is -1 where W < 0, else +1. The gradient
     to x is d @ (alpha sign(W)); what reaches W from g = dL/d(alpha sign(W)) is a straight-through rule,
     with n weights sharing an alpha and m = 1[\|W\| <= clip]:
 
@@ -135,15 +137,29 @@ class BinaryDense(mx.gluon.nn.Dense):
         return self._stochastic
 
     def signs(self) -> mx.nd.NDArray:
-        """sign(W), +-1 in the shape of the weights, as in inference."""
+        """sign(W), +-1 in the shape and dtype of the weights: -1 where W < 0, +1 everywhere else, at 0.0, -0.0 and NaN.
+
+        `layer.weight.data()` is W itself, the real weights behind the binary ones, which the literature calls latent.
+        An optimiser's steps are much smaller than the distance from -1 to +1: they add up in W until it changes its
+        sign. The forward pass takes W and makes the signs each time it runs.
+
+        With stochastic=True these are the signs of inference; those of a training pass are drawn, and then gone.
+
+        Raises RuntimeError before the layer is initialised, and MXNet's DeferredInitializationError, which is a
+        MXNetError, while the number of its inputs is not known: call it once on a batch.
+        """
         return self.sign_scale()[0]
 
     def alpha(self) -> mx.nd.NDArray:
-        """The scale: (1,), or (units,) with scale="channel"."""
+        """The scale: (1,), or (units,) with scale="channel"; ones with scale=None. Raises as `signs`."""
         return self.sign_scale()[1]
 
     def binary_weight(self) -> mx.nd.NDArray:
-        """alpha * sign(W), what the layer multiplies with in inference, in the shape of the weights."""
+        """alpha * signs, the weight of the layer in inference: y = x @ binary_weight().T + bias, but for rounding.
+
+        In the shape and dtype of the weights. The layer itself multiplies by +-1 first and by alpha last, which is
+        exact for inputs of +-1. Raises as `signs`.
+        """
         signs, alpha = self.sign_scale()
         return signs * alpha.reshape((-1, 1))
 
@@ -154,14 +170,23 @@ class BinaryDense(mx.gluon.nn.Dense):
         with mx.autograd.pause(train_mode=False):
             return self._ops.sign_scale(mx.nd, weight, self._scale, self._rule, self._clip, curvature=curvature)
 
-    def infer_shape(self, x, *args):
+    def deployed(self, x: Any, y: Any) -> Deployed:
+        """What it holds and multiplies when deployed; x are the arrays that it took, y is what it gave."""
+        scales = {None: 0, "channel": self._units}.get(self._scale, 1)
+        weights = {self.weight: packed(self.weight, scales)}
+        if self.bias is not None:
+            weights[self.bias] = floats(self.bias)
+        return Deployed(weights, products(self.weight, y), weight_bits=1)
+
+    def infer_shape(self, x: Any, *args: Any) -> None:
         """The shape of the weight from that of the input, when the layer is called by itself."""
         width = x.shape[-1] if not self._flatten else math.prod(x.shape[1:])
         self.weight.shape = (self._units, width)
         if self.curvature is not None:
             self.curvature.shape = self.weight.shape
 
-    def hybrid_forward(self, F, x, weight, bias=None, curvature=None):
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None, curvature: Any = None) -> Any:
+        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         y = self._stand_in(F, x, weight, bias)
         if y is None:
             y = self._product(F, x, weight, bias, curvature)
@@ -196,7 +221,7 @@ class BinaryDense(mx.gluon.nn.Dense):
         )
 
     @staticmethod
-    def check_dtype(dtype):
+    def check_dtype(dtype: Any) -> None:
         """ValueError unless dtype is float32 or float64; asked before any block of a net is cast."""
         parameter.check_dtype(dtype)
 

@@ -16,6 +16,7 @@ MXNet 1.9.1 is the last release, so these methods no longer change. Nets without
 import contextvars
 import functools
 import json
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class BinaryWeight(mx.gluon.Parameter):
     binary = True
     curvature = None
 
-    def var(self):
+    def var(self) -> mx.sym.Symbol:
         """As Gluon's: the variable that stands for this parameter in a graph, marked as a binary weight."""
         if self._var is None:
             marks = {BINARY: "True"} if self.curvature is None else {BINARY: "True", CURVATURE: self.curvature.name}
@@ -52,13 +53,13 @@ class BinaryWeight(mx.gluon.Parameter):
         return self._var
 
 
-def check_dtype(dtype):
+def check_dtype(dtype: Any) -> None:
     """ValueError unless dtype is float32 or float64."""
     if np.dtype(dtype).name not in ("float32", "float64"):
         raise ValueError(f"binary layers compute in float32 or float64, got {dtype!r}")
 
 
-def mark(weight, curvature=None):
+def mark(weight: mx.gluon.Parameter, curvature: Optional[mx.gluon.Parameter] = None) -> None:
     """Make a BinaryWeight of a Parameter, with the Parameter of its curvature or None."""
     weight.__class__ = BinaryWeight
     if curvature is not None:
@@ -67,7 +68,7 @@ def mark(weight, curvature=None):
         curvature.grad_req = "null"
 
 
-def gradient_adds(parameters, symbolic):
+def gradient_adds(parameters: list[mx.gluon.Parameter], symbolic: bool) -> bool:
     """Whether a gradient of these parameters may have to be added to what is there, where a layer uses them now."""
     if any(parameter.grad_req == "add" for parameter in parameters):
         return True
@@ -80,14 +81,14 @@ def gradient_adds(parameters, symbolic):
     return False
 
 
-def from_inputs_alone(x):
+def from_inputs_alone(x: mx.sym.Symbol) -> bool:
     """Whether x, in the graph that a block will run, depends on no parameter: its gradient is then needed only where
     that of the block's inputs is."""
     trace = _trace()
     return trace is not None and trace.names.isdisjoint(x.list_inputs())
 
 
-def training(make):
+def training(make: Callable[[], mx.sym.Symbol]) -> mx.sym.Symbol:
     """The symbol that tells whether MXNet trains, which `make` makes: one for a graph that a block runs itself."""
     trace = _trace()
     if trace is None:
@@ -97,14 +98,14 @@ def training(make):
     return trace.training
 
 
-def note_signs(signs, x, clip):
+def note_signs(signs: Any, x: Any, clip: Optional[float]) -> None:
     """Tell layers that follow in this graph that a symbol holds the signs of another, with the gradient of `clip`."""
     trace = _trace()
     if trace is not None:
         trace.signs.append((signs, x, clip))
 
 
-def of_signs(x):
+def of_signs(x: Any) -> Optional[tuple]:
     """(what x holds the signs of, clip), or None where that is not known: a layer may then take bits of the first."""
     trace = _trace()
     return next(((of, clip) for signs, of, clip in trace.signs if signs is x), None) if trace is not None else None
@@ -131,7 +132,7 @@ def _replaces(cls, name):
     return decorate
 
 
-def in_loop():
+def in_loop() -> bool:
     """Whether the body of an F.contrib.foreach, while_loop or cond is traced now."""
     scope = getattr(mx.AttrScope._current, "value", None)
     return scope is not None and "__subgraph_name__" in scope._attr

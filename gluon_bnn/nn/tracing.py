@@ -8,7 +8,7 @@ import contextlib
 import contextvars
 import uuid
 from collections.abc import Iterator
-from typing import Optional
+from typing import Any, Callable, Optional
 
 from .._arrays import takes_np
 from .parameter import in_loop
@@ -28,8 +28,8 @@ def marking() -> Iterator[dict]:
         _marked.reset(token)
 
 
-def stand_in(layer, operator, *arrays, **attributes):
-    """operator(*arrays, **attributes), an operator of mx.sym, as a symbol marked as `layer`, while `freeze` traces a net; None otherwise.
+def stand_in(layer: Any, operator: Callable, *arrays: Any, **attributes: Any) -> Any:
+    """operator(*arrays, **attributes), a symbol marked as `layer`, while `freeze` traces a net; None otherwise.
 
     In the body of a loop, a graph of its own that nobody converts, layers are what they always are.
     """

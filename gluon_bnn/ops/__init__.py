@@ -20,6 +20,11 @@ from .native import native
 
 __all__ = ["CHOICES", "Composed", "composed", "current", "native", "use"]
 
+
+def __dir__():
+    return __all__
+
+
 CHOICES = ("auto", "native", "composed")
 
 _chosen: contextvars.ContextVar[Optional[str]] = contextvars.ContextVar("gluon_bnn_ops", default=None)

@@ -1,5 +1,7 @@
 """The operators of binary layers made of MXNet's own: for any device and any machine, and for any gradient rule."""
 
+from typing import Any, Optional, Union
+
 from .. import quantizers
 from .._arrays import takes_np
 from .gradients import adding, row
@@ -14,17 +16,17 @@ class Composed:
     @takes_np
     def sign_scale(
         self,
-        F,
-        weight,
-        scale="layer",
-        gradient=None,
-        clip=1.0,
+        F: Any,
+        weight: Any,
+        scale: Optional[str] = "layer",
+        gradient: Union[str, quantizers.Rule, None] = None,
+        clip: Optional[float] = 1.0,
         *,
-        hint=None,
-        flatten=True,
-        curvature=None,
-        stochastic=False,
-    ):
+        hint: Any = None,
+        flatten: bool = True,
+        curvature: Any = None,
+        stochastic: bool = False,
+    ) -> tuple[Any, Any]:
         """(signs, alpha) of `weight` (units, ...), with a gradient rule, by its name or as a `quantizers.Rule`.
 
         signs has the shape of weight, alpha (1,) or with scale="channel" (units,). The formulas are those of
@@ -40,24 +42,24 @@ class Composed:
     @takes_np
     def binary_dense(
         self,
-        F,
-        x,
-        weight,
-        bias=None,
-        curvature=None,
+        F: Any,
+        x: Any,
+        weight: Any,
+        bias: Any = None,
+        curvature: Any = None,
         *,
-        scale,
-        rule,
-        clip,
-        stochastic,
-        units,
-        flatten,
-        dtype,
-        hint=False,
-        adds=True,
-        of_signs=None,
-        apart=False,
-    ):
+        scale: Optional[str],
+        rule: quantizers.Rule,
+        clip: Optional[float],
+        stochastic: bool,
+        units: int,
+        flatten: bool,
+        dtype: str,
+        hint: bool = False,
+        adds: bool = True,
+        of_signs: Optional[tuple] = None,
+        apart: bool = False,
+    ) -> Any:
         """alpha * (x @ signs.T) + bias: all of `nn.BinaryDense` but its activation.
 
         x (rows, ...), weight (units, in_units), bias (units,) or None, curvature in the shape of weight with
@@ -79,7 +81,7 @@ class Composed:
         return self.scale_bias(F, dot, None if scale is None else alpha, bias, alpha_gradient=rule.through_alpha)
 
     @takes_np
-    def scale_bias(self, F, dot, alpha, bias=None, *, alpha_gradient):
+    def scale_bias(self, F: Any, dot: Any, alpha: Any, bias: Any = None, *, alpha_gradient: bool) -> Any:
         """alpha * dot + bias over the last axis, rounded after the product and after the sum.
 
         dot (..., units); alpha (1,) or (units,), or None for no scale; bias (units,) or None. alpha gets a
@@ -90,7 +92,7 @@ class Composed:
         return dot if bias is None else F.broadcast_add(dot, bias)
 
     @takes_np
-    def sign(self, F, x, clip=1.0):
+    def sign(self, F: Any, x: Any, clip: Optional[float] = 1.0) -> Any:
         """-1 where x < 0, else +1; gradient d * 1[|x| <= clip], clip=None passes d on unchanged.
 
         Hubara et al. 2016, Binarized Neural Networks, section 1.3. At NaN the sign is +1, and with a clip the
@@ -104,33 +106,33 @@ class Composed:
         return _signs(F, fixed) + zero
 
     @takes_np
-    def binary_sigmoid(self, F, x):
+    def binary_sigmoid(self, F: Any, x: Any) -> Any:
         """0 where x < 0, else 1; gradient d * s (1 - s), s = sigmoid(x)."""
         known = F.where(x == x, x, F.zeros_like(x))  # NaN counts as 0, whose bit is 1
         s = F.sigmoid(known)
         return F.BlockGrad(1 - (x < 0)) + (s - F.BlockGrad(s))
 
-    def training(self, F):
+    def training(self, F: Any) -> Any:
         """What `batch_norm` takes as `training`."""
         return training(F)
 
     @takes_np
     def batch_norm(
         self,
-        F,
-        x,
-        gamma,
-        beta,
-        running_mean,
-        running_var,
+        F: Any,
+        x: Any,
+        gamma: Any,
+        beta: Any,
+        running_mean: Any,
+        running_var: Any,
         *,
-        eps,
-        momentum,
-        fix_gamma,
-        use_global_stats,
-        training,
-        adds=True,
-    ):
+        eps: float,
+        momentum: float,
+        fix_gamma: bool,
+        use_global_stats: bool,
+        training: Any,
+        adds: bool = True,
+    ) -> Any:
         """Batch norm over the last axis; formulas at `nn.BatchNorm`.
 
         running_mean and running_var change in the backward pass, those of `native` in the forward pass while
@@ -153,7 +155,7 @@ class Composed:
         return _in_plain_order(F, y)
 
     @takes_np
-    def squared_hinge(self, F, outputs, labels):
+    def squared_hinge(self, F: Any, outputs: Any, labels: Any) -> Any:
         """max(0, 1 - t x)^2 averaged over classes, of each row (rows,); t is 1 for the label and -1 for all others.
 
         outputs x (rows, classes); labels (rows,) or (rows, 1) of any type, whole numbers.
@@ -161,7 +163,7 @@ class Composed:
         return F.mean(self.squared_hinges(F, outputs, labels), axis=1)
 
     @takes_np
-    def squared_hinges(self, F, outputs, labels):
+    def squared_hinges(self, F: Any, outputs: Any, labels: Any) -> Any:
         """What `squared_hinge` averages: (rows, classes)."""
         numbers = F.contrib.arange_like(outputs, axis=1)
         # A row of targets for each class, in the type of the outputs: labels may be of another.
@@ -169,7 +171,7 @@ class Composed:
         targets = F.take(targets, F.reshape(labels, (-1,)), axis=0, mode="raise")
         return F.square(F.relu(1 - F.elemwise_mul(targets, outputs)))
 
-    def adam_takes(self, weight, grad):
+    def adam_takes(self, weight: Any, grad: Any) -> bool:
         """Whether `adam` updates a weight like this."""
         return False
 

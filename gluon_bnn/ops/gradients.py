@@ -7,11 +7,12 @@ it out, for their parameters in a graph that needs no addition.
 """
 
 import itertools
+from typing import Any
 
 _use = itertools.count()
 
 
-def adding(F, array):
+def adding(F: Any, array: Any) -> Any:
     """`array`, dense, through one of MXNet's own operators, which adds to gradients where that is asked for.
 
     Between two operators it costs nothing, since MXNet lets both use the same memory; a variable is copied, and so is
@@ -23,7 +24,7 @@ def adding(F, array):
     return _reshaped(F, array, (-2,))
 
 
-def row(F, array, adds=True):
+def row(F: Any, array: Any, adds: bool = True) -> Any:
     """`adding` for an array of one axis, as (1, size): mx.viz.print_summary fails on operators that give one axis.
     Without `adds` the array itself."""
     return _reshaped(F, array, (1, -1)) if adds else array

@@ -1,5 +1,7 @@
 """The operators of binary layers in our library, one pass over memory each way."""
 
+from typing import Any, Optional, Union
+
 from .. import quantizers
 from .._arrays import takes_np
 from .composed import Composed, _checked
@@ -15,17 +17,17 @@ class Native(Composed):
     @takes_np
     def sign_scale(
         self,
-        F,
-        weight,
-        scale="layer",
-        gradient=None,
-        clip=1.0,
+        F: Any,
+        weight: Any,
+        scale: Optional[str] = "layer",
+        gradient: Union[str, quantizers.Rule, None] = None,
+        clip: Optional[float] = 1.0,
         *,
-        hint=None,
-        flatten=True,
-        curvature=None,
-        stochastic=False,
-    ):
+        hint: Any = None,
+        flatten: bool = True,
+        curvature: Any = None,
+        stochastic: bool = False,
+    ) -> tuple[Any, Any]:
         rule = _checked(scale, gradient, clip, stochastic, curvature)
         if rule.native is None:
             return super().sign_scale(F, weight, scale, rule, clip, curvature=curvature, stochastic=stochastic)
@@ -34,24 +36,24 @@ class Native(Composed):
     @takes_np
     def binary_dense(
         self,
-        F,
-        x,
-        weight,
-        bias=None,
-        curvature=None,
+        F: Any,
+        x: Any,
+        weight: Any,
+        bias: Any = None,
+        curvature: Any = None,
         *,
-        scale,
-        rule,
-        clip,
-        stochastic,
-        units,
-        flatten,
-        dtype,
-        hint=False,
-        adds=True,
-        of_signs=None,
-        apart=False,
-    ):
+        scale: Optional[str],
+        rule: quantizers.Rule,
+        clip: Optional[float],
+        stochastic: bool,
+        units: int,
+        flatten: bool,
+        dtype: str,
+        hint: bool = False,
+        adds: bool = True,
+        of_signs: Optional[tuple] = None,
+        apart: bool = False,
+    ) -> Any:
         """In float32 it is one operator: signs are packed to bits, so the products with them read a 32nd of the memory,
         and the gradient to the weights is written once, by the rule "exact" twice. The signs of the activation before
         it are part of that operator: their bits serve both passes, and as numbers they are nowhere. In float64, and
@@ -77,8 +79,9 @@ class Native(Composed):
             )
         x, weight = adding(F, x), adding(F, weight) if adds else weight
         if dtype != "float32" or stochastic:
-            hint = x if hint else None
-            signs, alpha = _sign_scale(F, weight, scale, rule, clip, hint, flatten, curvature, stochastic)
+            signs, alpha = _sign_scale(
+                F, weight, scale, rule, clip, x if hint else None, flatten, curvature, stochastic
+            )
             return self._product(F, x, signs, alpha, bias, scale, rule, units, flatten)
         sizes = {"units": str(units), "flatten": str(flatten)}
         kind, carriers = {}, ()
@@ -105,34 +108,34 @@ class Native(Composed):
         )[0]
 
     @takes_np
-    def scale_bias(self, F, dot, alpha, bias=None, *, alpha_gradient):
+    def scale_bias(self, F: Any, dot: Any, alpha: Any, bias: Any = None, *, alpha_gradient: bool) -> Any:
         if alpha is None:
             return super().scale_bias(F, dot, alpha, bias, alpha_gradient=alpha_gradient)
         inputs = (adding(F, dot), row(F, alpha)) + (() if bias is None else (row(F, bias),))
         return F.gluon_bnn_scale_bias(*inputs, no_bias=str(bias is None), alpha_gradient=str(alpha_gradient))
 
     @takes_np
-    def sign(self, F, x, clip=1.0):
+    def sign(self, F: Any, x: Any, clip: Optional[float] = 1.0) -> Any:
         quantizers.check_clip(clip)
         return F.gluon_bnn_sign(adding(F, x), clip=str(clip))
 
     @takes_np
     def batch_norm(
         self,
-        F,
-        x,
-        gamma,
-        beta,
-        running_mean,
-        running_var,
+        F: Any,
+        x: Any,
+        gamma: Any,
+        beta: Any,
+        running_mean: Any,
+        running_var: Any,
         *,
-        eps,
-        momentum,
-        fix_gamma,
-        use_global_stats,
-        training,
-        adds=True,
-    ):
+        eps: float,
+        momentum: float,
+        fix_gamma: bool,
+        use_global_stats: bool,
+        training: Any,
+        adds: bool = True,
+    ) -> Any:
         gamma = F.BlockGrad(F.ones_like(gamma)) if fix_gamma else gamma
         training = F.ones(shape=(1, 1)) if use_global_stats else training
         return F.gluon_bnn_batch_norm(
@@ -148,10 +151,10 @@ class Native(Composed):
         )[0]
 
     @takes_np
-    def squared_hinge(self, F, outputs, labels):
+    def squared_hinge(self, F: Any, outputs: Any, labels: Any) -> Any:
         return F.gluon_bnn_squared_hinge(adding(F, outputs), adding(F, labels))
 
-    def adam_takes(self, weight, grad):
+    def adam_takes(self, weight: Any, grad: Any) -> bool:
         """Dense arrays of float32 and float64 on the CPU."""
         import numpy as np  # not above: the doctor imports this module where there is no NumPy
 
@@ -162,7 +165,7 @@ class Native(Composed):
         )
 
     @takes_np
-    def adam(self, *arrays, **options):
+    def adam(self, *arrays: Any, **options: Any) -> None:
         """A step of Adam for several parameters, in place; arguments in native/src/mxnet/adam.cc."""
         from .._compat import mx
 

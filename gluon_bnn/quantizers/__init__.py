@@ -15,6 +15,11 @@ from .xnor import Xnor
 
 __all__ = ["SCALES", "Rule", "check", "check_clip", "names", "register", "rule", "rules", "table", "unregister"]
 
+
+def __dir__():
+    return __all__
+
+
 _rules: dict[str, Rule] = {}
 
 

@@ -15,3 +15,7 @@ Limits: whole arrays in memory, no threads, floats in the dtype of the input.
 from . import binary, bits, dense, graph, notebook, optimizer
 
 __all__ = ["binary", "bits", "dense", "graph", "notebook", "optimizer"]
+
+
+def __dir__():
+    return __all__

@@ -15,6 +15,26 @@ from typing import Callable, Optional, Union
 
 import numpy as np
 
+__all__ = [
+    "GRADIENTS",
+    "Gradient",
+    "SCALES",
+    "binary_dense",
+    "binary_dense_backward",
+    "binary_sigmoid",
+    "binary_sigmoid_backward",
+    "sign",
+    "sign_backward",
+    "sign_scale",
+    "sign_scale_backward",
+    "stochastic_sign",
+]
+
+
+def __dir__():
+    return __all__
+
+
 SCALES = ("layer", "channel", "loss", None)
 GRADIENTS = ("ste", "xnor", "exact", "notebook")
 Gradient = Union[str, tuple[Callable, bool]]  # one of these, or a formula of the caller's: see `sign_scale_backward`

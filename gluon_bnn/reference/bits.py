@@ -14,6 +14,13 @@ with no mask: tail bits are 0 on both sides. dot needs |dot| <= K < 2^31, which 
 
 import numpy as np
 
+__all__ = ["LANES", "WORD", "pack_inputs", "pack_weights", "popcount", "unpack_inputs", "unpack_weights", "xnor_dense"]
+
+
+def __dir__():
+    return __all__
+
+
 WORD = 32  # inputs a word
 LANES = 16  # units a block of weights
 

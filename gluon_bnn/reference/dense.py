@@ -9,6 +9,30 @@ from typing import Optional
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
 
+__all__ = [
+    "affine",
+    "affine_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_inference",
+    "batch_norm_inference_backward",
+    "hard_tanh",
+    "hard_tanh_backward",
+    "relu",
+    "relu_backward",
+    "running_average",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "squared_hinge",
+    "squared_hinge_backward",
+]
+
+
+def __dir__():
+    return __all__
+
 
 def affine(x: np.ndarray, w: np.ndarray, bias: Optional[np.ndarray] = None) -> np.ndarray:
     """x @ w.T + bias: x (rows, in_units), w (units, in_units), bias (units,) or None."""

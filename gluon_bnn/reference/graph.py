@@ -11,6 +11,13 @@ from scipy.special import erf, expit
 
 from .bits import unpack_weights
 
+__all__ = ["ACTIVATIONS", "ARITHMETIC", "node", "scaled"]
+
+
+def __dir__():
+    return __all__
+
+
 ACTIVATIONS: dict[str, Callable[..., np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0),
     "leaky": lambda x, slope: np.where(x > 0, x, slope * x),

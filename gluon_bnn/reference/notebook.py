@@ -11,6 +11,25 @@ from scipy.special import expit, logsumexp, softmax
 
 from .binary import sign
 
+__all__ = [
+    "affine",
+    "affine_",
+    "b",
+    "b_affine",
+    "b_affine_",
+    "b_sigmoid",
+    "b_sigmoid_",
+    "l1",
+    "sigmoid",
+    "sigmoid_",
+    "softmax_ce",
+    "softmax_ce_",
+]
+
+
+def __dir__():
+    return __all__
+
 
 def affine(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x @ w: x (rows, in), w (in, hidden)."""

@@ -4,6 +4,12 @@ from typing import Any, Optional
 
 import numpy as np
 
+__all__ = ["adam", "binary_adam", "curvature", "learning_rate_scale"]
+
+
+def __dir__():
+    return __all__
+
 
 def adam(
     w: np.ndarray,

@@ -4,3 +4,7 @@ from .file import save
 from .model import Model, load
 
 __all__ = ["Model", "load", "save"]
+
+
+def __dir__():
+    return __all__

@@ -6,7 +6,14 @@ Format 2: tensors "<node>.<array>", little-endian float32 and int32; in the meta
 
 that is the nodes in order, each as its kind, the nodes whose values it takes, joined by commas, and its attributes in
 the order in which the kind declares them; and the CRC-32 of the line before "; crc32" and then of each tensor, by
-name: its name in UTF-8 and its bytes. Format 1 (format1.py) is read, too.
+name: its name in UTF-8 and its bytes. A net with an accuracy, with labels has more lines, before "; crc32":
+
+    ...; binary_dense 1 units=2 to=float
+    accuracy 0.9771
+    label cat
+    label dog; crc32 0123abcd
+
+Format 1 (format1.py) is read, too.
 """
 
 import io
@@ -45,20 +52,23 @@ _PATTERNS = {
     for name, kind in KINDS.items()
 }
 _TENSOR = re.compile("(0|[1-9][0-9]{0,8})\\.([a-z0-9_]+)")
+_ACCURACY = re.compile("accuracy (1\\.0|0\\.[0-9]{1,400})")  # the smallest float has 324 decimals
 
 
 AnyFile = Union[str, bytes, os.PathLike, BinaryIO]
 
 
-def save(net: Any, path: AnyFile) -> None:
+def save(net: Any, path: AnyFile, labels: Any = None, accuracy: Any = None) -> None:
     """Write a net to one file, under a temporary name first; an OSError leaves an old file whole.
 
     net : a Graph, or what has one as its `graph`, like a frozen net or a `Model`
     path : a str, bytes, os.PathLike, or a file that is open to write bytes, which gets all in one call
+    labels : a list of str, the name of each output where these are classes; None keeps those of the net, if it has some
+    accuracy : the share of test inputs that the net gave the right class, from 0 to 1; None keeps that of the net
 
     Raises what `graph.check.check` raises, TypeError for another path, and OSError.
     """
-    content = dumps(net if isinstance(net, Graph) else net.graph)
+    content = dumps((net if isinstance(net, Graph) else net.graph).described(labels, accuracy))
     if isinstance(path, (str, bytes, os.PathLike)):
         _files.replace(_name(path), content)
     elif isinstance(path, io.TextIOBase):
@@ -73,13 +83,15 @@ def dumps(graph: Graph) -> bytes:
     """The content of the graph's file, the same for the same graph. Raises what `graph.check.check` raises."""
     from safetensors.numpy import save as serialize
 
-    nodes = check(graph).nodes
+    graph = check(graph)
+    nodes = graph.nodes
     tensors = {f"{index}.{name}": array for index, node in enumerate(nodes) for name, array in node.arrays.items()}
-    line = "; ".join(["format 2", *map(_entry, nodes)])
+    line = "\n".join(["; ".join(["format 2", *map(_entry, nodes)]), *_description(graph)])
     content = serialize(tensors, metadata={"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
     if int.from_bytes(content[:8], "little") > MOST_HEADER:
         raise ValueError(
-            f"the header of a file may have {MOST_HEADER} bytes, this net's has more: it has too many nodes"
+            f"the header of a file may have {MOST_HEADER} bytes, this net's has more: it has too many nodes, or "
+            "its labels are too long"
         )
     return content
 
@@ -152,7 +164,7 @@ def _read(file, size=None):
         )
     header = b"".join(_take(file, length))
     line, places, ends = _read_header(header)
-    version, nodes, checksum = _read_line(line)
+    version, nodes, description, checksum = _read_line(line)
     # Before the rest is read: its size, or else one byte more than there should be is enough.
     pieces = []
     if size is None:
@@ -182,7 +194,7 @@ def _read(file, size=None):
         if not match or int(match[1]) >= len(nodes):
             raise ValueError(f"tensors must be named <node>.<array>, nodes 0 to {len(nodes) - 1}; got {name[:80]!r}")
         nodes[int(match[1])].arrays[match[2]] = tensors[name]
-    return check(Graph(tuple(nodes))), b"".join([start, header, data])
+    return check(Graph(tuple(nodes)).described(*description)), b"".join([start, header, data])
 
 
 def _read_header(header):
@@ -242,28 +254,52 @@ def _begin(name, field):
     return field["data_offsets"][0]
 
 
-def _read_line(line):
-    """(format, nodes without their arrays, CRC-32) from the line of text."""
+def _read_line(text):
+    """(format, nodes without their arrays, (labels, accuracy), CRC-32) from the metadata."""
+    content, _, end = text.rpartition("; ")
+    line, *description = content.split("\n")
     entries = line.split("; ")
     version = re.fullmatch("format ([1-9][0-9]{0,8})", entries[0])
     if not version:
-        raise ValueError(f'its metadata must start with "format {FORMATS[-1]}; ", got {line[:40]!r}')
+        raise ValueError(f'its metadata must start with "format {FORMATS[-1]}; ", got {text[:40]!r}')
     if int(version[1]) not in FORMATS:
         raise ValueError(
             f"it has format {version[1]}, this version of gluon_bnn reads formats "
             f"{' and '.join(map(str, FORMATS))}: install a later one"
         )
-    checksum = re.fullmatch("crc32 ([0-9a-f]{8})", entries[-1])
-    if not 4 <= len(entries) <= MOST_NODES + 2 or not checksum:
+    checksum = re.fullmatch("crc32 ([0-9a-f]{8})", end)
+    if not 3 <= len(entries) <= MOST_NODES + 1 or not checksum:
         raise ValueError(
             f"its metadata must be a format, an input, 1 to {MOST_NODES - 1} other nodes and a crc32, separated "
-            f'by "; "; got {len(entries)} entries that end in {entries[-1][:40]!r}'
+            f'by "; "; got {len(entries) + 1} entries that end in {end[:40]!r}'
         )
     if version[1] == "1":
-        nodes = format1.nodes(entries[1:-1])
+        nodes = format1.nodes(entries[1:])
     else:
-        nodes = [_node(index, entry) for index, entry in enumerate(entries[1:-1])]
-    return int(version[1]), nodes, int(checksum[1], 16)
+        nodes = [_node(index, entry) for index, entry in enumerate(entries[1:])]
+    return int(version[1]), nodes, _read_description(description), int(checksum[1], 16)
+
+
+def _description(graph):
+    """The lines of a graph's accuracy and labels."""
+    accuracy = () if graph.accuracy is None else (graph.accuracy,)
+    return [
+        *(f"accuracy {np.format_float_positional(value, trim='0')}" for value in accuracy),
+        *(f"label {label}" for label in graph.labels or ()),
+    ]
+
+
+def _read_description(lines):
+    """(labels, accuracy), None where there are none, from their lines."""
+    accuracy = _ACCURACY.fullmatch(lines[0]) if lines else None
+    labels = lines[1:] if accuracy else lines
+    for line in labels:
+        if not line.startswith("label "):
+            raise ValueError(
+                'behind its nodes its metadata may have a line "accuracy <0.0 to 1.0>", then lines "label <text>", '
+                f"got {line[:80]!r}"
+            )
+    return [line[len("label ") :] for line in labels] or None, float(accuracy[1]) if accuracy else None
 
 
 def _entry(node):
@@ -292,7 +328,7 @@ def _node(index, entry):
     return Node(name, tuple(map(int, sources.split(","))) if sources else (), attributes)
 
 
-def crc32(line, tensors):
+def crc32(line: str, tensors: dict[str, Any]) -> int:
     """CRC-32 of the line, then of each tensor's name and bytes, by name."""
     value = zlib.crc32(line.encode("utf-8"))
     for name in sorted(tensors):

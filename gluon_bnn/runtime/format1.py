@@ -27,15 +27,15 @@ _LAYER = re.compile(
 _NAME = re.compile("(0|[1-9][0-9]{0,8})(\\.[a-z0-9_]+)")
 
 
-def nodes(entries):
+def nodes(entries: list[str]) -> list[Node]:
     """The nodes, without their arrays, of the entries between the format and the checksum."""
-    shape = _INPUT.fullmatch(entries[0])
-    if not shape:
+    found = _INPUT.fullmatch(entries[0])
+    if not found:
         raise ValueError(
             "its metadata must have the shape of an input in second place, like "
             f'"input 1x28x28", got {entries[0][:80]!r}'
         )
-    shape = tuple(map(int, shape[1].split("x")))
+    shape = tuple(map(int, found[1].split("x")))
     made = [Node("input", (), {"shape": shape})]
     matches = [_LAYER.fullmatch(entry) for entry in entries[1:]]
     given, gives = math.prod(shape), "float"  # what the layer before gives
@@ -66,7 +66,7 @@ def nodes(entries):
     return made
 
 
-def check_scale(tensors):
+def check_scale(tensors: dict[str, np.ndarray]) -> None:
     """ValueError for an input scale that format 1 does not have."""
     scale = tensors.get("input.scale")
     if scale is not None and not (scale.dtype == np.float32 and scale.shape == (1,) and scale[0] > 0):
@@ -76,7 +76,7 @@ def check_scale(tensors):
         )
 
 
-def name_of(tensor):
+def name_of(tensor: str) -> str:
     """The name in format 2 of a tensor of format 1; one that it does not have stays wrong."""
     if tensor in ("input.scale", "input.shift"):
         return tensor.replace("input", "0")

@@ -6,6 +6,7 @@ have approximations of their own, which differ in the last bits.
 """
 
 import functools
+from typing import Optional, Union
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from . import file
 
 
 class Model:
-    """A net that is ready to run: `model(x)`, `model.predict(x)`, `model.summary()`, `model.input_shape`.
+    """A net that is ready to run: `model(x)`, `model.predict(x)`, `model.summary()`, `model.input_shape`, and where
+    it was saved with them `model.labels` and `model.accuracy`.
 
     Made by `load`, or from a `graph.graph.Graph`. A net for uint8 inputs has an input_scale, a float or float32
     (inputs,), nowhere 0, and an input_shift, float32 (inputs,): pixel p of input k stands for
@@ -42,6 +44,16 @@ class Model:
         else:
             self._run = self._run_u8 = functools.partial(engine.run, graph)
 
+    @property
+    def labels(self) -> Optional[tuple[str, ...]]:
+        """The names of the outputs where these are classes, None where the net was saved without."""
+        return self.graph.labels
+
+    @property
+    def accuracy(self) -> Optional[float]:
+        """The share of test inputs that the net gave the right class, from 0 to 1; None where it was saved without."""
+        return self.graph.accuracy
+
     def __getstate__(self):
         """The graph and what the user added."""
         return {name: value for name, value in vars(self).items() if name not in _MADE}
@@ -53,7 +65,7 @@ class Model:
     def __repr__(self):
         return f"Model({self._inputs} -> {self._units}, {len(self.graph.nodes)} nodes)"
 
-    def __call__(self, x, check_finite=False):
+    def __call__(self, x: np.ndarray, check_finite: bool = False) -> np.ndarray:
         """The net's outputs, float32 (rows, units), for a batch x; (units,) for one input.
 
         x is float32, or uint8 where the net has an input scale. One input has the shape `input_shape` or
@@ -69,7 +81,7 @@ class Model:
             y = self._run(rows)
         return y[0] if one else y
 
-    def predict(self, x, check_finite=False):
+    def predict(self, x: np.ndarray, check_finite: bool = False) -> Union[int, np.ndarray]:
         """The index of the largest output, the first of several: int64 (rows,), an int for one input."""
         y = self(x, check_finite)
         return int(y.argmax()) if y.ndim == 1 else y.argmax(axis=1)

@@ -21,8 +21,9 @@ import numpy as np
 from .. import _files, _interrupt
 from .. import metric as metrics
 from .._compat import mx
-from .._progress import progress_bar
+from .._progress import EpochProgress
 from ..metric import AnyMetric
+from .arrays import numbers
 from .checkpoint import Checkpoint, set_values, states, values
 from .seeding import seeded
 from .workers import Workers, digest
@@ -38,13 +39,17 @@ def rates(start: float, end: float, epochs: int) -> list[float]:
 
 
 def predict(net: mx.gluon.Block, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
-    """The net's outputs for x as a NumPy array (rows, ...), a batch at a time, in inference mode, on its device."""
+    """The net's outputs for x as a NumPy array (rows, ...), a batch at a time, in inference mode, on its device.
+
+    x : NumPy array (rows, ...) of the net's own dtype; float64, which is NumPy's, is cast to that of its parameters
+    """
     if len(x) == 0:
         raise ValueError("predict needs at least one row, got none")
-    parameters = net.collect_params().values() if isinstance(net, mx.gluon.Block) else ()
-    device = next((parameter.list_ctx()[0] for parameter in parameters), mx.current_context())
+    first = next(iter(net.collect_params().values()), None) if isinstance(net, mx.gluon.Block) else None
+    device = first.list_ctx()[0] if first is not None else mx.current_context()
+    dtype = first.dtype if first is not None and x.dtype == np.float64 else x.dtype
     return np.concatenate(
-        [_one(net(mx.nd.array(x[i : i + batch_size], device, x.dtype))).asnumpy() for i in range(0, len(x), batch_size)]
+        [_one(net(mx.nd.array(x[i : i + batch_size], device, dtype))).asnumpy() for i in range(0, len(x), batch_size)]
     )
 
 
@@ -72,10 +77,10 @@ def fit(
     trainer: mx.gluon.Trainer,
     loss: Callable[..., mx.nd.NDArray],
     batches: Callable[[np.random.Generator], Iterable],
-    steps: int,
-    learning_rates: Sequence[float],
-    validate: Callable[[mx.gluon.Block], float],
-    seed: int,
+    steps: Optional[int] = None,
+    learning_rates: Optional[Sequence[float]] = None,
+    validate: Union[Callable[[mx.gluon.Block], float], Sequence[Any], None] = None,
+    seed: int = 0,
     checkpoint: Union[str, bytes, os.PathLike, None] = None,
     resume: bool = False,
     settings: Any = None,
@@ -83,32 +88,59 @@ def fit(
     metric: Optional[AnyMetric] = None,
     mode: Optional[str] = None,
     overwrite: bool = False,
+    *,
+    epochs: Optional[int] = None,
+    patience: Optional[int] = None,
+    ties: str = "first",
 ) -> dict:
-    """Train for len(learning_rates) epochs; returns the history and leaves the best epoch in the net.
+    """Train for a number of epochs; returns the history and leaves the best epoch in the net.
+
+    >>> from gluon_bnn import nn, train
+    >>> x = np.random.default_rng(0).normal(size=(300, 8))
+    >>> labels = (x[:, 0] > 0).astype(int)
+    >>> net = mx.gluon.nn.HybridSequential()
+    >>> net.add(nn.BinaryDense(16), nn.BatchNorm(), nn.BinaryActivation(), nn.BinaryDense(2))
+    >>> net.initialize(mx.init.Xavier())
+
+    >>> trainer, loss = mx.gluon.Trainer(net.collect_params(), "adam"), mx.gluon.loss.SoftmaxCrossEntropyLoss()
+    >>> batches = train.batches(x[:200], labels[:200], batch_size=20)
+    >>> history = train.fit(net, trainer, loss, batches, epochs=3, validate=(x[200:], labels[200:]), progress=False)
+
+    >>> sorted(history)
+    ['best_epoch', 'error', 'loss', 'seconds', 'validation_error']
+    >>> history["validation_error"][history["best_epoch"]] == train.evaluate(net, x[200:], labels[200:])
+    True
 
     Parameters
     ----------
-    net : initialised Block whose parameter shapes are known, on one device
+    net : initialised Block on one device; shapes that it leaves open are those of the first batch
     trainer : gluon.Trainer over the net's parameters, kvstore=None; or that of one worker of many, with
         distributed.connect()'s kvstore: this process then trains on its part of every batch
     loss : function of (outputs, labels) to one number for each row
-    batches : function of a NumPy generator to an iterable of pairs (x, labels) of NDArrays; called every epoch, in
-        all workers, and gives the batches of all of them together. A gluon DataLoader is one.
-    steps : batches in an epoch, for the progress bar
-    learning_rates : one for each epoch
-    validate : function of the net to a number; the first epoch with the best is kept; worker 0 alone calls it
+    batches : of arrays, what `train.batches` returns; or a function of a NumPy generator to an iterable of pairs
+        (x, labels) of NDArrays, called every epoch, in all workers, which gives the batches of all of them together,
+        as `lambda generator: loader` does for a gluon DataLoader
+    steps : batches in an epoch, for the progress bar; by default len(batches), where it has one
+    learning_rates : one for each epoch; or None and `epochs`, which leaves the Trainer its own rate
+    validate : function of the net to a number, or two arrays (x, labels) to be evaluated by `metric`; the epoch with
+        the best is kept; worker 0 alone calls it. Without it the last epoch is kept.
     seed : int of at least 0, see below
     checkpoint : path of the file that worker 0 writes every epoch; None for none. It is locked until fit returns.
     resume : go on from that file
     settings : whatever must be equal for a checkpoint to be of this run (JSON)
+    progress : show on stderr a bar in a terminal, one line an epoch elsewhere
     metric : what is measured on the training batches, as in `evaluate`; by default the error rate, which needs
         the labels and outputs that `evaluate` names. A metric of your own may wait for the outputs of every step.
     mode : "min" or "max", whichever number of `validate` is best. By default "min", for error rates; with a metric it
         must be given.
     overwrite : begin again where the file is of a run that is not finished, or is no checkpoint at all
+    epochs : how many, in place of learning_rates
+    patience : stop after so many epochs in a row without a better number of `validate`; None to train them all
+    ties : "first" or "last", which of equally good epochs is kept; where validation has few rows, many are equal
 
     Returns {"loss", "error", "validation_error", "seconds": one number for each epoch, "best_epoch": int}; with a
-    metric the names are "metric" and "validation_metric".
+    metric the names are "metric" and "validation_metric". Without `validate` there is no "validation_error", with
+    `patience` there is "stopped_early", whether it came to that.
 
     Every epoch begins with the global generators of NumPy, Python and MXNet seeded from (seed, epoch), and so is every
     batch that a worker process of a DataLoader loads. Shuffles, transforms, dropout and whatever else draws from these,
@@ -117,14 +149,15 @@ def fit(
 
     Ctrl-C raises KeyboardInterrupt after the step that it falls in; the checkpoint of the last whole epoch stays.
 
-    Raises ValueError for labels or outputs that are not as said above, where a checkpoint cannot be resumed, for a
-    DataLoader that could not be resumed to the bit, and where workers differ; FloatingPointError where the loss is no
-    longer finite; OSError where a checkpoint cannot be written, before the first step if that shows by then:
-    FileNotFoundError where there is nothing to resume, FileExistsError where a run that is not finished would be
-    overwritten, BlockingIOError where another process has the file.
+    Raises ValueError for options that do not go together, for labels or outputs that are not as said above, where a
+    checkpoint cannot be resumed, for a DataLoader that could not be resumed to the bit, and where workers differ;
+    FloatingPointError where the loss is no longer finite; OSError where a checkpoint cannot be written, before the
+    first step if that shows by then: FileNotFoundError where there is nothing to resume, FileExistsError where a run
+    that is not finished would be overwritten, BlockingIOError where another process has the file.
     """
     measure = metrics.create(metric)
-    mode = mode or ("min" if metric is None else None)
+    judge = _validation(validate, metric)
+    mode = mode or ("min" if metric is None or judge is None else None)
     if mode not in ("min", "max"):
         raise ValueError(
             'mode must be "min" or "max", whichever number of validate is best, got '
@@ -132,14 +165,23 @@ def fit(
         )
     if resume and not checkpoint:
         raise ValueError("resume needs a checkpoint, got none")
+    if patience is not None and (judge is None or operator.index(patience) < 1):
+        raise ValueError(f"patience must be at least 1, in epochs, and needs validate, got {patience}")
+    epochs = _number_of_epochs(epochs, learning_rates)
+    steps = steps or getattr(batches, "__len__", lambda: None)()
     workers = Workers(trainer)
+    _complete(net, batches)
+    if ties not in ("first", "last"):
+        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
     run = {"settings": json.loads(json.dumps(settings)), "seed": operator.index(seed), "mode": mode}
-    names = ["loss", measure.name, f"validation_{measure.name}", "seconds"]
+    if ties == "last":
+        run["ties"] = ties
+    validation = None if judge is None else f"validation_{measure.name}"
+    names = ["loss", measure.name, *([validation] if validation else []), "seconds"]
     history: dict[str, list[float]] = {name: [] for name in names}
     best = values(net)
     file = Checkpoint(checkpoint, net, trainer, run) if checkpoint else None
     saved = file if workers.rank == 0 else None  # the other workers only read it
-    epochs = len(learning_rates)
     with contextlib.ExitStack() as stack:
         begin_epoch = stack.enter_context(seeded(resumable=file is not None))
         with workers.together():
@@ -149,26 +191,31 @@ def fit(
                 history, best = file.load(names)
         done = len(history["loss"])
         if file and done > epochs:
-            raise ValueError(f"{file.path} has {done} epochs, more than the {epochs} learning rates of this run")
+            raise ValueError(f"{file.path} has {done} epochs, more than the {epochs} epochs of this run")
         if workers.size > 1:
-            _check_start(workers, net, trainer, best, done, [run, steps, learning_rates])
+            _check_start(workers, net, trainer, best, done, [run, steps, epochs, learning_rates, patience])
+        judged = _Judged(history, validation, mode, patience, ties)
         with workers.together():
-            if saved and done < epochs:
+            if saved and done < epochs and not judged.over:
                 # Over an old one, as it will be: an unwritable directory, or a disk without room for two,
                 # shows now, not an hour later.
                 for _ in range(1 if resume else 2):
                     saved.save(epochs, history, best)
         workers.start()
-        options = dict(unit="step", dynamic_ncols=True, disable=not progress or workers.rank > 0)
-        bar = stack.enter_context(progress_bar(total=epochs * steps, initial=done * steps, **options))
+        progress = progress and workers.rank == 0
+        last = {} if not done else _shown(measure, *(history[name][-1] for name in names[:-1]))
+        shown = stack.enter_context(EpochProgress(epochs, done, steps, progress, last.get("validation")))
         check_interrupt = stack.enter_context(_interrupt.deferred())
         for epoch in range(done, epochs):
+            if judged.over:
+                break
             began = time.perf_counter()
             generator = begin_epoch(seed, epoch)
-            trainer.set_learning_rate(learning_rates[epoch])
-            bar.set_description(f"epoch {epoch + 1}/{epochs}")
+            if learning_rates is not None:
+                trainer.set_learning_rate(learning_rates[epoch])
+            shown.begin_epoch(epoch)
             try:
-                sums = _train_epoch(net, trainer, loss, batches(generator), measure, workers, bar, check_interrupt)
+                sums = _train_epoch(net, trainer, loss, batches(generator), measure, workers, shown, check_interrupt)
             except BaseException:
                 workers.leave()
                 raise
@@ -183,19 +230,85 @@ def fit(
                 workers.check_equal(
                     "Run all on machines that give the same results", weights=digest(*values(net).values())
                 )
-            with workers.together():
-                validated = metrics.number(validate(net), "validate") if workers.rank == 0 else None
-            validated = workers.gather(validated)[0]
-            for name, value in zip(names, (total / rows, measured / rows, validated, time.perf_counter() - began)):
+            found = [total / rows, measured / rows]
+            if judge is not None:
+                with workers.together():
+                    validated = metrics.number(judge(net), "validate") if workers.rank == 0 else None
+                found.append(workers.gather(validated)[0])
+            for name, value in zip(names, [*found, time.perf_counter() - began]):
                 history[name].append(value)
-            bar.set_postfix(loss=f"{total / rows:.4f}", **_shown(measure, measured / rows, validated))
-            if _best_epoch(history[names[2]], mode) == epoch:
+            shown.end_epoch(history["seconds"][-1], **_shown(measure, *found))
+            if judged.best == epoch:
                 best = values(net)
             with workers.together():
                 if saved:
-                    saved.save(epochs, history, best)
+                    saved.save(epoch + 1 if judged.over else epochs, history, best)
     set_values(net, best)
-    return {**history, "best_epoch": _best_epoch(history[names[2]], mode)}
+    stopped = {} if patience is None else {"stopped_early": len(history["loss"]) < epochs}
+    return {**history, "best_epoch": judged.best, **stopped}
+
+
+def _validation(validate: Any, metric: Optional[AnyMetric]) -> Optional[Callable[[mx.gluon.Block], float]]:
+    """`validate` of `fit` as a function of the net, or None."""
+    if validate is None or callable(validate):
+        return validate
+    if not isinstance(validate, (tuple, list)) or len(validate) != 2:
+        raise ValueError(f"validate must be a function of the net or a pair (x, labels), got {validate!r:.80}")
+    x, labels = numbers(validate[0]), validate[1]
+    x = x if x.dtype.kind == "f" else x.astype(np.float32)  # as in the batches of arrays
+    return lambda net: evaluate(net, x, labels, metric=metric)
+
+
+def _number_of_epochs(epochs, learning_rates):
+    if (epochs is None) == (learning_rates is None):
+        raise ValueError(
+            "fit needs either epochs, how many, or learning_rates, one for each, got "
+            f"{'neither' if epochs is None else 'both'}"
+        )
+    found = len(learning_rates) if epochs is None else operator.index(epochs)
+    if found < 0:
+        raise ValueError(f"epochs must be at least 0, got {found}")
+    return found
+
+
+def _complete(net, batches):
+    """Give the net the shapes that it leaves open, by the first row of a batch."""
+    parameters = net.collect_params().values() if isinstance(net, mx.gluon.Block) else ()
+    if any(parameter._deferred_init for parameter in parameters):
+        with seeded(resumable=False):  # which leaves NumPy's and Python's generators as they are
+            x, _ = _pair(next(iter(batches(np.random.default_rng(0))), None))
+        net(x[:1])
+
+
+class _Judged:
+    """What validation says of the epochs in a history, to which more may be added.
+
+    validation : the name of its numbers there, None without any
+    """
+
+    def __init__(self, history, validation, mode, patience, ties):
+        self._history, self._validation, self._patience, self._ties = history, validation, patience, ties
+        self._sign = 1 if mode == "min" else -1
+
+    @property
+    def best(self):
+        """The epoch that is kept: of the best number, where NaN is the worst; the last one without validation; None
+        without epochs."""
+        done = len(self._history["loss"])
+        if self._validation is None or not done:
+            return done - 1 if done else None
+        losses = self._losses()
+        return int(np.argmin(losses)) if self._ties == "first" else done - 1 - int(np.argmin(losses[::-1]))
+
+    @property
+    def over(self):
+        """Whether the last `patience` epochs were no better than one before them."""
+        done = len(self._history["loss"])
+        return self._patience is not None and done > 0 and done - 1 - int(np.argmin(self._losses())) >= self._patience
+
+    def _losses(self):
+        losses = self._sign * np.array(self._history[self._validation])
+        return np.where(np.isnan(losses), np.inf, losses)
 
 
 @contextlib.contextmanager
@@ -222,19 +335,11 @@ def _check_start(workers, net, trainer, best, done, options):
     )
 
 
-def _best_epoch(validated, mode):
-    """The first epoch with the best number, where NaN is the worst; None without epochs."""
-    losses = np.array(validated) * (1 if mode == "min" else -1)
-    return int(np.argmin(np.where(np.isnan(losses), np.inf, losses))) if validated else None
-
-
-def _shown(measure, measured, validated=None):
-    """What the progress bar shows of the training batches and of validation."""
-    if measure.name == "error":
-        found = {"accuracy": f"{1 - measured:.2%}", "validation": validated is not None and f"{1 - validated:.2%}"}
-    else:
-        found = {"metric": f"{measured:.4g}", "validation": validated is not None and f"{validated:.4g}"}
-    return {name: text for name, text in found.items() if text}
+def _shown(measure, loss, measured, validated=None):
+    """What the progress shows: the text of each value, by the name that it has there."""
+    text = "{:.2%}" if measure.name == "error" else "{:.4g}"
+    found = {} if validated is None else {"validation": text.format(validated)}
+    return {**found, measure.name: text.format(measured), "loss": f"{loss:.4f}"}
 
 
 def _step(net, trainer, loss, x, labels, rows, measure):
@@ -253,7 +358,7 @@ def _step(net, trainer, loss, x, labels, rows, measure):
     return losses, outputs
 
 
-def _train_epoch(net, trainer, loss, batches, measure, workers, bar, check_interrupt):
+def _train_epoch(net, trainer, loss, batches, measure, workers, shown, check_interrupt):
     """[sum of the losses, metric times rows, number of rows] that this worker saw."""
     total, rows, unread = 0.0, 0, []
     measure.reset()
@@ -264,12 +369,12 @@ def _train_epoch(net, trainer, loss, batches, measure, workers, bar, check_inter
         measure.update(labels_share, outputs)
         unread.append(losses.sum())
         rows += len(share)
-        bar.update()
+        shown.step()
         check_interrupt()
         if step % 50 == 49:  # this waits for the engine, so not in every step
             total = sum((found.asscalar() for found in unread), total)
             unread.clear()
-            bar.set_postfix(loss=f"{total / rows:.4f}", **_shown(measure, measure.total() / rows))
+            shown.tell(**_shown(measure, total / rows, measure.total() / rows))
     if rows == 0:
         raise ValueError(
             "batches gave none for this epoch; it must give a new iterable each time it is called, and a "

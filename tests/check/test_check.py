@@ -167,4 +167,4 @@ def test_ctrl_c_is_not_lost(tmp_path):
         check.SUBJECTS = [Subject]
         sys.exit(main(["check"]))"""
     done = programs.run("-c", code, cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -11,6 +11,8 @@ from gluon_bnn.deploy import forms, freeze
 
 from frozen_blocks import before
 from frozen_nets import gluon, plus_minus, randomise, sequential
+from paths import GOLDEN
+from programs import output
 
 
 @pytest.fixture
@@ -28,6 +30,31 @@ def test_runtime(rng, frozen, tmp_path):
         with open(path, "rb") as file:
             assert file.read() == (tmp_path / "expected").read_bytes()
         np.testing.assert_array_equal(runtime.load(path)(x), runtime.Model(frozen.graph)(x))
+
+
+def test_labels_and_accuracy(frozen, tmp_path):
+    """Of a frozen net, and of a model, which keeps its own where none are given."""
+    path, other = tmp_path / "net.safetensors", tmp_path / "other.safetensors"
+    gluon_bnn.save(frozen, path, ["a", "b", "c"], accuracy=0.5)
+    gluon_bnn.save(runtime.load(path), other, accuracy=0.25)
+    model = runtime.load(other)
+    assert model.labels == ("a", "b", "c") and model.accuracy == 0.25
+    gluon_bnn.save(frozen, other)
+    assert runtime.load(other).labels is None and runtime.load(other).accuracy is None
+    with pytest.raises(ValueError, match="as many as the net's outputs, 3, got 1"):
+        gluon_bnn.save(frozen, path, labels=["a"])
+
+
+def test_a_model_is_saved_without_mxnet(tmp_path):
+    """gluon_bnn.save imports nothing of Gluon."""
+    program = """if True:
+        import sys
+        sys.modules["mxnet"] = None
+        import gluon_bnn
+        gluon_bnn.save(gluon_bnn.runtime.load(sys.argv[1]), sys.argv[2], accuracy=1)
+        """
+    output("-c", program, os.path.join(GOLDEN, "format1_dense.safetensors"), tmp_path / "net.safetensors")
+    assert runtime.load(tmp_path / "net.safetensors").accuracy == 1
 
 
 @pytest.mark.parametrize("name", ["net", "net.onnx", "net.params", "net.safetensors.bak", ".safetensors", ""])
@@ -56,8 +83,8 @@ def test_no_path(frozen):
 def test_a_form_of_ones_own(frozen, tmp_path, monkeypatch):
     """One line of a list."""
 
-    def text(frozen, path):
-        path.write_text(" ".join(node.kind for node in frozen.graph.nodes))
+    def text(graph, path):
+        path.write_text(" ".join(node.kind for node in graph.nodes))
 
     monkeypatch.setitem(forms.FORMS, ".txt", text)
     gluon_bnn.save(frozen, tmp_path / "net.txt")

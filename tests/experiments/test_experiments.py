@@ -77,7 +77,9 @@ def test_nets_take_images_and_give_classes(net, weights):
     from gluon_bnn import mx
 
     made = nets.make(net, weights=weights, scale=None, activation="binary")
-    assert made(mx.nd.zeros((3, nets.INPUTS))).shape == (3, nets.CLASSES)
+    assert made(mx.nd.zeros((3, 784))).shape == (3, 10)
+    other = nets.make(net, weights=weights, scale=None, activation="binary", shape=(3, 4, 5), classes=2)
+    assert other(mx.nd.zeros((3, 60))).shape == (3, 2)
 
 
 @pytest.mark.slow
@@ -147,7 +149,7 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
     [
         (
             ["--dataset", "cifar"],
-            "--dataset must be digits, mnist or an existing directory with IDX files, got 'cifar'",
+            "digits, mnist or an existing directory with IDX files or folders of pictures, got 'cifar'",
         ),
         (["--dataset", "", "--data-dir", "."], "--dataset must be digits, mnist"),
         (["--dataset", ".", "--data-dir", "."], "leave --data-dir out"),
@@ -291,6 +293,7 @@ def test_help(tmp_path):
         "bench_training.py",
         "bench_inference.py",
         "deploy.py",
+        "draw_rules.py",
         "reproduce.py",
         "fuzz_runtime.py",
         "results_table.py",

@@ -1,5 +1,7 @@
 """How the training script prepares, moves, warps and batches images."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -20,36 +22,39 @@ def test_parts_and_inputs():
             assert part.dtype == np.float32
 
 
-def test_shifted(rng):
-    images, fill = rng.random((9, 784), np.float32), rng.random(784, np.float32)
+SHAPES = [(1, 28, 28), (3, 7, 12), (1, 1, 2)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shifted(rng, shape):
+    (height, width), inputs = shape[1:], math.prod(shape)
+    images, fill = rng.random((9, inputs), np.float32), rng.random(inputs, np.float32)
     by = np.stack(np.meshgrid(np.arange(3), np.arange(3)), axis=-1).reshape(-1, 2)
-    for image, (top, left), found in zip(images, by, shifted(images, by, 1, fill)):
-        expected = fill.reshape(28, 28).copy()
-        for i in range(28):
-            for j in range(28):
-                if 0 <= i + top - 1 < 28 and 0 <= j + left - 1 < 28:
-                    at = 28 * (i + top - 1) + j + left - 1
-                    expected[i, j] += image[at] - fill[at]
-        np.testing.assert_allclose(found.reshape(28, 28), expected, atol=1e-6)
+    for image, (top, left), found in zip(images, by, shifted(images, by, 1, fill, shape)):
+        expected, moves_in = fill.reshape(shape).copy(), (image - fill).reshape(shape)
+        for i in range(height):
+            for j in range(width):
+                if 0 <= i + top - 1 < height and 0 <= j + left - 1 < width:
+                    expected[:, i, j] += moves_in[:, i + top - 1, j + left - 1]
+        np.testing.assert_allclose(found.reshape(shape), expected, atol=1e-6)
 
 
-def test_warped_is_scipys_affine_transform(rng):
+@pytest.mark.parametrize("shape", SHAPES)
+def test_warped_is_scipys_affine_transform(rng, shape):
     from scipy.ndimage import affine_transform
 
-    images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
+    inputs, middle = math.prod(shape), (np.array(shape[1:]) - 1) / 2
+    images, fill = rng.random((40, inputs), np.float32), rng.random(inputs, np.float32)
     matrix, by = np.eye(2) + rng.uniform(-0.3, 0.3, (40, 2, 2)), rng.uniform(-3, 3, (40, 1, 2))
-    found = warped(images, matrix, by, fill)
+    found = warped(images, matrix, by, fill, shape)
     assert found.dtype == np.float32
     for image, m, b, moved in zip(images, matrix, by, found):
-        expected = affine_transform(
-            (image - fill).reshape(28, 28).astype(float),
-            m,
-            13.5 + b[0] - m @ [13.5, 13.5],
-            order=1,
-            mode="grid-constant",
-        )
-        np.testing.assert_allclose(moved, expected.reshape(-1) + fill, atol=2e-5)
-    same = warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 1, 2)), np.zeros(784, np.float32))
+        expected = [
+            affine_transform(plane, m, middle + b[0] - m @ middle, order=1, mode="grid-constant")
+            for plane in (image - fill).reshape(shape).astype(float)
+        ]
+        np.testing.assert_allclose(moved, np.reshape(expected, -1) + fill, atol=2e-5)
+    same = warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 1, 2)), np.zeros(inputs, np.float32), shape)
     assert (same == images).all()
 
 
@@ -58,7 +63,7 @@ def test_warped_moves_each_pixel(rng):
 
     images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
     by = rng.uniform(-3, 3, (40, 784, 2))
-    found = warped(images, np.tile(np.eye(2), (40, 1, 1)), by, fill)
+    found = warped(images, np.tile(np.eye(2), (40, 1, 1)), by, fill, (1, 28, 28))
     grid = np.stack(np.meshgrid(np.arange(28), np.arange(28), indexing="ij"), axis=-1).reshape(-1, 2)
     for image, b, moved in zip(images, by, found):
         expected = map_coordinates(
@@ -68,11 +73,12 @@ def test_warped_moves_each_pixel(rng):
 
 
 def test_bends_are_smooth_and_of_the_deviation_asked_for(rng):
-    found = bends(rng, 4000, 1.5)
+    found = bends(rng, 4000, 1.5, 28, 28)
     assert found.shape == (4000, 784, 2) and found.dtype == np.float32
     np.testing.assert_allclose(found.std(axis=0), 1.5, rtol=0.06)  # 1 / sqrt(8000) = 0.011 is one deviation
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=0.12)
     middle = found.reshape(-1, 28, 28, 2)[:, 14, 14]
+    assert bends(rng, 3, 1.5, 5, 9).shape == (3, 45, 2)
     for step in (1, 4, 8):  # the correlation of a Gaussian blur at this distance, along either axis
         expected = np.exp(-((step / (2 * SMOOTH)) ** 2))
         for other in found.reshape(-1, 28, 28, 2)[:, 14 + step, 14], found.reshape(-1, 28, 28, 2)[:, 14, 14 + step]:
@@ -85,7 +91,7 @@ def test_bends_are_smooth_and_of_the_deviation_asked_for(rng):
 def test_batches(rng, options):
     labels = np.arange(250)
     x = np.repeat(labels[:, None], 784, axis=1).astype(np.float32)  # an image is its label, everywhere
-    batches = batches_of(x, labels, 100, np.zeros(784, np.float32), **options)
+    batches = batches_of(x, labels, 100, np.zeros(784, np.float32), (1, 28, 28), **options)
     first, again = ([(x.asnumpy(), y.asnumpy()) for x, y in batches(np.random.default_rng(3))] for _ in range(2))
     assert len(first) == 2 and len(set(np.concatenate([y for _, y in first]))) == 200
     for (x, y), (same_x, same_y) in zip(first, again):

@@ -16,6 +16,7 @@ SCRIPTS = [
     "bench_inference.py",
     "bench_training.py",
     "deploy.py",
+    "draw_rules.py",
     "fuzz_runtime.py",
     "notebook_bnn.py",
     "notebook_nn.py",

@@ -109,6 +109,13 @@ WORDS = (
     "é",
     "0x10",
     "conv",
+    "label",
+    "accuracy",
+    "\nlabel a",
+    "\naccuracy 0.5",
+    "0.5",
+    "1.0",
+    "\x85",
 )
 NAMES = (
     "0.weight_bits",
@@ -145,7 +152,11 @@ def seeds():
             with open(name, "rb") as file:
                 contents.append(file.read())
     rng = np.random.default_rng(0)
-    return contents + [dumps(random_graph(rng)) for _ in range(len(contents))]
+    graphs = [random_graph(rng) for _ in range(len(contents))]
+    for index in range(0, len(graphs), 2):
+        labels = [f"class {unit}; é" for unit in range(graphs[index].units)]
+        graphs[index] = graphs[index].described(labels, index / len(graphs))
+    return contents + list(map(dumps, graphs))
 
 
 def _pick(rng, choices):
@@ -281,7 +292,7 @@ def edit_line(content, rng, right_checksum=False):
         elif what < 7:
             entries += [_new_entry(len(entries) - 1 + extra, rng) for extra in range(rng.integers(1, 4))]
         else:
-            parts = re.split("([ =,x])", entries[i])
+            parts = re.split("([ =,x\n])", entries[i])
             near = [str(n) for n in range(len(entries))]  # other nodes, small sizes
             new = _pick(rng, (NUMBERS, WORDS, near)[what - 7])
             parts[2 * rng.integers(len(parts) // 2 + 1)] = str(new)

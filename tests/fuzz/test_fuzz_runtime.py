@@ -25,6 +25,8 @@ def test_fuzz(tmp_path):
         "_read_header:",
         "_begin:",
         "_read_line:",
+        "_read_description:",
+        "_labels:",
         "_node:",
         "nodes:",
         "check_scale:",

@@ -103,6 +103,7 @@ def nets():
         ),
         "format2_residual": residual(rng),
         "format2_image": image(rng),
+        "format2_labels": chain(rng, 12, "binary_dense units=3 to=float").described(("cat", "a; b", "Füße"), 0.9771),
     }
 
 

@@ -74,7 +74,7 @@ def build_wheel(copy, **environment):
         content = {name: archive.read(name) for name in archive.namelist()}
     for file in FILES:
         assert content[f"gluon_bnn/_data/digits/{file}"] == (copy / "data/digits" / file).read_bytes()
-    for name in ("reference/binary.py", "py.typed", "native/include/gluon_bnn.h"):
+    for name in ("reference/binary.py", "py.typed", "native/include/gluon_bnn.h", "zoo/mnist.safetensors"):
         assert f"gluon_bnn/{name}" in content
     assert any(name.endswith("LICENSE") for name in content)
     assert {name.split("/")[0].split("-")[0] for name in content} == {"gluon_bnn"}  # no tests
@@ -95,7 +95,7 @@ def test_wheel(copy):
     (metadata,) = (email.message_from_bytes(data) for name, data in content.items() if name.endswith("/METADATA"))
     assert metadata["Name"] == "gluon-bnn" and metadata["Version"] == gluon_bnn.__version__
     assert metadata["License"] == "Apache-2.0" and metadata["Requires-Python"] == ">=3.9"
-    assert metadata.get_all("Provides-Extra") == ["experiments", "test"]
+    assert metadata.get_all("Provides-Extra") == ["experiments", "pictures", "test"]
     assert metadata.get_payload().startswith("# gluon_bnn")
 
 
@@ -201,6 +201,8 @@ def test_sdist(copy):
         "pyproject.toml",
         "README.md",
         "LICENSE",
+        "CITATION.cff",
+        "gluon_bnn/zoo/mnist.safetensors",
         ".ci/wheels",
         "tests/conftest.py",
         "tests/native/common.h",

@@ -1,5 +1,6 @@
 """Model files: saved without a risk, and refused with a clear error wherever one is damaged."""
 
+import contextlib
 import errno
 import gzip
 import io
@@ -19,6 +20,7 @@ from safetensors.numpy import save as serialize
 from gluon_bnn import runtime
 from gluon_bnn.graph.graph import MOST_NODES, Graph, Node
 from gluon_bnn.graph.kinds import KINDS
+from gluon_bnn.native import bindings, library
 from gluon_bnn.runtime.file import MOST_HEADER, crc32, dumps, loads
 
 from paths import GOLDEN
@@ -32,7 +34,7 @@ def net_of(rng):
 def line_of(content):
     """(the line of text, its checksum, the names in the header) of a file's content."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return (*header["__metadata__"]["gluon_bnn"].split("; crc32 "), set(header))
+    return (*header["__metadata__"]["gluon_bnn"].rsplit("; crc32 ", 1), set(header))
 
 
 def test_the_line_of_text(rng, tmp_path):
@@ -74,6 +76,120 @@ def test_saving_a_loaded_model(tmp_path):
     runtime.save(runtime.load(os.path.join(GOLDEN, "format1_dense.safetensors")), tmp_path / "model")
     assert line_of((tmp_path / "model").read_bytes())[0].startswith("format 2; input shape=3x4; dense 0 units=48; ")
     assert (runtime.load(tmp_path / "model")(answers["x"]) == answers["y"]).all()
+
+
+LABELS = ("cat", "dog; crc32 00000000", "label 3 = 'x' \\n", " ", "Füße", "\u2028\U0001f408", "é" * 127 + "x")
+
+
+def test_labels_and_accuracy(rng, tmp_path):
+    """They are kept to the bit; a file without them is what it was."""
+    net = chain(rng, 6, "dense units=7")
+    before = dumps(net)
+    for given in (LABELS, list(LABELS), np.array(LABELS)):
+        runtime.save(net, tmp_path / "model", labels=given, accuracy=0.9771)
+        model = runtime.load(tmp_path / "model")
+        assert model.labels == LABELS and type(model.labels[0]) is str and model.accuracy == 0.9771
+        assert line_of((tmp_path / "model").read_bytes())[0] == "\n".join(
+            ["format 2; input shape=6; dense 0 units=7", "accuracy 0.9771", *(f"label {label}" for label in LABELS)]
+        )
+    for accuracy in (0, 1, -0.0, 1.0, 5e-324, 1e-5, 1 - 2**-53, 1 / 3, np.float32(0.1)):
+        again = loads(dumps(net.described(accuracy=accuracy)))
+        assert again.accuracy == float(accuracy) and type(again.accuracy) is float and again.labels is None
+        assert not np.signbit(again.accuracy)
+    # What is given goes before what the net has.
+    runtime.save(model, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "model").read_bytes()
+    runtime.save(model, tmp_path / "again", list("abcdefg"), 0.5)
+    again = runtime.load(tmp_path / "again")
+    assert again.labels == tuple("abcdefg") and again.accuracy == 0.5 and model.labels == LABELS
+    with pytest.raises(AttributeError):
+        model.labels = list("abcdefg")
+    assert dumps(net) == before and loads(before).labels is None and loads(before).accuracy is None
+
+
+@pytest.mark.parametrize(
+    "wrong, error, words",
+    [
+        ({"labels": ["a"]}, ValueError, "labels must be as many as the net's outputs, 2, got 1"),
+        ({"labels": []}, ValueError, "outputs, 2, got 0"),
+        ({"labels": "ab"}, TypeError, "labels must be a list of str, got 'ab'"),
+        ({"labels": {"a": 0, "b": 1}}, TypeError, "list of str, got {'a': 0"),
+        ({"labels": {"a", "b"}}, TypeError, "list of str"),
+        ({"labels": [0, 1]}, TypeError, r"list of str, got \[0, 1\]"),
+        ({"labels": ["a", b"b"]}, TypeError, "list of str"),
+        ({"labels": np.array([["a", "b"]] * 2)}, TypeError, "list of str"),
+        ({"labels": ["a", ""]}, ValueError, "1 to 255 bytes in UTF-8, got ''"),
+        ({"labels": ["a", "é" * 128]}, ValueError, "1 to 255 bytes in UTF-8, got 'éé"),
+        ({"labels": ["a", "b\n"]}, ValueError, r"no control characters, got '\\n' in 'b\\n'"),
+        ({"labels": ["a", "\x1b[31m"]}, ValueError, r"no control characters, got '\\x1b'"),
+        ({"labels": ["a", "\x9b31m"]}, ValueError, r"no control characters, got '\\x9b'"),
+        ({"labels": ["a", "\x7f"]}, ValueError, "no control characters"),
+        ({"labels": ["a", "\0"]}, ValueError, "no control characters"),
+        ({"labels": ["a", os.fsdecode(b"\xff")]}, ValueError, "no control characters"),
+        ({"accuracy": float("nan")}, ValueError, "accuracy must be a share, from 0 to 1, got nan"),
+        ({"accuracy": 97.71}, ValueError, "from 0 to 1, got 97.71"),
+        ({"accuracy": -1e-9}, ValueError, "from 0 to 1, got -1e-09"),
+        ({"accuracy": float("inf")}, ValueError, "from 0 to 1, got inf"),
+        ({"accuracy": "0.5"}, TypeError, "accuracy must be a number, got '0.5'"),
+        ({"accuracy": True}, TypeError, "accuracy must be a number, got True"),
+        ({"accuracy": 0.5j}, TypeError, "accuracy must be a number"),
+    ],
+)
+def test_labels_and_accuracies_that_are_refused(rng, tmp_path, wrong, error, words):
+    with pytest.raises(error, match=words):
+        runtime.save(net_of(rng), tmp_path / "model", **wrong)
+    assert not os.listdir(tmp_path)
+
+
+DESCRIPTIONS = {
+    "no label": "label ",
+    "a label too few": "label a",
+    "a label too many": "label a\nlabel b\nlabel c",
+    "a control character": "label a\nlabel \x07",
+    "a control character of two bytes": "label a\nlabel \x85",
+    "a carriage return": "label a\r\nlabel b",
+    "a long label": f"label a\nlabel {'b' * 256}",
+    "a long label of few characters": f"label a\nlabel {chr(0x1F408) * 64}",
+    "an empty line": "",
+    "an empty line at the end": "label a\nlabel b\n",
+    "a word": "labels",
+    "a label without a space": "label a\nlabel",
+    "two spaces before": "label a\n label b",
+    "accuracy last": "label a\nlabel b\naccuracy 0.5",
+    "accuracy twice": "accuracy 0.5\naccuracy 0.5",
+    "accuracy above 1": "accuracy 1.1",
+    "accuracy 2": "accuracy 2.0",
+    "accuracy below 0": "accuracy -0.5",
+    "accuracy without decimals": "accuracy 0.",
+    "accuracy 1": "accuracy 1",
+    "accuracy with an exponent": "accuracy 0.1e-1",
+    "accuracy of no number": "accuracy nan",
+    "accuracy in other digits": "accuracy 0.\u0661",
+    "a long accuracy": f"accuracy 0.{'0' * 401}",
+    "a space behind": "accuracy 0.5 ",
+    "a node": "dense 1 units=2",
+}
+
+
+@pytest.mark.parametrize("case", [None, *DESCRIPTIONS])
+@pytest.mark.parametrize(
+    "line", ["format 2; input shape=6; dense 0 units=2", "format 1; input 6; dense 6 2 float float"]
+)
+def test_damaged_labels_and_accuracy(rng, tmp_path, line, case):
+    """Refused by both readers, whichever comes first; `None` is a good one."""
+    first = 1 if line.startswith("format 2") else 0
+    arrays = chain(rng, 6, "dense units=2").nodes[1].arrays
+    description = "accuracy 0.5\nlabel a\nlabel b" if case is None else DESCRIPTIONS[case]
+    write(tmp_path / "model", {f"{first}.{name}": array for name, array in arrays.items()}, f"{line}\n{description}")
+    content = (tmp_path / "model").read_bytes()
+    if case is None:
+        assert loads(content).labels == ("a", "b") and loads(content).accuracy == 0.5
+    else:
+        with pytest.raises(ValueError, match="label|accuracy"):
+            loads(content)
+    if library.available():
+        with pytest.raises(ValueError, match="label|accuracy") if case else contextlib.nullcontext():
+            bindings.Model(content)
 
 
 def test_save_never_loses_a_file(rng, tmp_path, monkeypatch):

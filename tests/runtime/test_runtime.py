@@ -31,6 +31,7 @@ NETS = (
     "format2_chain",
     "format2_functions",
     "format2_image",
+    "format2_labels",
     "format2_negative",
     "format2_pack",
     "format2_residual",
@@ -246,16 +247,19 @@ class Labelled(runtime.Model):
 def test_copies(rng, engine, tmp_path):
     """Of models made from graphs and loaded ones, with each kind of input scale; what the user added goes with them."""
     for graph in list(awkward_nets(rng))[::6]:
+        labels = tuple(f"class {unit}" for unit in range(graph.units))
+        graph = graph.described(labels, 0.25)
         runtime.save(graph, tmp_path / "model")
         before = Labelled(graph)
-        before.labels = ["a", "b"]
+        before.names = ["a", "b"]
         for model in (before, runtime.load(tmp_path / "model")):
             x = odd_floats(rng, 3, graph.inputs)
             pixels = rng.integers(0, 256, x.shape, np.uint8)
             for how, other in copies(model):
                 assert type(other) is type(model) and other.input_shape == model.input_shape, how
                 assert np.array_equal(other.input_scale, model.input_scale)
-                assert getattr(other, "labels", None) == getattr(model, "labels", None)
+                assert getattr(other, "names", None) == getattr(model, "names", None)
+                assert (other.labels, other.accuracy) == (model.labels, model.accuracy) == (labels, 0.25)
                 assert same(other(x), model(x)), how
                 assert graph.input_scale is None or same(other(pixels), model(pixels)), how
                 assert (other.predict(x) == model.predict(x)).all()

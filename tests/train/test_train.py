@@ -253,7 +253,7 @@ def test_checkpoints_of_other_runs(tmp_path):
         fit(*make(units=8), checkpoint=path, resume=True)
     with pytest.raises(ValueError, match="other net or optimiser"):
         fit(*make(kind="lab"), checkpoint=path, resume=True)
-    with pytest.raises(ValueError, match="has 2 epochs, more than the 1 learning rates"):
+    with pytest.raises(ValueError, match="has 2 epochs, more than the 1 epochs"):
         fit(*make(), epochs=1, checkpoint=path, resume=True)
 
 
@@ -644,7 +644,10 @@ def test_evaluate_where_the_net_is(device):
 
 
 @pytest.mark.parametrize(
-    "module", ["train/fit", "train/checkpoint", "train/workers", "train/seeding", "metric", "data", "loss", "_files"]
+    "module",
+    ["metric", "loss", "_files", "_pictures", "_progress"]
+    + [f"train/{name}" for name in ("arrays", "fit", "checkpoint", "workers", "seeding")]
+    + [f"data/{name}" for name in ("__init__", "idx", "mnist", "folders")],
 )
 def test_messages_name_no_option_of_a_script(module):
     """Options belong to scripts; the library's own words are its arguments."""
@@ -661,3 +664,157 @@ def test_rates():
 def test_predict_needs_rows():
     with pytest.raises(ValueError, match="at least one row"):
         train.predict(make()[0], X[:0])
+
+
+# Arrays, early stopping, and what goes without saying
+
+
+def deferred_net(units=7):
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryDense(units), nn.BatchNorm(), nn.BinaryActivation(), nn.BinaryDense(3))
+    net.initialize(mx.init.Xavier())
+    return net, mx.gluon.Trainer(net.collect_params(), "adam", kvstore=None)
+
+
+def fit_arrays(net, trainer, x=X, labels=LABELS, size=20, **options):
+    loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+    return train.fit(net, trainer, loss, train.batches(x, labels, size), **{"progress": False, **options})
+
+
+def test_arrays_in_three_lines():
+    """Float64 rows, integer labels, a net of open shapes, the Trainer's own rate; without validation the last epoch."""
+    mx.random.seed(1)
+    net, trainer = deferred_net()
+    trainer.set_learning_rate(0.02)
+    np.random.seed(3)
+    expected = np.random.RandomState(3).rand()
+    history = fit_arrays(net, trainer, X.astype(float), LABELS.tolist(), epochs=20)
+    assert np.random.rand() == expected
+    assert set(history) == {"loss", "error", "seconds", "best_epoch"} and history["best_epoch"] == 19
+    assert history["error"][-1] < history["error"][0] - 0.1 and trainer.learning_rate == 0.02
+    other, trainer = deferred_net()
+    found = fit_arrays(other, trainer, epochs=2, validate=(X[:10].astype(float), LABELS[:10]), metric="acc", mode="max")
+    assert found["validation_metric"][found["best_epoch"]] == train.evaluate(other, X[:10], LABELS[:10], metric="acc")
+
+
+def test_batches_of_arrays():
+    found = train.batches(X, LABELS, 25)
+    assert len(found) == 2
+    drawn = [list(found(np.random.default_rng(seed))) for seed in (1, 1, 2)]
+    for epoch in drawn:
+        rows = np.concatenate([x.asnumpy() for x, _ in epoch])
+        assert len(np.unique(rows, axis=0)) == 50 and [x.shape for x, _ in epoch] == [(25, 12)] * 2
+        labels = np.concatenate([y.asnumpy() for _, y in epoch])
+        np.testing.assert_array_equal(labels, rows[:, :3].argmax(axis=1))
+    first, again, other = (np.concatenate([x.asnumpy() for x, _ in epoch]) for epoch in drawn)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    images = train.batches(np.zeros((3, 1, 4, 4), np.uint8), mx.nd.zeros((3, 2)), 3)
+    ((x, y),) = images(np.random.default_rng(0))
+    assert x.shape == (3, 1, 4, 4) and y.shape == (3, 2) and x.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((X, LABELS[:-1], 20), "one label for each of the 60 rows, got 59"),
+        ((X, LABELS, 61), "from 1 to 60, the number of rows, got 61"),
+        ((X, LABELS, 0), "from 1 to 60"),
+        ((X[:0], LABELS[:0], 1), "from 1 to 0"),
+        ((3.0, LABELS, 1), "array of numbers is needed, its rows first; got float64"),
+        ((X, ["cat"] * 60, 1), "array of numbers is needed"),
+    ],
+)
+def test_arrays_that_are_no_batches(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        train.batches(*arguments)
+
+
+@pytest.mark.parametrize("mode, sign", [("min", 1), ("max", -1)])
+def test_patience(tmp_path, mode, sign):
+    """Training stops where validation was no better for so many epochs in a row, and keeps the best."""
+    numbers = [sign * number for number in (0.5, 0.6, 0.4, 0.4, float("nan"), 0.41, 0.1)]
+    for patience, epochs, best in ((1, 2, 0), (2, 5, 2), (3, 6, 2), (4, 7, 6), (9, 7, 6)):
+        left, seen = iter(numbers), []
+        net, trainer = make()
+
+        def validate(net):
+            seen.append(values(net))
+            return next(left)
+
+        path = tmp_path / f"{patience}.safetensors"
+        found = fit(
+            net, trainer, epochs=7, validate=validate, metric="acc", mode=mode, patience=patience, checkpoint=path
+        )
+        assert len(found["loss"]) == len(seen) == epochs and found["best_epoch"] == best
+        assert found["stopped_early"] == (epochs < 7)
+        for a, b in zip(values(net), seen[best]):
+            np.testing.assert_array_equal(a, b)
+        # It is finished: it may be overwritten, resumes to its result, and goes on with more patience.
+        other, trainer = make(seed=99)
+        options = dict(metric="acc", mode=mode, checkpoint=path)
+        assert fit(other, trainer, epochs=7, resume=True, patience=patience, **options) == found
+        for a, b in zip(values(net), values(other)):
+            np.testing.assert_array_equal(a, b)
+        more = fit(*make(), epochs=7, resume=True, validate=lambda net: next(left), **options)
+        assert len(more["loss"]) == 7 and "stopped_early" not in more
+        fit(*make(), epochs=1, validate=lambda net: 0.5, **options)
+
+
+def test_patience_of_a_resumed_run(tmp_path):
+    """A run that was cut off while it was waiting stops in the same epoch, with the same net."""
+    numbers = [0.5, 0.3, 0.4, 0.35, 0.45, 0.2]
+    net, trainer = make()
+    left = iter(numbers)
+    whole = fit(net, trainer, validate=lambda net: next(left), patience=3)
+    assert len(whole["loss"]) == 5 and whole["stopped_early"]
+    for epochs in range(1, 5):
+        left, path = iter(numbers[:epochs]), tmp_path / str(epochs)
+        with pytest.raises(StopIteration):
+            fit(*make(), validate=lambda net: next(left), patience=3, checkpoint=path)
+        left = iter(numbers[epochs:])
+        other, trainer = make(seed=99)
+        resumed = fit(other, trainer, validate=lambda net: next(left), patience=3, checkpoint=path, resume=True)
+        assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+        for a, b in zip(values(net), values(other)):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({}, "either epochs.* or learning_rates.*neither"),
+        ({"epochs": 2, "learning_rates": [0.1, 0.1]}, "got both"),
+        ({"epochs": -1}, "at least 0, got -1"),
+        ({"epochs": 2, "patience": 1}, "needs validate"),
+        ({"epochs": 2, "patience": 0, "validate": (X, LABELS)}, "at least 1"),
+        ({"epochs": 2, "validate": X}, "function of the net or a pair"),
+        ({"epochs": 2, "validate": (X, LABELS, 3)}, "function of the net or a pair"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit_arrays(*deferred_net(), **options)
+
+
+def test_a_custom_metric_end_to_end(tmp_path):
+    """A metric of one's own is trained by, chosen by, waited for and resumed."""
+
+    class Recall(mx.metric.EvalMetric):
+        def __init__(self):
+            super().__init__("recall of class 0")
+
+        def update(self, labels, preds):
+            for label, pred in zip(labels, preds):
+                of_class = label.asnumpy() == 0
+                self.sum_metric += (pred.asnumpy().argmax(axis=1)[of_class] == 0).sum()
+                self.num_inst += of_class.sum()
+
+    net, trainer = deferred_net()
+    options = dict(learning_rates=[0.02] * 4, validate=(X, LABELS), metric=Recall(), mode="max", patience=2)
+    found = fit_arrays(net, trainer, checkpoint=tmp_path / "c", **options)
+    assert set(found) == {"loss", "metric", "validation_metric", "seconds", "best_epoch", "stopped_early"}
+    recall = (train.predict(net, X).argmax(axis=1)[LABELS == 0] == 0).mean()
+    assert max(found["validation_metric"]) == found["validation_metric"][found["best_epoch"]] == pytest.approx(recall)
+    other, trainer = deferred_net()
+    assert fit_arrays(other, trainer, checkpoint=tmp_path / "c", resume=True, **options) == found

@@ -10,10 +10,11 @@ or None where it does not convert this one: the operator then stays, as a `Held`
 """
 
 import dataclasses
+from typing import Any
 
 from ..plan import Plan
 from ..steps import Held
-from ..trace import INPUT, Node, Trace, alone, constants, is_open
+from ..trace import INPUT, Entry, Node, Trace, alone, constants, is_open
 from . import arithmetic, functions, layers, shapes  # noqa: F401 (they register their converters)
 from .build import Build, converter
 
@@ -22,8 +23,10 @@ __all__ = ["convert"]
 
 def convert(traced: Trace) -> Plan:
     """The plan of a traced net. Raises ValueError where a binary layer's weights depend on the input."""
-    plan, rows = Plan(format=traced.format), {}
-    known, values = constants(traced)
+    plan = Plan(format=traced.format)
+    rows: dict[int, Any] = {}
+    known, arrays = constants(traced)
+    values: dict[Entry, Any] = dict(arrays)  # or what `_outputs` gives, or a Node that is open
     for place, node in enumerate(traced.nodes):
         if node.name == INPUT and node.operator == "null":
             values[place, 0] = 0

@@ -1,9 +1,11 @@
 """Converters of arithmetic, and of what is made of it: signs, swish."""
 
+from typing import Any
+
 import numpy as np
 
 from ..steps import Activation, Arithmetic, FloatSign, Held
-from .build import converts
+from .build import Build, converts
 
 
 def _is(array, number):
@@ -38,7 +40,7 @@ subtract, divide = _operation("subtract", _minus), _operation("divide")
 
 
 @converts("elemwise_add", "broadcast_add")
-def add(build, x, y):
+def add(build: Build, x: Any, y: Any) -> Any:
     for value, other in ((x, y), (y, x)):
         if build.step(value, FloatSign) and isinstance(other, int) and _zero(build, other):
             return value
@@ -46,7 +48,7 @@ def add(build, x, y):
 
 
 @converts("elemwise_mul", "broadcast_mul")
-def multiply(build, x, y):
+def multiply(build: Build, x: Any, y: Any) -> Any:
     for value, gate in ((x, y), (y, x)):
         inner = build.step(gate, Activation)
         if inner and inner.function == "sigmoid" and isinstance(value, int):
@@ -70,27 +72,26 @@ converts("_minimum", "broadcast_minimum")(minimum)
 
 
 @converts("add_n")
-def add_n(build, *xs):
+def add_n(build: Build, *xs: Any) -> Any:
     """MXNet adds up to four arrays from the last one on, more of them from the first one on."""
-    xs = list(xs if len(xs) > 4 else xs[::-1])
-    total = xs.pop(0)
-    for x in xs:
+    total, *others = xs if len(xs) > 4 else xs[::-1]
+    for x in others:
         total = add(build, total, x)
     return total
 
 
 @converts("square")
-def square(build, x):
+def square(build: Build, x: Any) -> Any:
     return build(Arithmetic, x, x, function="multiply")
 
 
 @converts("negative")
-def negative(build, x):
+def negative(build: Build, x: Any) -> Any:
     return multiply(build, x, np.array(-1, np.float32))
 
 
 @converts("clip")
-def clip(build, x):
+def clip(build: Build, x: Any) -> Any:
     low, high = (np.array(build.get(name), np.float32) for name in ("a_min", "a_max"))
     return minimum(build, maximum(build, x, low), high)
 
@@ -113,7 +114,7 @@ for _name, _function in (
 
 
 @converts("_rminus_scalar")
-def rminus_scalar(build, x):
+def rminus_scalar(build: Build, x: Any) -> Any:
     """c - x; 1 - 2 * (x < 0) and 1 - (x < 0) are signs."""
     if build.get("scalar") == 1:
         doubled = build.step(x, Arithmetic)
@@ -129,7 +130,7 @@ def rminus_scalar(build, x):
 
 
 @converts("_contrib_sign_ste")
-def sign_ste(build, x):
+def sign_ste(build: Build, x: Any) -> Any:
     half = build.step(x, Arithmetic)
     if half and half.function == "add" and _is(half.arrays.get("operand"), 0.5):
         taken = _sign_ste(build, half.sources[0])
@@ -138,7 +139,7 @@ def sign_ste(build, x):
 
 
 @converts("where")
-def where(build, condition, x, y):
+def where(build: Build, condition: Any, x: Any, y: Any) -> Any:
     return x if all(isinstance(each, int) and _zero(build, each) for each in (x, y)) else None
 
 

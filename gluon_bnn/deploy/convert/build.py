@@ -2,16 +2,17 @@
 
 import ast
 import dataclasses
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
 from ..plan import Plan, Step
 from ..trace import Node
 
-_converters = {}  # by the name of an operator, or the class of a layer
+_converters: dict[Union[str, type], Callable] = {}  # by the name of an operator, or the class of a layer
 
 
-def converts(*names):
+def converts(*names: Union[str, type]) -> Callable[[Callable], Callable]:
     """Registers a converter for operators of these names, or layers of these classes."""
 
     def register(function):
@@ -29,15 +30,17 @@ class Build:
     plan: Plan
     node: Node
 
-    def __call__(self, kind, *sources, arrays=None, **options) -> int:
+    def __call__(
+        self, kind: Callable[..., Step], *sources: int, arrays: Optional[dict[str, np.ndarray]] = None, **options: Any
+    ) -> int:
         return self.plan.add(kind(sources, arrays or {}, self.node.row, **options))
 
-    def step(self, value, *kinds) -> Step:
+    def step(self, value: Any, *kinds: type[Step]) -> Any:
         """The step that gives a value, if it is of one of these kinds, else None."""
         found = self.plan[value] if isinstance(value, int) else None
         return found if isinstance(found, kinds) else None
 
-    def get(self, name, default=None):
+    def get(self, name: str, default: Any = None) -> Any:
         """An attribute of the operator, as Python's literal."""
         text = self.node.attributes.get(name)
         if text is None:
@@ -49,12 +52,12 @@ class Build:
         return tuple(value) if isinstance(value, list) else value
 
 
-def converter(node: Node):
+def converter(node: Node) -> Optional[Callable]:
     """The converter of a node, or None."""
     kinds = [node.operator] if node.layer is None else type(node.layer).__mro__
     return next((_converters[kind] for kind in kinds if kind in _converters), None)
 
 
-def constant(*values) -> bool:
+def constant(*values: Any) -> bool:
     """Whether all of these are arrays."""
     return all(isinstance(value, np.ndarray) for value in values)

@@ -1,9 +1,11 @@
 """Converters of functions of each element."""
 
+from typing import Any
+
 import numpy as np
 
 from ..steps import Activation
-from .build import converts
+from .build import Build, converts
 
 
 def _function(name):
@@ -17,14 +19,14 @@ for _name in ("relu", "sigmoid", "tanh", "softsign"):
 
 
 @converts("Activation")
-def activation(build, x):
+def activation(build: Build, x: Any) -> Any:
     function = build.get("act_type")
     known = function in ("relu", "sigmoid", "tanh", "softrelu", "softsign")
     return build(Activation, x, function=function) if known else None
 
 
 @converts("LeakyReLU")
-def leaky_relu(build, x, slope=None):
+def leaky_relu(build: Build, x: Any, slope: Any = None) -> Any:
     function = build.get("act_type", "leaky")
     if function in ("leaky", "elu"):
         return build(Activation, x, function=function, slope=float(build.get("slope", 0.25)))

@@ -1,6 +1,7 @@
 """Converters of layers with weights, of binary activations, and of blocks that MXNet cannot trace."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -9,12 +10,12 @@ from ..._compat import mx
 from ...graph.kinds.batch_norm import NORM
 from ..steps import BatchNorm, Dense, FloatDense, FloatSign, Kept, Pack, PackedDense
 from .arithmetic import add, multiply
-from .build import constant, converts
+from .build import Build, constant, converts
 
 
 @converts(nn.BinaryDense)
-def binary_dense(build, x, weight, bias=None):
-    layer = build.node.layer
+def binary_dense(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
+    layer: Any = build.node.layer
     if not isinstance(weight, np.ndarray):
         raise ValueError(f"the weights of {layer.name} must not depend on the input")
     signs, alpha = layer.sign_scale(mx.nd.array(weight))
@@ -22,12 +23,12 @@ def binary_dense(build, x, weight, bias=None):
 
 
 @converts(nn.BinaryActivation, "gluon_bnn_sign")
-def binary_activation(build, x):
+def binary_activation(build: Build, x: Any) -> Any:
     return build(FloatSign, x)
 
 
 @converts(nn.BinarySigmoid)
-def binary_sigmoid(build, x):
+def binary_sigmoid(build: Build, x: Any) -> Any:
     return build(FloatSign, x, form="bits01")
 
 
@@ -42,18 +43,17 @@ def _float_dense(build, x, signs, alpha, bias, flatten):
 
 
 @converts("gluon_bnn_binary_dense")
-def native_binary_dense(build, x, weight, *others):
+def native_binary_dense(build: Build, x: Any, weight: Any, *others: Any) -> Any:
     if not constant(weight, *others):
         return None
-    others = list(others)
-    bias = None if build.get("no_bias") else others.pop(0)
+    bias, others = (None, others) if build.get("no_bias") else (others[0], others[1:])
     x = build(FloatSign, x) if build.get("sign") else x
     signs, alpha = sign_scale(build, weight, *others)  # with a curvature where the scale is "loss"
     return _float_dense(build, x, signs, alpha, bias, build.get("flatten", True))
 
 
 @converts("gluon_bnn_sign_scale")
-def sign_scale(build, weight, *others):
+def sign_scale(build: Build, weight: Any, *others: Any) -> Any:
     """Of a layer that was made without in_units it takes the layer's input too, for the shape; and what makes signs
     random while MXNet trains."""
     arrays = [weight, *others[build.get("hint") is not None : len(others) - bool(build.get("stochastic"))]]
@@ -64,18 +64,18 @@ def sign_scale(build, weight, *others):
 
 
 @converts("gluon_bnn_scale_bias")
-def scale_bias(build, dot, alpha, bias=None):
+def scale_bias(build: Build, dot: Any, alpha: Any, bias: Any = None) -> Any:
     y = multiply(build, dot, alpha.reshape(-1))
     return y if bias is None else add(build, y, bias.reshape(-1))
 
 
 @converts("gluon_bnn_pack")
-def pack(build, x):
+def pack(build: Build, x: Any) -> Any:
     return build(Pack, x, in_units=build.get("in_units"), flatten=build.get("flatten"))
 
 
 @converts("gluon_bnn_packed_dense")
-def packed_dense(build, x, *arrays):
+def packed_dense(build: Build, x: Any, *arrays: Any) -> Any:
     """Of the export of a net that was frozen in the packed form."""
     source, target = build.get("source"), build.get("target")
     for before in (build.step(x, Pack, PackedDense),) if source == "bits01" else ():
@@ -90,7 +90,7 @@ def packed_dense(build, x, *arrays):
 
 
 @converts("FullyConnected")
-def fully_connected(build, x, weight, bias=None):
+def fully_connected(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
     if isinstance(x, np.ndarray) or not constant(weight, *(() if bias is None else (bias,))):
         return None
     flatten = build.get("flatten", True)
@@ -101,7 +101,7 @@ def fully_connected(build, x, weight, bias=None):
 
 
 @converts("BatchNorm")
-def batch_norm(build, x, gamma, beta, mean, var):
+def batch_norm(build: Build, x: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> Any:
     if isinstance(x, np.ndarray) or not constant(gamma, beta, mean, var) or build.get("output_mean_var"):
         return None
     gamma = np.ones_like(gamma) if build.get("fix_gamma", True) else gamma
@@ -109,9 +109,9 @@ def batch_norm(build, x, gamma, beta, mean, var):
 
 
 @converts("gluon_bnn_batch_norm")
-def native_batch_norm(build, x, gamma, beta, mean, var, training):
-    arrays = (array.reshape(-1) for array in (gamma, beta, mean, var))
-    return _batch_norm(build, x, *arrays, -1, build.get("eps"))
+def native_batch_norm(build: Build, x: Any, gamma: Any, beta: Any, mean: Any, var: Any, training: Any) -> Any:
+    gamma, beta, mean, var = (array.reshape(-1) for array in (gamma, beta, mean, var))
+    return _batch_norm(build, x, gamma, beta, mean, var, -1, build.get("eps"))
 
 
 def _batch_norm(build, x, gamma, beta, mean, var, axis, eps):
@@ -122,5 +122,5 @@ def _batch_norm(build, x, gamma, beta, mean, var, axis, eps):
 
 
 @converts(mx.gluon.HybridBlock)
-def kept(build, x):
+def kept(build: Build, x: Any) -> Any:
     return build(Kept, x, block=build.node.layer)

@@ -1,33 +1,35 @@
 """Converters of operators that change shapes, and of those that give in inference what they take."""
 
+from typing import Any
+
 import numpy as np
 
 from ..steps import Concat, Flatten, Slice
-from .build import converts
+from .build import Build, converts
 
 
 @converts("_copy", "BlockGrad", "make_loss")
-def same(build, x):
+def same(build: Build, x: Any) -> Any:
     return x
 
 
 @converts("cast_storage")
-def cast_storage(build, x):
+def cast_storage(build: Build, x: Any) -> Any:
     return x if build.get("stype") == "default" else None
 
 
 @converts("Dropout")
-def dropout(build, x):
+def dropout(build: Build, x: Any) -> Any:
     return None if build.get("mode", "training") == "always" else x
 
 
 @converts("Flatten")
-def flatten(build, x):
+def flatten(build: Build, x: Any) -> Any:
     return build(Flatten, x)
 
 
 @converts("Reshape")
-def reshape(build, x):
+def reshape(build: Build, x: Any) -> Any:
     shape = build.get("shape")
     if build.get("reverse") or not isinstance(shape, tuple):
         return None
@@ -39,18 +41,19 @@ def reshape(build, x):
 
 
 @converts("Concat")
-def concat(build, *xs):
+def concat(build: Build, *xs: Any) -> Any:
     if any(isinstance(x, np.ndarray) for x in xs):
         return None
     axis, most = build.get("dim", 1), Concat.MOST
-    while len(xs) > 1:
-        groups = [xs[i : i + most] for i in range(0, len(xs), most)]
-        xs = [build(Concat, *group, axis=axis) if len(group) > 1 else group[0] for group in groups]
-    return xs[0]
+    places = list(xs)
+    while len(places) > 1:
+        groups = [places[i : i + most] for i in range(0, len(places), most)]
+        places = [build(Concat, *group, axis=axis) if len(group) > 1 else group[0] for group in groups]
+    return places[0]
 
 
 @converts("slice_axis")
-def slice_axis(build, x):
+def slice_axis(build: Build, x: Any) -> Any:
     axis, begin, end = build.get("axis"), build.get("begin"), build.get("end")
     if axis == 0 and begin == 0 and end is None:  # a copy, as ops/composed.py makes it
         return x
@@ -58,7 +61,7 @@ def slice_axis(build, x):
 
 
 @converts("slice")
-def slice_(build, x):
+def slice_(build: Build, x: Any) -> Any:
     """Of (rows, features), where rows are left alone: x[:, begin:end]."""
     begin, end, step = (build.get(name, ()) for name in ("begin", "end", "step"))
     if len(begin) != 2 or len(end) != 2 or begin[0] not in (None, 0) or end[0] is not None:
@@ -69,7 +72,7 @@ def slice_(build, x):
 
 
 @converts("SliceChannel")
-def split(build, x):
+def split(build: Build, x: Any) -> Any:
     parts, axis = build.get("num_outputs"), build.get("axis", 1)
     if build.get("squeeze_axis") or axis == 0:
         return None

@@ -1,6 +1,6 @@
 """Signs, functions of each element, and arithmetic."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -16,10 +16,10 @@ class FloatSign(Step):
 
     keeps = True
 
-    def forward(self, F, x):
+    def forward(self, F: Any, x: Any) -> Any:
         return 1 - 2 * (x < 0) if self.form == "bits" else 1 - (x < 0)
 
-    def node(self, x):
+    def node(self, x: Width) -> Node:
         return Node("activation", (), {"function": "sign" if self.form == "bits" else "binary_sigmoid"})
 
     def __repr__(self):
@@ -40,7 +40,7 @@ class Activation(Step):
 
     keeps = True
 
-    def forward(self, F, x, slope=None):
+    def forward(self, F: Any, x: Any, slope: Any = None) -> Any:
         if self.function == "relu":
             return F.relu(x)
         if self.function in ("leaky", "elu"):
@@ -55,10 +55,10 @@ class Activation(Step):
             return F.Activation(x, act_type=self.function)
         return getattr(F, self.operator)(x)
 
-    def in_runtime(self, flat):
+    def in_runtime(self, flat: Optional[bool]) -> bool:
         return self.function != "prelu" or self.arrays["slope"].size == 1 or bool(flat)  # it is over axis 1
 
-    def node(self, x):
+    def node(self, x: Width) -> Node:
         arrays = {} if self.slope is None else {"slope": np.array([self.slope], np.float32)}
         if self.function == "prelu":
             slope = self.arrays["slope"]
@@ -66,11 +66,11 @@ class Activation(Step):
                 raise ValueError(
                     f"{self.name} has {slope.size} slopes, but {x.layer} before it has {x.channels} outputs"
                 )
-            arrays = {"slope": np.broadcast_to(slope, (x.channels,)).copy()}
+            arrays = {"slope": np.broadcast_to(slope, (x.channels or slope.size,)).copy()}
         return Node("activation", (), {"function": self.function}, arrays)
 
     @property
-    def text(self):
+    def text(self) -> str:
         return self.function
 
     def __repr__(self):
@@ -93,27 +93,29 @@ class Arithmetic(Step):
     }
 
     @property
-    def keeps(self):
+    def keeps(self) -> bool:
         return len(self.sources) == 1
 
-    def after(self, x, y=None):
-        size = self.arrays["operand"].size if y is None else y.channels
+    def after(self, x: Width, y: Optional[Width] = None) -> Width:
+        size = y.channels if y else self.arrays["operand"].size
         if y is None and size == 1 or size == x.channels:
             return x
         return Width(None, x.flat and (y is None or y.flat), self.name)  # one of them may be spread over the other
 
-    def forward(self, F, x, y=None, operand=None):
+    def forward(self, F: Any, x: Any, y: Any = None, operand: Any = None) -> Any:
         return getattr(F, self.OPERATORS[self.function])(x, operand if y is None else y)
 
-    def node(self, x, y=None):
-        operand = self.arrays.get("operand")
-        size = y.channels if operand is None else operand.size
-        spread = operand is not None and size == 1
-        along = operand is None or operand.shape[0] == 1 or operand.ndim == 1  # one row, which is the same for all rows
-        if not spread and (size != x.channels or not along):
-            given = y.channels if operand is None else operand.shape
+    def node(self, x: Width, y: Optional[Width] = None) -> Node:
+        given: object
+        if y is None:
+            operand = self.arrays["operand"]
+            along = operand.shape[0] == 1 or operand.ndim == 1  # one row, which is the same for all rows
+            fits, given = operand.size == 1 or operand.size == x.channels and along, operand.shape
+            arrays = {"operand": operand.reshape(-1)}
+        else:
+            fits, given, arrays = y.channels == x.channels, y.channels, {}
+        if not fits:
             raise ValueError(f"the runtime takes values of one size in {self.name}, got {x.channels} and {given}")
-        arrays = {} if operand is None else {"operand": operand.reshape(-1)}
         return Node("arithmetic", (), {"function": self.function}, arrays)
 
     def __repr__(self):

@@ -18,10 +18,10 @@ class Held(Step):
 
     flattens = None
 
-    def after(self, *xs):
+    def after(self, *xs: Width) -> Width:
         return Width()
 
-    def in_runtime(self, flat):
+    def in_runtime(self, flat: Optional[bool]) -> bool:
         return False
 
     def __repr__(self):
@@ -36,17 +36,17 @@ class Kept(Step):
 
     flattens = None
 
-    def after(self, x):
+    def after(self, x: Width) -> Width:
         return Width()
 
-    def in_runtime(self, flat):
+    def in_runtime(self, flat: Optional[bool]) -> bool:
         return False
 
-    def forward(self, F, x):
+    def forward(self, F: Any, x: Any) -> Any:
         return self.block(x)
 
     @property
-    def text(self):
+    def text(self) -> str:
         return type(self.block).__name__
 
     def __repr__(self):

@@ -1,21 +1,40 @@
 """Dense layers with 1-bit weights and with floats, and batch norm."""
 
+from typing import Any, Optional
+
 import numpy as np
 
+from ...graph import bits
 from ...graph.graph import Node
 from ...graph.kinds.batch_norm import NORM
 from .. import fold
 from ..plan import Step, Width, step
 
 
-class _Product:
+@step
+class _Product(Step):
     """What steps with a matrix have in common: `inputs`, `units` and `flatten`, as in Gluon's Dense."""
 
+    flatten: bool = True
+
     @property
-    def flattens(self):
+    def units(self) -> int:
+        """The number of outputs."""
+        raise NotImplementedError
+
+    @property
+    def inputs(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        return self.units, self.inputs
+
+    @property
+    def flattens(self) -> bool:
         return self.flatten
 
-    def after(self, x):
+    def after(self, x: Width) -> Width:
         whole = x.flat or not self.flatten
         if x.channels is not None and (self.inputs != x.channels if whole else self.inputs % x.channels):
             raise ValueError(f"{self.name} has {self.inputs} inputs, but {x.layer} before it has {x.channels} outputs")
@@ -23,24 +42,27 @@ class _Product:
 
 
 @step
-class FloatDense(_Product, Step):
+class FloatDense(_Product):
     """A dense layer with its signs baked in: y = alpha * FullyConnected(x, signs) + bias.
 
     arrays: signs, +-1, (units, inputs), alpha and bias (units,), float32; flatten as in Dense. A bias of -0.0 changes
     nothing, so a layer without one needs no other code.
     """
 
-    flatten: bool = True
+    binary = "signs"
+
+    def signs(self) -> np.ndarray:
+        return self.arrays["signs"]
 
     @property
-    def units(self):
+    def units(self) -> int:
         return self.arrays["signs"].shape[0]
 
     @property
-    def inputs(self):
+    def inputs(self) -> int:
         return self.arrays["signs"].shape[1]
 
-    def forward(self, F, x, signs, alpha, bias):
+    def forward(self, F: Any, x: Any, signs: Any, alpha: Any, bias: Any) -> Any:
         dot = F.FullyConnected(x, signs, no_bias=True, num_hidden=self.units, flatten=self.flatten)
         return F.broadcast_add(F.broadcast_mul(dot, alpha), bias)
 
@@ -49,7 +71,7 @@ class FloatDense(_Product, Step):
 
 
 @step
-class PackedDense(_Product, Step):
+class PackedDense(_Product):
     """A dense layer on our library's operator, from `source` to `to`, each float, bits or bits01; arrays as those of
     the runtime's binary_dense."""
 
@@ -57,15 +79,18 @@ class PackedDense(_Product, Step):
     in_units: int = 0
     source: str = "float"
     to: str = "float"
-    flatten: bool = True
 
+    binary = "weight_bits"
     ORDER = ("weight_bits", "alpha", "bias", *NORM, "threshold", "sums")  # the operator's
 
+    def signs(self) -> np.ndarray:
+        return bits.unpack_weights(self.arrays["weight_bits"], self.units, self.in_units)
+
     @property
-    def inputs(self):
+    def inputs(self) -> int:
         return self.in_units
 
-    def forward(self, F, x, **arrays):
+    def forward(self, F: Any, x: Any, **arrays: Any) -> Any:
         return F.gluon_bnn_packed_dense(
             x,
             *(arrays[name] for name in self.ORDER if name in arrays),
@@ -77,7 +102,7 @@ class PackedDense(_Product, Step):
             flatten=str(self.flatten),
         )
 
-    def node(self, x):
+    def node(self, x: Width) -> Node:
         return Node("binary_dense", (), {"units": self.units, "to": self.to}, self.arrays)
 
     def __repr__(self):
@@ -94,22 +119,22 @@ class Pack(Step):
     flatten: bool = True
 
     @property
-    def flattens(self):
+    def flattens(self) -> bool:
         return self.flatten
 
     @property
-    def inputs(self):
+    def inputs(self) -> int:
         return self.in_units
 
-    def after(self, x):
+    def after(self, x: Width) -> Width:
         if x.flat and x.channels not in (None, self.in_units):
             raise ValueError(f"{self.name} takes {self.in_units} inputs, but {x.layer} before it has {x.channels}")
         return Width(self.in_units, self.flatten or x.flat, x.layer)
 
-    def forward(self, F, x):
+    def forward(self, F: Any, x: Any) -> Any:
         return F.gluon_bnn_pack(x, in_units=str(self.in_units), flatten=str(self.flatten))
 
-    def node(self, x):
+    def node(self, x: Width) -> Node:
         return Node("pack", (), {"to": self.to})
 
     def __repr__(self):
@@ -117,26 +142,24 @@ class Pack(Step):
 
 
 @step
-class Dense(_Product, Step):
+class Dense(_Product):
     """Gluon's Dense: arrays weight (units, inputs), and bias (units,) or none."""
 
-    flatten: bool = True
-
     @property
-    def units(self):
+    def units(self) -> int:
         return self.arrays["weight"].shape[0]
 
     @property
-    def inputs(self):
+    def inputs(self) -> int:
         return self.arrays["weight"].shape[1]
 
-    def forward(self, F, x, weight, bias=None):
+    def forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
         given = () if bias is None else (bias,)
         return F.FullyConnected(
             x, weight, *given, no_bias=bias is None, num_hidden=self.units, flatten=self.flatten, name="fwd"
         )
 
-    def node(self, x):
+    def node(self, x: Width) -> Node:
         arrays = {**self.arrays, "weight": np.ascontiguousarray(self.arrays["weight"].T)}
         return Node("dense", (), {"units": self.units}, arrays)
 
@@ -156,30 +179,30 @@ class BatchNorm(Step):
     keeps = True
 
     @property
-    def inputs(self):
+    def inputs(self) -> int:
         return self.arrays["gamma"].size
 
-    def after(self, x):
+    def after(self, x: Width) -> Width:
         if x.channels not in (None, self.inputs) and (self.axis == -1 or self.axis == 1 and x.flat):
             raise ValueError(f"{self.name} has {self.inputs} inputs, but {x.layer} before it has {x.channels} outputs")
         return x
 
-    def forward(self, F, x, gamma, beta, running_mean, running_var):
+    def forward(self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any) -> Any:
         options = {"eps": self.eps, "axis": self.axis, "fix_gamma": False, "use_global_stats": True}
         return F.BatchNorm(x, gamma, beta, running_mean, running_var, name="fwd", **options)
 
-    def in_runtime(self, flat):
+    def in_runtime(self, flat: Optional[bool]) -> bool:
         return self.axis == -1 or self.axis == 1 and bool(flat)
 
-    def norm(self):
+    def norm(self) -> dict[str, np.ndarray]:
         """{"mean", "factor", "beta"} of (x - mean) * factor + beta."""
-        arrays = (self.arrays[name] for name in ("gamma", "beta", "running_mean", "running_var"))
+        gamma, beta, mean, var = (self.arrays[name] for name in ("gamma", "beta", "running_mean", "running_var"))
         try:
-            return fold.norm(*arrays, self.eps)
+            return fold.norm(gamma, beta, mean, var, self.eps)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
 
-    def node(self, x):
+    def node(self, x: Width) -> Node:
         return Node("batch_norm", (), {}, self.norm())
 
     text = "BatchNorm"

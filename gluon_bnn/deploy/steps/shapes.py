@@ -1,6 +1,6 @@
 """Flattening, and parts of values."""
 
-from typing import Optional
+from typing import Any, Optional
 
 from ...graph.graph import Node
 from ..plan import Step, Width, step
@@ -16,19 +16,19 @@ class Flatten(Step):
     keeps = True
 
     @property
-    def inputs(self):
+    def inputs(self) -> Optional[int]:
         return self.shape[1] if self.shape and self.shape[1] > 0 else None
 
-    def after(self, x):
+    def after(self, x: Width) -> Width:
         width = x.channels if x.flat else None
         if self.inputs and width not in (None, self.inputs):
             raise ValueError(f"{self.name} makes rows of {self.inputs}, but {x.layer} before it has {width} outputs")
         return Width(self.inputs or width, True, x.layer)
 
-    def forward(self, F, x):
+    def forward(self, F: Any, x: Any) -> Any:
         return F.reshape(x, shape=self.shape) if self.shape else F.Flatten(x)
 
-    def node(self, x):
+    def node(self, x: Width) -> None:
         return None
 
     text = "Flatten"
@@ -37,30 +37,32 @@ class Flatten(Step):
         return f"Flatten({self.shape or ''})"
 
 
-class _OverAxis:
+@step
+class _OverAxis(Step):
     """What steps that work along an axis have in common."""
 
-    def in_runtime(self, flat):
+    axis: int = 1
+
+    def in_runtime(self, flat: Optional[bool]) -> bool:
         return flat is not False and self.axis == -1 or self.axis == 1 and bool(flat)
 
 
 @step
-class Concat(_OverAxis, Step):
+class Concat(_OverAxis):
     """Values one after the other."""
-
-    axis: int = 1
 
     MOST = 64  # values of one node of the runtime
 
-    def after(self, *xs):
+    def after(self, *xs: Width) -> Width:
         flat = all(x.flat for x in xs)
-        known = (flat or self.axis == -1) and all(x.channels is not None for x in xs)
-        return Width(sum(x.channels for x in xs) if known else None, flat, self.name)
+        sizes = [x.channels for x in xs if x.channels is not None]
+        known = (flat or self.axis == -1) and len(sizes) == len(xs)
+        return Width(sum(sizes) if known else None, flat, self.name)
 
-    def forward(self, F, *xs):
+    def forward(self, F: Any, *xs: Any) -> Any:
         return F.concat(*xs, dim=self.axis)
 
-    def node(self, *xs):
+    def node(self, *xs: Width) -> Node:
         return Node("concat")
 
     def __repr__(self):
@@ -68,16 +70,15 @@ class Concat(_OverAxis, Step):
 
 
 @step
-class Slice(_OverAxis, Step):
+class Slice(_OverAxis):
     """The part from begin to end (None for the last), from the end where they are negative; or, with `parts`, the
     part number `begin` of so many equal ones."""
 
-    axis: int = 1
     begin: int = 0
     end: Optional[int] = None
     parts: int = 0
 
-    def after(self, x):
+    def after(self, x: Width) -> Width:
         known = x.channels is not None and (x.flat or self.axis == -1)
         if known:
             begin, end = self._places(x.channels)
@@ -92,12 +93,12 @@ class Slice(_OverAxis, Step):
         size = width // self.parts
         return self.begin * size, (self.begin + 1) * size
 
-    def forward(self, F, x):
+    def forward(self, F: Any, x: Any) -> Any:
         if self.parts:
             return F.split(x, num_outputs=self.parts, axis=self.axis)[self.begin]
         return F.slice_axis(x, axis=self.axis, begin=self.begin, end=self.end)
 
-    def node(self, x):
+    def node(self, x: Width) -> Node:
         begin, end = self._places(x.channels)
         return Node("slice", (), {"begin": begin, "end": end})
 

@@ -13,6 +13,13 @@ from .kind import Kind
 from .pack import Pack
 from .slice import Slice
 
+__all__ = ["KINDS", "Kind"]
+
+
+def __dir__():
+    return __all__
+
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (

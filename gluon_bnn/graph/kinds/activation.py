@@ -5,12 +5,13 @@ and rounded once to float32; there is no libm in them, whose last bits differ fr
 """
 
 import math
+from collections.abc import Sequence
 from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
-from ..graph import Value
-from .kind import Kind, floats
+from ..graph import Node, Value
+from .kind import Arrays, Kind, floats
 
 # (1 + 2 x) exp(x^2) erfc(x) for x >= 0, as a polynomial of t = 1 - 7.5 / (x + 3.75), the constant first: 23 terms
 # of its Chebyshev series on -1 <= t <= 1, the least of which is 2e-16 (Shepherd and Laframboise 1981).
@@ -41,7 +42,7 @@ ERFC = (
 )
 
 
-def exp(x):
+def exp(x: np.ndarray) -> np.ndarray:
     """exp of float64. 2^n exp(r), n the integer nearest to x / ln 2; the Taylor series to r^13 is exact to a unit."""
     x = np.clip(x, -708.0, 709.0)
     n = np.rint(x * 1.4426950408889634)
@@ -57,12 +58,12 @@ def _taylor(x, first):
     return p
 
 
-def expm1(x):
+def expm1(x: np.ndarray) -> np.ndarray:
     """exp(x) - 1 of float64; near 0, where the difference would lose digits, the series without its first term."""
     return np.where(np.abs(x) < 0.25, x * _taylor(x, 1), exp(x) - 1.0)
 
 
-def erfc(x):
+def erfc(x: np.ndarray) -> np.ndarray:
     """1 - erf(x) of float64 x >= 0, within 7e-16, and within 2e-15 of itself."""
     t = 1.0 - 7.5 / (x + 3.75)
     p = np.full_like(t, ERFC[-1])
@@ -71,12 +72,12 @@ def erfc(x):
     return exp(-(x * x)) * (p / (1.0 + 2.0 * x))
 
 
-def sigmoid(x):
+def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + exp(-x.astype(np.float64)))
 
 
-def tanh(x):
+def tanh(x: np.ndarray) -> np.ndarray:
     """Near zero 1 - 2 / (exp(2a) + 1) would lose what distinguishes it from a; beyond 20 it is 1."""
     x = x.astype(np.float64)
     a = np.abs(x)
@@ -84,7 +85,7 @@ def tanh(x):
     return np.copysign(np.where(a < 2.0**-12, a - a * a * a / 3.0, large), x)
 
 
-def softrelu(x):
+def softrelu(x: np.ndarray) -> np.ndarray:
     """log(1 + exp(x)) = max(x, 0) + log1p(u), u = exp(-|x|) <= 1; log1p(u) = 2 artanh(s), s = u / (2 + u) <= 1/3,
     whose series s + s^3/3 + ... ends at s^35, below a unit of float64."""
     x = x.astype(np.float64)
@@ -97,20 +98,20 @@ def softrelu(x):
     return np.maximum(x, 0.0) + 2.0 * s * p
 
 
-def elu(x, slope):
+def elu(x: np.ndarray, slope: np.ndarray) -> np.ndarray:
     """x where x > 0, else slope * (exp(x) - 1)."""
     wide = x.astype(np.float64)
     return np.where(x > 0, wide, slope.astype(np.float64) * expm1(wide))
 
 
-def gelu(x):
+def gelu(x: np.ndarray) -> np.ndarray:
     """x / 2 * (1 + erf(x / sqrt(2))), whose parenthesis is erfc(-x / sqrt(2)): exact where it is close to 0, too."""
     x = x.astype(np.float64)
     tail = erfc(np.abs(x) * 0.7071067811865476)
     return 0.5 * x * np.where(x < 0, tail, 2.0 - tail)
 
 
-def swish(x, slope):
+def swish(x: np.ndarray, slope: np.ndarray) -> np.ndarray:
     """x * sigmoid(slope * x): three float32 operations, as in MXNet."""
     return x * sigmoid(slope * x).astype(np.float32)
 
@@ -149,17 +150,17 @@ class Activation(Kind):
     name = "activation"
     attributes = {"function": tuple(FUNCTIONS)}
 
-    def value(self, node, taken):
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
         floats(self, taken)
         return Value("float", taken[0].shape)
 
-    def arrays(self, node, taken):
+    def arrays(self, node: Node, taken: Sequence[Value]) -> tuple[Arrays, Arrays]:
         slope = FUNCTIONS[node.attributes["function"]].slope
-        shape = {"layer": (1,), "channel": (taken[0].channels,)}.get(slope)
-        return {"slope": (np.float32, shape)} if slope else {}, {}
+        shapes = {"layer": (1,), "channel": (taken[0].channels,)}
+        return {"slope": (np.float32, shapes[slope])} if slope else {}, {}
 
-    def run(self, node, taken, x):
+    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         return FUNCTIONS[node.attributes["function"]].formula(x, *node.arrays.values()).astype(np.float32, copy=False)
 
-    def title(self, node):
+    def title(self, node: Node) -> str:
         return node.attributes["function"]

@@ -1,12 +1,15 @@
 """One operation of float32 between two values, or between a value and a constant."""
 
+from collections.abc import Sequence
+from typing import Callable, Optional
+
 import numpy as np
 
-from ..graph import Value
-from .kind import Kind, floats
+from ..graph import Node, Value
+from .kind import Arrays, Kind, floats
 
 # Of two numbers of which neither is larger, the second, 0.0 and -0.0 apart; NaN where either is NaN: as MXNet does.
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable] = {
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,
@@ -23,7 +26,7 @@ class Arithmetic(Kind):
     attributes = {"function": tuple(FUNCTIONS)}
     sources = 1, 2
 
-    def value(self, node, taken):
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
         floats(self, taken)
         if taken[0].shape != taken[-1].shape:
             raise ValueError(
@@ -31,14 +34,14 @@ class Arithmetic(Kind):
             )
         return Value("float", taken[0].shape)
 
-    def arrays(self, node, taken):
+    def arrays(self, node: Node, taken: Sequence[Value]) -> tuple[Arrays, Arrays]:
         if len(taken) == 2:
             return {}, {}
         given = getattr(node.arrays.get("operand"), "shape", None)
         return {"operand": (np.float32, (1,) if given == (1,) else (taken[0].channels,))}, {}
 
-    def run(self, node, taken, x, y=None):
+    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray, y: Optional[np.ndarray] = None) -> np.ndarray:
         return FUNCTIONS[node.attributes["function"]](x, node.arrays["operand"] if y is None else y)
 
-    def title(self, node):
+    def title(self, node: Node) -> str:
         return node.attributes["function"]

@@ -1,14 +1,16 @@
 """Batch norm of inference, per channel: y = (x - mean) * factor + beta, each operation rounded to float32."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..graph import Value
-from .kind import Kind, floats
+from ..graph import Node, Value
+from .kind import Arrays, Kind, floats
 
 NORM = ("mean", "factor", "beta")
 
 
-def normalize(arrays, x):
+def normalize(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     """(x - mean) * factor + beta over the last axis of x."""
     return (x - arrays["mean"]) * arrays["factor"] + arrays["beta"]
 
@@ -18,12 +20,12 @@ class BatchNorm(Kind):
 
     name = "batch_norm"
 
-    def value(self, node, taken):
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
         floats(self, taken)
         return Value("float", taken[0].shape)
 
-    def arrays(self, node, taken):
+    def arrays(self, node: Node, taken: Sequence[Value]) -> tuple[Arrays, Arrays]:
         return dict.fromkeys(NORM, (np.float32, (taken[0].channels,))), {}
 
-    def run(self, node, taken, x):
+    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         return normalize(node.arrays, x)

@@ -1,11 +1,13 @@
 """A dense layer with 1-bit weights, over the last axis of floats, pixels or bits."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .. import bits
-from ..graph import FORMS, MOST_ELEMENTS_U8, Value
+from ..graph import FORMS, MOST_ELEMENTS_U8, Node, Value
 from .batch_norm import NORM, normalize
-from .kind import SIZE, Kind, shape_of, together
+from .kind import SIZE, Arrays, Kind, shape_of, together
 
 ELEMENTS = 1 << 22  # the signs of at most so many weights are unpacked at a time, where one block has no more
 SUM = 256  # float products of so many inputs are added up on their own, then these sums
@@ -27,18 +29,19 @@ class BinaryDense(Kind):
     name = "binary_dense"
     attributes = {"units": SIZE, "to": FORMS}
 
-    def value(self, node, taken):
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
         if self.takes_pixels(node, taken) and taken[0].size > MOST_ELEMENTS_U8:
             raise ValueError(f"at most {MOST_ELEMENTS_U8} uint8 inputs are allowed, got {taken[0].size}")
         return Value(node.attributes["to"], shape_of(taken[0], node.attributes["units"]))
 
-    def takes_pixels(self, node, taken):
+    def takes_pixels(self, node: Node, taken: Sequence[Value]) -> bool:
         return taken[0].pixels and len(taken[0].shape) == 1  # each pixel of an image has a shift of its own
 
-    def arrays(self, node, taken):
+    def arrays(self, node: Node, taken: Sequence[Value]) -> tuple[Arrays, Arrays]:
         units, inputs = node.attributes["units"], taken[0].channels
         real, whole = (np.float32, (units,)), (np.int32, (units,))
-        must, may = {"weight_bits": (np.int32, (-(-units // bits.LANES), bits.words(inputs), bits.LANES))}, {}
+        must: Arrays = {"weight_bits": (np.int32, (-(-units // bits.LANES), bits.words(inputs), bits.LANES))}
+        may: Arrays = {}
         if taken[0].form != "float" and node.attributes["to"] != "float":
             must["threshold"] = whole
         else:
@@ -50,7 +53,7 @@ class BinaryDense(Kind):
             must.update(alpha_u8=real, bias_u8=real)
         return must, may
 
-    def check(self, node, taken):
+    def check(self, node: Node, taken: Sequence[Value]) -> None:
         """Tail bits and units past the last are 0, since dot counts them; sums is what the bits say."""
         together(node, NORM)
         units, inputs = node.attributes["units"], taken[0].channels
@@ -68,7 +71,14 @@ class BinaryDense(Kind):
                     f"got {sums[wrong[0]]}, {wrong.size} such in all"
                 )
 
-    def run(self, node, taken, x):
+    def weights(self, node: Node, taken: Sequence[Value]) -> tuple[int, int]:
+        others = sum(array.size for name, array in node.arrays.items() if name != "weight_bits")
+        return node.attributes["units"] * taken[0].channels, others
+
+    def macs(self, node: Node, taken: Sequence[Value]) -> int:
+        return node.attributes["units"] * taken[0].size
+
+    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         rows = x.reshape(-1, x.shape[-1])
         y = self._run(node.attributes, node.arrays, taken[0], rows)
         return y.reshape(*x.shape[:-1], y.shape[-1])
@@ -91,7 +101,7 @@ class BinaryDense(Kind):
         return bits.pack(y < 0) if to_bits else y
 
 
-def float_dot(x, weight_bits, units):
+def float_dot(x: np.ndarray, weight_bits: np.ndarray, units: int) -> np.ndarray:
     """float32 (rows, units): x times signs, ((+-x0 +- x1) + (+-x2 +- x3)) added up in blocks of SUM inputs.
 
     For each four inputs the 16 sums that their signs can make are formed once a row; four bits of a unit's
@@ -115,7 +125,7 @@ def float_dot(x, weight_bits, units):
     return y
 
 
-def integer_dot(x, weight_bits, units):
+def integer_dot(x: np.ndarray, weight_bits: np.ndarray, units: int) -> np.ndarray:
     """Exact int32 (rows, units): x, +-1 or uint8, times signs, in blocks of inputs and units.
 
     Every sum of a block's products is an integer below 2^24, which float32 holds whatever the order.

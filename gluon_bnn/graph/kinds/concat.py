@@ -1,8 +1,10 @@
 """Values one after the other on the last axis."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..graph import Value
+from ..graph import Node, Value
 from .kind import Kind, floats
 
 MOST_ELEMENTS = 1 << 24  # of a row: values that only name each other could otherwise double from node to node
@@ -14,7 +16,7 @@ class Concat(Kind):
     name = "concat"
     sources = 2, 64
 
-    def value(self, node, taken):
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
         floats(self, taken)
         for value in taken:
             if value.shape[:-1] != taken[0].shape[:-1]:
@@ -26,5 +28,5 @@ class Concat(Kind):
             raise ValueError(f"concat gives at most {MOST_ELEMENTS} elements, got {value.sizes}")
         return value
 
-    def run(self, node, taken, *xs):
+    def run(self, node: Node, taken: Sequence[Value], *xs: np.ndarray) -> np.ndarray:
         return np.concatenate(xs, axis=-1)

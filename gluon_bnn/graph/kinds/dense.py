@@ -1,9 +1,11 @@
 """A dense layer with float weights, over the last axis."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..graph import Value
-from .kind import SIZE, Kind, floats, shape_of
+from ..graph import Node, Value
+from .kind import SIZE, Arrays, Kind, floats, shape_of
 
 SUM = 256  # the products of so many inputs are added up on their own, then these sums
 
@@ -17,15 +19,18 @@ class Dense(Kind):
     name = "dense"
     attributes = {"units": SIZE}
 
-    def value(self, node, taken):
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
         floats(self, taken)
         return Value("float", shape_of(taken[0], node.attributes["units"]))
 
-    def arrays(self, node, taken):
+    def arrays(self, node: Node, taken: Sequence[Value]) -> tuple[Arrays, Arrays]:
         units = node.attributes["units"]
         return {"weight": (np.float32, (taken[0].channels, units))}, {"bias": (np.float32, (units,))}
 
-    def run(self, node, taken, x):
+    def macs(self, node: Node, taken: Sequence[Value]) -> int:
+        return node.attributes["units"] * taken[0].size
+
+    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         weight = node.arrays["weight"]
         y = np.zeros((*x.shape[:-1], weight.shape[1]), np.float32)
         for begin in range(0, len(weight), SUM):

@@ -1,7 +1,11 @@
 """An image as one row of features, in the order in which it lies in memory."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from ..bits import WORD
-from ..graph import Value
+from ..graph import Node, Value
 from .kind import Kind
 
 
@@ -11,11 +15,11 @@ class Flatten(Kind):
 
     name = "flatten"
 
-    def value(self, node, taken):
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
         value = taken[0]
         if value.form != "float" and value.channels % WORD and value.channels != value.size:
             raise ValueError(f"flatten takes bits where channels are a multiple of {WORD}, got {value}")
         return Value(value.form, (value.size,), value.pixels)
 
-    def run(self, node, taken, x):
+    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), -1)

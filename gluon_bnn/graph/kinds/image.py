@@ -1,10 +1,11 @@
 """A row of features as an image with the channels innermost."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..graph import Value
+from ..graph import Node, Value
 from .kind import SIZES, Kind, floats
 
 
@@ -14,7 +15,7 @@ class Image(Kind):
     name = "image"
     attributes = {"shape": SIZES}
 
-    def value(self, node, taken):
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
         floats(self, taken)
         value, shape = taken[0], node.attributes["shape"]
         if len(shape) != 3 or len(value.shape) != 1 or math.prod(shape) != value.size:
@@ -24,6 +25,6 @@ class Image(Kind):
             )
         return Value("float", shape, value.pixels)
 
-    def run(self, node, taken, x):
+    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         height, width, channels = node.attributes["shape"]
         return np.ascontiguousarray(x.reshape(-1, channels, height, width).transpose(0, 2, 3, 1))

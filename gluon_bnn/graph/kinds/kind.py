@@ -1,6 +1,7 @@
 """What every kind of node says about itself, and the checks that several kinds share."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,13 +39,21 @@ class Kind:
     def check(self, node: Node, taken: Sequence[Value]) -> None:
         """ValueError where arrays of the right dtype and shape, finite, do not fit together."""
 
-    def run(self, node: Node, taken: Sequence[Value], *xs: np.ndarray) -> np.ndarray:
+    def run(self, node: Node, taken: Sequence[Value], *xs: Any) -> np.ndarray:
         """The node's value in NumPy, with the bits of the compiled library; xs are those taken, as `Value` says."""
         raise NotImplementedError
 
     def takes_pixels(self, node: Node, taken: Sequence[Value]) -> bool:
         """True where `run` computes on uint8 in the place of a value with `pixels`."""
         return False
+
+    def weights(self, node: Node, taken: Sequence[Value]) -> tuple[int, int]:
+        """How many weights of 1 bit its arrays hold, and how many other numbers."""
+        return 0, sum(array.size for array in node.arrays.values())
+
+    def macs(self, node: Node, taken: Sequence[Value]) -> int:
+        """The number of multiply-accumulates for a row."""
+        return 0
 
     def title(self, node: Node) -> str:
         """Its name for people."""

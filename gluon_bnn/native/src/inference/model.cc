@@ -61,6 +61,10 @@ Nodes make_nodes(ModelFile& file) {
   if (output.form != Form::kFloat || output.shape.size() != 1) {
     bad_file("the last node must give a row of floats");
   }
+  if (file.labels != 0 && file.labels != output.size()) {
+    bad_file("labels must be as many as the net's outputs, %lld, got %lld", static_cast<Long>(output.size()),
+             static_cast<Long>(file.labels));
+  }
   const Node& input = *net.nodes.front();
   if (file.is_format1 && input.takes_pixels() && !input.value.pixels) {
     bad_file("in format 1 input.scale must be float32 (1,) and above 0");

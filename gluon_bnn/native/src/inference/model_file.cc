@@ -14,6 +14,8 @@ constexpr int64_t kMostHeader = INT64_C(1) << 24;  // bytes
 constexpr int64_t kMostNodes = INT64_C(1) << 16;
 constexpr size_t kMostAxes = 31;       // of one input
 constexpr size_t kMostTensorAxes = 3;  // of any tensor of a net
+constexpr size_t kMostLabel = 255;     // bytes
+constexpr size_t kMostDecimals = 400;  // of the accuracy
 constexpr int64_t kElement = 4;        // bytes of a number
 
 using Long = long long;  // what printf knows
@@ -171,15 +173,59 @@ std::vector<NodeText> read_format2(const std::vector<std::string_view>& entries)
   return nodes;
 }
 
+// "accuracy <0.0 to 1.0>"
+bool is_accuracy(std::string_view line) {
+  constexpr std::string_view kStart = "accuracy 0.";
+  if (line == "accuracy 1.0") return true;
+  if (line.substr(0, kStart.size()) != kStart) return false;
+  const std::string_view decimals = line.substr(kStart.size());
+  return !decimals.empty() && decimals.size() <= kMostDecimals &&
+         decimals.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+// Control characters, of UTF-8: below 0x20, and 0x7F to 0x9F.
+bool has_control(std::string_view text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<uint8_t>(text[i]);
+    if (byte < 0x20 || byte == 0x7F || (byte == 0xC2 && static_cast<uint8_t>(text[i + 1]) < 0xA0)) return true;
+  }
+  return false;
+}
+
+// The number of labels in the lines behind that of the nodes.
+int64_t count_labels(const std::vector<std::string_view>& lines) {
+  constexpr std::string_view kStart = "label ";
+  const size_t first = lines.size() > 1 && is_accuracy(lines[1]) ? 2 : 1;
+  for (size_t i = first; i < lines.size(); ++i) {
+    if (lines[i].substr(0, kStart.size()) != kStart) {
+      bad_file(
+          "behind its nodes its metadata may have a line \"accuracy <0.0 to 1.0>\", then lines \"label <text>\", got "
+          "\"%s\"",
+          shown(lines[i]).c_str());
+    }
+    const std::string_view label = lines[i].substr(kStart.size());
+    if (label.empty() || label.size() > kMostLabel || has_control(label)) {
+      bad_file("a label must have 1 to %zu bytes and no control characters, got \"%s\"", kMostLabel,
+               shown(label).c_str());
+    }
+  }
+  return static_cast<int64_t>(lines.size() - first);
+}
+
 struct Line {
+  std::string_view content;  // all before "; crc32"
   bool is_format1;
   std::vector<NodeText> nodes;
+  int64_t labels;
   uint32_t crc;
 };
 
-Line read_line(const std::string& line) {
-  std::vector<std::string_view> entries = split(line, "; ");
-  const int64_t nodes = static_cast<int64_t>(entries.size()) - 2;
+Line read_line(std::string_view text) {
+  const size_t end = text.rfind("; ");
+  const std::string_view content = text.substr(0, end == std::string_view::npos ? 0 : end);
+  const std::vector<std::string_view> lines = split(content, "\n");
+  std::vector<std::string_view> entries = split(lines[0], "; ");
+  const int64_t nodes = static_cast<int64_t>(entries.size()) - 1;
   const bool is_format1 = entries[0] == "format 1";
   if (!is_format1 && entries[0] != "format 2") {
     bad_file("its metadata must start with \"format 1; \" or \"format 2; \", got \"%s\": a later version may read it",
@@ -187,12 +233,11 @@ Line read_line(const std::string& line) {
   }
   if (nodes < 2 || nodes > kMostNodes) {
     bad_file("its metadata must have a format, an input, 1 to %lld nodes more and a crc32, got %zu entries",
-             static_cast<Long>(kMostNodes - 1), entries.size());
+             static_cast<Long>(kMostNodes - 1), entries.size() + 1);
   }
-  const uint32_t crc = read_crc32(entries.back());
-  entries.pop_back();
+  const uint32_t crc = read_crc32(text.substr(end + 2));
   entries.erase(entries.begin());
-  return {is_format1, is_format1 ? read_format1(entries) : read_format2(entries), crc};
+  return {content, is_format1, is_format1 ? read_format1(entries) : read_format2(entries), count_labels(lines), crc};
 }
 
 }  // namespace
@@ -219,8 +264,8 @@ ModelFile read_model_file(const FileBytes& bytes) {
   Scratch<char> memory = take_tensors(bytes, header.tensors);
   std::sort(header.tensors.begin(), header.tensors.end(),
             [](const Tensor& a, const Tensor& b) { return a.name < b.name; });
-  check_crc32(std::string_view(header.line).substr(0, header.line.rfind("; ")), header.tensors, line.crc);
-  return {line.is_format1, std::move(line.nodes), std::move(header.tensors), std::move(memory)};
+  check_crc32(line.content, header.tensors, line.crc);
+  return {line.is_format1, std::move(line.nodes), line.labels, std::move(header.tensors), std::move(memory)};
 }
 
 std::vector<std::string_view> split(std::string_view text, std::string_view separator) {

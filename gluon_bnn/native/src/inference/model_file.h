@@ -6,9 +6,10 @@
 //
 //   format 2; input shape=1x28x28; binary_dense 0 units=64 to=bits; binary_dense 1 units=10 to=float; crc32 0123abcd
 //
-// The CRC-32 is that of the line before "; crc32" and then of each tensor by name: its name and its bytes. The same
-// files are accepted as by gluon_bnn/runtime/file.py. Nothing here trusts the file, and what it takes of memory is a
-// small multiple of what the file has.
+// The CRC-32 is that of the text before "; crc32" and then of each tensor by name: its name and its bytes. Before
+// "; crc32" there may be lines with the net's accuracy and a label for each output, which are checked and left out. The
+// same files are accepted as by gluon_bnn/runtime/file.py. Nothing here trusts the file, and what it takes of memory is
+// a small multiple of what the file has.
 #ifndef GLUON_BNN_INFERENCE_MODEL_FILE_H_
 #define GLUON_BNN_INFERENCE_MODEL_FILE_H_
 
@@ -42,6 +43,7 @@ struct Tensor {
 struct ModelFile {
   bool is_format1;
   std::vector<NodeText> nodes;
+  int64_t labels;               // how many the outputs have: one each, or none
   std::vector<Tensor> tensors;  // by name
   Scratch<char> memory;         // of the tensors
 };

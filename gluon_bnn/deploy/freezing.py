@@ -4,7 +4,7 @@ import contextlib
 import math
 import operator
 from collections.abc import Sequence
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -29,8 +29,8 @@ def freeze(
     form: str = "packed",
     *,
     input_shape: Optional[Sequence[int]] = None,
-    input_scale=None,
-    input_shift=None,
+    input_scale: Any = None,
+    input_shift: Any = None,
     verbose: bool = True,
 ) -> Frozen:
     """The net for inference: binary layers with 1-bit weights, batch norm folded, dropout gone.

@@ -1,0 +1,84 @@
+"""`python -m gluon_bnn convert`: a model, or a net that MXNet exported, as a file of another form."""
+
+import argparse
+import glob
+import json
+import os
+import re
+from fractions import Fraction
+from typing import Any
+
+from . import add_json, fail, models, printable
+
+HELP = "write a model, or a net that MXNet exported, in another form"
+DESCRIPTION = """Writes a model to another file, in the form that the suffix of its name says, with its labels and its
+accuracy. A file of an earlier format becomes one of today's. A net that MXNet exported is loaded, which needs MXNet,
+and frozen. An old OUT is replaced once the new one is whole."""
+
+EXPORT = "-symbol.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    models.add_model(parser, also=f", or the PREFIX or the PREFIX{EXPORT} of an exported net")
+    parser.add_argument("out", metavar="OUT", help="the file to write, like model.safetensors; other suffixes list all")
+    export = parser.add_argument_group("for an exported net, as in gluon_bnn.freeze")
+    export.add_argument("--input-shape", metavar="1x28x28", type=_shape, help="the shape of one input")
+    export.add_argument("--input-scale", metavar="1/255", type=_number, help="uint8 inputs p stand for SCALE p + SHIFT")
+    export.add_argument("--input-shift", metavar="SHIFT", type=_number, help="0 by default")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..deploy import forms
+
+    options = {name: getattr(args, name) for name in ("input_shape", "input_scale", "input_shift")}
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        forms.form_of(args.out)
+        if exported(args.model):
+            net = frozen(args.model, given)
+        elif given:
+            raise ValueError(f"--{next(iter(given)).replace('_', '-')} is for an exported net; {args.model} is a model")
+        else:
+            net = models.load(args.model)
+        forms.save(net, args.out)
+        size = os.path.getsize(args.out)
+    except (ImportError, OSError, ValueError) as error:
+        fail(error)
+    if args.json:
+        print(json.dumps({"file": args.out, "bytes": size}, indent=1))
+    else:
+        print(printable(f"{args.out}: {size:,} bytes"))
+    return 0
+
+
+def exported(name: str) -> bool:
+    """Whether this is the prefix of an export, or the file of its graph."""
+    return name.endswith(EXPORT) or os.path.exists(name + EXPORT)
+
+
+def frozen(name: str, options: dict[str, Any]) -> Any:
+    """The net of an export, frozen; raises as `load_exported` and `freeze`."""
+    from ..deploy import freeze, load_exported
+    from ..native import library
+
+    prefix = name[: -len(EXPORT)] if name.endswith(EXPORT) else name
+    ends = [path[len(prefix) :] for path in glob.glob(glob.escape(prefix) + "-*.params")]
+    epochs = [int(end[1:5]) for end in ends if re.fullmatch("-[0-9]{4}[.]params", end)]
+    if len(epochs) > 1:
+        raise ValueError(f"{prefix} must be one export, got the epochs {', '.join(map(str, sorted(epochs)))}: keep one")
+    form = "packed" if library.available() else "float"  # of the same graph; "packed" takes exports that are packed
+    return freeze(load_exported(prefix, *epochs), form, **options, verbose=False)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    if not re.fullmatch("[0-9]{1,10}(x[0-9]{1,10})*", text):
+        raise argparse.ArgumentTypeError(f"must be sizes like 1x28x28, got {text!r:.80}")
+    return tuple(map(int, text.split("x")))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise argparse.ArgumentTypeError(f"must be a number, like 0.5 or 1/255, got {text!r:.80}") from None

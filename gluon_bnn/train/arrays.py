@@ -1,0 +1,59 @@
+"""Batches of arrays in memory, for `train.fit`."""
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .._compat import mx
+
+
+class Batches:
+    """What `batches` returns: a function of a NumPy generator to the batches of one epoch; len() is their number."""
+
+    def __init__(self, x: mx.nd.NDArray, labels: mx.nd.NDArray, batch_size: int) -> None:
+        self._x, self._labels, self._size = x, labels, batch_size
+
+    def __len__(self) -> int:
+        return len(self._x) // self._size
+
+    def __call__(self, generator: np.random.Generator) -> Iterator[tuple[mx.nd.NDArray, mx.nd.NDArray]]:
+        order = generator.permutation(len(self._x))[: len(self) * self._size]
+        # Shuffled once an epoch: a batch is then a view of consecutive rows, at no cost.
+        index = mx.nd.array(order, dtype=np.int32)
+        x, labels = mx.nd.take(self._x, index), mx.nd.take(self._labels, index)
+        for i in range(0, len(order), self._size):
+            yield x[i : i + self._size], labels[i : i + self._size]
+
+
+def batches(x: Any, labels: Any, batch_size: int) -> Batches:
+    """The rows of two arrays in batches for `fit`, in an order that is drawn anew for every epoch.
+
+    x : array (rows, ...), labels : array (rows, ...); NumPy arrays or what NumPy makes one of. They are copied as
+        float32 to MXNet's current device.
+    batch_size : rows in a batch, at most all of them
+
+    The rows that are left over, fewer than a batch, are not used in that epoch: batch norm needs batches of one size.
+
+    Raises ValueError where there is not one label for each row, and for another batch size.
+
+    >>> of_ten = batches(np.arange(10), np.arange(10), 4)
+    >>> [labels.asnumpy().tolist() for x, labels in of_ten(np.random.default_rng(0))], len(of_ten)
+    ([[4.0, 6.0, 2.0, 7.0], [3.0, 5.0, 9.0, 0.0]], 2)
+    """
+    arrays = [numbers(x), numbers(labels)]
+    rows, size = len(arrays[0]), operator.index(batch_size)
+    if len(arrays[1]) != rows:
+        raise ValueError(f"batches needs one label for each of the {rows} rows, got {len(arrays[1])}")
+    if not 1 <= size <= rows:
+        raise ValueError(f"batch_size must be from 1 to {rows}, the number of rows, got {size}")
+    return Batches(mx.nd.array(arrays[0]), mx.nd.array(arrays[1]), size)
+
+
+def numbers(value: Any) -> np.ndarray:
+    """A NumPy array of `value`, with at least one axis; ValueError where that has no numbers."""
+    array = value.asnumpy() if isinstance(value, mx.nd.NDArray) else np.asarray(value)
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        raise ValueError(f"an array of numbers is needed, its rows first; got {array.dtype} {array.shape}")
+    return array

@@ -1,0 +1,87 @@
+"""What an editor and Jupyter show of the package: names, signatures, texts."""
+
+import inspect
+import types
+
+import pytest
+
+import gluon_bnn
+
+
+def public_modules(module=gluon_bnn):
+    """A module, and those that its `__all__` names, and so on."""
+    found = {module.__name__: module}
+    for name in module.__all__:
+        each = getattr(module, name)
+        if isinstance(each, types.ModuleType) and each.__name__.startswith("gluon_bnn"):
+            found.update(public_modules(each))
+    return found
+
+
+MODULES = public_modules()
+
+
+def public_names():
+    """{full name: object} of all that has a text: functions, classes, their methods and properties."""
+    found = {}
+    for module in MODULES.values():
+        for name in module.__all__:
+            each = getattr(module, name)
+            if getattr(each, "__module__", "").startswith("gluon_bnn") and callable(each):
+                found[f"{module.__name__}.{name}"] = each
+            if not inspect.isclass(each):
+                continue
+            for member, value in vars(each).items():
+                value = getattr(value, "__func__", value)
+                value = value.fget if isinstance(value, property) else value
+                if not member.startswith("_") and inspect.isfunction(value):
+                    found[f"{module.__name__}.{name}.{member}"] = value
+    return {name: each for name, each in found.items() if inspect.isclass(each) or inspect.isroutine(each)}
+
+
+NAMES = public_names()
+
+
+def test_rooms_are_found():
+    assert {"gluon_bnn.nn", "gluon_bnn.quantizers", "gluon_bnn.graph.graph", "gluon_bnn.reference.binary"} < set(
+        MODULES
+    )
+    assert {"gluon_bnn.freeze", "gluon_bnn.summary", "gluon_bnn.nn.BinaryDense.signs"} < set(NAMES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_completion_shows_what_is_public_and_nothing_else(name):
+    module = MODULES[name]
+    assert module.__doc__ and len(set(module.__all__)) == len(module.__all__)
+    assert dir(module) == sorted(module.__all__)
+    strangers = [
+        each
+        for each in dir(module)
+        if isinstance(getattr(module, each), types.ModuleType)
+        and getattr(module, each) is not gluon_bnn.mx
+        and not getattr(module, each).__name__.startswith("gluon_bnn")
+    ]
+    assert not strangers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_reads_well(name):
+    """Its own text, not one that MXNet has for what it overrides."""
+    each = NAMES[name]
+    assert each.__doc__ and each.__doc__.strip()
+    try:
+        signature = str(inspect.signature(each))
+    except ValueError:  # an exception's, say
+        return
+    assert " at 0x" not in signature and "<object" not in signature
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_and_results_have_types(name):
+    each = NAMES[name]
+    if inspect.isclass(each) and "__init__" not in vars(each):  # one that MXNet or Python has
+        return
+    signature = inspect.signature(each.__init__ if inspect.isclass(each) else each)
+    parameters = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
+    assert [p.name for p in parameters if p.annotation is p.empty] == []
+    assert inspect.isclass(each) or signature.return_annotation is not signature.empty
