@@ -29,6 +29,13 @@ def classic(value: Any) -> Any:
     return _each(value, "as_nd_ndarray")
 
 
+def array(values: Any, ctx: Any = None, dtype: Any = None) -> Any:
+    """As `mx.nd.array`, of the kind that Gluon computes with now."""
+    from ._compat import mx
+
+    return as_in_gluon(mx.nd.array(classic(values), ctx, dtype))
+
+
 def as_in_gluon(value: Any) -> Any:
     """An array or symbol of the kind that Gluon computes with now: of `mx.np` after `mx.npx.set_np()`."""
     from ._compat import mx

@@ -9,7 +9,8 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .._arrays import as_in_gluon, takes_np
+from .._arrays import array as gluon_array
+from .._arrays import takes_np
 from .._compat import mx
 from ..graph.graph import Graph
 from ..nn.deployed import Deployed, Held, products
@@ -26,7 +27,7 @@ def set_parameter(parameter: mx.gluon.Parameter, array: np.ndarray) -> None:
     parameter.shape = array.shape
     parameter.grad_req = "null"
     parameter.initialize(mx.init.Zero(), ctx=mx.cpu())
-    parameter.set_data(as_in_gluon(mx.nd.array(array, dtype=array.dtype)))
+    parameter.set_data(gluon_array(array, dtype=array.dtype))
 
 
 def value(parameter: mx.gluon.Parameter) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .._arrays import as_in_gluon, classic
+from .._arrays import as_in_gluon, classic, takes_np
 from .._compat import mx
 from ..nn import tracing
 from .plan import Row
@@ -66,6 +66,8 @@ def trace(net: mx.gluon.Block) -> Trace:
         stack.enter_context(_unmarked(parameters))
         for block in blocks_of(net):
             stack.enter_context(calls.noted(block))
+            if isinstance(block, mx.gluon.SymbolBlock):
+                stack.enter_context(_composable(block))
         stack.enter_context(mx.name.NameManager())
         layers = stack.enter_context(tracing.marking())
         try:
@@ -195,6 +197,16 @@ def _unmarked(parameters):
             parameter._var = variable
 
 
+@contextlib.contextmanager
+def _composable(block):
+    """A SymbolBlock with its graph as one of mx.sym: MXNet cannot put one of mx.np into another graph."""
+    graph, block._cached_graph = block._cached_graph, classic(block._cached_graph)
+    try:
+        yield
+    finally:
+        block._cached_graph = graph
+
+
 class _Calls:
     """The calls of blocks while a net is traced: nodes get the key of the innermost one as an attribute.
 
@@ -221,6 +233,8 @@ class _Calls:
             return forward(*args)  # of another thread
         if type(block).forward is mx.gluon.contrib.nn.Concurrent.forward:  # it is for arrays alone
             forward = functools.partial(mx.gluon.contrib.nn.HybridConcurrent.hybrid_forward, block, mx.sym)
+        if isinstance(block, mx.gluon.SymbolBlock):
+            forward = takes_np(forward)
         outer, key = self.running[-1] if self.running else (None, None)
         if getattr(outer, "act", None) is not block:  # the activation inside of a dense layer belongs to the layer
             key = uuid.uuid4().hex  # loaded exports may have attributes of any name
