@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import sys
 import tempfile
 from typing import TYPE_CHECKING, Any, Optional
@@ -90,16 +91,17 @@ def read(image: str, shape: tuple[int, int, int]) -> "np.ndarray":
 
     if image != "-":
         return _pictures.read(image, shape)
-    with tempfile.NamedTemporaryFile() as file:
-        content = sys.stdin.buffer.read(MOST_INPUT + 1) if sys.stdin else b""
-        if len(content) > MOST_INPUT:
-            raise ValueError(f"standard input must be a picture of at most {MOST_INPUT} bytes")
-        file.write(content)
-        file.flush()
+    content = sys.stdin.buffer.read(MOST_INPUT + 1) if sys.stdin else b""
+    if len(content) > MOST_INPUT:
+        raise ValueError(f"standard input must be a picture of at most {MOST_INPUT} bytes")
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "picture")
+        with open(path, "wb") as file:
+            file.write(content)
         try:
-            return _pictures.read(file.name, shape)
+            return _pictures.read(path, shape)
         except (OSError, ValueError) as error:
-            raise ValueError(str(error).replace(file.name, "standard input")) from error
+            raise ValueError(str(error).replace(path, "standard input")) from error
 
 
 def classify(model: "Model", pixels: "np.ndarray", top: int) -> dict[str, Any]:
