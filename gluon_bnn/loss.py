@@ -3,6 +3,7 @@
 from typing import Any, Optional
 
 from . import ops
+from ._arrays import takes_np
 from ._compat import mx
 
 __all__ = ["SquaredHingeLoss", "WithLoss"]
@@ -54,6 +55,7 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
                 )
         return super().forward(outputs, labels, *args)
 
+    @takes_np
     def hybrid_forward(self, F: Any, outputs: Any, labels: Any, sample_weight: Any = None) -> Any:
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         across = self._batch_axis == 1
@@ -65,7 +67,8 @@ class SquaredHingeLoss(mx.gluon.loss.Loss):
         loss = ops.composed.squared_hinges(F, outputs, labels)
         if across:  # sample_weight is given in the layout of the outputs
             loss = F.transpose(loss)
-        loss = mx.gluon.loss._apply_weighting(F, loss, self._weight, sample_weight)
+        loss = F.broadcast_mul(loss, sample_weight)
+        loss = loss if self._weight is None else loss * self._weight
         return F.mean(loss, axis=1 - self._batch_axis)
 
 
@@ -93,4 +96,4 @@ class WithLoss(mx.gluon.HybridBlock):
     def hybrid_forward(self, F: Any, x: Any, *targets: Any) -> tuple[Any, Any]:
         """(outputs, loss); F is mx.nd or mx.sym."""
         outputs = self.net(x)
-        return F.BlockGrad(outputs), self.loss(outputs, *targets)
+        return takes_np(F.BlockGrad)(outputs), self.loss(outputs, *targets)

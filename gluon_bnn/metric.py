@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
+from ._arrays import classic
 from ._compat import mx
 
 __all__ = ["ErrorRate", "Metric", "create", "number"]
@@ -85,7 +86,8 @@ class ErrorRate:
 class Metric:
     """A metric of the caller's own.
 
-    An mx.metric.EvalMetric, or one by its name, counts in its own way. A function of (labels, outputs), two NumPy
+    An mx.metric.EvalMetric, or one by its name, counts in its own way; it gets arrays of `mx.nd` always, as MXNet's own
+    take no others. A function of (labels, outputs), two NumPy
     arrays, is called for each batch; over several of them it counts as the mean, each batch weighted by its rows.
     """
 
@@ -127,7 +129,7 @@ class Metric:
         """Take one batch, two NDArrays."""
         self._rows += len(labels)
         if self._counts:
-            self._metric.update([labels], [outputs])
+            self._metric.update(*classic(([labels], [outputs])))
         else:
             self._total += len(labels) * self.value(labels.asnumpy(), outputs.asnumpy())
 

@@ -10,6 +10,7 @@ from typing import Any, Optional
 import numpy as np
 
 from . import ops
+from ._arrays import classic
 from ._compat import mx
 
 __all__ = ["BinaryAdam"]
@@ -166,7 +167,7 @@ class BinaryAdam(mx.optimizer.Adam):
         parameter = self._binary(index)
         if not (parameter and parameter.curvature):
             return [], []
-        curvatures = parameter.curvature.list_data()
+        curvatures = classic(parameter.curvature.list_data())
         own = [c for c, data in zip(curvatures, parameter.list_data()) if data is weight]
         return own, [] if own else curvatures
 

@@ -7,11 +7,13 @@ magnitudes of the terms that were added up for that number: rounding alone does 
 the errors, and what of the subject they belong to.
 """
 
+import contextlib
 import tempfile
 
 import numpy as np
 
 from .. import _interrupt, ops
+from .._compat import mx
 from ..native import library
 from . import activations, batch_norm, dense, frozen, loss, optimizer, sign_scale
 from .measure import BOUND, MODES, Table
@@ -31,7 +33,11 @@ def check(seed: int = 0) -> Table:
     """Check every operator, layer and frozen form, the loss and the optimiser; returns a `Table`."""
     table = Table()
     generator = np.random.default_rng(seed)
-    with tempfile.TemporaryDirectory() as directory, _interrupt.deferred() as interruption_point:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mx.util.np_array(False))  # where the caller has set_np: what is checked takes arrays of mx.nd
+        stack.enter_context(mx.util.np_shape(False))
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        interruption_point = stack.enter_context(_interrupt.deferred())
         for choice in ("native", "composed") if library.available() else ("composed",):
             with ops.use(choice):
                 for errors, row in _rows(choice, generator, directory):

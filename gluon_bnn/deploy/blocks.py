@@ -9,6 +9,8 @@ from typing import Any, Optional
 
 import numpy as np
 
+from .._arrays import array as gluon_array
+from .._arrays import takes_np
 from .._compat import mx
 from ..graph.graph import Graph
 from ..nn.deployed import Deployed, Held, products
@@ -25,7 +27,7 @@ def set_parameter(parameter: mx.gluon.Parameter, array: np.ndarray) -> None:
     parameter.shape = array.shape
     parameter.grad_req = "null"
     parameter.initialize(mx.init.Zero(), ctx=mx.cpu())
-    parameter.set_data(mx.nd.array(array, dtype=array.dtype))
+    parameter.set_data(gluon_array(array, dtype=array.dtype))
 
 
 def value(parameter: mx.gluon.Parameter) -> np.ndarray:
@@ -83,7 +85,10 @@ class StepBlock(mx.gluon.HybridBlock):
         return Deployed(weights, math.prod((*rows, *matrix)), 1 if step.binary else 32, bits, (*rows, matrix[0]))
 
     def hybrid_forward(self, F: Any, x: Any, *xs: Any, **arrays: Any) -> Any:
-        return self._step.forward(F, x, *xs, **arrays)
+        forward = self._step.forward
+        if not isinstance(self._step, steps.Kept):  # whose block takes what the net takes
+            forward = takes_np(forward)
+        return forward(F, x, *xs, **arrays)
 
     def __repr__(self):
         return repr(self._step)
@@ -98,7 +103,7 @@ class BinaryBlock(StepBlock):
         In the packed form a layer from bits to bits has thresholds instead of a scale, and a batch norm whose factor
         is below 0 has inverted the signs of its unit.
         """
-        return mx.nd.array(self.step.signs())
+        return gluon_array(self.step.signs())
 
     def alpha(self) -> mx.nd.NDArray:
         """The scale of each unit, float32 (units,). Raises ValueError where thresholds have taken its place."""
@@ -108,12 +113,12 @@ class BinaryBlock(StepBlock):
                 f"{self.name} has no scale: it gives bits, and scale, bias and batch norm became thresholds; the net "
                 "that it was frozen from has them, and so has form='float'"
             )
-        return mx.nd.array(alpha)
+        return gluon_array(alpha)
 
     def binary_weight(self) -> mx.nd.NDArray:
         """alpha * signs, float32 (units, inputs): y = x @ binary_weight().T + bias, but for rounding. A batch norm that
         the layer has taken in comes after that. Raises as `alpha`."""
-        return mx.nd.broadcast_mul(self.alpha().expand_dims(1), self.signs())
+        return self.alpha().reshape((-1, 1)) * self.signs()
 
 
 class HeldBlock(mx.gluon.SymbolBlock):
@@ -145,6 +150,7 @@ class HeldBlock(mx.gluon.SymbolBlock):
             return Deployed(weights, products(matrices[0], y), 32, type=self._step.operator)
         return Deployed(weights, None if matrices else 0, type=self._step.operator)
 
+    @takes_np
     def forward(self, x: Any, *xs: Any) -> Any:
         y = super().forward(x, *xs)
         return y[0] if isinstance(y, (list, tuple)) else y

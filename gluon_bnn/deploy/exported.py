@@ -12,6 +12,7 @@ from typing import Any, Union
 import numpy as np
 
 from .. import _files
+from .._arrays import array, takes_np
 from .._compat import mx
 from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
@@ -19,6 +20,16 @@ from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary w
 MOST_GRAPH = 1 << 26  # bytes; a layer takes about 1,000
 DTYPES = dict(enumerate(map(np.dtype, ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "?"))))  # by MXNet's number
 ADDRESSES = "_Native", "_NDArray"  # operators that take a machine address out of the graph and jump to it
+
+
+class Exported(mx.gluon.SymbolBlock):
+    """The SymbolBlock of an export. Its graph is one of `mx.sym` always, since Gluon cannot put one of `mx.np` into
+    another graph, and takes arrays and symbols of either kind."""
+
+    @takes_np
+    def forward(self, x: Any, *args: Any) -> Any:
+        """As Gluon has it: runs the graph on arrays, or makes it part of that of the symbols."""
+        return super().forward(x, *args)
 
 
 def load_exported(prefix: Union[str, bytes, os.PathLike], epoch: int = 0) -> mx.gluon.SymbolBlock:
@@ -59,7 +70,7 @@ def load_exported(prefix: Union[str, bytes, os.PathLike], epoch: int = 0) -> mx.
         values = {name: _array(file, *place) for name, place in places.items()}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Cannot decide type")  # that of the input is open, as it should be
-        block = mx.gluon.SymbolBlock(symbol, [mx.sym.var(name) for name in inputs])
+        block = Exported(symbol, [mx.sym.var(name) for name in inputs])
     block.collect_params().load_dict(values, ctx=mx.cpu(), cast_dtype=True, dtype_source="saved")
     return block
 
@@ -183,7 +194,7 @@ def _index(file):
 
 def _array(file, dtype, shape, place):
     file.seek(place)
-    return mx.nd.array(np.fromfile(file, dtype, math.prod(shape)).reshape(shape), dtype=dtype)
+    return array(np.fromfile(file, dtype, math.prod(shape)).reshape(shape), dtype=dtype)
 
 
 def _match(symbol, variables, places):

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from .._arrays import as_in_gluon, classic, takes_np
 from .._compat import mx
 from ..nn import tracing
 from .plan import Row
@@ -19,6 +20,12 @@ INPUT = "data"
 ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
+# Draw random numbers, and have names that do not say so.
+DRAWS = {
+    *("_shuffle", "_npi_shuffle", "_npi_bernoulli", "_npi_choice", "_npi_exponential", "_npi_gamma", "_npi_gumbel"),
+    *("_npi_logistic", "_npi_multinomial", "_npi_normal", "_npi_normal_n", "_npi_pareto", "_npi_powerd", "_npi_rayleigh"),
+    *("_npi_uniform", "_npi_uniform_n", "_npi_weibull"),
+}
 CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
 
 _one_trace = threading.RLock()  # blocks note one trace at a time
@@ -45,17 +52,24 @@ class Node:
 @dataclasses.dataclass
 class Trace:
     """nodes : in order; outputs : the entries that the net gives, in the structure `format`, as Gluon flattens it;
-    variables : {name: Parameter} of all but the input; graph : the JSON of all"""
+    variables : {name: Parameter} of all but the input; graph : the JSON of all; types : those of entries,
+    where the input is float32, as far as MXNet finds them"""
 
     nodes: list[Node]
     outputs: list[Entry]
     format: Any
     variables: dict[str, mx.gluon.Parameter]
     graph: dict
+    types: dict[Entry, Any]
 
     def count(self, place: int) -> int:
         """The number of outputs of a node."""
         return self.graph["node_row_ptr"][place + 1] - self.graph["node_row_ptr"][place]
+
+    def is_float32(self, place: int) -> bool:
+        """Whether a node takes and gives float32 only, as far as is known."""
+        entries = [*self.nodes[place].inputs, *((place, output) for output in range(self.count(place)))]
+        return all(self.types.get(entry, np.float32) == np.float32 for entry in entries)
 
 
 def trace(net: mx.gluon.Block) -> Trace:
@@ -65,10 +79,12 @@ def trace(net: mx.gluon.Block) -> Trace:
         stack.enter_context(_unmarked(parameters))
         for block in blocks_of(net):
             stack.enter_context(calls.noted(block))
+            if isinstance(block, mx.gluon.SymbolBlock):
+                stack.enter_context(_composable(block))
         stack.enter_context(mx.name.NameManager())
         layers = stack.enter_context(tracing.marking())
         try:
-            outputs, form = mx.gluon.block._flatten(net(mx.sym.var(INPUT)), "output")
+            outputs, form = mx.gluon.block._flatten(net(as_in_gluon(mx.sym.var(INPUT))), "output")
         except Exception as error:
             raise ValueError(
                 f"freeze traces a net as MXNet does to export it, on one input, and {net.name}, a "
@@ -77,12 +93,24 @@ def trace(net: mx.gluon.Block) -> Trace:
     wrong = [output for output in outputs if not isinstance(output, mx.sym.Symbol)]
     if wrong:
         raise ValueError(f"freeze takes a net that computes all that it gives, and {net.name} gives {wrong[0]!r}")
-    graph = json.loads(mx.sym.Group(outputs).tojson(remove_amp_cast=False))
+    symbol = mx.sym.Group(outputs)
+    graph = json.loads(symbol.tojson(remove_amp_cast=False))
     nodes = _nodes(graph, calls.rows, layers, parameters)
     unknown = [n.name for n in nodes if n.operator == "null" and n.name not in parameters and n.name != INPUT]
     if unknown:
         raise ValueError(f"{net.name} uses {unknown[0]}, which is no parameter of it or of a block in it")
-    return Trace(nodes, [tuple(head[:2]) for head in graph["heads"]], form, parameters, graph)
+    return Trace(nodes, [tuple(head[:2]) for head in graph["heads"]], form, parameters, graph, _types(symbol, parameters))
+
+
+def _types(symbol, parameters):
+    types = {name: parameters[name].dtype for name in symbol.list_arguments() if name in parameters}
+    inner = symbol.get_internals()
+    try:
+        found = inner.infer_type(**types, **{INPUT: "float32"})[1] or []
+    except mx.base.MXNetError:
+        return {}
+    heads = json.loads(inner.tojson(remove_amp_cast=False))["heads"]  # in the nodes of `symbol`, without hidden outputs
+    return {tuple(head[:2]): kind for head, kind in zip(heads, found)}
 
 
 def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
@@ -95,7 +123,7 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
     content = [node.content for node in nodes]
     for place, node in enumerate(nodes):
         if _random(node):
-            if not all(user.operator in STILL for user in users[place]):
+            if node.operator in DRAWS or not all(user.operator in STILL for user in users[place]):
                 continue
             like = "zeros_like" if node.inputs else "_zeros"
             attributes = {} if node.inputs else {"shape": node.attributes["shape"], "dtype": "float32"}
@@ -194,6 +222,16 @@ def _unmarked(parameters):
             parameter._var = variable
 
 
+@contextlib.contextmanager
+def _composable(block):
+    """A SymbolBlock with its graph as one of mx.sym: MXNet cannot put one of mx.np into another graph."""
+    graph, block._cached_graph = block._cached_graph, classic(block._cached_graph)
+    try:
+        yield
+    finally:
+        block._cached_graph = graph
+
+
 class _Calls:
     """The calls of blocks while a net is traced: nodes get the key of the innermost one as an attribute.
 
@@ -220,6 +258,8 @@ class _Calls:
             return forward(*args)  # of another thread
         if type(block).forward is mx.gluon.contrib.nn.Concurrent.forward:  # it is for arrays alone
             forward = functools.partial(mx.gluon.contrib.nn.HybridConcurrent.hybrid_forward, block, mx.sym)
+        if isinstance(block, mx.gluon.SymbolBlock):
+            forward = takes_np(forward)
         outer, key = self.running[-1] if self.running else (None, None)
         if getattr(outer, "act", None) is not block:  # the activation inside of a dense layer belongs to the layer
             key = uuid.uuid4().hex  # loaded exports may have attributes of any name
@@ -273,6 +313,6 @@ def _random(node):
     return (
         "random" in node.operator
         or "sample" in node.operator
-        or node.operator == "_shuffle"
+        or node.operator in DRAWS
         or (node.operator == "Dropout" and node.attributes.get("mode") == "always")
     )

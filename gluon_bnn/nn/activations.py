@@ -3,6 +3,7 @@
 from typing import Any, Optional
 
 from .. import ops, quantizers
+from .._arrays import takes_np
 from .._compat import mx
 from . import parameter, tracing
 
@@ -16,7 +17,7 @@ class Activation(mx.gluon.nn.Activation):
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
-        return F.relu(x) if self._act_type == "relu" else super().hybrid_forward(F, x)
+        return takes_np(F.relu)(x) if self._act_type == "relu" else super().hybrid_forward(F, x)
 
 
 class BinaryActivation(mx.gluon.HybridBlock):

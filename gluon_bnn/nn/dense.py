@@ -161,7 +161,7 @@ class BinaryDense(mx.gluon.nn.Dense):
         exact for inputs of +-1. Raises as `signs`.
         """
         signs, alpha = self.sign_scale()
-        return mx.nd.broadcast_mul(signs, alpha.reshape((-1, 1)))
+        return signs * alpha.reshape((-1, 1))
 
     def sign_scale(self, weight: Optional[mx.nd.NDArray] = None) -> tuple:
         """(signs, alpha) of weights, by default the layer's own."""
@@ -214,7 +214,7 @@ class BinaryDense(mx.gluon.nn.Dense):
             units=self._units,
             flatten=self._flatten,
             dtype=np.dtype(self.weight.dtype).name,
-            hint=symbolic and 0 in self.weight.shape,
+            hint=symbolic and min(self.weight.shape) < 1,
             adds=adds,
             of_signs=parameter.of_signs(x),
             apart=symbolic and parameter.from_inputs_alone(x),

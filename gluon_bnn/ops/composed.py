@@ -3,6 +3,7 @@
 from typing import Any, Optional, Union
 
 from .. import quantizers
+from .._arrays import takes_np
 from .gradients import adding, row
 from .training import training, while_training
 
@@ -12,6 +13,7 @@ class Composed:
 
     overwrites = False  # whether an operator needs its arrays through `gradients.adding`
 
+    @takes_np
     def sign_scale(
         self,
         F: Any,
@@ -37,6 +39,7 @@ class Composed:
         signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic)
         return signs, F.reshape(alpha, shape=(-1,))
 
+    @takes_np
     def binary_dense(
         self,
         F: Any,
@@ -77,6 +80,7 @@ class Composed:
         dot = F.FullyConnected(x, signs, no_bias=True, num_hidden=units, flatten=flatten)
         return self.scale_bias(F, dot, None if scale is None else alpha, bias, alpha_gradient=rule.through_alpha)
 
+    @takes_np
     def scale_bias(self, F: Any, dot: Any, alpha: Any, bias: Any = None, *, alpha_gradient: bool) -> Any:
         """alpha * dot + bias over the last axis, rounded after the product and after the sum.
 
@@ -87,6 +91,7 @@ class Composed:
             dot = F.broadcast_mul(dot, alpha if alpha_gradient else F.BlockGrad(alpha))
         return dot if bias is None else F.broadcast_add(dot, bias)
 
+    @takes_np
     def sign(self, F: Any, x: Any, clip: Optional[float] = 1.0) -> Any:
         """-1 where x < 0, else +1; gradient d * 1[|x| <= clip], clip=None passes d on unchanged.
 
@@ -100,6 +105,7 @@ class Composed:
             zero = F.where(F.abs(fixed) <= clip, zero, F.zeros_like(fixed))
         return _signs(F, fixed) + zero
 
+    @takes_np
     def binary_sigmoid(self, F: Any, x: Any) -> Any:
         """0 where x < 0, else 1; gradient d * s (1 - s), s = sigmoid(x)."""
         known = F.where(x == x, x, F.zeros_like(x))  # NaN counts as 0, whose bit is 1
@@ -110,6 +116,7 @@ class Composed:
         """What `batch_norm` takes as `training`."""
         return training(F)
 
+    @takes_np
     def batch_norm(
         self,
         F: Any,
@@ -147,6 +154,7 @@ class Composed:
         )
         return _in_plain_order(F, y)
 
+    @takes_np
     def squared_hinge(self, F: Any, outputs: Any, labels: Any) -> Any:
         """max(0, 1 - t x)^2 averaged over classes, of each row (rows,); t is 1 for the label and -1 for all others.
 
@@ -154,6 +162,7 @@ class Composed:
         """
         return F.mean(self.squared_hinges(F, outputs, labels), axis=1)
 
+    @takes_np
     def squared_hinges(self, F: Any, outputs: Any, labels: Any) -> Any:
         """What `squared_hinge` averages: (rows, classes)."""
         numbers = F.contrib.arange_like(outputs, axis=1)

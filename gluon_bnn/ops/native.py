@@ -3,6 +3,7 @@
 from typing import Any, Optional, Union
 
 from .. import quantizers
+from .._arrays import takes_np
 from .composed import Composed, _checked
 from .gradients import adding, row
 from .training import while_training
@@ -13,6 +14,7 @@ class Native(Composed):
 
     overwrites = True
 
+    @takes_np
     def sign_scale(
         self,
         F: Any,
@@ -31,6 +33,7 @@ class Native(Composed):
             return super().sign_scale(F, weight, scale, rule, clip, curvature=curvature, stochastic=stochastic)
         return _sign_scale(F, adding(F, weight), scale, rule, clip, hint, flatten, curvature, stochastic)
 
+    @takes_np
     def binary_dense(
         self,
         F: Any,
@@ -104,16 +107,19 @@ class Native(Composed):
             **kind,
         )[0]
 
+    @takes_np
     def scale_bias(self, F: Any, dot: Any, alpha: Any, bias: Any = None, *, alpha_gradient: bool) -> Any:
         if alpha is None:
             return super().scale_bias(F, dot, alpha, bias, alpha_gradient=alpha_gradient)
         inputs = (adding(F, dot), row(F, alpha)) + (() if bias is None else (row(F, bias),))
         return F.gluon_bnn_scale_bias(*inputs, no_bias=str(bias is None), alpha_gradient=str(alpha_gradient))
 
+    @takes_np
     def sign(self, F: Any, x: Any, clip: Optional[float] = 1.0) -> Any:
         quantizers.check_clip(clip)
         return F.gluon_bnn_sign(adding(F, x), clip=str(clip))
 
+    @takes_np
     def batch_norm(
         self,
         F: Any,
@@ -144,6 +150,7 @@ class Native(Composed):
             inference="1",
         )[0]
 
+    @takes_np
     def squared_hinge(self, F: Any, outputs: Any, labels: Any) -> Any:
         return F.gluon_bnn_squared_hinge(adding(F, outputs), adding(F, labels))
 
@@ -157,6 +164,7 @@ class Native(Composed):
             and weight.context.device_type == "cpu"
         )
 
+    @takes_np
     def adam(self, *arrays: Any, **options: Any) -> None:
         """A step of Adam for several parameters, in place; arguments in native/src/mxnet/adam.cc."""
         from .._compat import mx

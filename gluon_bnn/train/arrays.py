@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import as_in_gluon
 from .._compat import mx
 
 
@@ -24,7 +25,7 @@ class Batches:
         index = mx.nd.array(order, dtype=np.int32)
         x, labels = mx.nd.take(self._x, index), mx.nd.take(self._labels, index)
         for i in range(0, len(order), self._size):
-            yield x[i : i + self._size], labels[i : i + self._size]
+            yield as_in_gluon((x[i : i + self._size], labels[i : i + self._size]))
 
 
 def batches(x: Any, labels: Any, batch_size: int) -> Batches:

@@ -16,6 +16,7 @@ from typing import Any, Union
 import numpy as np
 
 from .. import _files
+from .._arrays import array, classic
 from .._compat import mx
 from .workers import digest
 
@@ -228,7 +229,7 @@ def values(net: mx.gluon.Block) -> dict[str, np.ndarray]:
 def set_values(net: mx.gluon.Block, found: dict[str, np.ndarray]) -> None:
     """Give a net what `values` took from it."""
     for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(mx.nd.array(found[name], dtype=found[name].dtype))
+        parameter.set_data(array(found[name], dtype=found[name].dtype))
 
 
 def states(trainer: mx.gluon.Trainer) -> dict[int, list[mx.nd.NDArray]]:
@@ -236,7 +237,7 @@ def states(trainer: mx.gluon.Trainer) -> dict[int, list[mx.nd.NDArray]]:
     updater = trainer._updaters[0]
     for index, parameter in enumerate(trainer._params):
         if parameter.grad_req != "null" and index not in updater.states:
-            updater.states[index] = trainer.optimizer.create_state_multi_precision(index, parameter.data())
+            updater.states[index] = trainer.optimizer.create_state_multi_precision(index, classic(parameter.data()))
             updater.states_synced[index] = True
     return {index: list(_flat(state)) for index, state in updater.states.items()}
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from .. import _files, _interrupt
 from .. import metric as metrics
+from .._arrays import array
 from .._compat import mx
 from .._progress import EpochProgress
 from ..metric import AnyMetric
@@ -49,7 +50,7 @@ def predict(net: mx.gluon.Block, x: np.ndarray, batch_size: int = 1000) -> np.nd
     device = first.list_ctx()[0] if first is not None else mx.current_context()
     dtype = first.dtype if first is not None and x.dtype == np.float64 else x.dtype
     return np.concatenate(
-        [_one(net(mx.nd.array(x[i : i + batch_size], device, dtype))).asnumpy() for i in range(0, len(x), batch_size)]
+        [_one(net(array(x[i : i + batch_size], device, dtype))).asnumpy() for i in range(0, len(x), batch_size)]
     )
 
 
@@ -372,7 +373,7 @@ def _train_epoch(net, trainer, loss, batches, measure, workers, shown, check_int
         shown.step()
         check_interrupt()
         if step % 50 == 49:  # this waits for the engine, so not in every step
-            total = sum((found.asscalar() for found in unread), total)
+            total = sum((found.asnumpy().item() for found in unread), total)
             unread.clear()
             shown.tell(**_shown(measure, total / rows, measure.total() / rows))
     if rows == 0:
@@ -380,7 +381,7 @@ def _train_epoch(net, trainer, loss, batches, measure, workers, shown, check_int
             "batches gave none for this epoch; it must give a new iterable each time it is called, and a "
             "generator or an mx.io iterator is used up after one epoch"
         )
-    return [float(sum((found.asscalar() for found in unread), total)), measure.total(), rows]
+    return [float(sum((found.asnumpy().item() for found in unread), total)), measure.total(), rows]
 
 
 def _one(outputs):

@@ -46,7 +46,9 @@ def _outputs(traced, place, build, values):
     """What each output of an operator gives."""
     node, count = build.node, traced.count(place)
     inputs = [values[entry] for entry in node.inputs]
-    converts = None if any(isinstance(value, Node) for value in inputs) else converter(node)
+    # Steps compute in float32; an operator of ours says itself what it takes.
+    fits = node.operator.startswith("gluon_bnn_") or traced.is_float32(place)
+    converts = converter(node) if fits and not any(isinstance(value, Node) for value in inputs) else None
     found = converts(build, *inputs) if converts else None
     if found is None:
         return [_held(build, inputs, output, count) for output in range(count)]

@@ -9,6 +9,25 @@ import numpy as np
 from ..plan import Plan, Step
 from ..trace import Node
 
+# Operators of mx.np that are those of mx.nd on float32, by the same attributes. All others of mx.np and mx.npx that are
+# converted have the names of mx.nd, or converters of their own.
+TWINS = {
+    "_np_copy": "_copy",
+    "_npi_add": "broadcast_add",
+    "_npi_add_scalar": "_plus_scalar",
+    "_npi_multiply": "broadcast_mul",
+    "_npi_multiply_scalar": "_mul_scalar",
+    "_npi_negative": "negative",
+    "_npi_rsubtract_scalar": "_rminus_scalar",
+    "_npi_square": "square",
+    "_npi_subtract": "broadcast_sub",
+    "_npi_subtract_scalar": "_minus_scalar",
+    "_npi_tanh": "tanh",
+    "_npi_true_divide": "broadcast_div",
+    "_npi_true_divide_scalar": "_div_scalar",
+    "_npx_relu": "relu",
+    "_npx_sigmoid": "sigmoid",
+}
 _converters: dict[Union[str, type], Callable] = {}  # by the name of an operator, or the class of a layer
 
 
@@ -54,7 +73,7 @@ class Build:
 
 def converter(node: Node) -> Optional[Callable]:
     """The converter of a node, or None."""
-    kinds = [node.operator] if node.layer is None else type(node.layer).__mro__
+    kinds = [TWINS.get(node.operator, node.operator)] if node.layer is None else type(node.layer).__mro__
     return next((_converters[kind] for kind in kinds if kind in _converters), None)
 
 

@@ -30,10 +30,30 @@ def flatten(build: Build, x: Any) -> Any:
 
 @converts("Reshape")
 def reshape(build: Build, x: Any) -> Any:
-    shape = build.get("shape")
-    if build.get("reverse") or not isinstance(shape, tuple):
+    return None if build.get("reverse") else _reshape(build, x, build.get("shape"))
+
+
+@converts("_np_reshape")
+def np_reshape(build: Build, x: Any) -> Any:
+    shape = build.get("newshape")
+    return None if shape == (0, -1) or build.get("order", "C") != "C" else _reshape(build, x, shape)
+
+
+@converts("_npx_reshape")
+def npx_reshape(build: Build, x: Any) -> Any:
+    """Here -2 keeps an axis and -4 all that follow; Reshape writes 0 and -2."""
+    shape = build.get("newshape")
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    if build.get("reverse") or min(shape) < -4 or not {0, -3}.isdisjoint(shape):
         return None
-    if shape == (-2,):
+    return _reshape(build, x, tuple({-2: 0, -4: -2}.get(size, size) for size in shape))
+
+
+def _reshape(build, x, shape):
+    """Reshape to this shape."""
+    if not isinstance(shape, tuple):
+        return None
+    if shape[-1] == -2 and not any(shape[:-1]):
         return x
     if len(shape) == 2 and shape[0] in (0, -1) and (shape[1] > 0 or shape == (0, -1)):
         return build(Flatten, x, shape=shape)
@@ -42,9 +62,18 @@ def reshape(build: Build, x: Any) -> Any:
 
 @converts("Concat")
 def concat(build: Build, *xs: Any) -> Any:
-    if any(isinstance(x, np.ndarray) for x in xs):
+    return _concat(build, xs, build.get("dim", 1))
+
+
+@converts("_npi_concatenate", "_npi_hstack")
+def np_concatenate(build: Build, *xs: Any) -> Any:
+    return _concat(build, xs, build.get("axis", 1 if build.node.operator == "_npi_hstack" else 0))
+
+
+def _concat(build, xs, axis):
+    if not axis or any(isinstance(x, np.ndarray) for x in xs):  # over the rows, or of all elements
         return None
-    axis, most = build.get("dim", 1), Concat.MOST
+    most = Concat.MOST
     places = list(xs)
     while len(places) > 1:
         groups = [places[i : i + most] for i in range(0, len(places), most)]
@@ -64,7 +93,7 @@ def slice_axis(build: Build, x: Any) -> Any:
 def slice_(build: Build, x: Any) -> Any:
     """Of (rows, features), where rows are left alone: x[:, begin:end]."""
     begin, end, step = (build.get(name, ()) for name in ("begin", "end", "step"))
-    if len(begin) != 2 or len(end) != 2 or begin[0] not in (None, 0) or end[0] is not None:
+    if not isinstance(begin, tuple) or not isinstance(end, tuple) or len(begin) != 2 or len(end) != 2 or begin[0] not in (None, 0) or end[0] is not None:
         return None
     if any(each not in (None, 1) for each in step or ()):
         return None
@@ -77,3 +106,14 @@ def split(build: Build, x: Any) -> Any:
     if build.get("squeeze_axis") or axis == 0:
         return None
     return [build(Slice, x, axis=axis, begin=part, parts=parts) for part in range(parts)]
+
+
+@converts("_split_v2", "_npi_hsplit")
+def np_split(build: Build, x: Any) -> Any:
+    """In so many sections, or at the indices, of which MXNet has put 0 before the first."""
+    axis, parts, begins = build.get("axis", 1), build.get("sections", 0), build.get("indices", ())
+    if build.get("squeeze_axis") or axis == 0:
+        return None
+    if parts:
+        return [build(Slice, x, axis=axis, begin=part, parts=parts) for part in range(parts)]
+    return [build(Slice, x, axis=axis, begin=begin, end=end) for begin, end in zip(begins, [*begins[1:], None])]

@@ -1,0 +1,49 @@
+"""Arrays and symbols of `mx.np`, which Gluon computes with after `mx.npx.set_np()`.
+
+MXNet's operators take either these or those of `mx.nd` and `mx.sym`, and the operators of an extension library are among
+the latter. The two kinds share memory, gradients and graph nodes, so that converting one to the other copies nothing.
+This module needs no MXNet itself: the doctor imports who uses it where there is none.
+"""
+
+import functools
+from typing import Any, Callable
+
+
+def takes_np(function: Callable) -> Callable:
+    """`function`, which takes and gives arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
+
+    It gives the kind of its first array, the data, whichever kind the others are. All that it runs gets the former kind.
+    """
+
+    @functools.wraps(function)
+    def converted(*args, **kwargs):
+        first = next((arg for arg in args if hasattr(arg, "as_nd_ndarray")), None)
+        found = function(*map(classic, args), **{name: classic(value) for name, value in kwargs.items()})
+        return found if classic(first) is first else _each(found, "as_np_ndarray")
+
+    return converted
+
+
+def classic(value: Any) -> Any:
+    """`value` of `mx.nd` or `mx.sym` where it is of `mx.np`, in tuples and lists too; anything else as it is."""
+    return _each(value, "as_nd_ndarray")
+
+
+def array(values: Any, ctx: Any = None, dtype: Any = None) -> Any:
+    """As `mx.nd.array`, of the kind that Gluon computes with now."""
+    from ._compat import mx
+
+    return as_in_gluon(mx.nd.array(classic(values), ctx, dtype))
+
+
+def as_in_gluon(value: Any) -> Any:
+    """An array or symbol of the kind that Gluon computes with now: of `mx.np` after `mx.npx.set_np()`."""
+    from ._compat import mx
+
+    return _each(value, "as_np_ndarray" if mx.util.is_np_array() else "as_nd_ndarray")
+
+
+def _each(value, conversion):
+    if isinstance(value, (tuple, list)):
+        return type(value)(_each(each, conversion) for each in value)
+    return getattr(value, conversion)() if hasattr(value, conversion) else value
