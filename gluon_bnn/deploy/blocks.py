@@ -9,8 +9,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .._arrays import array as gluon_array
-from .._arrays import takes_np
+from .._arrays import gluon_array, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
 from ..nn.deployed import Deployed, Held, products

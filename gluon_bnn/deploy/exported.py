@@ -12,7 +12,7 @@ from typing import Any, Union
 import numpy as np
 
 from .. import _files
-from .._arrays import array, takes_np
+from .._arrays import gluon_array, takes_np
 from .._compat import mx
 from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
@@ -194,7 +194,7 @@ def _index(file):
 
 def _array(file, dtype, shape, place):
     file.seek(place)
-    return array(np.fromfile(file, dtype, math.prod(shape)).reshape(shape), dtype=dtype)
+    return gluon_array(np.fromfile(file, dtype, math.prod(shape)).reshape(shape), dtype=dtype)
 
 
 def _match(symbol, variables, places):

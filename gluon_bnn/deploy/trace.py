@@ -21,10 +21,10 @@ ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
 # Draw random numbers, and have names that do not say so.
-DRAWS = {
-    *("_shuffle", "_npi_shuffle", "_npi_bernoulli", "_npi_choice", "_npi_exponential", "_npi_gamma", "_npi_gumbel"),
-    *("_npi_logistic", "_npi_multinomial", "_npi_normal", "_npi_normal_n", "_npi_pareto", "_npi_powerd", "_npi_rayleigh"),
-    *("_npi_uniform", "_npi_uniform_n", "_npi_weibull"),
+DRAWS = {"_shuffle"} | {
+    f"_npi_{name}"
+    for name in "bernoulli choice exponential gamma gumbel logistic multinomial normal normal_n pareto powerd rayleigh "
+    "shuffle uniform uniform_n weibull".split()
 }
 CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
 
@@ -99,7 +99,9 @@ def trace(net: mx.gluon.Block) -> Trace:
     unknown = [n.name for n in nodes if n.operator == "null" and n.name not in parameters and n.name != INPUT]
     if unknown:
         raise ValueError(f"{net.name} uses {unknown[0]}, which is no parameter of it or of a block in it")
-    return Trace(nodes, [tuple(head[:2]) for head in graph["heads"]], form, parameters, graph, _types(symbol, parameters))
+    return Trace(
+        nodes, [tuple(head[:2]) for head in graph["heads"]], form, parameters, graph, _types(symbol, parameters)
+    )
 
 
 def _types(symbol, parameters):
