@@ -29,7 +29,7 @@ import tempfile
 from gluon_bnn._compat import threads_wanted
 
 from bench import peers
-from bench.training import BATCH, sizes_of
+from bench.training import BATCH, BURST, sizes_of
 from bench.workers import Worker
 from common.arguments import HelpFormatter, positive
 from common.record import writable, write_record
@@ -54,13 +54,13 @@ def check_losses(workers, width):
     return losses
 
 
-def measure(workers, rounds, width, more):
+def measure(workers, rounds, width, more, burst=BURST):
     """{name: seconds of a step, one a round} of all candidates of a width, in turn."""
     owners = {name: worker for worker in workers.values() for name in worker.ask("prepare", width, more)}
     times = {name: [] for name in owners}
     for turn in range(rounds + 1):  # the first one compiles and warms up
         for name, worker in owners.items():
-            seconds = worker.ask("time", name)
+            seconds = worker.ask("time", name, burst)
             if turn > 0:
                 times[name].append(seconds)
     return times
@@ -107,6 +107,7 @@ def main():
         help="units of each hidden layer",
     )
     parser.add_argument("--rounds", type=positive(int), default=20, help="timed rounds; medians are reported")
+    parser.add_argument("--burst", type=positive(float, 60), default=BURST, help="seconds of steps in a row")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_training"), help="for the record")
     args = parser.parse_args()
@@ -121,7 +122,7 @@ def main():
         found, middle = {}, sorted(args.widths)[(len(args.widths) - 1) // 2]
         for width in args.widths:
             losses = check_losses(workers, width)
-            found[width] = losses, measure(workers, args.rounds, width, width == middle)
+            found[width] = losses, measure(workers, args.rounds, width, width == middle, args.burst)
         for worker in workers.values():
             worker.close()
         profiled = stack.enter_context(Worker("training", "mxnet", threads, directory, MXNET_EXEC_BULK_EXEC_TRAIN="0"))

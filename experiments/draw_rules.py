@@ -18,6 +18,7 @@ import numpy as np
 
 from gluon_bnn import mx, nn, quantizers
 
+from common.palette import LINES
 from common.record import save_figure, writable
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -25,12 +26,6 @@ PICTURE = os.path.join(ROOT, "gluon_bnn", "rules.png")
 ALPHA, N, CLIP = 0.6, 10, 1.0  # of the layer that is drawn
 OTHERS = 3  # what g s of all other weights add up to, as a multiple of g, where the gradient also goes through alpha
 COLUMNS = 3
-# Okabe and Ito's colours, which colour-blind people can tell apart; line styles tell the same.
-STYLES = (
-    {"color": "#000000", "linestyle": "-"},
-    {"color": "#D55E00", "linestyle": "--"},
-    {"color": "#0072B2", "linestyle": ":"},
-)
 LABELS = "forward: alpha sign(W), sign(x)", "backward: gradient / g", f"the same, where others' g s sum to {OTHERS} g"
 POINTS = np.linspace(-2, 2, 1601)
 
@@ -83,7 +78,7 @@ def draw():
     figure, grid = pyplot.subplots(rows, COLUMNS, figsize=(8.5, 2.55 * rows), sharex=True, sharey=True, squeeze=False)
     handles = {}
     for axes, ((title, formula), curves) in zip(grid.flat, found.items()):
-        for numbers, style, label in zip(curves, STYLES, LABELS):
+        for numbers, style, label in zip(curves, LINES, LABELS):
             jumps = np.abs(np.diff(numbers, prepend=numbers[0])) > 0.05  # a line across would be no part of it
             (handles[label],) = axes.plot(POINTS, np.where(jumps, np.nan, numbers), linewidth=1.8, **style)
         axes.set_title(f"{title}\n{formula}", fontsize=9)

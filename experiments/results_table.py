@@ -1,4 +1,4 @@
-"""The README's table of the papers' methods, and the chart of their curves, made from the records.
+"""The tables of experiments/README.md, and the chart of the papers' methods, made from the records.
 
     python experiments/results_table.py           # rewrites both
     python experiments/results_table.py --check   # says whether the README is up to date
@@ -18,12 +18,14 @@ import os
 import sys
 
 import recipes
+from common import tables
 from common.record import replace, writable
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RESULTS = os.path.join(ROOT, "experiments", "results", "papers")
-README = os.path.join(ROOT, "README.md")
-BEGIN, END = "<!-- papers: made by experiments/results_table.py -->", "<!-- end of papers -->"
+README = os.path.join(ROOT, "experiments", "README.md")
+RECORDS = os.path.join(ROOT, "experiments", "results")
+RESULTS = os.path.join(RECORDS, "papers")
+MARKS = "<!-- {}: made by experiments/results_table.py -->", "<!-- end of {} -->"
 
 
 def load_records(directory=RESULTS):
@@ -87,20 +89,51 @@ def table(records):
     )
 
 
-def readme_with(text, records):
-    """The README's text with the table of these records between the marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table(records)}\n{END}{after}"
+def read(*names):
+    """The records of these names."""
+    records = []
+    for name in names:
+        with open(os.path.join(RECORDS, name + ".json"), encoding="utf-8") as file:
+            records.append(json.load(file))
+    return records
+
+
+def by_instruction_set(name):
+    """The records of a benchmark, one for each processor on which it was run."""
+    names = [f"{name}_{each}" for each in reversed(tables.ORDER)]
+    return read(*(each for each in names if os.path.exists(os.path.join(RECORDS, each + ".json"))))
+
+
+def sections(papers):
+    """{name of a pair of marks: what stands between them}."""
+    trained = [name for name, _ in tables.TRAINED]
+    return {
+        "papers": table(papers),
+        "trained": tables.trained(dict(zip(trained, read(*trained)))),
+        "deployment": tables.deployment(*read("deploy_relu", "deploy_binary")),
+        "training steps": "\n\n".join(map(tables.training_steps, by_instruction_set("bench_training"))),
+        "layers": "\n\n".join(map(tables.layers, by_instruction_set("bench_inference"))),
+        "one image": "\n\n".join(map(tables.one_image, by_instruction_set("bench_inference"))),
+    }
+
+
+def readme_with(text, papers):
+    """The README's text with the tables between their marks, those of the papers of these records."""
+    for name, content in sections(papers).items():
+        begin, end = (mark.format(name) for mark in MARKS)
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n{content}\n{end}{after}"
+    return text
 
 
 def check_writable():
-    writable(ROOT, "README.md", what="the checkout")
+    writable(os.path.dirname(README), "README.md", what="the directory of the experiments,")
     writable(RESULTS, "curves.png", what="the directory of the records,")
 
 
 def update(directory=RESULTS, readme=README):
-    """Rewrite the table in the README, and the chart in the directory of the records."""
+    """Rewrite the tables in the README, and the chart in the directory of the records."""
     records = load_records(directory)
     if readme and records:
         with open(readme, encoding="utf-8") as file:
@@ -122,7 +155,7 @@ def update(directory=RESULTS, readme=README):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the README's table is old")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a table of the README is old")
     args = parser.parse_args()
     if not args.check:
         check_writable()
@@ -131,7 +164,7 @@ def main():
     with open(README, encoding="utf-8") as file:
         text = file.read()
     if readme_with(text, load_records()) != text:
-        sys.exit("results_table.py: README.md is out of date: run python experiments/results_table.py")
+        sys.exit("results_table.py: experiments/README.md is out of date: run python experiments/results_table.py")
 
 
 if __name__ == "__main__":

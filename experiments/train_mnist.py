@@ -142,7 +142,7 @@ def run(args, argv, held):
         training_seconds=round(sum(history["seconds"]), 1),
         seconds=round(time.perf_counter() - began, 1),
     )
-    draw(net, history, outputs, images, args.save_dir)
+    draw(net, history, outputs, images, args)
     summary(results, len(images.test), args.save_dir, time.perf_counter() - began)
     if not results["ok"]:
         sys.exit("train_mnist.py: the net differs from the NumPy reference or from its export")

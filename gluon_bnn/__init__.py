@@ -11,21 +11,54 @@ BinaryDense(784 -> 10, linear, scale='layer', gradient='xnor')
 
 import importlib
 import sys
+from typing import TYPE_CHECKING, Any
 
 from . import _shims
 
+if TYPE_CHECKING:  # what editors and type checkers see
+    from . import (
+        check,
+        data,
+        deploy,
+        doctor,
+        graph,
+        initializer,
+        launch,
+        loss,
+        metric,
+        native,
+        nn,
+        ops,
+        optimizer,
+        quantizers,
+        reference,
+        runtime,
+        summaries,
+        train,
+        zoo,
+    )
+    from ._compat import mx
+    from .check import check_net
+    from .deploy import freeze, load_exported, save
+    from .summaries import summary
+
 __version__ = "0.2.0.dev0"
 
-_MODULES = (
+__all__ = [
+    "__version__",
     "check",
+    "check_net",
     "data",
     "deploy",
     "doctor",
+    "freeze",
     "graph",
     "initializer",
     "launch",
+    "load_exported",
     "loss",
     "metric",
+    "mx",
     "native",
     "nn",
     "ops",
@@ -33,11 +66,14 @@ _MODULES = (
     "quantizers",
     "reference",
     "runtime",
+    "save",
     "summaries",
+    "summary",
     "train",
     "zoo",
-)
-_NAMES = {
+]
+# Where the names are that are no modules.
+_WHERE = {
     "check_net": "check",
     "freeze": "deploy",
     "load_exported": "deploy",
@@ -46,17 +82,14 @@ _NAMES = {
     "summary": "summaries",
 }
 
-__all__ = sorted(_MODULES + tuple(_NAMES)) + ["__version__"]
-
-
 sys.meta_path.insert(0, _shims.Finder)  # `import mxnet` works from here on
 
 
-def __getattr__(name):
-    if name in _MODULES:
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module("." + _WHERE[name], __name__), name)
+    if name in __all__:
         return importlib.import_module("." + name, __name__)
-    if name in _NAMES:
-        return getattr(importlib.import_module("." + _NAMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
 
 

@@ -1,6 +1,9 @@
 """What an editor and Jupyter show of the package: names, signatures, texts."""
 
+import ast
 import inspect
+import pathlib
+import pydoc
 import types
 
 import pytest
@@ -49,6 +52,15 @@ def test_rooms_are_found():
     assert {"gluon_bnn.freeze", "gluon_bnn.summary", "gluon_bnn.nn.BinaryDense.signs"} < set(NAMES)
 
 
+def test_editors_see_what_is_there():
+    """Names that are found when they are used are imported where only type checkers look."""
+    tree = ast.parse(pathlib.Path(gluon_bnn.__file__).read_text(encoding="utf-8"))
+    (seen,) = (node.body for node in tree.body if isinstance(node, ast.If))
+    names = {alias.name: node.module for node in seen for alias in node.names}
+    assert sorted([*names, "__version__"]) == gluon_bnn.__all__
+    assert {name: module for name, module in names.items() if module} == gluon_bnn._WHERE
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_completion_shows_what_is_public_and_nothing_else(name):
     module = MODULES[name]
@@ -62,13 +74,15 @@ def test_completion_shows_what_is_public_and_nothing_else(name):
         and not getattr(module, each).__name__.startswith("gluon_bnn")
     ]
     assert not strangers
+    assert module.__doc__.splitlines()[0] in pydoc.plain(pydoc.render_doc(module))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_help_reads_well(name):
-    """Its own text, not one that MXNet has for what it overrides."""
+    """Its own text, not one that MXNet has for what it overrides, and no markup that a terminal does not show."""
     each = NAMES[name]
     assert each.__doc__ and each.__doc__.strip()
+    assert "\\" not in each.__doc__ and "::" not in each.__doc__
     try:
         signature = str(inspect.signature(each))
     except ValueError:  # an exception's, say

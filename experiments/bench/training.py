@@ -11,7 +11,6 @@ import numpy as np
 BATCH, INPUTS, CLASSES, HIDDEN_LAYERS = 100, 784, 10, 3
 IMAGES = 60000
 LEARNING_RATE = 1e-3
-WARM = 0.25  # seconds of steps before a burst: a processor that rested is slow at first
 BURST = 0.5  # seconds of steps that are timed in a row, three steps at least
 
 
@@ -57,15 +56,16 @@ class Worker:
     def wait(self):
         """Until the device has done what it was given."""
 
-    def time(self, name):
-        """The seconds of a step in a burst, which ends when the device has done all of it. As in training, nothing
-        waits for a single step."""
-        end = time.perf_counter() + WARM
+    def time(self, name, burst=BURST):
+        """The seconds of a step in a burst of so many seconds, which ends when the device has done all of it. As in
+        training, nothing waits for a single step. Before it come steps that do not count: a processor that rested is
+        slow at first."""
+        end = time.perf_counter() + burst / 2
         while time.perf_counter() < end:
             self.step(name)
         self.wait()
         began, steps = time.perf_counter(), 0
-        while steps < 3 or time.perf_counter() < began + BURST:
+        while steps < 3 or time.perf_counter() < began + burst:
             self.step(name)
             steps += 1
         self.wait()

@@ -127,21 +127,23 @@ def picture(runs, path, title, compare=False, beside=None):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4))
+    from common.palette import BLACK, BLUE, GREEN, RED
+
+    figure, axes = plt.subplots(figsize=(7.6, 4))
     ours = np.array([r["losses"] for r in runs])
     steps = np.arange(ours.shape[1])
-    axes.fill_between(
-        steps, ours.min(axis=0), ours.max(axis=0), alpha=0.2, color="tab:blue", label=f"ours, all of {len(runs)} seeds"
-    )
-    axes.plot(steps, ours.T, color="tab:blue", linewidth=0.5, alpha=0.3)
-    axes.plot(steps, np.median(ours, axis=0), color="black", label="ours, median")
+    if len(runs) > 1:
+        band = ours.min(axis=0), ours.max(axis=0)
+        axes.fill_between(steps, *band, alpha=0.2, color=BLUE, label=f"ours, all of {len(runs)} seeds")
+        axes.plot(steps, ours.T, color=BLUE, linewidth=0.5, alpha=0.3)
+    axes.plot(steps, np.median(ours, axis=0), color=BLACK, label="ours, median" if len(runs) > 1 else "ours")
     if compare:
-        axes.plot(RECORDED[: len(steps)], color="tab:red", label="recorded in the notebook")
+        axes.plot(RECORDED[: len(steps)], "--", color=RED, linewidth=2, label="recorded in the notebook")
     if beside:
-        axes.plot(beside[0], color="tab:green", label=beside[1])
+        axes.plot(beside[0], ":", color=GREEN, linewidth=2, label=beside[1])
     axes.set(xlabel="full-batch step", ylabel="loss", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.15), ncols=3, frameon=False, fontsize=9)
     save_figure(figure, path)
 
 

@@ -1,4 +1,5 @@
-"""Pictures: a training run's curves, confusion matrix and first-layer binary filters; speed of inference."""
+"""Pictures: a training run's curves, confusion matrix and first-layer binary filters; speed of inference; the papers'
+methods. At their own size they are 850 pixels wide, and so read without enlarging."""
 
 import warnings
 
@@ -8,42 +9,54 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
 import numpy as np  # noqa: E402
 
+from common.palette import BLACK, BLUE, GRAY, GREEN, LINES, ORANGE, PURPLE, RED, SKY  # noqa: E402
 from common.record import save_figure  # noqa: E402
 
+WIDTH = 7.6  # inches
+MOST_TICKS = 7  # of an axis in percent
 MOST_NAMED = 40  # classes of which the confusion matrix has names and counts
 
 
-def curves(history, path):
-    """Loss and errors by epoch, the best epoch marked."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+def curves(history, moved, path):
+    """Loss and errors by epoch, the best epoch marked. `moved` says whether training images were shifted or bent: their
+    error is then higher than that of images as they are."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.3))
     epochs = np.arange(1, len(history["loss"]) + 1)
-    left.plot(epochs, history["loss"], color="tab:blue")
-    left.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    right.plot(epochs, 100 * np.array(history["error"]), label="training", color="tab:blue")
-    right.plot(epochs, 100 * np.array(history["validation_error"]), label="validation", color="tab:orange")
+    loss = np.array(history["loss"])
+    left.plot(epochs, loss, color=BLACK)
+    left.set(xlabel="epoch", ylabel="training loss")
+    if loss.min() > 0:
+        left.set_yscale("log")
+        _plain(left)
+    training = "training, on moved images" if moved else "training"
+    right.plot(epochs, 100 * np.array(history["error"]), "--", label=training, color=BLUE)
+    right.plot(epochs, 100 * np.array(history["validation_error"]), label="validation", color=RED)
     best = history["best_epoch"]
-    right.plot(
-        best + 1, 100 * history["validation_error"][best], "o", color="tab:orange", label=f"best epoch, {best + 1}"
-    )
+    right.plot(best + 1, 100 * history["validation_error"][best], "o", color=RED, label=f"best epoch, {best + 1}")
     right.set(xlabel="epoch", ylabel="error, %")
     if min(history["error"] + history["validation_error"]) > 0:
         right.set_yscale("log")
-        _percent(right, (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50))
+        _plain(right)
     else:
         right.set_ylim(bottom=0)
-    right.legend()
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     figure.tight_layout()
+    right.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=8, columnspacing=1)
     save_figure(figure, path)
 
 
-def _percent(axes, ticks):
-    """Ticks of a logarithmic axis, those of them that it reaches, written as plain numbers."""
+def _plain(axes):
+    """Ticks of a logarithmic axis as plain numbers, so few that they do not collide."""
     low, high = axes.get_ylim()
-    axes.set_yticks([tick for tick in ticks if low <= tick <= high])
-    axes.get_yaxis().set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-    axes.get_yaxis().set_minor_formatter(matplotlib.ticker.NullFormatter())
+    ticks, closest = [], (high / low) ** (1 / MOST_TICKS)
+    for tick in (m * 10.0**e for e in range(-6, 7) for m in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8)):
+        if low <= tick <= high and (not ticks or tick >= closest * ticks[-1]):
+            ticks.append(tick)
+    axes.set_yticks(ticks)
+    axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
 def confusion_matrix(predictions, labels, names, path):
@@ -100,76 +113,75 @@ def filters(signs, shape, path):
 def inference(record, path):
     """Speed by layer and of the whole net, as multiples of MXNet's float32; growth of time with size."""
     panels = {
-        **{name: found["times_mxnet_float32"] for name, found in record["layers"].items()},
+        **{f"{name} (rows x units x inputs)": found["times_mxnet_float32"] for name, found in record["layers"].items()},
         "one image, " + "-".join(map(str, record["net"]["sizes"])): record["net"]["times_mxnet_float32"],
     }
-    columns = 4
+    columns = 2
     rows = -(-(len(panels) + 1) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.7 * rows), squeeze=False)
-    colors = {"MXNet float32": "gray", "PyTorch": "tab:green", "ONNX": "tab:purple", "Larq": "tab:brown"}
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 3.1 * rows), squeeze=False)
     for ax, (title, speed) in zip(axes.flat, panels.items()):
-        roofline = min(speed.get(name, np.inf) for name in ("registers alone", "weights read"))
-        names = [name for name in speed if name not in ("registers alone", "weights read")][::-1]
-        bars = ax.barh(
-            names,
-            [speed[name] for name in names],
-            color=[next((c for start, c in colors.items() if name.startswith(start)), "tab:blue") for name in names],
-        )
-        ax.bar_label(bars, [f"{speed[name]:.3g}" for name in names], fontsize=7, padding=2)
-        ax.axvline(1, color="gray", linewidth=0.8)
-        if roofline < np.inf:
-            ax.axvline(roofline, color="tab:red", linestyle="--", linewidth=1)
-        ax.set_xscale("log")
-        ax.margins(x=0.12)
-        ax.tick_params(labelsize=7)
-        ax.set_title(title, fontsize=9)
+        _speeds(ax, title, speed)
     ax = axes.flat[len(panels)]
     for (kernel, found), style in zip(record["growth"].items(), ("-", "--")):
-        for axis, color in zip(found, ("tab:blue", "tab:orange", "tab:green")):
-            ax.plot(
-                found[axis]["size"],
-                found[axis]["us"],
-                style,
-                color=color,
-                marker=".",
-                markersize=4,
-                label=f"{kernel} by {axis}",
-            )
+        for axis, color in zip(found, (BLUE, RED, GREEN)):
+            label = f"{kernel} by {axis}"
+            ax.plot(found[axis]["size"], found[axis]["us"], style, color=color, marker=".", markersize=4, label=label)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
+    ax.set(xlabel="the size that changes", ylabel="us")
     ax.tick_params(labelsize=7)
-    ax.legend(fontsize=6)
     ax.grid(alpha=0.3)
-    ax.set_title("us, 64x1024x1024 with one size changed", fontsize=9)
+    ax.set_title("64x1024x1024, one size changed", fontsize=9)
+    ax.legend(fontsize=7, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.22))
     for ax in axes.flat[len(panels) + 1 :]:
         ax.set_axis_off()
     figure.suptitle(
-        "times as fast as MXNet float32 (rows x units x inputs; red: the roofline, xor + popcount + add "
-        f"on registers or reading the weights)\n{record['processor']}, {record['threads']} threads, "
-        f"{record['instruction_set']}",
-        fontsize=10,
+        "Times as fast as MXNet float32. Dashed: the limit, xor + popcount + add on registers,\nor reading "
+        f"the weights. {record['processor']}, {record['threads']} threads, {record['instruction_set']}",
+        fontsize=9,
     )
     figure.tight_layout()
     save_figure(figure, path)
 
 
+def _speeds(axes, title, speed):
+    """Bars, and the limit as a line behind them; every number is to the right of its bar on a ground of its own."""
+    colors = {"MXNet float32": GRAY, "PyTorch": ORANGE, "ONNX": PURPLE, "Larq": SKY}
+    limits = "registers alone", "weights read"
+    limit = min(speed.get(name, np.inf) for name in limits)
+    names = [name for name in speed if name not in limits][::-1]
+    shown = [next((c for start, c in colors.items() if name.startswith(start)), BLUE) for name in names]
+    bars = axes.barh(names, [speed[name] for name in names], color=shown, zorder=2)
+    for text in axes.bar_label(bars, [f"{speed[name]:.3g}" for name in names], fontsize=7, padding=3):
+        text.set(zorder=3, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
+    if limit < np.inf:
+        axes.axvline(limit, color=BLACK, linestyle="--", linewidth=1, zorder=1)
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high * (high / low) ** 0.15)  # room for the numbers
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    axes.tick_params(labelsize=7)
+    axes.set_title(title, fontsize=9)
+
+
 def methods(records, path):
-    """Validation error by epoch, a line a method, the best epoch marked; errors on the test set in the legend."""
-    figure, axes = plt.subplots(figsize=(9, 5))
-    colors = plt.get_cmap("tab10").colors
-    for i, (title, record) in enumerate(records.items()):
-        errors = 100 * np.array(record["curve"]["val_error"])
-        color, best = colors[i % len(colors)], record["best_epoch"]
-        axes.plot(
-            np.arange(1, len(errors) + 1),
-            errors,
-            color=color,
-            linewidth=1.2,
-            label=f"{title}: test {100 * record['test_error']:.2f}%",
-        )
-        axes.plot(best, errors[best - 1], "o", color=color, markersize=5)
-    axes.set(xlabel="epoch", ylabel="validation error, %", yscale="log")
-    _percent(axes, (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    """Validation error by epoch, a line a method, the best epoch marked; errors on the test set in the legend. A panel
+    each for nets with real and with binary hidden activations."""
+    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 4.6), sharey=True)
+    groups = {"binary weights (and real ones), real activations": [], "binary weights and activations": []}
+    for title, record in records.items():
+        groups[list(groups)[record["settings"]["activation"].startswith("binary")]].append((title, record))
+    for axes, (name, group) in zip(panels, groups.items()):
+        for (title, record), line in zip(group, LINES):
+            errors, best = 100 * np.array(record["curve"]["val_error"]), record["best_epoch"]
+            label = f"{title}: test {100 * record['test_error']:.2f}%"
+            axes.plot(np.arange(1, len(errors) + 1), errors, **line, linewidth=1.3, label=label)
+            axes.plot(best, errors[best - 1], "o", color=line["color"], markersize=5)
+        axes.set(xlabel="epoch", yscale="log")
+        axes.set_title(name, fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.18))
+    panels[0].set_ylabel("validation error, %")
+    _plain(panels[0])
+    figure.tight_layout()
     save_figure(figure, path)

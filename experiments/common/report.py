@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 
 import numpy as np
 
@@ -66,13 +67,16 @@ def summary(results, rows, directory, seconds):
     print("\n".join(f"{name:{width}}  {value}" for name, value in lines))
     print(f"{directory} has, after {seconds:.0f} s:")
     print("\n".join(f"  {name:{max(map(len, files))}}  {_KEPT[name]}" for name in files))
+    if _MODEL in files:
+        model = shlex.quote(os.path.join(directory, _MODEL))
+        print(f"to classify pictures: python -m gluon_bnn predict {model} PICTURE...")
 
 
 _MODEL = "model.safetensors"
 _KEPT = {
-    _MODEL: "the frozen net: python -m gluon_bnn predict classifies pictures with it",
+    _MODEL: "the frozen net",
     "net-symbol.json": "the export for MXNet, its graph",
-    "net-0000.params": "and its parameters",
+    "net-0000.params": "its parameters",
     "record.json": "all figures, settings and versions",
     "curves.png": "loss and errors by epoch",
     "confusion.png": "which classes are taken for which",
@@ -143,7 +147,7 @@ def _frozen_outputs(net, images, directory):
         form,
         input_shape=images.shape,
         input_scale=float(images.scale),
-        input_shift=images.shift.reshape(images.shape),
+        input_shift=images.shift.reshape(images.shape) if np.ptp(images.shift) else float(images.shift[0]),
         verbose=False,
     )
     path = os.path.join(directory, _MODEL)
@@ -163,14 +167,16 @@ def _exported_outputs(net, x, directory):
     return train.predict(gluon_bnn.load_exported(prefix), x)
 
 
-def draw(net, history, outputs, images, directory):
+def draw(net, history, outputs, images, args):
     """Curves, confusion matrix and the binary filters of the first layer, where matplotlib is there."""
+    directory = args.save_dir
     try:
         from common import pictures
     except ImportError:
         print("no pictures: pip install 'gluon-bnn[experiments]' (or matplotlib) draws them")
         return
-    pictures.curves(history, os.path.join(directory, "curves.png"))
+    moved = any((args.shift, args.warp, args.bend))
+    pictures.curves(history, moved, os.path.join(directory, "curves.png"))
     names = images.names or range(images.classes)
     pictures.confusion_matrix(outputs.argmax(1), images.test_labels, names, os.path.join(directory, "confusion.png"))
     first = next((layer.weight.data().asnumpy() for layer in _binary_layers(net)), np.empty((0, 0)))

@@ -20,12 +20,11 @@ INPUT = "data"
 ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
-# Draw random numbers, and have names that do not say so.
-DRAWS = {"_shuffle"} | {
-    f"_npi_{name}"
-    for name in "bernoulli choice exponential gamma gumbel logistic multinomial normal normal_n pareto powerd rayleigh "
-    "shuffle uniform uniform_n weibull".split()
-}
+# Operators that draw random numbers, of those whose names do not say so.
+DRAWS = re.compile(
+    "_shuffle|_npi_(shuffle|bernoulli|choice|exponential|gamma|gumbel|logistic|multinomial|normal|normal_n|pareto|powerd|"
+    "rayleigh|uniform|uniform_n|weibull)"
+)
 CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
 
 _one_trace = threading.RLock()  # blocks note one trace at a time
@@ -125,7 +124,7 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
     content = [node.content for node in nodes]
     for place, node in enumerate(nodes):
         if _random(node):
-            if node.operator in DRAWS or not all(user.operator in STILL for user in users[place]):
+            if DRAWS.fullmatch(node.operator) or not all(user.operator in STILL for user in users[place]):
                 continue
             like = "zeros_like" if node.inputs else "_zeros"
             attributes = {} if node.inputs else {"shape": node.attributes["shape"], "dtype": "float32"}
@@ -315,6 +314,6 @@ def _random(node):
     return (
         "random" in node.operator
         or "sample" in node.operator
-        or node.operator in DRAWS
+        or DRAWS.fullmatch(node.operator)
         or (node.operator == "Dropout" and node.attributes.get("mode") == "always")
     )

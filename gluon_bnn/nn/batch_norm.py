@@ -9,9 +9,9 @@ from .parameter import check_dtype, gradient_adds, training
 
 
 class BatchNorm(mx.gluon.nn.BatchNorm):
-    r"""Batch norm of the last axis, where a dense layer has its units: Gluon's, several times as fast.
+    """Batch norm of the last axis, where a dense layer has its units: Gluon's, several times as fast.
 
-    .. math:: y = \gamma \, (x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta
+    y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
     with the mean and the (biased) variance of each unit over the batch while MXNet trains, and with their
     running averages otherwise: running = momentum running + (1 - momentum) batch's. The gradient goes through

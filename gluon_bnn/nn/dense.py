@@ -13,21 +13,21 @@ from .deployed import Deployed, floats, packed, products
 
 
 class BinaryDense(mx.gluon.nn.Dense):
-    __doc__ = r"""A dense layer whose weights are binary in the forward pass.
+    __doc__ = """A dense layer whose weights are binary in the forward pass.
 
-    .. math:: y = \alpha \, (x \cdot \mathrm{sign}(W)^T) + b, \qquad \alpha = \mathrm{mean} |W|
+    y = alpha * (x @ sign(W).T) + b, alpha = mean |W|
 
     The real weights W are what the optimiser updates, and `weight.data()`; the binary ones that the layer computes
     with are `binary_weight()`, and their signs `signs()`. sign(W) is -1 where W < 0, else +1. The gradient
     to x is d @ (alpha sign(W)); what reaches W from g = dL/d(alpha sign(W)) is a straight-through rule,
-    with n weights sharing an alpha and m = 1[\|W\| <= clip]:
+    with n weights sharing an alpha and m = 1[|W| <= clip]:
 
     {rules}
 
     scale="loss" is LAB (Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 3): alpha
-    = sum L \|W\| / sum L over the layer, with the rule "ste". L is the parameter `curvature`, as large as the
+    = sum L |W| / sum L over the layer, with the rule "ste". L is the parameter `curvature`, as large as the
     weights, without a gradient, and ones at first; an optimiser writes it after every step
-    (`gluon_bnn.optimizer.BinaryAdam`). Under one that does not, alpha stays mean \|W\|.
+    (`gluon_bnn.optimizer.BinaryAdam`). Under one that does not, alpha stays mean |W|.
 
     stochastic=True draws new signs for every batch while MXNet trains, +1 with probability
     (W + 1) / 2 held within [0, 1] (BinaryConnect, section 2.2); otherwise they are sign(W).

@@ -12,6 +12,7 @@ from ..graph import bits
 from .parameter import BinaryWeight
 
 nn = mx.gluon.nn
+LAYERS = nn.Dense, nn.conv_layers._Conv  # Gluon's, whose `act` is an activation of their own or None
 # Layers of Gluon's that have parameters and no product.
 WITHOUT_PRODUCT = nn.BatchNorm, nn.LayerNorm, nn.InstanceNorm, nn.GroupNorm, nn.PReLU, nn.Embedding
 

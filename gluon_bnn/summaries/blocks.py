@@ -18,7 +18,7 @@ def of_block(net: mx.gluon.Block, shapes: list[tuple[int, ...]]) -> list[Layer]:
     layers: list[Layer] = []
     seen: set[mx.gluon.Parameter] = set()
     inside: set[mx.gluon.Block] = set()  # activations that are parts of layers
-    net.apply(lambda block: inside.update({block.act} if getattr(block, "act", None) else ()))
+    net.apply(lambda block: inside.update({block.act} if isinstance(block, deployed.LAYERS) else ()))
 
     def note(block, inputs, outputs):
         if block in inside or block._children and not block._reg_params:
@@ -50,7 +50,7 @@ def of_block(net: mx.gluon.Block, shapes: list[tuple[int, ...]]) -> list[Layer]:
             mx.nd.waitall()
     except Exception as error:
         given = ", ".join(str(array.shape) for array in arrays)
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        reason = (str(error).strip() or repr(error)).splitlines()[-1].strip()
         raise ValueError(
             f"summary runs the net on one input, and {type(net).__name__} does not take {given}, which is input_shape "
             f"with a batch axis of 1 before it: {type(error).__name__}: {reason}"

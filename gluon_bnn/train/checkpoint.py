@@ -16,7 +16,7 @@ from typing import Any, Union
 import numpy as np
 
 from .. import _files
-from .._arrays import gluon_array, classic
+from .._arrays import classic, gluon_array
 from .._compat import mx
 from .workers import digest
 

@@ -19,7 +19,7 @@ MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXN
 @pytest.mark.slow
 @needs_library
 def test_all_of_it(tmp_path):
-    options = ["--widths", "16", "8", "--rounds", "1", "--no-torch"]
+    options = ["--widths", "16", "8", "--rounds", "1", "--burst", "0.01", "--no-torch"]
     done = programs.script("bench_training.py", *options, cwd=tmp_path, OMP_NUM_THREADS="2,1")
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "runs" / "bench_training" / "bench_training.json", encoding="utf-8") as file:

@@ -1,5 +1,6 @@
 """Ctrl-C in the experiment scripts: one line, exit status 130, and no process left, whatever they are doing."""
 
+import contextlib
 import glob
 import os
 import signal
@@ -8,9 +9,10 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from needs import needs_library
-from paths import EXPERIMENTS, script_of
+from paths import EXPERIMENTS, ROOT, script_of
 
 SCRIPTS = [
     "bench_inference.py",
@@ -27,10 +29,14 @@ SCRIPTS = [
 PATIENCE = 300
 
 
-def start(script, *arguments, cwd, **environment):
+def start(script, *arguments, **options):
     """The script as the first process of a session, as in a terminal of its own."""
+    return start_python(script_of(script), *arguments, **options)
+
+
+def start_python(*arguments, cwd, **environment):
     return subprocess.Popen(
-        [sys.executable, script_of(script), *arguments],
+        [sys.executable, *arguments],
         cwd=cwd,
         text=True,
         stdout=subprocess.DEVNULL,
@@ -62,7 +68,7 @@ def interrupted(process, whole_group):
             break
         assert time.monotonic() < deadline, "a process is left"
         time.sleep(0.02)
-    assert "Traceback" not in said and said.count("interrupted; ") == 1, said
+    assert "Traceback" not in said and said.count("interrupted") == 1, said
     return said.splitlines()[-1]
 
 
@@ -73,6 +79,67 @@ def test_while_it_imports(tmp_path, script):
     process = start(script, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     wait_for(process, tmp_path / "importing")
     assert interrupted(process, whole_group=True).startswith(f"{os.path.basename(script)}: interrupted; ")
+
+
+@pytest.mark.parametrize("module", ["mxnet", "scipy"])
+def test_the_command_line_while_it_imports(tmp_path, module):
+    """MXNet's import runs code by `exec`, after which Python itself would end by the signal."""
+    work = "open('importing', 'w').close()\nimport time\ntime.sleep(600)\n"
+    (tmp_path / f"{module}.py").write_text(f"exec({work!r})\n")
+    path = os.pathsep.join([str(tmp_path), ROOT])
+    process = start_python("-m", "gluon_bnn", "check", cwd=tmp_path, PYTHONPATH=path)
+    wait_for(process, tmp_path / "importing")
+    assert interrupted(process, whole_group=True) == "interrupted"
+
+
+@pytest.mark.slow
+def test_while_it_reads_pictures(tmp_path):
+    """A hundred pictures of 64 million pixels take a minute."""
+    for name in "ab":
+        (tmp_path / "photographs" / name).mkdir(parents=True)
+        for i in range(50):
+            if name == "a" and i == 0:
+                Image.new("L", (8000, 8000)).save(tmp_path / "photographs" / "a" / "0.png")
+            else:
+                os.link(tmp_path / "photographs" / "a" / "0.png", tmp_path / "photographs" / name / f"{i}.png")
+    process = start("train_mnist.py", "--dataset", "photographs", cwd=tmp_path)
+    wait_for(process, tmp_path / "photographs")
+    while not any(name.endswith(".png") for name in open_files(process)):
+        time.sleep(0.01)
+    assert interrupted(process, True) == "train_mnist.py: interrupted; nothing was written yet"
+
+
+def open_files(process):
+    assert process.poll() is None, process.communicate()[1]
+    for link in glob.glob(f"/proc/{process.pid}/fd/*"):
+        with contextlib.suppress(OSError):
+            yield os.readlink(link)
+
+
+LOADER = """
+from gluon_bnn import mx, nn, train
+import os, time
+import numpy as np
+class Slow(mx.gluon.data.Dataset):
+    def __len__(self):
+        return 4000
+    def __getitem__(self, row):
+        open("loading", "w").close()
+        time.sleep(0.05)
+        return np.zeros(8, np.float32), np.float32(row % 2)
+net = nn.BinaryDense(2)
+net.initialize()
+loader = mx.gluon.data.DataLoader(Slow(), 20, shuffle=True, num_workers=2)
+trainer = mx.gluon.Trainer(net.collect_params(), "adam")
+train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), lambda generator: loader, epochs=9)
+"""
+
+
+@pytest.mark.slow
+def test_while_workers_of_a_data_loader_load(tmp_path):
+    process = start_python("-c", HEAD + LOADER, cwd=tmp_path)
+    wait_for(process, tmp_path / "loading")
+    assert interrupted(process, True) == "-c: interrupted; nothing is kept"
 
 
 CASES = [
@@ -100,13 +167,15 @@ def test_while_it_works(tmp_path, script, arguments, begun, what, whole_group):
     assert not glob.glob(str(tmp_path / "*/mxnet.log")), "temporary files are left"
 
 
+HEAD = (
+    f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {EXPERIMENTS!r})\nfrom common import interrupt\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupt.says('nothing is kept')\n"
+)
+
+
 def code(lines, cwd):
     """Run lines with the module at hand; what goes wrong in them is seen by their exit status and stderr."""
-    head = (
-        f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {EXPERIMENTS!r})\nfrom common import interrupt\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\ninterrupt.says('nothing is kept')\n"
-    )
-    return subprocess.run([sys.executable, "-c", head + lines], cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", HEAD + lines], cwd=cwd, capture_output=True, text=True, timeout=60)
 
 
 def test_one_that_comes_while_an_object_is_freed_is_not_lost(tmp_path):

@@ -15,7 +15,7 @@ from gluon_bnn.check import dense, sign_scale
 from needs import needs_library
 from paths import ROOT
 
-README = os.path.join(ROOT, "README.md")
+README = os.path.join(ROOT, "gluon_bnn", "README.md")
 
 
 class Soft(quantizers.Rule):

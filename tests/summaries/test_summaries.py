@@ -125,6 +125,14 @@ class TestOfBlocks:
         found = summary(nn.with_real_weights(net), (8,))
         assert found.weights_1bit == 0 and found.macs["32x32"] == 32 and found.compression == 1
 
+    def test_arrays_of_mx_np(self):
+        with mx.util.np_shape(True), mx.util.np_array(True):
+            net = sequential(gluon.Dense(4, activation="relu"), gluon.Dense(3))
+            net.initialize()
+            found = summary(net, (8,))
+        assert found.macs["32x32"] == 44 and [layer.input_bits for layer in found.layers] == [32, 32]
+        json.dumps(found.to_json())
+
     def test_own_blocks(self):
         class Residual(mx.gluon.HybridBlock):
             def __init__(self):
@@ -143,6 +151,26 @@ class TestOfBlocks:
         assert types(found) == ["BinaryDense", "Residual"]  # an activation belongs to its layer
         assert found.unknown == [net.name] and found.layers[1].macs is None and found.weights_32bit == 6 + 36
         assert net.name in str(found).splitlines()[-1]
+
+    def test_own_blocks_whose_shapes_are_deferred(self, rng):
+        """Gluon calls what is in them with symbols then, to find the shapes."""
+
+        class Mixed(mx.gluon.HybridBlock):
+            def __init__(self):
+                super().__init__()
+                with self.name_scope():
+                    self.act = nn.BinaryActivation()
+                    self.matrix = self.params.get("matrix", shape=(6, 0), allow_deferred_init=True)
+
+            def hybrid_forward(self, F, x, matrix):
+                return F.FullyConnected(self.act(x), matrix, num_hidden=6, no_bias=True)
+
+        nets = Mixed(), Mixed()
+        for net in nets:
+            net.initialize()
+        found = summary(nets[0], (9,))
+        assert types(found) == ["BinaryActivation", "Mixed"] and found.weights_32bit == 54
+        assert gluon_bnn.check_net(nets[1], mx.nd.array(rng.standard_normal((2, 9)))).ok
 
     def test_several_inputs_and_types(self):
         class Sum(mx.gluon.Block):

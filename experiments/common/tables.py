@@ -1,0 +1,102 @@
+"""Markdown tables of times and errors, made from records: what experiments/README.md shows of them."""
+
+TRAINED = (  # record, what it is
+    ("mnist_relu", "binary weights, ReLU"),
+    ("mnist_relu_long", 'the same, 120 epochs, batch 50, `"ste"`'),
+    ("mnist_binary", "binary weights, binary hidden activations"),
+)
+FORMS = (  # forms in the records of deploy.py; {} is the instruction set of the machine
+    ("net as trained", "in MXNet, as trained"),
+    ("float export", '`form="float"`, exported'),
+    ("packed export", '`form="packed"`, exported'),
+    ("runtime, float32, {}", "runtime, float32"),
+    ("runtime, uint8, {}", "runtime, uint8"),
+    ("runtime, uint8, NumPy", "runtime, uint8, NumPy alone"),
+    ("classify.c, uint8", "C program, uint8"),
+)
+ORDER = "serial", "neon", "avx2", "avx512", "avx512vpopcntdq"  # instruction sets, the best last
+
+
+def markdown(head, rows, align):
+    """A table; align has l or r for each column."""
+    rule = "|".join({"l": "---", "r": "---:"}[side] for side in align)
+    first, *others = (f"| {' | '.join(map(str, row))} |" for row in (head, *rows))
+    return "\n".join([first, f"|{rule}|", *others])
+
+
+def machine(record):
+    """Where and when a record was made."""
+    found = [record["processor"], *([f"{record['threads']} threads"] if "threads" in record else [])]
+    if "instruction_set" in record:
+        found.append(record["instruction_set"])
+    return f"{', '.join(found)}; {record['date']}"
+
+
+def short(value):
+    """A time with as many digits as say something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def trained(records):
+    """Of {name: record}: test errors of the notebook's net."""
+    rows = [
+        (title, f"{100 * records[name]['test_error']:.2f}", f"[{name}.json](results/{name}.json)")
+        for name, title in TRAINED
+    ]
+    return markdown(("784-100-10", "test error, %", "record"), rows, "lrl")
+
+
+def training_steps(record):
+    """Of a record of bench_training.py: milliseconds a step, and their share of the fastest PyTorch's."""
+    nets, names, best = record["nets"].values(), {}, []
+    for net in nets:
+        names.update(dict.fromkeys(net["step"]))
+        best.append(min(ms for name, ms in net["step"].items() if name.startswith(("PyTorch", "torch"))))
+    rows = []
+    for name in names:
+        cells = []
+        for net, fastest in zip(nets, best):
+            ms = net["step"].get(name)
+            cells += ["", ""] if ms is None else [short(ms), f"{ms / fastest:.2f}"]
+        rows.append((name, *cells))
+    head = ["", *(cell for net in nets for cell in (net["net"], "share"))]
+    return f"{machine(record)}, PyTorch {record['torch']}:\n\n" + markdown(head, rows, "l" + "rr" * len(nets))
+
+
+def layers(record):
+    """Of a record of bench_inference.py: microseconds of layers."""
+    found = record["layers"]
+    names = [name for name in next(iter(found.values()))["us"] if name != "weights read"]
+    rows = [(name, *(short(layer["us"][name]) for layer in found.values())) for name in names]
+    peers = ", ".join(f"{package} {version}" for package, version in record["peers"].items())
+    return f"{machine(record)}; {peers}:\n\n" + markdown(("us", *found), rows, "l" + "r" * len(found))
+
+
+def one_image(record):
+    """Of a record of bench_inference.py: one image through the whole net."""
+    net = record["net"]
+    titles = {"runtime": "our runtime", "runtime, uint8": "our runtime, uint8", "MXNet packed": "frozen net in MXNet"}
+    rows = [(titles.get(name, name), short(us)) for name, us in sorted(net["us"].items(), key=lambda item: item[1])]
+    title = f"one image, {'-'.join(map(str, net['sizes']))}"
+    sizes = f"The file has {net['bytes']['runtime']:,} bytes, float32 {net['bytes']['float32']:,}."
+    return f"{machine(record)}. {sizes}\n\n" + markdown((title, "us"), rows, "lr")
+
+
+def deployment(relu, binary):
+    """Of two records of deploy.py: errors, bytes and times of every form."""
+    best = max((name for name in ORDER if f"runtime, uint8, {name}" in relu["forms"]), key=ORDER.index)
+    rows = []
+    for name, title in FORMS:
+        one, two = (record["forms"][name.format(best)] for record in (relu, binary))
+        times = one.get("seconds_per_image")
+        rows.append(
+            (
+                title,
+                *(f"{100 * form['test_error']:.2f}" for form in (one, two)),
+                f"{one['bytes']:,}",
+                f"{one['import_seconds']:.2f}" if "import_seconds" in one else "",
+                *([short(1e6 * times[way]) for way in ("batch", "one_by_one")] if times else ["", ""]),
+            )
+        )
+    head = "form", "error, ReLU net", "error, binary net", "bytes", "import, s", "us an image, in batches", "one by one"
+    return f"{machine(relu)}, {best}:\n\n" + markdown(head, rows, "lrrrrrr")
