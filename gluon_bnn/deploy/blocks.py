@@ -25,8 +25,7 @@ def set_parameter(parameter: mx.gluon.Parameter, array: np.ndarray) -> None:
     """Initialise a parameter with a value, no gradient, and without a draw from MXNet's generator."""
     parameter.shape = array.shape
     parameter.grad_req = "null"
-    parameter.initialize(mx.init.Zero(), ctx=mx.cpu())
-    parameter.set_data(gluon_array(array, dtype=array.dtype))
+    parameter._load_init(gluon_array(array, dtype=array.dtype), mx.cpu())  # initializers fill no array of shape ()
 
 
 def value(parameter: mx.gluon.Parameter) -> np.ndarray:
