@@ -69,8 +69,9 @@ def run(args, argv, held):
         channels, height, width = images.shape
         print(
             f"{args.dataset}: {len(images.train)} training, {len(images.validation)} validation, "
-            f"{len(images.test)} test images of {height}x{width} pixels in {'grey' if channels == 1 else 'colour'}, "
-            f"{images.classes} classes; seed {args.seed}; results go to {args.save_dir}",
+            f"{len(images.test)} test images\n"
+            f"{height}x{width} pixels in {'grey' if channels == 1 else 'colour'}, {images.classes} classes; seed "
+            f"{args.seed}; results go to {args.save_dir}",
             flush=True,
         )
     batches = batches_of(

@@ -14,7 +14,7 @@ from common.record import save_figure  # noqa: E402
 
 WIDTH = 7.6  # inches
 MOST_TICKS = 7  # of an axis in percent
-MOST_NAMED = 40  # classes of which the confusion matrix has names and counts
+MOST_NAMED = 30  # classes of which the confusion matrix has names and counts
 
 
 def curves(history, moved, path):
@@ -66,7 +66,7 @@ def confusion_matrix(predictions, labels, names, path):
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (np.asarray(labels, int), np.asarray(predictions, int)), 1)
     errors = counts * (1 - np.eye(classes, dtype=int))
-    size = min(12.0, max(3.5, 0.46 * classes))
+    size = min(7.5, max(3.5, 0.46 * classes))
     figure, axes = plt.subplots(figsize=(size + 0.4, size))
     image = axes.imshow(errors, cmap="Oranges", vmin=0, vmax=max(1, errors.max()))
     for i, j in zip(*np.nonzero(counts)) if classes <= MOST_NAMED else ():
@@ -86,7 +86,7 @@ def confusion_matrix(predictions, labels, names, path):
 
 
 def _short(name):
-    return name if len(name) <= 20 else name[:19] + "…"
+    return name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}"
 
 
 def filters(signs, shape, path):

@@ -59,7 +59,7 @@ def summary(results, rows, directory, seconds):
         lines.append(
             (
                 "from the reference",
-                f"hidden values differ by {checked['largest_hidden_error']:.1e} at most, outputs by "
+                f"hidden values at most {checked['largest_hidden_error']:.1e}, outputs "
                 f"{checked['largest_output_error']:.1e}",
             )
         )
@@ -147,7 +147,7 @@ def _frozen_outputs(net, images, directory):
         form,
         input_shape=images.shape,
         input_scale=float(images.scale),
-        input_shift=images.shift.reshape(images.shape) if np.ptp(images.shift) else float(images.shift[0]),
+        input_shift=images.shift.reshape(images.shape),
         verbose=False,
     )
     path = os.path.join(directory, _MODEL)

@@ -101,7 +101,7 @@ class BinaryBlock(StepBlock):
         In the packed form a layer from bits to bits has thresholds instead of a scale, and a batch norm whose factor
         is below 0 has inverted the signs of its unit.
         """
-        return mx.nd.array(self.step.signs())
+        return gluon_array(self.step.signs())
 
     def alpha(self) -> mx.nd.NDArray:
         """The scale of each unit, float32 (units,). Raises ValueError where thresholds have taken its place."""
@@ -111,12 +111,12 @@ class BinaryBlock(StepBlock):
                 f"{self.name} has no scale: it gives bits, and scale, bias and batch norm became thresholds; the net "
                 "that it was frozen from has them, and so has form='float'"
             )
-        return mx.nd.array(alpha)
+        return gluon_array(alpha)
 
     def binary_weight(self) -> mx.nd.NDArray:
         """alpha * signs, float32 (units, inputs): y = x @ binary_weight().T + bias, but for rounding. A batch norm that
         the layer has taken in comes after that. Raises as `alpha`."""
-        return mx.nd.broadcast_mul(self.alpha().expand_dims(1), self.signs())
+        return self.alpha().reshape((-1, 1)) * self.signs()
 
 
 class HeldBlock(mx.gluon.SymbolBlock):

@@ -294,6 +294,7 @@ def test_help(tmp_path):
         "bench_inference.py",
         "deploy.py",
         "draw_rules.py",
+        "execute_tutorial.py",
         "reproduce.py",
         "fuzz_runtime.py",
         "results_table.py",

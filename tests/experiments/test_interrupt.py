@@ -19,6 +19,7 @@ SCRIPTS = [
     "bench_training.py",
     "deploy.py",
     "draw_rules.py",
+    "execute_tutorial.py",
     "fuzz_runtime.py",
     "notebook_bnn.py",
     "notebook_nn.py",

@@ -56,7 +56,7 @@ def test_twenty_photographs(tmp_path, capsys):
     write_pictures(tmp_path / "photographs", {"Käse": 10, "$x_": 10}, photograph)
     record, model = trained("--dataset", "photographs")
     said = capsys.readouterr().out
-    assert "14 training, 2 validation, 4 test images of 28x28 pixels in colour, 2 classes" in said
+    assert "14 training, 2 validation, 4 test images\n28x28 pixels in colour, 2 classes; seed 0" in said
     assert "predict run/model.safetensors PICTURE..." in said
     assert record["classes"] == ["$x_", "Käse"] and record["network"] == "2352-9-2" and record["ok"]
     assert model.labels == ("$x_", "Käse") and model.input_shape == (3, 28, 28)

@@ -121,3 +121,14 @@ def test_frozen_with_signs_inverted(rng, form):
                 call()
     else:
         np.testing.assert_array_equal(block.binary_weight().asnumpy(), first.binary_weight().asnumpy())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_they_are_of_the_kind_that_gluon_computes_with(form):
+    with mx.util.np_shape(True), mx.util.np_array(True):
+        net = sequential(nn.BinaryDense(3, in_units=4))
+        net.initialize()
+        for layer in (net[0], freeze(net, form, verbose=False)[0]):
+            for found in (layer.signs(), layer.alpha(), layer.binary_weight()):
+                assert isinstance(found, mx.np.ndarray)
+            np.testing.assert_array_equal(layer.binary_weight().asnumpy(), net[0].binary_weight().asnumpy())

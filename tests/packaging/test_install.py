@@ -208,6 +208,7 @@ def test_sdist(copy):
         "tests/native/common.h",
         "tests/native/wheel.c",
         "experiments/train_mnist.py",
+        "experiments/tutorial.ipynb",
         *(f"data/digits/{file}" for file in FILES),
         *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.[ch]*")),
         *(str(file.relative_to(copy)) for file in (copy / "gluon_bnn/native").rglob("*.map")),

@@ -7,6 +7,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -659,6 +660,9 @@ def test_messages_name_no_option_of_a_script(module):
 def test_rates():
     np.testing.assert_allclose(train.rates(1e-2, 1e-4, 3), [1e-2, 1e-3, 1e-4])
     assert train.rates(1e-2, 1e-4, 1) == [1e-2]
+    net, trainer = make()
+    fit(net, trainer, epochs=3)  # at these rates from 0.01 on
+    assert trainer.learning_rate == pytest.approx(0.001)
 
 
 def test_predict_needs_rows():
@@ -686,15 +690,22 @@ def test_arrays_in_three_lines():
     mx.random.seed(1)
     net, trainer = deferred_net()
     trainer.set_learning_rate(0.02)
-    np.random.seed(3)
-    expected = np.random.RandomState(3).rand()
     history = fit_arrays(net, trainer, X.astype(float), LABELS.tolist(), epochs=20)
-    assert np.random.rand() == expected
     assert set(history) == {"loss", "error", "seconds", "best_epoch"} and history["best_epoch"] == 19
     assert history["error"][-1] < history["error"][0] - 0.1 and trainer.learning_rate == 0.02
     other, trainer = deferred_net()
     found = fit_arrays(other, trainer, epochs=2, validate=(X[:10].astype(float), LABELS[:10]), metric="acc", mode="max")
     assert found["validation_metric"][found["best_epoch"]] == train.evaluate(other, X[:10], LABELS[:10], metric="acc")
+
+
+def test_open_shapes_take_no_random_numbers():
+    """A first batch is drawn for the shapes: NumPy's generator is afterwards as it was."""
+    loader = mx.gluon.data.DataLoader(mx.gluon.data.ArrayDataset(X, LABELS.astype(np.float32)), 20, shuffle=True)
+    net, trainer = deferred_net()
+    np.random.seed(3)
+    loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+    train.fit(net, trainer, loss, lambda generator: loader, epochs=1, progress=False)
+    assert np.random.rand() == np.random.RandomState(3).rand()
 
 
 def test_batches_of_arrays():
@@ -751,14 +762,39 @@ def test_patience(tmp_path, mode, sign):
         for a, b in zip(values(net), seen[best]):
             np.testing.assert_array_equal(a, b)
         # It is finished: it may be overwritten, resumes to its result, and goes on with more patience.
-        other, trainer = make(seed=99)
         options = dict(metric="acc", mode=mode, checkpoint=path)
+        copied = shutil.copy(path, tmp_path / "copy.safetensors")
+        fit(*make(), epochs=1, validate=lambda net: 0.5, **{**options, "checkpoint": copied})
+        other, trainer = make(seed=99)
         assert fit(other, trainer, epochs=7, resume=True, patience=patience, **options) == found
         for a, b in zip(values(net), values(other)):
             np.testing.assert_array_equal(a, b)
         more = fit(*make(), epochs=7, resume=True, validate=lambda net: next(left), **options)
         assert len(more["loss"]) == 7 and "stopped_early" not in more
-        fit(*make(), epochs=1, validate=lambda net: 0.5, **options)
+
+
+def test_ties(tmp_path):
+    """Of equally good epochs the first is kept, or the last; patience counts from the first."""
+    numbers = [0.5, 0.2, 0.3, 0.2, 0.4, float("nan")]
+    for ties, best in (("first", 1), ("last", 3)):
+        left, seen = iter(numbers), []
+        net, trainer = make()
+
+        def validate(net):
+            seen.append(values(net))
+            return next(left)
+
+        found = fit(net, trainer, validate=validate, ties=ties, patience=4, checkpoint=tmp_path / ties)
+        assert found["best_epoch"] == best and len(found["loss"]) == 6 and found["stopped_early"] is False
+        other, trainer = make(seed=99)
+        assert fit(other, trainer, ties=ties, patience=4, checkpoint=tmp_path / ties, resume=True) == found
+        for a, b, c in zip(values(net), seen[best], values(other)):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(a, c)
+    with pytest.raises(ValueError, match="set of entries"):
+        fit(*make(), ties="last", checkpoint=tmp_path / "first", resume=True)
+    with pytest.raises(ValueError, match='"first" or "last", got \'best\''):
+        fit(*make(), ties="best")
 
 
 def test_patience_of_a_resumed_run(tmp_path):
