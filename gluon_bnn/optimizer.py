@@ -176,8 +176,9 @@ class BinaryAdam(mx.optimizer.Adam):
         if not (parameter and parameter.curvature):
             return [], []
         curvatures = classic(parameter.curvature.list_data())
-        own = [c for c, data in zip(curvatures, parameter.list_data()) if data is weight]
-        return own, [] if own else curvatures
+        if getattr(parameter._trainer, "_update_on_kvstore", False):
+            return [], curvatures
+        return [curvature for curvature in curvatures if curvature.context == weight.context], []
 
     def _binary(self, index):
         """The Parameter at this index where it is the weight of a BinaryDense, else None."""

@@ -19,7 +19,7 @@ def adding(F: Any, array: Any) -> Any:
     its gradient. MXNet copies with one thread in cast_storage and shares the copy among all in reshape: in a small net
     the threads take longer to meet than to copy.
     """
-    if not _symbolic(F) and array.size == 0:  # MXNet would fail later, elsewhere
+    if not _symbolic(F) and 0 in array.shape:  # MXNet would fail later, elsewhere
         raise ValueError(f"binary layers take no empty array, got one of shape {array.shape}")
     if _symbolic(F) and array.get_children() is None:
         return F.cast_storage(array, stype="default", attr=_number())

@@ -325,3 +325,29 @@ def test_first_weights_are_the_same(kind, dtype):
             drawn.append(layer.weight.data().asnumpy())
     np.testing.assert_array_equal(*drawn)
     assert len(np.unique(drawn[0])) == 20
+
+
+@pytest.mark.parametrize(
+    "options", [{"kvstore": None}, {"kvstore": "local"}, {"kvstore": "device", "update_on_kvstore": False}]
+)
+def test_several_devices(options):
+    """Each device's curvature follows the weights of that device; a kvstore that updates weights writes it to all."""
+    found = []
+    for kind in KINDS:
+        with arrays(kind) as array:
+            rng, devices = np.random.default_rng(0), [mx.cpu(0), mx.cpu(1)]
+            net = sequential(nn.BinaryDense(4, in_units=3, scale="loss"), nn.BinaryDense(2, in_units=4))
+            net.initialize(ctx=devices)
+            filled(net, array, rng)
+            trainer = mx.gluon.Trainer(net.collect_params(), "binaryadam", {"learning_rate": 0.1}, **options)
+            parts = mx.gluon.utils.split_and_load(array(rng.standard_normal((6, 3)), dtype="float32"), devices)
+            for _ in range(2):
+                with mx.autograd.record():
+                    values = [(net(part) ** 2).sum() for part in parts]
+                mx.autograd.backward(values)
+                trainer.step(6)
+            found.append([a.asnumpy() for p in net._collect_params_with_prefix().values() for a in p.list_data()])
+            curvatures = [a.asnumpy() for a in net[0].curvature.list_data()]
+            assert (curvatures[0] == curvatures[1]).all() == (options["kvstore"] is not None)
+    for on_nd, on_np in zip(*found):
+        np.testing.assert_array_equal(on_nd, on_np)
