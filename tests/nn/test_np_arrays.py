@@ -101,7 +101,7 @@ def test_an_empty_batch_is_an_error_at_once(hybridize):
         net.initialize()
         net.hybridize(hybridize)
         for shape in ((0, 3), (2, 0)):
-            with pytest.raises((ValueError, mx.base.MXNetError), match="no empty array|3 inputs"):
+            with pytest.raises((ValueError, mx.base.MXNetError), match="at least one number, got an array of shape"):
                 net(mx.np.zeros(shape))
         with pytest.raises(mx.base.MXNetError, match=r"a batch axis and at least one more, got an array of shape \(\)"):
             net(mx.np.array(1.0))
