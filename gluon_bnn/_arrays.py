@@ -9,17 +9,22 @@ import functools
 from typing import Any, Callable
 
 
-def takes_np(function: Callable) -> Callable:
-    """`function`, which takes and gives arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
+def on_nd(function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """function(*args, **kwargs), of arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
 
     What it gives is of the kind of its first array, which is the data; parameters may be of the other kind.
     """
+    first = next((arg for arg in args if hasattr(arg, "as_nd_ndarray")), None)
+    found = function(*map(classic, args), **{name: classic(value) for name, value in kwargs.items()})
+    return found if classic(first) is first else _each(found, "as_np_ndarray")
+
+
+def takes_np(function: Callable) -> Callable:
+    """The decorator of functions that are called `on_nd`."""
 
     @functools.wraps(function)
     def converted(*args, **kwargs):
-        first = next((arg for arg in args if hasattr(arg, "as_nd_ndarray")), None)
-        found = function(*map(classic, args), **{name: classic(value) for name, value in kwargs.items()})
-        return found if classic(first) is first else _each(found, "as_np_ndarray")
+        return on_nd(function, *args, **kwargs)
 
     return converted
 

@@ -17,11 +17,12 @@ def __dir__():
 
 
 class _Draws:
-    """Numbers from the generator of `mx.nd` for arrays of `mx.np` too, for which MXNet's own cannot fill float64."""
+    """For a class of `mx.init` that draws its numbers: arrays of `mx.np` get those of `mx.nd`. MXNet itself cannot fill
+    them in float64."""
 
     def _init_weight(self, name: Any, array: Any) -> None:
         with mx.util.np_array(False):
-            super()._init_weight(name, classic(array))  # type: ignore[misc] (it comes with an Initializer)
+            super()._init_weight(name, classic(array))  # type: ignore[misc]
 
 
 @mx.init.register
