@@ -351,3 +351,36 @@ def test_several_devices(options):
             assert (curvatures[0] == curvatures[1]).all() == (options["kvstore"] is not None)
     for on_nd, on_np in zip(*found):
         np.testing.assert_array_equal(on_nd, on_np)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradients_add_up(implementation, mode):
+    """grad_req="add", a layer used twice, and an input whose gradient is added to."""
+
+    class Twice(mx.gluon.HybridBlock):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            with self.name_scope():
+                self.layer, self.signs = nn.BinaryDense(8, in_units=8, gradient="exact"), nn.BinaryActivation()
+
+        def hybrid_forward(self, F, x):
+            return self.layer(self.layer(self.signs(x))) + self.layer(x)
+
+    found = []
+    for kind in KINDS:
+        with arrays(kind) as array:
+            net, rng = Twice(), np.random.default_rng(0)
+            net.initialize()
+            filled(net, array, rng)
+            net.collect_params().setattr("grad_req", "add")
+            if MODES[mode] is not None:
+                net.hybridize(**MODES[mode])
+            x = array(rng.standard_normal((5, 8)), dtype="float32")
+            x.attach_grad("add")
+            for _ in range(3):
+                with mx.autograd.record():
+                    y = net(x)
+                y.backward()
+            found.append({"y": y.asnumpy(), "x": x.grad.asnumpy(), **numbers(net)})
+    for name in found[0]:
+        np.testing.assert_array_equal(found[0][name], found[1][name], err_msg=name)
