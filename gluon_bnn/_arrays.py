@@ -1,25 +1,30 @@
 """Arrays and symbols of `mx.np`, which Gluon computes with after `mx.npx.set_np()`.
 
-MXNet's operators take either these or those of `mx.nd` and `mx.sym`, and the operators of an extension library are among
-the latter. The two kinds share memory, gradients and graph nodes, so that converting one to the other copies nothing.
-This module needs no MXNet itself: the doctor imports who uses it where there is none.
+An operator of MXNet takes either these or those of `mx.nd` and `mx.sym`; the operators of an extension library take the
+latter. Both kinds may share memory, gradients and the nodes of graphs, so a conversion copies nothing. This module does
+not import MXNet: `gluon_bnn.doctor` imports it where there is none.
 """
 
 import functools
 from typing import Any, Callable
 
 
-def takes_np(function: Callable) -> Callable:
-    """`function`, which takes and gives arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
+def on_nd(function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """function(*args, **kwargs), of arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
 
-    It gives the kind of its first array, the data, whichever kind the others are. All that it runs gets the former kind.
+    What it gives is of the kind of its first array, which is the data; parameters may be of the other kind.
     """
+    first = next((arg for arg in args if hasattr(arg, "as_nd_ndarray")), None)
+    found = function(*map(classic, args), **{name: classic(value) for name, value in kwargs.items()})
+    return found if classic(first) is first else _each(found, "as_np_ndarray")
+
+
+def takes_np(function: Callable) -> Callable:
+    """The decorator of functions that are called `on_nd`."""
 
     @functools.wraps(function)
     def converted(*args, **kwargs):
-        first = next((arg for arg in args if hasattr(arg, "as_nd_ndarray")), None)
-        found = function(*map(classic, args), **{name: classic(value) for name, value in kwargs.items()})
-        return found if classic(first) is first else _each(found, "as_np_ndarray")
+        return on_nd(function, *args, **kwargs)
 
     return converted
 
@@ -29,7 +34,7 @@ def classic(value: Any) -> Any:
     return _each(value, "as_nd_ndarray")
 
 
-def array(values: Any, ctx: Any = None, dtype: Any = None) -> Any:
+def gluon_array(values: Any, ctx: Any = None, dtype: Any = None) -> Any:
     """As `mx.nd.array`, of the kind that Gluon computes with now."""
     from ._compat import mx
 

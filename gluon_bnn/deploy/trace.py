@@ -20,12 +20,11 @@ INPUT = "data"
 ROW = "__row__"  # attribute of a node: the call of a block that made it
 # Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
-# Draw random numbers, and have names that do not say so.
-DRAWS = {
-    *("_shuffle", "_npi_shuffle", "_npi_bernoulli", "_npi_choice", "_npi_exponential", "_npi_gamma", "_npi_gumbel"),
-    *("_npi_logistic", "_npi_multinomial", "_npi_normal", "_npi_normal_n", "_npi_pareto", "_npi_powerd", "_npi_rayleigh"),
-    *("_npi_uniform", "_npi_uniform_n", "_npi_weibull"),
-}
+# Operators that draw random numbers, of those whose names do not say so.
+DRAWS = re.compile(
+    "_shuffle|_npi_(shuffle|bernoulli|choice|exponential|gamma|gumbel|logistic|multinomial|normal|normal_n|pareto|powerd|"
+    "rayleigh|uniform|uniform_n|weibull)"
+)
 CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
 
 _one_trace = threading.RLock()  # blocks note one trace at a time
@@ -99,7 +98,9 @@ def trace(net: mx.gluon.Block) -> Trace:
     unknown = [n.name for n in nodes if n.operator == "null" and n.name not in parameters and n.name != INPUT]
     if unknown:
         raise ValueError(f"{net.name} uses {unknown[0]}, which is no parameter of it or of a block in it")
-    return Trace(nodes, [tuple(head[:2]) for head in graph["heads"]], form, parameters, graph, _types(symbol, parameters))
+    return Trace(
+        nodes, [tuple(head[:2]) for head in graph["heads"]], form, parameters, graph, _types(symbol, parameters)
+    )
 
 
 def _types(symbol, parameters):
@@ -123,7 +124,7 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
     content = [node.content for node in nodes]
     for place, node in enumerate(nodes):
         if _random(node):
-            if node.operator in DRAWS or not all(user.operator in STILL for user in users[place]):
+            if DRAWS.fullmatch(node.operator) or not all(user.operator in STILL for user in users[place]):
                 continue
             like = "zeros_like" if node.inputs else "_zeros"
             attributes = {} if node.inputs else {"shape": node.attributes["shape"], "dtype": "float32"}
@@ -313,6 +314,6 @@ def _random(node):
     return (
         "random" in node.operator
         or "sample" in node.operator
-        or node.operator in DRAWS
+        or DRAWS.fullmatch(node.operator)
         or (node.operator == "Dropout" and node.attributes.get("mode") == "always")
     )

@@ -93,7 +93,8 @@ def slice_axis(build: Build, x: Any) -> Any:
 def slice_(build: Build, x: Any) -> Any:
     """Of (rows, features), where rows are left alone: x[:, begin:end]."""
     begin, end, step = (build.get(name, ()) for name in ("begin", "end", "step"))
-    if not isinstance(begin, tuple) or not isinstance(end, tuple) or len(begin) != 2 or len(end) != 2 or begin[0] not in (None, 0) or end[0] is not None:
+    two = isinstance(begin, tuple) and len(begin) == len(end) == 2
+    if not two or begin[0] not in (None, 0) or end[0] is not None:
         return None
     if any(each not in (None, 1) for each in step or ()):
         return None
