@@ -1,8 +1,8 @@
 """Arrays and symbols of `mx.np`, which Gluon computes with after `mx.npx.set_np()`.
 
-MXNet's operators take either these or those of `mx.nd` and `mx.sym`, and the operators of an extension library are among
-the latter. The two kinds share memory, gradients and graph nodes, so that converting one to the other copies nothing.
-This module needs no MXNet itself: the doctor imports who uses it where there is none.
+An operator of MXNet takes either these or arrays and symbols of `mx.nd` and `mx.sym`, which is what the operators of an
+extension library take. The two kinds share memory, gradients and graph nodes, so that converting copies nothing.
+This module imports without MXNet, because the doctor imports modules that use it where MXNet is missing.
 """
 
 import functools
@@ -10,9 +10,10 @@ from typing import Any, Callable
 
 
 def takes_np(function: Callable) -> Callable:
-    """`function`, which takes and gives arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
+    """`function`, which takes and returns arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
 
-    It gives the kind of its first array, the data, whichever kind the others are. All that it runs gets the former kind.
+    `function` itself gets `mx.nd` and `mx.sym` only. The result is of the kind of the first array, the data, whatever
+    the kind of the others.
     """
 
     @functools.wraps(function)

@@ -18,8 +18,8 @@ import numpy as np
 
 PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 FILES = tuple(f"{part}-idx{3 if 'images' in part else 1}-ubyte.gz" for part in PARTS)
-LARGEST_COUNT = 1_000_000  # items a file; EMNIST has 814,255
-LARGEST_CONTENT = 784 * LARGEST_COUNT  # bytes of pixels a file, 3 GB as float32
+LARGEST_COUNT = 1_000_000  # items per file; EMNIST has 814,255
+LARGEST_CONTENT = 784 * LARGEST_COUNT  # bytes of pixels per file, 3 GB as float32
 _MAGIC = {"images": (2051, 2052), "labels": (2049,)}  # their last byte is the number of dimensions
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 18
@@ -127,7 +127,7 @@ def chunks(path: Path, kind: str, compressed: bool) -> Iterator[bytes]:
             item = math.prod(shape)
             left = count * item
             while left:
-                source.allowed += min(left, _CHUNK)  # compressed it is no larger, or by much less than the slack
+                source.allowed += min(left, _CHUNK)  # compression enlarges a chunk by much less than _SLACK at most
                 chunk = stream.read(min(left, _CHUNK))
                 if not chunk:
                     raise ValueError(f"announces {count} {kind} but holds only {(count * item - left) // item}")
