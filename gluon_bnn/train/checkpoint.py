@@ -126,8 +126,8 @@ class Checkpoint:
             raise ValueError(f"{self.path} is of another net or optimiser: it counts what this one does not")
 
         set_values(self._net, {n[4:]: v for n, v in tensors.items() if n.startswith("net/")})
-        for name, array in self._optimizer_arrays().items():
-            array[:] = tensors[name]
+        for name, own in self._optimizer_arrays().items():
+            own[:] = tensors[name]
         optimizer.num_update = metadata["num_update"]
         self._counts().clear()
         self._counts().update({indexes[name]: count for name, count in metadata["counts"].items()})

@@ -115,8 +115,8 @@ def fit(
     Parameters
     ----------
     net : initialised Block on one device; shapes that it leaves open are those of the first batch
-    trainer : gluon.Trainer over the net's parameters, kvstore=None; or that of one worker of many, with
-        distributed.connect()'s kvstore: this process then trains on its part of every batch
+    trainer : gluon.Trainer over the net's parameters, kvstore=None; or that of one worker of several, with the kvstore
+        of `gluon_bnn.train.workers.connect()`: this process then trains on its part of every batch
     loss : function of (outputs, labels) to one number for each row
     batches : of arrays, what `train.batches` returns; or a function of a NumPy generator to an iterable of pairs
         (x, labels) of NDArrays, called every epoch, in all workers, which gives the batches of all of them together,
@@ -129,7 +129,7 @@ def fit(
     checkpoint : path of the file that worker 0 writes every epoch; None for none. It is locked until fit returns.
     resume : go on from that file
     settings : whatever must be equal for a checkpoint to be of this run (JSON)
-    progress : show on stderr a bar in a terminal, one line an epoch elsewhere
+    progress : show on stderr a bar in a terminal, one line per epoch elsewhere
     metric : what is measured on the training batches, as in `evaluate`; by default the error rate, which needs
         the labels and outputs that `evaluate` names. A metric of your own may wait for the outputs of every step.
     mode : "min" or "max", whichever number of `validate` is best. By default "min", for error rates; with a metric it
@@ -140,8 +140,8 @@ def fit(
     ties : "first" or "last", which of equally good epochs is kept; where validation has few rows, many are equal
 
     Returns {"loss", "error", "validation_error", "seconds": one number for each epoch, "best_epoch": int}; with a
-    metric the names are "metric" and "validation_metric". Without `validate` there is no "validation_error", with
-    `patience` there is "stopped_early", whether it came to that.
+    metric the names are "metric" and "validation_metric". Without `validate` there is no "validation_error"; with
+    `patience` there is "stopped_early", a bool.
 
     Every epoch begins with the global generators of NumPy, Python and MXNet seeded from (seed, epoch), and so is every
     batch that a worker process of a DataLoader loads. Shuffles, transforms, dropout and whatever else draws from these,
