@@ -18,15 +18,15 @@ from .plan import Row
 
 INPUT = "data"
 ROW = "__row__"  # attribute of a node: the call of a block that made it
-# Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
+# The operators of `ops.training.while_training` that take random numbers, or their shape: its result is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
-# Draw random numbers, and have names that do not say so.
+# Operators that draw random numbers under names without "random" or "sample".
 DRAWS = {
     *("_shuffle", "_npi_shuffle", "_npi_bernoulli", "_npi_choice", "_npi_exponential", "_npi_gamma", "_npi_gumbel"),
-    *("_npi_logistic", "_npi_multinomial", "_npi_normal", "_npi_normal_n", "_npi_pareto", "_npi_powerd", "_npi_rayleigh"),
-    *("_npi_uniform", "_npi_uniform_n", "_npi_weibull"),
+    *("_npi_logistic", "_npi_multinomial", "_npi_normal", "_npi_normal_n", "_npi_pareto", "_npi_powerd"),
+    *("_npi_rayleigh", "_npi_uniform", "_npi_uniform_n", "_npi_weibull"),
 }
-CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
+CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # not HybridBlocks, and traced all the same
 
 _one_trace = threading.RLock()  # blocks note one trace at a time
 
@@ -99,7 +99,8 @@ def trace(net: mx.gluon.Block) -> Trace:
     unknown = [n.name for n in nodes if n.operator == "null" and n.name not in parameters and n.name != INPUT]
     if unknown:
         raise ValueError(f"{net.name} uses {unknown[0]}, which is no parameter of it or of a block in it")
-    return Trace(nodes, [tuple(head[:2]) for head in graph["heads"]], form, parameters, graph, _types(symbol, parameters))
+    heads = [tuple(head[:2]) for head in graph["heads"]]
+    return Trace(nodes, heads, form, parameters, graph, _types(symbol, parameters))
 
 
 def _types(symbol, parameters):
