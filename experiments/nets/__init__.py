@@ -1,4 +1,4 @@
-"""The nets that train_mnist.py trains, a file each.
+"""The nets that train_mnist.py trains, one file each.
 
 A file has one function, `make(layers, ...)`: it puts together a HybridBlock that takes images (rows, layers.inputs) and
 gives outputs (rows, layers.classes), from layers that are what the method says (`Layers`). What else it takes are
