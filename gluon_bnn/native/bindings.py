@@ -33,8 +33,8 @@ def __dir__():
     return __all__
 
 
-WORD = 32  # inputs a word
-LANES = 16  # units a block of weights
+WORD = 32  # inputs per word
+LANES = 16  # units per block of weights
 _ERRORS = {2: MemoryError, 4: OSError}  # of GLUON_BNN_NO_MEMORY and GLUON_BNN_NO_FILE; ValueError for all others
 
 
