@@ -134,7 +134,7 @@ def library():
     if os.name == "nt":
         compile_args, link_args = ["/O2", "/std:c++17", "/openmp"], []
     else:
-        # No -march: the baseline of the platform. No contraction: every build rounds alike. Nobody asks for
+        # No -march: the baseline of the platform. No contraction: every build rounds the same. Nobody asks for
         # floating-point traps, nor reads errno after a square root, and without them loops that choose between
         # numbers or have a root in them can be vectorised.
         compile_args = [

@@ -58,7 +58,7 @@ def physical_cores():
 
 def threads_wanted():
     """The number of threads that OMP_NUM_THREADS asks for, as OpenMP reads it: the first of a list, and where it is not
-    set, or is no whole number above 0, one a core."""
+    set, or is no whole number above 0, one per core."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if re.fullmatch("[0-9]{1,9}", first) and int(first) else physical_cores()
 

@@ -1,4 +1,4 @@
-"""The two ways in which real weights behind binary ones are drawn, under names that MXNet finds.
+"""The two distributions from which the papers draw the real weights behind binary ones, under names that MXNet finds.
 
 Importing this module registers them: `net.initialize("binaryconnectuniform")`, or as a layer's
 weight_initializer, draws its weights so; biases and all that batch norm has start as Gluon starts them.

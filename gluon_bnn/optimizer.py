@@ -29,8 +29,8 @@ def _text(values):
 
 
 class _Plan:
-    """What BinaryAdam needs for a step of these parameters and what does not change from step to step: to find it out
-    costs more than the step of a small net."""
+    """What BinaryAdam needs for a step of these parameters and does not change from step to step: finding it costs more
+    than the step of a small net."""
 
     def __init__(self, adam, index, weight, grad, state):
         self.given = [*index], [*weight], [*grad], [*state]
@@ -162,8 +162,8 @@ class BinaryAdam(mx.optimizer.Adam):
             mx.nd.clip(weight, -1, 1, out=weight)
 
     def _curvatures(self, index, weight):
-        """The curvature beside this weight, in a list that is empty where there is none, and all others that the
-        step is for: those of every device, where weight is a kvstore's copy."""
+        """([the curvature on the device of this weight], []), and where the weight is a kvstore's copy, which has none,
+        ([], the curvatures of all devices). Both are empty for a parameter without a curvature."""
         parameter = self._binary(index)
         if not (parameter and parameter.curvature):
             return [], []

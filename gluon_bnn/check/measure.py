@@ -64,7 +64,7 @@ class Table(list):
 
 
 def units(found: Any, expected: Any, magnitude: Any, dtype: str) -> float:
-    """Largest |found - expected| in units of eps * magnitude; infinite for other shapes or NaN."""
+    """Largest |found - expected| in units of eps * magnitude; infinite for another shape, and for NaN or infinity."""
     found = np.asarray(found, np.float64)
     if found.shape != np.shape(expected) or not np.isfinite(found).all():
         return np.inf

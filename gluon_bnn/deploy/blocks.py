@@ -325,6 +325,6 @@ class Frozen(mx.gluon.nn.HybridSequential):
 
 @dataclasses.dataclass
 class _Link:
-    """Stands for a step of which only the sources count."""
+    """Stands for a step in a Plan of which only the connections are used."""
 
     sources: tuple

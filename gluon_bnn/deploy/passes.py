@@ -1,6 +1,6 @@
 """From plan to plan: `simplify` for both forms, `pack` for the packed form and the runtime. NumPy only.
 
-Each step of a new plan gives the bits of those that it stands for.
+Each step of a new plan gives the same values, to the bit, as the steps that it replaces.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ def _does_nothing(flatten, taken, users):
 
 
 def _without_clip(plan):
-    """Signs of what comes before a maximum with a number below 0, or a minimum with one that is not: they are the
-    same."""
+    """Takes the sign of what comes before a clip that keeps signs: a maximum with a number below 0, or a minimum with
+    one of at least 0."""
     made = plan.empty()
     for _, step in plan.places():
         while isinstance(step, FloatSign) and _keeps_signs(made[step.sources[0]]):

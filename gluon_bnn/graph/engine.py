@@ -16,7 +16,7 @@ def __dir__():
     return __all__
 
 
-ELEMENTS = 1 << 22  # at most so many numbers at a time, and in a temporary array, where one row does not need more
+ELEMENTS = 1 << 22  # most elements of all values at a time, where one row does not need more
 
 
 def run(graph: Graph, x: np.ndarray) -> np.ndarray:

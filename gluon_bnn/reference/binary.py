@@ -98,7 +98,7 @@ def _check(w, scale, gradient="ste", clip=1.0, curvature=None):
 
 
 def _groups(w, scale):
-    """w as a matrix with one group a row."""
+    """w as a matrix with one group per row."""
     return w.reshape(w.shape[0], -1) if scale == "channel" else w.reshape(1, -1)
 
 
@@ -140,7 +140,7 @@ def sign_scale_backward(
     - "ste": g m
     - "xnor": g (1/n + alpha m), XNOR-Net, section 3
     - "exact": alpha m g + s/n * sum over G of g_j s_j, the full product rule
-    - "notebook": g (1/n + 1[|W| <= 5] W alpha / n), the notebook as it stands; clip is ignored
+    - "notebook": g (1/n + 1[|W| <= 5] W alpha / n), the notebook's formula unchanged; clip is ignored
 
     or by another: a pair (factor, through_alpha) of a function of (W, alpha, n, m) that g is multiplied with, and
     whether the second term of "exact" is added. A group whose weights are all zero (alpha = 0) gets no gradient.

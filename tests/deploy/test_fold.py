@@ -98,7 +98,7 @@ def test_bits_to_bits(rng, source):
 def test_norm_that_is_not_finite_is_refused():
     one = np.ones(3, np.float32)
     var = np.array([1, -2, -3], np.float32)
-    with pytest.raises(ValueError, match=r"got 1.0 / sqrt\(-2.0 \+ 1e-05\) for unit 1, 2 such in all"):
+    with pytest.raises(ValueError, match=r"got 1.0 / sqrt\(-2.0 \+ 1e-05\) for unit 1, 2 units in all"):
         fold.norm(one, one, one, var, 1e-5)
 
 

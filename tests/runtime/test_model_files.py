@@ -525,7 +525,7 @@ DAMAGES = {
     "tail bits, the highest": (change("1.weight_bits", (2, 1, 0), -(2**31)), "weight_bits must be 0 past input 39"),
     "padding units": (change("1.weight_bits", (2, 0, 1), 1), "weight_bits must be 0 past unit 32"),
     "padding units, the last": (change("1.weight_bits", (2, 0, 15), 1), "weight_bits must be 0 past unit 32"),
-    "sums": (change("3.sums", 4, 7), "sums must be the sums of the signs, .* for unit 4, got 7, 1 such"),
+    "sums": (change("3.sums", 4, 7), "sums must be the sums of the signs, .* for unit 4, got 7, 1 wrong"),
 }
 
 

@@ -56,7 +56,7 @@ def _outputs(traced, place, build, values):
 
 
 def _held(build, inputs, output, outputs):
-    """A step for one output of an operator that nobody converts."""
+    """A step for one output of an operator that has no converter."""
     # A block has an input, so one that takes no value, as random numbers do, gets that of the net.
     sources = list(dict.fromkeys(value for value in inputs if isinstance(value, int))) or [0]
     order, arrays = [], {}
