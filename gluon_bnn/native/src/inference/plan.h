@@ -15,8 +15,8 @@ struct Nodes {
   std::vector<std::vector<int64_t>> sources;  // of each node
 };
 
-// Where a value lies: in an array of the caller's, or in the scratch buffer. There it begins at byte n * offset, where n
-// is the most rows of a block.
+// Where a value lies: in an array of the caller's, or in the scratch buffer. There it begins at byte n * offset, where
+// n is the most rows of a block.
 struct Place {
   enum { kInput, kOutput, kScratch } where;
   int64_t offset;
