@@ -37,7 +37,7 @@ class Layers:
     weights : "binary", "stochastic" (signs drawn for every batch) or "real" (plain Dense)
     scale, gradient, clip : as in nn.BinaryDense, for binary weights
     activation : a key of ACTIVATIONS
-    shape, classes : (channels, height, width) of the images, of which `inputs` is the product, and the outputs wanted
+    shape, classes : (channels, height, width) of the images, of which `inputs` is the product; the number of outputs
     """
 
     def __init__(self, weights, scale, gradient, clip, activation, shape=IMAGE, classes=CLASSES):

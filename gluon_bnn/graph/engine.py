@@ -45,7 +45,7 @@ def _plan(graph, uint8):
                 continue
             takes = uint8 and KINDS[node.kind].takes_pixels(node, taken)
             sources = [(source, pixels or takes) for source in node.sources]
-            steps.append(((index, pixels), sources, set(sources) - wanted))  # from the end: nobody wanted it so far
+            steps.append(((index, pixels), sources, set(sources) - wanted))  # no later step wants these
             wanted.update(sources)
     held = most = 0
     for place, _, dropped in reversed(steps):

@@ -59,8 +59,8 @@ class Native(Composed):
         it are part of that operator: their bits serve both passes, and they are never written as floats. In float64,
         and with stochastic signs, the product runs over +-1.
 
-        apart : the gradient of x has an operator of its own, which MXNet leaves out of a graph where nobody asks for
-            this gradient
+        apart : the gradient of x has an operator of its own, which MXNet leaves out of a graph where this gradient is
+            not needed
         """
         if rule.native is None:
             return super().binary_dense(

@@ -24,7 +24,7 @@ class Layer:
     weights_1bit, weights_32bit : the numbers that it holds when deployed, by their bits; of weights that several layers
         share, those of the first
     nbytes : the bytes of these in memory when deployed
-    macs : the multiply-accumulates of one input, None where nobody knows them
+    macs : the multiply-accumulates of one input, None where they are not known
     weight_bits : 1 or 32, those of the weights that are multiplied; None without a product
     """
 

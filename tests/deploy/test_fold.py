@@ -11,7 +11,7 @@ SIZES = (1, 2, 3, 7, 31, 32, 33, 64, 65, 129, 1000)
 
 
 def float32(dot, alpha, bias, norm):
-    """The float32 expression of DESIGN.md, an operation at a time."""
+    """((alpha dot + bias) - mean) factor + beta, each operation rounded to float32."""
     y = np.float32(np.float32(alpha * np.float32(dot)) + bias)
     if norm:
         y = np.float32(np.float32(np.float32(y - norm["mean"]) * norm["factor"]) + norm["beta"])

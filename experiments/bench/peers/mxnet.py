@@ -214,7 +214,7 @@ class Training(training.Worker):
         return float(value.mean().asscalar())
 
     def profile(self, names, steps):
-        """{name: {operator: calls and milliseconds a step}}. Operators show up by themselves only in a process that
+        """{name: {operator: calls and milliseconds per step}}. Operators show up by themselves only in a process that
         has MXNET_EXEC_BULK_EXEC_TRAIN=0."""
         profiler = self.mx.profiler
         found = {}
