@@ -94,9 +94,10 @@ if hasattr(os, "register_at_fork"):  # Windows does not fork
 
 @contextlib.contextmanager
 def waiting_threads_spin():
-    """For an OpenMP library that is loaded meanwhile, unless the user says how its threads wait.
+    """An OpenMP library that is loaded inside of this context gets the settings WAITING, unless the user has set one.
 
-    Not for longer: in other libraries, and in processes started from here, ACTIVE may mean to spin for ever.
+    They are removed at the end: in other libraries, and in processes started from here, ACTIVE may mean to spin for
+    ever.
     """
     mine = {} if WAITING.keys() & os.environ.keys() else WAITING
     os.environ.update(mine)

@@ -35,8 +35,8 @@ def first_weights(width):
 
 
 class Worker:
-    """What all share. `nets` returns {name: step}, checked; a step trains on the batch that begins at a number.
-    `data` holds images and labels on the device."""
+    """The base class of the peers. `nets` returns {name: step}, checked; step(begin) trains on the batch that begins at
+    row `begin`. `data` holds images and labels on the device."""
 
     def __init__(self, threads):
         self.threads, self.steps, self.begin = threads, {}, 0

@@ -46,7 +46,7 @@ class Layers:
         self._binary = dict(scale=scale, gradient=gradient, clip=clip, stochastic=weights == "stochastic")
 
     def dense(self, units, inputs=0):
-        """Without a bias: batch norm has one. 0 inputs: as many as arrive."""
+        """A dense layer without a bias, since batch norm has one; 0 inputs are inferred at the first call."""
         if self._real:
             return mx.gluon.nn.Dense(units, use_bias=False, in_units=inputs)
         return gluon_bnn.nn.BinaryDense(units, use_bias=False, in_units=inputs, **self._binary)

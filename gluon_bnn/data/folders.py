@@ -1,4 +1,4 @@
-"""Folders of pictures, one folder a class, as training and test images.
+"""Folders of pictures, one folder per class, as training and test images.
 
 Everything in a class's folder must be a picture, except for hidden files and what operating systems put there
 (IGNORED): nobody would notice a file that was left out silently.

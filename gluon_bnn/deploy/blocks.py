@@ -61,7 +61,7 @@ class StepBlock(mx.gluon.HybridBlock):
 
     @property
     def text(self) -> str:
-        """For a summary."""
+        """What a summary shows."""
         return self._step.text
 
     @property
@@ -143,7 +143,7 @@ class HeldBlock(mx.gluon.SymbolBlock):
             self._reg_params[name] = parameter
 
     def deployed(self, x: Any, y: Any) -> Deployed:
-        """As that of a StepBlock. The multiply-accumulates are known of convolutions, and where there are none."""
+        """As that of a StepBlock. Multiply-accumulates are known for convolutions and operators without matrices."""
         weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
         matrices = [p for p in weights if len(p.shape) > 1]
         if self._step.operator == "Convolution" and len(matrices) == 1:

@@ -124,7 +124,7 @@ class Step:
 
     @property
     def text(self) -> str:
-        """For people, in a summary."""
+        """What a summary shows."""
         return repr(self)
 
 
@@ -152,7 +152,7 @@ class Plan:
         return len(self.steps)
 
     def users(self) -> list[list[int]]:
-        """For each place those of the steps that take its value; -1 stands for an output of the net."""
+        """For each place the places of the steps that take its value; -1 stands for an output of the net."""
         users: list[list[int]] = [[] for _ in range(len(self.steps) + 1)]
         for place, step in self.places():
             for source in step.sources:

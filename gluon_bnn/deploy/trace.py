@@ -153,7 +153,7 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
 
 
 def is_open(node: Node) -> bool:
-    """Whether a node makes an array of a size that only MXNet finds, from who takes it: the first state of an RNN."""
+    """Whether a node makes an array whose size MXNet infers from what takes it, like the first state of an RNN."""
     return not node.inputs and re.search(r"[(\[ ](0|-1)[,)\]]", node.attributes.get("shape", "")) is not None
 
 

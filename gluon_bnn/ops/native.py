@@ -10,7 +10,7 @@ from .training import while_training
 
 
 class Native(Composed):
-    """As `Composed`. What the library has no operator for, a rule without a functor among it, is composed."""
+    """As `Composed`. Where the library has no operator, or a rule has no functor, it is composed."""
 
     overwrites = True
 

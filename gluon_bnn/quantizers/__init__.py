@@ -44,7 +44,7 @@ def register(rule: Rule) -> Rule:
 
 
 def unregister(name: str) -> None:
-    """Forget a rule; layers that have it keep it."""
+    """Forget a rule; layers that have it keep it. Raises ValueError where there is none of this name."""
     del _rules[rule(name).name]
 
 

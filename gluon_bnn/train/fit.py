@@ -42,7 +42,9 @@ def rates(start: float, end: float, epochs: int) -> list[float]:
 def predict(net: mx.gluon.Block, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
     """The net's outputs for x as a NumPy array (rows, ...), a batch at a time, in inference mode, on its device.
 
-    x : NumPy array (rows, ...) of the net's own dtype; float64, which is NumPy's, is cast to that of its parameters
+    x : NumPy array (rows, ...) of the net's own dtype; float64, NumPy's default, is cast to that of its parameters
+
+    Raises ValueError for an x without rows, and for a net that gives more than one array.
     """
     if len(x) == 0:
         raise ValueError("predict needs at least one row, got none")
@@ -124,7 +126,7 @@ def fit(
     steps : batches in an epoch, for the progress bar; by default len(batches), where it has one
     learning_rates : one for each epoch; or None and `epochs`, which leaves the Trainer its own rate
     validate : function of the net to a number, or two arrays (x, labels) to be evaluated by `metric`; the epoch with
-        the best is kept; worker 0 alone calls it. Without it the last epoch is kept.
+        the best number is kept. Worker 0 alone calls it. Without it the last epoch is kept.
     seed : int of at least 0, see below
     checkpoint : path of the file that worker 0 writes every epoch; None for none. It is locked until fit returns.
     resume : go on from that file

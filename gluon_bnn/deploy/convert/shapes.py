@@ -91,7 +91,7 @@ def slice_axis(build: Build, x: Any) -> Any:
 
 @converts("slice")
 def slice_(build: Build, x: Any) -> Any:
-    """Of (rows, features), where rows are left alone: x[:, begin:end]."""
+    """x[:, begin:end] of (rows, features); others are not converted."""
     begin, end, step = (build.get(name, ()) for name in ("begin", "end", "step"))
     if not all(isinstance(each, tuple) and len(each) == 2 for each in (begin, end)):
         return None

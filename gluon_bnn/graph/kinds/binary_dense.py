@@ -18,9 +18,9 @@ class BinaryDense(Kind):
     """dot = x times the signs in weight_bits; y = ((alpha * dot + bias) - mean) * factor + beta, or its signs.
 
     Without mean, factor and beta, y = alpha * dot + bias. From bits01, 0 and 1, (dot + sums) / 2 takes the place of
-    dot, sums the sum of each unit's signs. From bits or bits01 to bits or bits01 the result is dot < threshold. Of
-    uint8 pixels p = (x - shift) / scale, one image a row, alpha_u8 = alpha * scale, and bias_u8 = bias + alpha *
-    sum_k s_k shift_k.
+    dot, sums the sum of each unit's signs. From bits or bits01 to bits or bits01 the result is dot < threshold. For
+    uint8 pixels p = (x - shift) / scale, one image per row, dot is that of p, with alpha_u8 = alpha * scale and bias_u8
+    = bias + alpha * sum_k s_k shift_k.
 
     With K inputs and N units weight_bits is int32 (ceil(N / 16), ceil(K / 32), 16), threshold and sums int32 (N,), all
     else float32 (N,).
