@@ -24,8 +24,8 @@ WHERE_GIVEN = ("image_size", "patience")  # left out where not given: older chec
 
 def _parser():
     parser = argparse.ArgumentParser(
-        description="Trains a binary net on MNIST: by default the notebook's 784-100-10, by options any method of the "
-        "papers.",
+        description="Trains a binary net on digits, MNIST or your own images: by default the notebook's 784-100-10, by "
+        "options any method of the papers.",
         formatter_class=HelpFormatter,
     )
     add = parser.add_argument_group("method").add_argument

@@ -51,7 +51,7 @@ def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
                     scale=str(getattr(layer, "scale", "-")),
                 )
     if not table:
-        raise ValueError("x reached none of the net's binary layers")
+        raise ValueError(f"net(x) must call a binary layer, and called none of {', '.join(b.name for b in layers)}")
     return table
 
 

@@ -266,7 +266,7 @@ class Frozen(mx.gluon.nn.HybridSequential):
         if not places or self._is_chain():
             return [(place,) * len(self._sources[i]) for place, i in enumerate(places)]
         if [place - i for i, place in enumerate(places)] != [places[0]] * len(places):
-            raise ValueError("a frozen net that is no chain has slices of blocks that follow each other only")
+            raise ValueError(f"a slice of a frozen net that is no chain must be of consecutive blocks, got {places}")
         now, outside = {place + 1: i for i, place in enumerate(places, 1)}, set()
         for place in places:
             outside.update(source for source in self._sources[place] if source not in now)

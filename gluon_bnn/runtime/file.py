@@ -88,9 +88,10 @@ def dumps(graph: Graph) -> bytes:
     tensors = {f"{index}.{name}": array for index, node in enumerate(nodes) for name, array in node.arrays.items()}
     line = "\n".join(["; ".join(["format 2", *map(_entry, nodes)]), *_description(graph)])
     content = serialize(tensors, metadata={"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
-    if int.from_bytes(content[:8], "little") > MOST_HEADER:
+    length = int.from_bytes(content[:8], "little")
+    if length > MOST_HEADER:
         raise ValueError(
-            f"the header of a file may have {MOST_HEADER} bytes, this net's has more: it has too many nodes, or "
+            f"the header of a file may have {MOST_HEADER} bytes, this net's has {length}: it has too many nodes, or "
             "its labels are too long"
         )
     return content

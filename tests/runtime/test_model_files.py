@@ -642,7 +642,7 @@ def test_damage_of_format_1(tmp_path, case):
 def test_nets_that_no_file_can_hold(rng, monkeypatch):
     """The header has room for every net in practice; where it has not, saving says so, not loading."""
     monkeypatch.setattr("gluon_bnn.runtime.file.MOST_HEADER", 400)
-    with pytest.raises(ValueError, match="header of a file may have 400 bytes, this net's has more"):
+    with pytest.raises(ValueError, match="header of a file may have 400 bytes, this net's has [0-9]+:"):
         dumps(chain(rng, 6, "dense units=2", *["activation function=relu"] * 9))
     assert MOST_HEADER == 1 << 24
 

@@ -38,7 +38,7 @@ def convert(traced: Trace) -> Plan:
                 values[place, output] = value
     outputs = tuple(values[entry] for entry in traced.outputs)
     if not all(isinstance(value, int) for value in outputs):
-        raise ValueError("freeze takes a net whose outputs depend on its input")
+        raise ValueError("freeze takes a net whose outputs depend on its input, got one with a constant output")
     return dataclasses.replace(plan, outputs=outputs, rows=list(rows.values()))
 
 
