@@ -9,18 +9,23 @@ import functools
 from typing import Any, Callable
 
 
-def takes_np(function: Callable) -> Callable:
-    """`function`, which takes and returns arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
+def on_nd(function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """function(*args, **kwargs), of arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
 
     `function` itself gets `mx.nd` and `mx.sym` only. The result is of the kind of the first array, the data, whatever
     the kind of the others.
     """
+    first = next((arg for arg in args if hasattr(arg, "as_nd_ndarray")), None)
+    found = function(*map(classic, args), **{name: classic(value) for name, value in kwargs.items()})
+    return found if classic(first) is first else _each(found, "as_np_ndarray")
+
+
+def takes_np(function: Callable) -> Callable:
+    """The decorator of functions that are called `on_nd`."""
 
     @functools.wraps(function)
     def converted(*args, **kwargs):
-        first = next((arg for arg in args if hasattr(arg, "as_nd_ndarray")), None)
-        found = function(*map(classic, args), **{name: classic(value) for name, value in kwargs.items()})
-        return found if classic(first) is first else _each(found, "as_np_ndarray")
+        return on_nd(function, *args, **kwargs)
 
     return converted
 
@@ -30,7 +35,7 @@ def classic(value: Any) -> Any:
     return _each(value, "as_nd_ndarray")
 
 
-def array(values: Any, ctx: Any = None, dtype: Any = None) -> Any:
+def gluon_array(values: Any, ctx: Any = None, dtype: Any = None) -> Any:
     """As `mx.nd.array`, of the kind that Gluon computes with now."""
     from ._compat import mx
 

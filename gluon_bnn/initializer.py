@@ -4,6 +4,9 @@ Importing this module registers them: `net.initialize("binaryconnectuniform")`, 
 weight_initializer, draws its weights so; biases and all that batch norm has start as Gluon starts them.
 """
 
+from typing import Any
+
+from ._arrays import classic
 from ._compat import mx
 
 __all__ = ["BinaryConnectUniform", "LABUniform"]
@@ -13,8 +16,17 @@ def __dir__():
     return __all__
 
 
+class _Draws:
+    """For a class of `mx.init` that draws its numbers: arrays of `mx.np` get those of `mx.nd`. MXNet itself cannot fill
+    them in float64."""
+
+    def _init_weight(self, name: Any, array: Any) -> None:
+        with mx.util.np_array(False):
+            super()._init_weight(name, classic(array))  # type: ignore[misc]
+
+
 @mx.init.register
-class BinaryConnectUniform(mx.init.Uniform):
+class BinaryConnectUniform(_Draws, mx.init.Uniform):
     """U(-1, 1): BinaryConnect's and BNN's official code, with H = 1.
 
     >>> mx.init.create("binaryconnectuniform").scale
@@ -27,7 +39,7 @@ class BinaryConnectUniform(mx.init.Uniform):
 
 
 @mx.init.register
-class LABUniform(mx.init.Xavier):
+class LABUniform(_Draws, mx.init.Xavier):
     """U(-a, a), a = sqrt(1.5 / (in_units + units)), half of Glorot's: LAB's official code, FNN/lab.py.
 
     >>> w = mx.nd.zeros((100, 50))

@@ -3,7 +3,7 @@
 from typing import Any, Optional
 
 from . import ops
-from ._arrays import takes_np
+from ._arrays import on_nd, takes_np
 from ._compat import mx
 
 __all__ = ["SquaredHingeLoss", "WithLoss"]
@@ -96,4 +96,4 @@ class WithLoss(mx.gluon.HybridBlock):
     def hybrid_forward(self, F: Any, x: Any, *targets: Any) -> tuple[Any, Any]:
         """(outputs, loss); F is mx.nd or mx.sym."""
         outputs = self.net(x)
-        return takes_np(F.BlockGrad)(outputs), self.loss(outputs, *targets)
+        return on_nd(F.BlockGrad, outputs), self.loss(outputs, *targets)

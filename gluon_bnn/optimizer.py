@@ -30,29 +30,36 @@ def _text(values):
 
 class _Plan:
     """What BinaryAdam needs for a step of these parameters and does not change from step to step: finding it costs more
-    than the step of a small net."""
+    than the step of a small net. Weights and gradients are not part of it: those of `mx.np` are new objects in every
+    step.
+
+    native : (place of the parameter, its state and its curvature) of those that our library updates; by_mxnet : the
+        places of all others; curvatures : pairs (curvature, its var) to be written after the step
+    """
 
     def __init__(self, adam, index, weight, grad, state):
-        self.given = [*index], [*weight], [*grad], [*state]
-        self.by_mxnet, self.curvatures = [], []  # steps that MXNet takes; pairs (curvature, its var) to write after all
-        self.indices, self.weights, self.arrays, bounds, has_curvature = [], [], [], [], []
-        for step in zip(*self.given):
-            index, weight, grad, state = step
-            own, others = adam._curvatures(index, weight)
-            if adam._ops.adam_takes(weight, grad):
-                self.indices.append(index)
-                self.weights.append(weight)
-                self.arrays += [weight, grad, *state, *own]
+        self.indices, self.states = list(index), list(state)
+        self.native, self.by_mxnet, self.curvatures, self._found, bounds, has_curvature = [], [], [], [], [], []
+        for place, index in enumerate(self.indices):
+            own, others = adam._curvatures(index, weight[place])
+            if own or others:
+                parameter = adam.param_dict[index].curvature
+                self._found.append((parameter, parameter.list_data()))
+            if adam._ops.adam_takes(weight[place], grad[place]):
+                self.native.append((place, (*state[place], *own)))
                 bounds.append(1 if adam._binary(index) else None)
                 has_curvature.append(bool(own))
             else:
-                self.by_mxnet.append(step)
+                self.by_mxnet.append(place)
                 others = own + others
-            self.curvatures += [(curvature, state[1]) for curvature in others]
+            self.curvatures += [(curvature, state[place][1]) for curvature in others]
         self.bounds, self.has_curvature = _text(bounds), _text(has_curvature)
 
-    def is_for(self, *given):
-        return all(len(a) == len(b) and all(map(operator.is_, a, b)) for a, b in zip(self.given, given))
+    def is_for(self, index, state):
+        """Whether it is for these parameters: their states say so, which are those of one device, and curvatures."""
+        pairs = [(self.states, state), *((arrays, parameter.list_data()) for parameter, arrays in self._found)]
+        same = all(len(a) == len(b) and all(map(operator.is_, a, b)) for a, b in pairs)
+        return same and self.indices == list(index)
 
 
 @mx.optimizer.register
@@ -115,12 +122,12 @@ class BinaryAdam(mx.optimizer.Adam):
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
         plan = self._plan
-        if plan is None or not plan.is_for(index, weight, grad, state):
+        if plan is None or not plan.is_for(index, state):
             plan = self._plan = _Plan(self, index, weight, grad, state)
-        if plan.indices:
-            self._native_update(plan)
-        for step in plan.by_mxnet:
-            self._update_by_mxnet(*step)
+        if plan.native:
+            self._native_update(plan, weight, grad)
+        for place in plan.by_mxnet:
+            self._update_by_mxnet(index[place], weight[place], grad[place], state[place])
         for curvature, var in plan.curvatures:
             curvature[:] = mx.nd.sqrt(var) + 1e-8
 
@@ -134,18 +141,19 @@ class BinaryAdam(mx.optimizer.Adam):
         else:
             self.update(index, weight, grad, state)
 
-    def _native_update(self, plan):
+    def _native_update(self, plan, weight, grad):
         """All of them in one operator: it costs more to call it than to update a small array."""
-        self._update_count(plan.indices)
-        counts = [self._index_update_count[index] for index in plan.indices]
+        indices = [plan.indices[place] for place, _ in plan.native]
+        self._update_count(indices)
+        counts = [self._index_update_count[index] for index in indices]
         factors = {t: math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t) for t in set(counts)}
-        lrs = [lr * factors[t] for lr, t in zip(self._get_lrs(plan.indices), counts)]
+        lrs = [lr * factors[t] for lr, t in zip(self._get_lrs(indices), counts)]
         clip_gradient = self.clip_gradient if (self.clip_gradient or 0) > 0 else None  # as MXNet takes it
         self._ops.adam(
-            *plan.arrays,
+            *(array for place, rest in plan.native for array in (weight[place], grad[place], *rest)),
             parameters=len(lrs),
             lr=_text(lrs),
-            wd=_text(self._get_wds(plan.indices)),
+            wd=_text(self._get_wds(indices)),
             clip_weights=plan.bounds,
             curvature=plan.has_curvature,
             beta1=self.beta1,
@@ -153,7 +161,7 @@ class BinaryAdam(mx.optimizer.Adam):
             epsilon=self.epsilon,
             rescale_grad=self.rescale_grad,
             clip_gradient=str(clip_gradient),
-            out=plan.weights,
+            out=[weight[place] for place, _ in plan.native],
         )
 
     def _update_by_mxnet(self, index, weight, grad, state):
@@ -168,8 +176,9 @@ class BinaryAdam(mx.optimizer.Adam):
         if not (parameter and parameter.curvature):
             return [], []
         curvatures = classic(parameter.curvature.list_data())
-        own = [c for c, data in zip(curvatures, parameter.list_data()) if data is weight]
-        return own, [] if own else curvatures
+        if getattr(parameter._trainer, "_update_on_kvstore", False):
+            return [], curvatures
+        return [curvature for curvature in curvatures if curvature.context == weight.context], []
 
     def _binary(self, index):
         """The Parameter at this index where it is the weight of a BinaryDense, else None."""

@@ -37,8 +37,7 @@ def check(seed: int = 0) -> Table:
     table = Table()
     generator = np.random.default_rng(seed)
     with contextlib.ExitStack() as stack:
-        # The caller may have called mx.npx.set_np(); the checks make and take arrays of mx.nd.
-        stack.enter_context(mx.util.np_array(False))
+        stack.enter_context(mx.util.np_array(False))  # the checks make arrays of mx.nd, whatever the caller uses
         stack.enter_context(mx.util.np_shape(False))
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         interruption_point = stack.enter_context(_interrupt.deferred())

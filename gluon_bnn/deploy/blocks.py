@@ -9,8 +9,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .._arrays import array as gluon_array
-from .._arrays import takes_np
+from .._arrays import gluon_array, on_nd, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
 from ..nn.deployed import Deployed, Held, products
@@ -26,8 +25,7 @@ def set_parameter(parameter: mx.gluon.Parameter, array: np.ndarray) -> None:
     """Initialise a parameter with a value, no gradient, and without a draw from MXNet's generator."""
     parameter.shape = array.shape
     parameter.grad_req = "null"
-    parameter.initialize(mx.init.Zero(), ctx=mx.cpu())
-    parameter.set_data(gluon_array(array, dtype=array.dtype))
+    parameter._load_init(gluon_array(array, dtype=array.dtype), mx.cpu())  # initializers fill no array of shape ()
 
 
 def value(parameter: mx.gluon.Parameter) -> np.ndarray:
@@ -85,10 +83,9 @@ class StepBlock(mx.gluon.HybridBlock):
         return Deployed(weights, math.prod((*rows, *matrix)), 1 if step.binary else 32, bits, (*rows, matrix[0]))
 
     def hybrid_forward(self, F: Any, x: Any, *xs: Any, **arrays: Any) -> Any:
-        forward = self._step.forward
-        if not isinstance(self._step, steps.Kept):  # whose block takes what the net takes
-            forward = takes_np(forward)
-        return forward(F, x, *xs, **arrays)
+        if isinstance(self._step, steps.Kept):  # its block takes what the net takes
+            return self._step.forward(F, x)
+        return on_nd(self._step.forward, F, x, *xs, **arrays)
 
     def __repr__(self):
         return repr(self._step)

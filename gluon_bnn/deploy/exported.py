@@ -12,12 +12,13 @@ from typing import Any, Union
 import numpy as np
 
 from .. import _files
-from .._arrays import array, takes_np
+from .._arrays import gluon_array, takes_np
 from .._compat import mx
 from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
 
 MOST_GRAPH = 1 << 26  # bytes; a layer takes about 1,000
+NUMPY_SHAPES = 0xF993FACA  # the version of arrays that were saved with MXNet's NumPy shapes: () is one number
 DTYPES = dict(enumerate(map(np.dtype, ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "?"))))  # by MXNet's number
 ADDRESSES = "_Native", "_NDArray"  # operators that take a machine address out of the graph and jump to it
 
@@ -158,11 +159,14 @@ def _index(file):
     places = []
     while len(places) < count:
         version, storage, axes = take("<Iii")
-        if version not in (0xF993FAC9, 0xF993FACA) or storage or not 1 <= axes <= 32:
-            raise ValueError(f"array {len(places)} must be one of MXNet 1.x, stored densely, with 1 to 32 axes")
+        least = 0 if version == NUMPY_SHAPES else 1
+        if version not in (0xF993FAC9, NUMPY_SHAPES) or storage or not least <= axes <= 32:
+            raise ValueError(f"array {len(places)} must be one of MXNet 1.x, stored densely, with {least} to 32 axes")
+        if axes == 0 and not mx.util.is_np_shape():
+            raise ValueError(f"array {len(places)} has no axes, which MXNet takes after mx.npx.set_np() only")
         shape = take(f"<{axes}q")
         _, _, number = take("<3i")  # the first two are the device that it was on
-        if number not in DTYPES or min(shape) < 1:
+        if number not in DTYPES or min(shape, default=1) < 1:
             raise ValueError(
                 f"array {len(places)} must have a type of {sorted(DTYPES)} and no empty axis, got type "
                 f"{number} and shape {shape}"
@@ -194,7 +198,7 @@ def _index(file):
 
 def _array(file, dtype, shape, place):
     file.seek(place)
-    return array(np.fromfile(file, dtype, math.prod(shape)).reshape(shape), dtype=dtype)
+    return gluon_array(np.fromfile(file, dtype, math.prod(shape)).reshape(shape), dtype=dtype)
 
 
 def _match(symbol, variables, places):

@@ -21,11 +21,10 @@ ROW = "__row__"  # attribute of a node: the call of a block that made it
 # The operators of `ops.training.while_training` that take random numbers, or their shape: its result is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
 # Operators that draw random numbers under names without "random" or "sample".
-DRAWS = {
-    *("_shuffle", "_npi_shuffle", "_npi_bernoulli", "_npi_choice", "_npi_exponential", "_npi_gamma", "_npi_gumbel"),
-    *("_npi_logistic", "_npi_multinomial", "_npi_normal", "_npi_normal_n", "_npi_pareto", "_npi_powerd"),
-    *("_npi_rayleigh", "_npi_uniform", "_npi_uniform_n", "_npi_weibull"),
-}
+DRAWS = re.compile(
+    "_shuffle|_npi_(shuffle|bernoulli|choice|exponential|gamma|gumbel|logistic|multinomial|normal|normal_n|pareto|powerd|"
+    "rayleigh|uniform|uniform_n|weibull)"
+)
 CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # not HybridBlocks, and traced all the same
 
 _one_trace = threading.RLock()  # blocks note one trace at a time
@@ -124,7 +123,7 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
     content = [node.content for node in nodes]
     for place, node in enumerate(nodes):
         if _random(node):
-            if node.operator in DRAWS or not all(user.operator in STILL for user in users[place]):
+            if DRAWS.fullmatch(node.operator) or not all(user.operator in STILL for user in users[place]):
                 continue
             like = "zeros_like" if node.inputs else "_zeros"
             attributes = {} if node.inputs else {"shape": node.attributes["shape"], "dtype": "float32"}
@@ -314,6 +313,6 @@ def _random(node):
     return (
         "random" in node.operator
         or "sample" in node.operator
-        or node.operator in DRAWS
+        or DRAWS.fullmatch(node.operator)
         or (node.operator == "Dropout" and node.attributes.get("mode") == "always")
     )

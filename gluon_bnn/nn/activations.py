@@ -3,7 +3,7 @@
 from typing import Any, Optional
 
 from .. import ops, quantizers
-from .._arrays import takes_np
+from .._arrays import on_nd
 from .._compat import mx
 from . import parameter, tracing
 
@@ -17,7 +17,7 @@ class Activation(mx.gluon.nn.Activation):
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
-        return takes_np(F.relu)(x) if self._act_type == "relu" else super().hybrid_forward(F, x)
+        return on_nd(F.relu, x) if self._act_type == "relu" else super().hybrid_forward(F, x)
 
 
 class BinaryActivation(mx.gluon.HybridBlock):

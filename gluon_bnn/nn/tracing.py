@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
-from .._arrays import takes_np
+from .._arrays import on_nd
 from .parameter import in_loop
 
 MARK = "__layer__"  # attribute of a node: the key of its layer among those that `marking` gives
@@ -36,7 +36,7 @@ def stand_in(layer: Any, operator: Callable, *arrays: Any, **attributes: Any) ->
     layers = _marked.get()
     if layers is None or in_loop():
         return None
-    symbol = takes_np(operator)(*arrays, **attributes)
+    symbol = on_nd(operator, *arrays, **attributes)
     key = uuid.uuid4().hex  # not in the graph of any loaded export
     symbol._set_attr(**{MARK: key})
     layers[key] = layer

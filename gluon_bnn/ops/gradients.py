@@ -19,6 +19,8 @@ def adding(F: Any, array: Any) -> Any:
     its gradient. MXNet copies with one thread in cast_storage and shares the copy among all in reshape: in a small net
     the threads take longer to meet than to copy.
     """
+    if not _symbolic(F) and 0 in array.shape:  # MXNet would fail later, elsewhere
+        raise ValueError(f"binary layers take at least one number, got an array of shape {array.shape}")
     if _symbolic(F) and array.get_children() is None:
         return F.cast_storage(array, stype="default", attr=_number())
     return _reshaped(F, array, (-2,))

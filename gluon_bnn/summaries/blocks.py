@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._arrays import array
+from .._arrays import gluon_array
 from .._compat import mx
 from ..nn import deployed
 from ..nn.watching import watched
@@ -73,7 +73,7 @@ def _inputs(net, shapes):
     dtypes = [np.dtype(p.dtype) for p in parameters if np.dtype(p.dtype).kind == "f"]
     device = parameters[0].list_ctx()[0] if parameters else mx.cpu()
     generator, dtype = np.random.default_rng(0), dtypes[0] if dtypes else np.dtype(np.float32)
-    return [array(generator.standard_normal((1, *shape)), device, dtype) for shape in shapes]
+    return [gluon_array(generator.standard_normal((1, *shape)), device, dtype) for shape in shapes]
 
 
 def _flat(arrays):

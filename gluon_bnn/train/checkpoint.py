@@ -16,7 +16,7 @@ from typing import Any, Union
 import numpy as np
 
 from .. import _files
-from .._arrays import array, classic
+from .._arrays import classic, gluon_array
 from .._compat import mx
 from .workers import digest
 
@@ -126,8 +126,8 @@ class Checkpoint:
             raise ValueError(f"{self.path} is of another net or optimiser: it counts what this one does not")
 
         set_values(self._net, {n[4:]: v for n, v in tensors.items() if n.startswith("net/")})
-        for name, own in self._optimizer_arrays().items():
-            own[:] = tensors[name]
+        for name, array in self._optimizer_arrays().items():
+            array[:] = tensors[name]
         optimizer.num_update = metadata["num_update"]
         self._counts().clear()
         self._counts().update({indexes[name]: count for name, count in metadata["counts"].items()})
@@ -229,7 +229,7 @@ def values(net: mx.gluon.Block) -> dict[str, np.ndarray]:
 def set_values(net: mx.gluon.Block, found: dict[str, np.ndarray]) -> None:
     """Give a net what `values` took from it."""
     for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(array(found[name], dtype=found[name].dtype))
+        parameter.set_data(gluon_array(found[name], dtype=found[name].dtype))
 
 
 def states(trainer: mx.gluon.Trainer) -> dict[int, list[mx.nd.NDArray]]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import _files, _interrupt
 from .. import metric as metrics
-from .._arrays import array
+from .._arrays import gluon_array
 from .._compat import mx
 from .._progress import EpochProgress
 from ..metric import AnyMetric
@@ -52,7 +52,7 @@ def predict(net: mx.gluon.Block, x: np.ndarray, batch_size: int = 1000) -> np.nd
     device = first.list_ctx()[0] if first is not None else mx.current_context()
     dtype = first.dtype if first is not None and x.dtype == np.float64 else x.dtype
     return np.concatenate(
-        [_one(net(array(x[i : i + batch_size], device, dtype))).asnumpy() for i in range(0, len(x), batch_size)]
+        [_one(net(gluon_array(x[i : i + batch_size], device, dtype))).asnumpy() for i in range(0, len(x), batch_size)]
     )
 
 

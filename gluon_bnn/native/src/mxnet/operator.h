@@ -260,9 +260,17 @@ inline void expect_numbers(const char* what, int64_t size, Shape* shape) {
   expect_shape(what, shape->size() == 2 ? Shape{1, size} : Shape{size}, shape);
 }
 
+// Not an empty array, which has no result that a net could go on with.
+inline void expect_some(const char* op, const Shape& data) {
+  for (int64_t size : data) {  // an unknown size is kUnknown, with MXNet's NumPy shapes and without
+    if (size == 0) refuse(op, " takes at least one number, got an array of shape ", data);
+  }
+}
+
 // A batch axis and at least one more.
 inline void expect_rows(const char* op, const Shape& data) {
   if (data.size() < 2) refuse(op, " takes a batch axis and at least one more, got an array of shape ", data);
+  expect_some(op, data);
 }
 
 // The size of the axes that make a row, kUnknown where one of them is not known.
@@ -284,11 +292,8 @@ inline Shape with_width(const Shape& data, bool flatten, int64_t width) {
   return shape;
 }
 
-// The number of rows of `width` numbers. A batch without rows has no result that a net could go on with.
-inline int64_t rows_of(const Tensor& data, int64_t width) {
-  if (data.size() == 0) refuse("a binary layer takes at least one row, got an empty batch");
-  return data.size() / width;
-}
+// The number of rows of `width` numbers.
+inline int64_t rows_of(const Tensor& data, int64_t width) { return data.size() / width; }
 
 // The base of operators of frozen nets. MXNet hybridizes only operators that have a backward, so they have one that
 // explains why there is no gradient.

@@ -23,6 +23,7 @@ class ScaleBias {
   void infer_shape(Shapes* in, Shapes* out) const {
     const Shape &dot = (*in)[0], &alpha = (*in)[1];
     if (dot.empty()) refuse("scale_bias takes products with at least one axis, got none");
+    expect_some("scale_bias", dot);
     const bool one = !alpha.empty() && alpha.back() == 1;
     expect_numbers("alpha, of one number or one for each unit,", one ? 1 : dot.back(), &(*in)[1]);
     if (has_bias_) expect_numbers("the bias", dot.back(), &(*in)[2]);
