@@ -56,7 +56,7 @@ class _Plan:
         self.bounds, self.has_curvature = _text(bounds), _text(has_curvature)
 
     def is_for(self, index, state):
-        """Whether it is for these parameters: their states say so, which are those of one device, and curvatures."""
+        """Whether it was made for these parameters, with these states (of one device) and the curvatures of now."""
         pairs = [(self.states, state), *((arrays, parameter.list_data()) for parameter, arrays in self._found)]
         same = all(len(a) == len(b) and all(map(operator.is_, a, b)) for a, b in pairs)
         return same and self.indices == list(index)
@@ -170,7 +170,7 @@ class BinaryAdam(mx.optimizer.Adam):
             mx.nd.clip(weight, -1, 1, out=weight)
 
     def _curvatures(self, index, weight):
-        """([the curvature on the device of this weight], []), and where the weight is a kvstore's copy, which has none,
+        """([the curvature on the device of this weight], []), and where a kvstore updates its own copy of the weight,
         ([], the curvatures of all devices). Both are empty for a parameter without a curvature."""
         parameter = self._binary(index)
         if not (parameter and parameter.curvature):
