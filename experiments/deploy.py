@@ -254,7 +254,7 @@ def hidden_values(net, frozen, images):
 
 
 def print_table(table):
-    cells = [("form", "right", "bytes", "import s", "load s", "us an image", "one by one")]
+    cells = [("form", "right", "bytes", "import s", "load s", "us per image", "one by one")]
     for name, row in table.items():
         each = row.get("seconds_per_image", {})
         cells.append(

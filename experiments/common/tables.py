@@ -98,5 +98,6 @@ def deployment(relu, binary):
                 *([short(1e6 * times[way]) for way in ("batch", "one_by_one")] if times else ["", ""]),
             )
         )
-    head = "form", "error, ReLU net", "error, binary net", "bytes", "import, s", "us an image, in batches", "one by one"
+    head = ("form", "error, ReLU net", "error, binary net", "bytes", "import, s")
+    head += ("us per image, in batches", "one by one")
     return f"{machine(relu)}, {best}:\n\n" + markdown(head, rows, "lrrrrrr")
