@@ -76,7 +76,7 @@ def confusion_matrix(predictions, labels, names, path):
     axes.set(xlabel="prediction", ylabel="label", title=f"{errors.sum()} of {counts.sum()} wrong")
     if classes <= MOST_NAMED:
         texts = [_short(str(name)) for name in names]
-        long = 0.1 * max(map(len, texts)) > size / classes  # inches, of a character about
+        long = 0.1 * max(map(len, texts)) > size / classes  # a character is about 0.1 inches wide
         axes.set_xticks(range(classes), texts, rotation=90 if long else 0, parse_math=False)
         axes.set_yticks(range(classes), texts, parse_math=False)
     figure.colorbar(image, label="errors", shrink=0.8, ticks=matplotlib.ticker.MaxNLocator(integer=True))
@@ -145,7 +145,7 @@ def inference(record, path):
 
 
 def _speeds(axes, title, speed):
-    """Bars, and the limit as a line behind them; every number is to the right of its bar on a ground of its own."""
+    """Bars, and the limit as a line behind them; every number is to the right of its bar, on a white background."""
     colors = {"MXNet float32": GRAY, "PyTorch": ORANGE, "ONNX": PURPLE, "Larq": SKY}
     limits = "registers alone", "weights read"
     limit = min(speed.get(name, np.inf) for name in limits)
@@ -165,8 +165,8 @@ def _speeds(axes, title, speed):
 
 
 def methods(records, path):
-    """Validation error by epoch, a line a method, the best epoch marked; errors on the test set in the legend. A panel
-    each for nets with real and with binary hidden activations."""
+    """Validation error by epoch, one line per method, the best epoch marked; errors on the test set in the legend. Nets
+    with real and with binary hidden activations have a panel each."""
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 4.6), sharey=True)
     groups = {"binary weights (and real ones), real activations": [], "binary weights and activations": []}
     for title, record in records.items():
