@@ -170,12 +170,12 @@ def fit(
         raise ValueError("resume needs a checkpoint, got none")
     if patience is not None and (judge is None or operator.index(patience) < 1):
         raise ValueError(f"patience must be at least 1, in epochs, and needs validate, got {patience}")
+    if ties not in ("first", "last"):
+        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
     epochs = _number_of_epochs(epochs, learning_rates)
     steps = steps or getattr(batches, "__len__", lambda: None)()
     workers = Workers(trainer)
     _complete(net, batches)
-    if ties not in ("first", "last"):
-        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
     run = {"settings": json.loads(json.dumps(settings)), "seed": operator.index(seed), "mode": mode}
     if ties == "last":
         run["ties"] = ties
