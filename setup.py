@@ -23,7 +23,7 @@ try:
 except ImportError:
     sys.exit("setup.py needs setuptools 70.1 or newer, which builds wheels by itself: pip install -U setuptools")
 
-# One file an instruction set, compiled for it; all others for the baseline of the platform. Which of them
+# One file per instruction set, compiled for it; all others for the baseline of the platform. Which of them
 # runs is decided when the library is loaded.
 AVX512 = [
     "-mavx512f",
@@ -134,8 +134,8 @@ def library():
     if os.name == "nt":
         compile_args, link_args = ["/O2", "/std:c++17", "/openmp"], []
     else:
-        # No -march: the baseline of the platform. No contraction: every build rounds alike. Nobody asks for
-        # floating-point traps, nor reads errno after a square root, and without them loops that choose between
+        # No -march: the baseline of the platform. No contraction: every build rounds the same. The code
+        # uses neither floating-point traps nor errno after a square root, and without them loops that select between
         # numbers or have a root in them can be vectorised.
         compile_args = [
             "-std=c++17",

@@ -59,7 +59,7 @@ def start_workers(stack, others, lce_python, threads, directory):
 
 
 def measure(workers, rounds, case, *arguments):
-    """{name: seconds of a call, one a round} of the candidates that the workers have for a case, in turn."""
+    """{name: seconds per call, one for each round} of the workers' candidates for a case, which take turns."""
     owners = {name: worker for worker in workers for name in worker.ask("prepare", case, *arguments)}
     times = {name: [] for name in owners}
     for _ in range(rounds):
@@ -73,7 +73,7 @@ def microseconds(times):
 
 
 def digits(value):
-    """Four of them."""
+    """The value with four significant digits."""
     return float(f"{value:.4g}")
 
 
@@ -85,13 +85,13 @@ def ratio(times, slow, fast):
 
 
 def best(times, kind):
-    """The fastest of the candidates of a kind, such as "int8", by the ends of their names; None where there is none."""
+    """The fastest of the candidates whose names end in a kind of arithmetic, like "int8"; None where there is none."""
     names = (name for name in times if name.endswith(f" {kind}"))
     return min(names, key=lambda name: statistics.median(times[name]), default=None)
 
 
 def of_roofline(times, name):
-    """Which part of the speed that registers, or reading the weights, would allow."""
+    """The speed of a candidate divided by the most that registers and reading the weights would allow."""
     least = map(max, *(times[name] for name in ROOFLINES))
     return digits(statistics.median(s / f for s, f in zip(least, times[name])))
 
@@ -114,8 +114,8 @@ def layer_record(times, operations):
 
 
 def growth_record(times):
-    """{kernel: {axis: sizes, microseconds, growth on doubling, sizes where that is too much, and time an
-    operation relative to the largest size's}}."""
+    """{kernel: {axis: sizes, microseconds, growth on doubling, sizes where that is above CLIFF, and the time per
+    operation relative to that of the largest size}}."""
     record = {}
     for kernel, axis in dict.fromkeys(tuple(name.split()[:2]) for name in times):
         names = [name for name in times if name.startswith(f"{kernel} {axis} ")]
@@ -148,7 +148,7 @@ def show_growth(record):
 
 
 def targets(layers, net, size, growth):
-    """What we set out to reach and what was found; reached is None where a peer is missing."""
+    """The performance targets and what was measured; "reached" is None where a peer is missing."""
     rows = []
 
     def add(name, found, least=None, most=None):

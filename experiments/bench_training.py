@@ -9,9 +9,9 @@ when it is installed.
 MXNet and PyTorch are files of bench/peers and run in processes of their own; this one loads neither and asks them in
 turn. Before anything is timed, each binary net is checked against the NumPy reference, and the first losses of MXNet's
 and PyTorch's plain nets, of equal weights, against each other. Every round times a burst of steps of each candidate, so
-that drift of the machine meets all of them; a burst starts when the threads of the one before sleep, and is waited for
-as a whole: as in training, where Python goes on while MXNet computes, nobody waits for a single step. Medians of the
-rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
+that drift of the machine affects all of them. A burst starts when the threads of the one before sleep, and is waited
+for as a whole: in training, too, Python goes on while MXNet computes, and nothing waits for a single step. Medians of
+the rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
 """
 
 from common import interrupt
@@ -55,7 +55,7 @@ def check_losses(workers, width):
 
 
 def measure(workers, rounds, width, more, burst=BURST):
-    """{name: seconds of a step, one a round} of all candidates of a width, in turn."""
+    """{name: seconds per step, one for each round} of all candidates of a width, which take turns."""
     owners = {name: worker for worker in workers.values() for name in worker.ask("prepare", width, more)}
     times = {name: [] for name in owners}
     for turn in range(rounds + 1):  # the first one compiles and warms up
@@ -67,7 +67,7 @@ def measure(workers, rounds, width, more, burst=BURST):
 
 
 def ratios(times, peer):
-    """{name: time of a step in those of `peer`}, medians of the rounds; None where the peer is missing."""
+    """{name: time of a step divided by that of `peer`}, medians of the rounds; None where the peer is missing."""
     if peer not in times:
         return None
     return {
@@ -87,12 +87,12 @@ def net_record(width, times, losses, profile):
 
 
 def show(found, batch=BATCH, rows=12):
-    print(f"\none training step of {found['net']}, batch {batch}" + " " * 6 + "beside " + ", ".join(PEERS))
+    print(f"\none training step of {found['net']}, batch {batch}; times relative to {', '.join(PEERS)}")
     for name, value in found["step"].items():
         cells = (found["ratio"][peer] for peer in PEERS)
         print(f"  {name:38s}{value:9.2f} ms" + "".join("       -" if c is None else f"{c[name]:8.2f}" for c in cells))
     for name, table in found["profile"].items():
-        print(f"\n{name}: MXNet's operators, calls and ms a step")
+        print(f"\n{name}: MXNet's operators, calls and ms per step")
         for operator, row in list(table.items())[:rows]:
             print(f"  {operator[:60]:60s}{row['calls']:8.1f}{row['ms']:10.3f}")
 

@@ -4,8 +4,8 @@
     python experiments/deploy.py --dataset mnist            # 2 min
     python experiments/deploy.py --from runs/mnist-binary   # the net of an earlier train_mnist.py: 30 s
 
-Options but for --from are those of train_mnist.py, which trains in the directory "train" of --save-dir. In
---save-dir itself go net.params (as trained), float-* and packed-* (exports), model.safetensors (for the runtime and
+All options but --from are those of train_mnist.py, which trains in the directory "train" of --save-dir. --save-dir
+itself gets net.params (as trained), float-* and packed-* (exports), model.safetensors (for the runtime and
 for deploy_c/classify.c) and record.json. Every form classifies the test set, and is timed, in a fresh process.
 
 Expected: forms on the same kernels give the same outputs to the bit. MXNet's sum over real-valued pixels, ours, and
@@ -117,14 +117,14 @@ def classify(form, directory, net_options, numpy_only, images, outputs, began):
 
 @dataclasses.dataclass
 class Backend:
-    """A form, on certain kernels and inputs, and what it gave; those of the same numerics are equal to the bit."""
+    """A form on certain kernels and inputs, and its outputs; backends of the same numerics must be equal to the bit."""
 
     name: str
     form: str
     numerics: str
     isa: str = None
     times: dict = None
-    outputs: np.ndarray = None  # None of the C program, which prints classes
+    outputs: np.ndarray = None  # None for the C program, which prints classes
     classes: np.ndarray = None
 
     def run(self, directory, net_options, scratch):
@@ -166,7 +166,7 @@ class Backend:
 
 
 def backends(activation):
-    """All that this machine has but the C program, for nets with this activation; the first is the net as trained."""
+    """All backends of this machine except the C program, for nets with this activation; the net as trained first."""
     from gluon_bnn.native import library
 
     found = [Backend("net as trained", "net", "as trained"), Backend("float export", "float", "float")]
@@ -254,7 +254,7 @@ def hidden_values(net, frozen, images):
 
 
 def print_table(table):
-    cells = [("form", "right", "bytes", "import s", "load s", "us an image", "one by one")]
+    cells = [("form", "right", "bytes", "import s", "load s", "us per image", "one by one")]
     for name, row in table.items():
         each = row.get("seconds_per_image", {})
         cells.append(
@@ -334,7 +334,7 @@ def load_trained(directory, wanted):
     try:
         with safe_open(path, framework="numpy") as file:
             settings = json.loads(file.metadata()["gluon_bnn"])["settings"]
-            settings.setdefault("net", NET)  # files of before there were others
+            settings.setdefault("net", NET)  # files from before --net existed
             known = dict(net=[NET], weights=nets.WEIGHTS, activation=[*nets.ACTIVATIONS], inputs=INPUTS)
             for name, allowed in known.items():
                 if settings[name] not in allowed:

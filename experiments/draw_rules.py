@@ -24,7 +24,7 @@ from common.record import save_figure, writable
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PICTURE = os.path.join(ROOT, "gluon_bnn", "rules.png")
 ALPHA, N, CLIP = 0.6, 10, 1.0  # of the layer that is drawn
-OTHERS = 3  # what g s of all other weights add up to, as a multiple of g, where the gradient also goes through alpha
+OTHERS = 3  # the sum of g_j s_j over all other weights, in units of g, for rules whose gradient goes through alpha
 COLUMNS = 3
 LABELS = "forward: alpha sign(W), sign(x)", "backward: gradient / g", f"the same, where others' g s sum to {OTHERS} g"
 POINTS = np.linspace(-2, 2, 1601)

@@ -118,7 +118,7 @@ def main(description, is_binary, lr):
             raise ValueError(
                 f"--images must be at most the {len(data['train_data'])} training images, got {args.images}"
             )
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f"{os.path.basename(sys.argv[0])}: {error}")
     writable(args.save_dir, args.name + ".json", args.name + ".png")
     x = data["train_data"][: args.images].reshape(-1, 784).astype(np.float64)

@@ -52,7 +52,7 @@ def parse_args(argv=None):
 
 
 def planned(only=None, seeds=None):
-    """[(recipe, seed)]: the first seed of every recipe, then what tells how much seeds differ."""
+    """[(recipe, seed)]: the first seed of every recipe comes first, then the second of each, and so on."""
     turns = [
         (turn, name, seed)
         for name in dict.fromkeys(only or recipes.methods())
@@ -99,7 +99,7 @@ def run(name, seed, args, options):
 
 
 def is_own(results):
-    """Whether this is the checkout's directory of records, of which the README tells."""
+    """Whether this is the checkout's directory of records, which the README's tables show."""
     return os.path.realpath(results) == os.path.realpath(results_table.RESULTS)
 
 

@@ -43,12 +43,12 @@ def load_records(directory=RESULTS):
 
 
 def recipe_of(method):
-    """Its recipe; where there is none, one that says no more than the name."""
+    """The recipe of a method; where there is none, one with its name alone."""
     return recipes.load(method) if method in recipes.names() else recipes.Recipe(method, "", {})
 
 
 def test_error(record):
-    """The error that the method is judged by."""
+    """The error that the method is judged by, from 0 to 1."""
     return record[recipe_of(record["method"]).error]
 
 
@@ -57,7 +57,7 @@ def mean_percent(records, name):
 
 
 def row(method, records):
-    """Errors in percent, the mean over seeds and what lies between the extremes."""
+    """The row of a method: errors in percent, as their mean over the seeds and the spread from best to worst."""
     recipe, settings = recipe_of(method), records[0]["settings"]
     errors = [100 * test_error(record) for record in records]
     ours = mean_percent(records, recipe.error)
@@ -79,7 +79,7 @@ def row(method, records):
 
 
 def table(records):
-    """Markdown: a row a method."""
+    """The table of the papers' methods in Markdown, one row per method."""
     return "\n".join(
         [
             "| method | bits: weights, activations | epochs | published | ours | spread | seeds | best epochs |",
@@ -118,7 +118,7 @@ def sections(papers):
 
 
 def readme_with(text, papers):
-    """The README's text with the tables between their marks, those of the papers of these records."""
+    """The README's text with new tables between their marks; `papers` are the records that `load_records` gives."""
     for name, content in sections(papers).items():
         begin, end = (mark.format(name) for mark in MARKS)
         before, rest = text.split(begin)

@@ -5,7 +5,7 @@
     python experiments/train_mnist.py --dataset mnist --activation binary # binary ones too
     python experiments/train_mnist.py --recipe bnn                        # a published method, see recipes/
     python experiments/train_mnist.py --dataset photographs               # your own: photographs/CLASS/*.jpg
-    python -m gluon_bnn.launch -n 2 python experiments/train_mnist.py --kvstore dist_sync   # in two processes at once
+    python -m gluon_bnn launch -n 2 python experiments/train_mnist.py --kvstore dist_sync   # in two processes at once
 
 By default every weight is one bit at test: 784 * 100 + 100 * 10 = 79,400 bits, plus scales and batch norm. The
 epoch is chosen on validation images (the last sixth of the training set), never on the test set. After

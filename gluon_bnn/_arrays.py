@@ -1,8 +1,8 @@
 """Arrays and symbols of `mx.np`, which Gluon computes with after `mx.npx.set_np()`.
 
-An operator of MXNet takes either these or those of `mx.nd` and `mx.sym`; the operators of an extension library take the
-latter. Both kinds may share memory, gradients and the nodes of graphs, so a conversion copies nothing. This module does
-not import MXNet: `gluon_bnn.doctor` imports it where there is none.
+An operator of MXNet takes either these or arrays and symbols of `mx.nd` and `mx.sym`, which is what the operators of an
+extension library take. The two kinds share memory, gradients and graph nodes, so that converting copies nothing.
+This module imports without MXNet, because the doctor imports modules that use it where MXNet is missing.
 """
 
 import functools
@@ -12,7 +12,8 @@ from typing import Any, Callable
 def on_nd(function: Callable, *args: Any, **kwargs: Any) -> Any:
     """function(*args, **kwargs), of arrays or symbols of `mx.nd` and `mx.sym`, for those of `mx.np` as well.
 
-    What it gives is of the kind of its first array, which is the data; parameters may be of the other kind.
+    `function` itself gets `mx.nd` and `mx.sym` only. The result is of the kind of the first array, the data, whatever
+    the kind of the others.
     """
     first = next((arg for arg in args if hasattr(arg, "as_nd_ndarray")), None)
     found = function(*map(classic, args), **{name: classic(value) for name, value in kwargs.items()})

@@ -58,7 +58,7 @@ def physical_cores():
 
 def threads_wanted():
     """The number of threads that OMP_NUM_THREADS asks for, as OpenMP reads it: the first of a list, and where it is not
-    set, or is no whole number above 0, one a core."""
+    set, or is no whole number above 0, one per core."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if re.fullmatch("[0-9]{1,9}", first) and int(first) else physical_cores()
 
@@ -94,9 +94,10 @@ if hasattr(os, "register_at_fork"):  # Windows does not fork
 
 @contextlib.contextmanager
 def waiting_threads_spin():
-    """For an OpenMP library that is loaded meanwhile, unless the user says how its threads wait.
+    """An OpenMP library that is loaded inside of this context gets the settings WAITING, unless the user has set one.
 
-    Not for longer: in other libraries, and in processes started from here, ACTIVE may mean to spin for ever.
+    They are removed at the end: in other libraries, and in processes started from here, ACTIVE may mean to spin for
+    ever.
     """
     mine = {} if WAITING.keys() & os.environ.keys() else WAITING
     os.environ.update(mine)

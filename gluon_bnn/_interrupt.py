@@ -1,4 +1,4 @@
-"""Ctrl-C between steps instead of anywhere: Python forgets one that comes while MXNet frees an array."""
+"""Ctrl-C between steps only: a KeyboardInterrupt that Python raises while MXNet frees an array would be lost."""
 
 import contextlib
 import signal

@@ -181,7 +181,7 @@ def install(*modules: str) -> str:
     """The command that installs what provides these modules, the same on every Python.
 
     MXNet's metadata asks for NumPy 1, which has no wheel for Python 3.13 and later; with --no-deps pip does not read
-    it, and installs what MXNet needs beside NumPy by name.
+    it, and what MXNet needs in addition to NumPy is installed by name.
 
     >>> install("distutils")
     'pip install setuptools'

@@ -1,4 +1,4 @@
-"""Pictures as arrays: the one way in which training data and what a model classifies are read and prepared.
+"""Pictures as arrays, read and prepared in the same way for training and for `predict`.
 
 Pillow reads them. What a file holds is never trusted: whatever is wrong with it is a ValueError that names it.
 """
@@ -14,9 +14,9 @@ import numpy as np
 from . import _files
 
 AnyPath = Union[str, os.PathLike]
-LARGEST = 100_000_000  # pixels: what the largest cameras take; a small file may say that it has far more
-LARGEST_SIDE = 4096  # pixels of what a picture is resized to
-# Pillow gives EPS to Ghostscript, an interpreter of programs.
+LARGEST = 100_000_000  # pixels, as the largest cameras have; a small file may unpack to far more
+LARGEST_SIDE = 4096  # pixels per side of the array that `read` returns
+# Pillow passes EPS to Ghostscript, which would execute the file as a program.
 _REFUSED = {"EPS"}
 _TURNED = (5, 6, 7, 8)  # orientations of EXIF in which rows and columns change places
 _CANNOT = "Pillow reads PNG, JPEG, GIF, TIFF, WebP, BMP and others: convert it to one of these, or take it away"
@@ -25,13 +25,14 @@ _CANNOT = "Pillow reads PNG, JPEG, GIF, TIFF, WebP, BMP and others: convert it t
 def read(path: AnyPath, shape: tuple[int, int, int]) -> np.ndarray:
     """The picture in a file as uint8 (channels, height, width), which is `shape`.
 
-    channels : 1 for grey, of a coloured picture its luma (ITU-R 601); 3 for red, green, blue
+    channels : 1 for grey, the luma of a coloured picture (ITU-R 601); 3 for red, green, blue
 
     A picture of another size is stretched to this one, whatever its proportions, with Pillow's bilinear filter, which
     widens with the reduction and so antialiases; one of this size keeps its pixels. Before that it is turned as its
-    EXIF orientation says, and what is transparent lies over white. Of an animation it is the first frame. Of greys
-    with more than 8 bits white is 65535; of floats it is the least of 1, 255 and 65535 that none of them is above. A
-    JPEG of more than eight times this size is decoded at a half, a quarter or an eighth of its own, which is faster.
+    EXIF orientation says, and transparent parts are laid over white. Of an animation the first frame is read. White is
+    65535 in a grey picture of more than 8 bits, and in one of floats the smallest of 1, 255 and 65535 that no value
+    exceeds. A JPEG of more than eight times this size is decoded at a half, a quarter or an eighth of its own, which is
+    faster.
 
     Raises FileNotFoundError for a missing file, OSError for one that cannot be opened, ValueError for one that holds
     no picture, a damaged one or one of more than 100 million pixels, and ImportError where Pillow is missing.
@@ -39,13 +40,13 @@ def read(path: AnyPath, shape: tuple[int, int, int]) -> np.ndarray:
     channels, height, width = shape
     if channels not in (1, 3) or not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
         raise ValueError(
-            f"a picture is read as (1 or 3 channels, height, width) of at most {LARGEST_SIDE} pixels a side, got "
+            f"a picture is read as (1 or 3 channels, height, width) of at most {LARGEST_SIDE} pixels per side, got "
             f"{tuple(shape)}"
         )
     with _opened(path) as image:
         from PIL import Image, ImageOps
 
-        image.draft(None, (4 * max(height, width),) * 2)  # a no-op for what is no JPEG
+        image.draft(None, (4 * max(height, width),) * 2)  # does nothing in formats other than JPEG
         image = ImageOps.exif_transpose(image)
         image = _eight_bits(image).convert("L" if channels == 1 else "RGB")
         pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
@@ -109,7 +110,7 @@ def _pillow():
 
 
 def _eight_bits(image: Any) -> Any:
-    """The picture with 8 bits a channel and nothing transparent."""
+    """The picture with 8 bits per channel and nothing transparent."""
     from PIL import Image
 
     if image.mode == "F" or image.mode.startswith("I"):

@@ -1,7 +1,7 @@
-"""What is shown of work that takes long: a tqdm bar in a terminal; elsewhere one line an epoch of training, or nothing.
+"""Progress of long work: a tqdm bar in a terminal; elsewhere one line per epoch of training, or nothing.
 
-tqdm's own lock is a semaphore of the system, for bars of several processes. After Ctrl-C Python 3.14 warns that it has
-leaked. These bars have a lock for the threads of one process.
+tqdm's own lock is a semaphore of the system, for bars of several processes, and after Ctrl-C Python 3.14 warns that it
+has leaked. These bars have a lock for the threads of one process.
 """
 
 import functools
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 @functools.cache
 def _bars():
-    """A class of its own: the user's bars keep the lock that they have."""
+    """A subclass of tqdm with this lock: the user's own bars keep theirs."""
     bars = type("Bar", (tqdm,), {})
     bars.set_lock(threading.RLock())
     return bars
@@ -32,7 +32,7 @@ class EpochProgress:
     epochs, done : of the run, and those that a checkpoint had
     steps : in an epoch, None where that is not known
     show : False for nothing at all
-    validation : what it gave in the epoch that a checkpoint had last
+    validation : the text of the validation result of the last epoch in the checkpoint, None without one
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """What MXNet 1.9.1, of 2022, expects of NumPy and Python and no longer finds there; tried with NumPy 1.26 and 2.5.
 
 Only names that are missing are set; nothing of NumPy's is overwritten (`numpy.bool` of NumPy 2 is its own type, which
-numpy.ma and SciPy rely on), and how NumPy prints stays as the user has it. `Finder` sees to it whoever imports MXNet:
-after `import gluon_bnn`, `import mxnet` works too.
+numpy.ma and SciPy rely on), and how NumPy prints stays as the user has it. `Finder` does this for every import of
+MXNet: after `import gluon_bnn`, `import mxnet` works too.
 """
 
 import builtins

@@ -25,7 +25,7 @@ def __dir__():
 
 
 PACKAGES = "mxnet", "numpy", "scipy", "safetensors", "tqdm", "matplotlib", "setuptools"
-# What has to be there beside MXNet, in the order of import, each with the module of it that is imported.
+# What has to be there in addition to MXNet, in the order of import, each with the module of it that is imported.
 MODULES = {"numpy": "numpy", "safetensors": "safetensors.numpy", "scipy": "scipy.special", "tqdm": "tqdm"}
 LIBRARY, OPERATORS = "the native library", "the native library into MXNet"
 TIMEOUT = 180  # seconds without the end of an import, in the other process

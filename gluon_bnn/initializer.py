@@ -1,4 +1,4 @@
-"""The two ways in which real weights behind binary ones are drawn, under names that MXNet finds.
+"""The two distributions from which the papers draw the real weights behind binary ones, under names that MXNet finds.
 
 Importing this module registers them: `net.initialize("binaryconnectuniform")`, or as a layer's
 weight_initializer, draws its weights so; biases and all that batch norm has start as Gluon starts them.
@@ -17,8 +17,8 @@ def __dir__():
 
 
 class _Draws:
-    """For a class of `mx.init` that draws its numbers: arrays of `mx.np` get those of `mx.nd`. MXNet itself cannot fill
-    them in float64."""
+    """A base of classes of `mx.init` that draw numbers: an array of `mx.np` gets the numbers that one of `mx.nd` would.
+    MXNet itself cannot fill those of `mx.np` in float64."""
 
     def _init_weight(self, name: Any, array: Any) -> None:
         with mx.util.np_array(False):

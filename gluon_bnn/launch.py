@@ -39,7 +39,7 @@ def start(
     """Yields (role, Popen) for a scheduler, servers and workers that run `command` (a list), workers last.
 
     They talk over 127.0.0.1 only. Each worker gets its share of the cores, unless OMP_NUM_THREADS is set.
-    server_environ : what the servers' environment has besides; options : as for subprocess.Popen
+    server_environ : further environment variables of the servers; options : as for subprocess.Popen
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -59,9 +59,9 @@ def start(
 
 
 def wait(processes: Iterable[tuple[str, subprocess.Popen]], signals: Sequence[int] = ()) -> int:
-    """Until all have ended, or one has failed and the others had their time, or `signals` has a number.
+    """Wait until all have ended, or until GRACE seconds after one has failed, or until `signals` has a number.
 
-    Returns the exit code of one that failed, minus the signal's number, or 0.
+    Returns the exit code of one that failed, minus the number in `signals`, or 0.
     """
     deadline = math.inf
     while not signals:

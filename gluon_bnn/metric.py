@@ -86,9 +86,9 @@ class ErrorRate:
 class Metric:
     """A metric of the caller's own.
 
-    An mx.metric.EvalMetric, or one by its name, counts in its own way; it gets arrays of `mx.nd` always, as MXNet's own
-    take no others. A function of (labels, outputs), two NumPy
-    arrays, is called for each batch; over several of them it counts as the mean, each batch weighted by its rows.
+    An mx.metric.EvalMetric, or one by its name, accumulates in its own way; it always gets arrays of `mx.nd`, because
+    MXNet's metrics take no others. A function of (labels, outputs), two NumPy arrays, is called for each batch; the
+    result over several batches is their mean, weighted by rows.
     """
 
     name = "metric"

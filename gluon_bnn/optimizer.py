@@ -29,12 +29,12 @@ def _text(values):
 
 
 class _Plan:
-    """What BinaryAdam needs for a step of these parameters and what does not change from step to step: to find it out
-    costs more than the step of a small net. Weights and gradients are not part of it: those of `mx.np` come as other
-    objects in every step.
+    """What BinaryAdam needs for a step of these parameters and does not change from step to step: finding it costs more
+    than the step of a small net. Weights and gradients are not part of it: those of `mx.np` are new objects in every
+    step.
 
     native : (place of the parameter, its state and its curvature) of those that our library updates; by_mxnet : the
-    places of all others; curvatures : pairs (curvature, its var) to write after all
+        places of all others; curvatures : pairs (curvature, its var) to be written after the step
     """
 
     def __init__(self, adam, index, weight, grad, state):
@@ -56,7 +56,7 @@ class _Plan:
         self.bounds, self.has_curvature = _text(bounds), _text(has_curvature)
 
     def is_for(self, index, state):
-        """Whether it is for these parameters: their states say so, which are those of one device, and curvatures."""
+        """Whether it was made for these parameters, with these states (of one device) and the curvatures of now."""
         pairs = [(self.states, state), *((arrays, parameter.list_data()) for parameter, arrays in self._found)]
         same = all(len(a) == len(b) and all(map(operator.is_, a, b)) for a, b in pairs)
         return same and self.indices == list(index)
@@ -170,8 +170,8 @@ class BinaryAdam(mx.optimizer.Adam):
             mx.nd.clip(weight, -1, 1, out=weight)
 
     def _curvatures(self, index, weight):
-        """The curvature beside this weight, in a list that is empty where there is none, and all others that the
-        step is for: those of every device, where weight is a kvstore's copy."""
+        """([the curvature on the device of this weight], []), and where a kvstore updates its own copy of the weight,
+        ([], the curvatures of all devices). Both are empty for a parameter without a curvature."""
         parameter = self._binary(index)
         if not (parameter and parameter.curvature):
             return [], []

@@ -204,7 +204,7 @@ def test_any_size_colour_and_256_classes(tmp_path, rng, shape, compressed):
 @pytest.mark.parametrize(
     "header, message",
     [
-        (struct.pack(">5I", 2052, 20, 28, 28, 4), "4 values a pixel"),
+        (struct.pack(">5I", 2052, 20, 28, 28, 4), "4 values per pixel"),
         (struct.pack(">4I", 2052, 20, 28, 28), "ends inside its header"),
         (struct.pack(">4I", 2051, 20, 2**31, 2**31), "allowed are 1 to"),
         (struct.pack(">4I", 2051, 20, 0, 28), "allowed are 1 to"),
@@ -304,7 +304,7 @@ DAMAGE = {  # kind: (the file to be named, what is done, the message)
     "images as labels": (
         TRAIN_LABELS,
         put(TRAIN_LABELS, lambda c: c[TRAIN_IMAGES]),
-        "starts with 2051, a file of labels with 2049",
+        "starts with 2051; a file of labels starts with 2049",
     ),
     "swapped": (TRAIN_IMAGES, swap(TRAIN_IMAGES, TRAIN_LABELS), "starts with 2049"),
     "another magic number": (TRAIN_IMAGES, header(TRAIN_IMAGES, ">I", 2053), "starts with 2053"),

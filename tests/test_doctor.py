@@ -126,6 +126,7 @@ class TestWell:
         assert (done.returncode, done.stderr) == (0, ""), done
         assert "all is well, runtime only" in done.stdout and "PROBLEM" not in done.stdout
         assert "pip install scipy tqdm " in done.stdout
+        assert "no Pillow, so pictures cannot be read, by `predict` or as data: pip install pillow" in done.stdout
         assert "requests 'graphviz<0.9' && pip install --no-deps mxnet==1.9.1" in done.stdout
         for name in ("scipy is not", "tqdm is not", "matplotlib, so", "MNIST"):
             assert name not in done.stdout

@@ -1,4 +1,4 @@
-"""What training shows: a bar that fits the terminal and always tells validation, and a line an epoch elsewhere."""
+"""Progress of training: in a terminal a bar that fits and always shows validation, elsewhere one line per epoch."""
 
 import re
 import sys

@@ -2,7 +2,7 @@
 
     python data/digits/make_digits.py
 
-Needed only to regenerate the files beside it, and the only thing here that needs scikit-learn. All
+Needed only to regenerate the files in its directory, and the only script here that needs scikit-learn. All
 arithmetic is on integers and the random stream is NumPy's frozen one, so every machine writes the
 same content; it prints the SHA-256 that README.md lists.
 """

@@ -3,7 +3,7 @@
     python experiments/bench/serve.py inference ours 2  # the benchmark, a file of peers/, the number of threads
 
 Requests are lines of JSON on standard input, [METHOD, ARGUMENT, ...], which are answered in JSON when all threads of
-the process sleep. Needs nothing but Python: Larq Compute Engine has one of its own.
+the process sleep. Needs nothing but Python, because Larq Compute Engine runs in an environment of its own.
 """
 
 import os

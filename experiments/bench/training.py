@@ -1,6 +1,6 @@
 """What the peers of bench_training.py share: the nets' sizes, images and first weights, and how a step is timed.
 
-Every step's batch is a view of data that lies on the device, as in training, which shuffles once an epoch.
+Every step's batch is a view of data that lies on the device, as in training, which shuffles once per epoch.
 """
 
 import functools
@@ -26,7 +26,7 @@ def images():
 
 
 def first_weights(width):
-    """The weights of the plain net, (units, inputs) a layer."""
+    """The weights of the plain net, a list of (units, inputs) for each layer."""
     generator = np.random.default_rng(width)
     return [
         (generator.standard_normal((units, inputs)) * (2 / inputs) ** 0.5).astype(np.float32)
@@ -35,8 +35,8 @@ def first_weights(width):
 
 
 class Worker:
-    """What all share. `nets` returns {name: step}, checked; a step trains on the batch that begins at a number.
-    `data` holds images and labels on the device."""
+    """The base class of the peers. `nets` returns {name: step}, checked; step(begin) trains on the batch that begins at
+    row `begin`. `data` holds images and labels on the device."""
 
     def __init__(self, threads):
         self.threads, self.steps, self.begin = threads, {}, 0

@@ -17,10 +17,10 @@ class Images:
     """The three parts of a data set, x float32 (rows, inputs) and labels int (rows,), and how pixels became x.
 
     shape : (channels, height, width), of which `inputs` is the product
-    classes : their number; names : theirs, or None; own : whether they are of a directory, not of a set
+    classes : their number; names : their names, or None; own : whether the images are of a directory, not of a set
 
-    The last sixth of the training images is held out for validation: 50,000 and 10,000 of MNIST's 60,000. Those of a
-    directory are put in an order before in which this has about a sixth of each class.
+    The last sixth of the training images is held out for validation: 50,000 and 10,000 of MNIST's 60,000. Images of a
+    directory are interleaved by class first, so that this has about a sixth of each class.
     x = scale * pixel + shift, pixel 0 .. 255: "unit" within [0, 1], "signed" within [-1, 1] (BNN's code),
     "centered" less the mean of each pixel over the training part (BinaryConnect's and LAB's code). The pixels of the
     test images, uint8, are kept as well.
@@ -73,7 +73,8 @@ def shifted(images, by, most, fill, shape):
 
 
 def _blur(size):
-    """A matrix that blurs an axis; independent noise keeps its deviation, at the edges too."""
+    """A matrix (size, size) that blurs an axis by a Gaussian of SMOOTH pixels. Its rows have norm 1, so blurred
+    independent noise keeps its standard deviation, at the edges too."""
     at = np.arange(size)
     blur = np.exp(-(((at[:, None] - at) / SMOOTH) ** 2) / 2)
     return (blur / np.linalg.norm(blur, axis=1, keepdims=True)).astype(np.float32)
@@ -106,7 +107,7 @@ def warped(images, matrix, by, fill, shape):
 
 
 def batches_of(x, labels, batch_size, fill, shape, shift=0, warp=0.0, bend=0.0):
-    """What `train.fit` takes as batches, of images that are moved and bent anew every epoch.
+    """What `train.fit` takes as batches, of images that are moved and bent differently in every epoch.
 
     fill : (inputs,), the background
     shift : each image is moved by up to so many pixels, drawn in every epoch; by whole pixels without warp and bend

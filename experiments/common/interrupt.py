@@ -14,7 +14,7 @@ STATUS = 128 + signal.SIGINT  # what a shell reports of a process that ended by 
 
 
 def says(what):
-    """From now on Ctrl-C ends this process with one line, which tells `what` becomes of its work."""
+    """From now on Ctrl-C ends this process with one line, which ends in `what`: the state of its work."""
     sys.excepthook = _Hook(what)
     sys.unraisablehook = _raise_again
 
@@ -47,14 +47,15 @@ def _raise_again(unraisable):
 
 
 def _repeat():
-    """Ctrl-C comes again in a moment, when whoever called has returned."""
+    """Send this process another Ctrl-C in a moment, when the caller has returned."""
     threading.Timer(0.02, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
 
 
 @contextlib.contextmanager
 def kept_from_others():
-    """Processes started meanwhile do not hear Ctrl-C. The terminal sends it to all of them, but only this process
-    answers it: it ends the others. One that comes before they are known to this process waits until they are."""
+    """Processes started inside of this context have SIGINT blocked: a terminal sends Ctrl-C to all of them, but this
+    process alone reacts, and ends the others. A Ctrl-C that comes inside of the context takes effect at its end, when
+    the new processes are known."""
     came = []
     before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # what a new process inherits
@@ -68,13 +69,13 @@ def kept_from_others():
 
 
 def start(command, **options):
-    """subprocess.Popen of a process that does not hear Ctrl-C; whoever calls this ends it."""
+    """subprocess.Popen of a process that does not get Ctrl-C; the caller has to end it."""
     with kept_from_others():
         return subprocess.Popen(command, **options)
 
 
 def run(command, **options):
-    """subprocess.run of a process that does not hear Ctrl-C: it is killed where this one is interrupted."""
+    """subprocess.run of a process that does not get Ctrl-C: it is killed when this one is interrupted."""
     process = start(command, **options)
     try:
         stdout, stderr = process.communicate()

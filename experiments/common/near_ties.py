@@ -65,7 +65,7 @@ def compare(found, hidden, reference, binary, rounding):
 
 
 def _equal(one, other):
-    """To the bit; by the classes where there are no outputs."""
+    """Whether two backends agree to the bit in their outputs, or in their classes where one has no outputs."""
     if one.outputs is None:
         return np.array_equal(one.classes, other.classes)
     return one.outputs.tobytes() == other.outputs.tobytes()

@@ -97,9 +97,10 @@ def seeds(x, y, args):
 
 
 def band(runs):
-    """How the notebook's recorded losses lie to ours at each iteration, and on average over them.
+    """Where the notebook's recorded losses lie among ours, at each iteration and on average over all.
 
-    Lowest to highest widens with the number of runs; how many lie above does not depend on that.
+    The band from the lowest to the highest of ours widens with the number of runs; the share of runs that lie above the
+    recorded loss does not.
     """
     ours = np.array([r["losses"] for r in runs])[:, : len(RECORDED)]
     theirs = np.array(RECORDED)[: ours.shape[1]]
@@ -118,7 +119,7 @@ def band(runs):
 
 
 def picture(runs, path, title, compare=False, beside=None):
-    """Our losses, one thin line a seed with their band, those recorded, and those of a record."""
+    """Draw our losses, one thin line per seed with their band, those recorded, and those of another record."""
     try:
         import matplotlib
     except ImportError:

@@ -19,13 +19,13 @@ MOST_EPOCHS, MOST_UNITS, MOST_BEND = 10**6, 2**16, 28
 BATCH_SIZE = 100
 # The options that do not change what a run computes; the number of workers is a setting of its own.
 NO_SETTINGS = ("recipe", "save_dir", "resume", "overwrite", "data_dir", "kvstore")
-WHERE_GIVEN = ("image_size", "patience")  # settings that files of before these options do not have
+WHERE_GIVEN = ("image_size", "patience")  # left out where not given: older checkpoints and records lack them
 
 
 def _parser():
     parser = argparse.ArgumentParser(
-        description="Trains a binary net on MNIST: by default the notebook's 784-100-10, by options any method of the "
-        "papers.",
+        description="Trains a binary net on digits, MNIST or your own images: by default the notebook's 784-100-10, by "
+        "options any method of the papers.",
         formatter_class=HelpFormatter,
     )
     add = parser.add_argument_group("method").add_argument
@@ -51,7 +51,7 @@ def _parser():
     add(
         "--gradient",
         choices=quantizers.names(),
-        help="rule for the gradient through the sign; default: xnor with a scale a layer or channel, else ste",
+        help="rule for the gradient through the sign; default: xnor with --scale layer or channel, else ste",
     )
     add(
         "--clip",
@@ -101,13 +101,13 @@ def _parser():
         "--batch-size",
         type=positive(int),
         default=BATCH_SIZE,
-        help="images a step, for each worker; where there are fewer than the default, all of them",
+        help="images per step, for each worker; where there are fewer than the default, all of them",
     )
     add("--lr", type=positive(float), default=0.01, help="learning rate of the first epoch, for Adam")
     add(
         "--lr-end",
         type=positive(float),
-        help="that of the last, reached by a constant factor an epoch; default: a thousandth of --lr",
+        help="that of the last, reached by a constant factor per epoch; default: a thousandth of --lr",
     )
     add(
         "--lr-steps",
@@ -120,7 +120,7 @@ def _parser():
     add(
         "--kvstore",
         choices=("dist_sync",),
-        help="train in several processes, as python -m gluon_bnn.launch starts them",
+        help="train in several processes, as python -m gluon_bnn launch starts them",
     )
 
     group = parser.add_argument_group("data")
@@ -198,7 +198,7 @@ def parse_args(argv=None):
 
 
 def settings_of(args):
-    """What a run computes follows from these options."""
+    """The options that decide what a run computes: a checkpoint is resumed only by a run with the same."""
     return {
         name: value
         for name, value in vars(args).items()
@@ -207,7 +207,7 @@ def settings_of(args):
 
 
 def net_options(args):
-    """Those of `nets.make`."""
+    """The options of `nets.make`."""
     return {name: getattr(args, name) for name in nets.OPTIONS}
 
 
@@ -219,7 +219,7 @@ def learning_rates(args):
 
 
 def _default_directory(args, parser):
-    """One for every set of options."""
+    """A directory of its own for every set of options, below runs/."""
     name = os.path.basename(os.path.abspath(args.dataset))
     known = {"dataset": name, "activation": args.activation}
     others = {

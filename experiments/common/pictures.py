@@ -153,7 +153,7 @@ def inference(record, path):
 
 
 def _speeds(axes, title, speed):
-    """Bars, and the limit as a line behind them; every number is to the right of its bar on a ground of its own."""
+    """Bars, and the limit as a line behind them; every number is to the right of its bar, on a white background."""
     colors = {"MXNet float32": GRAY, "PyTorch": ORANGE, "ONNX": PURPLE, "Larq": SKY}
     limits = "registers alone", "weights read"
     limit = min(speed.get(name, np.inf) for name in limits)
@@ -173,8 +173,8 @@ def _speeds(axes, title, speed):
 
 
 def methods(records, path):
-    """Validation error by epoch, a line a method, the best epoch marked; errors on the test set in the legend. A panel
-    each for nets with real and with binary hidden activations."""
+    """Validation error by epoch, one line per method, the best epoch marked; errors on the test set in the legend. Nets
+    with real and with binary hidden activations have a panel each."""
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 4.6), sharey=True)
     groups = {"binary weights (and real ones), real activations": [], "binary weights and activations": []}
     for title, record in records.items():

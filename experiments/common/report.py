@@ -37,7 +37,7 @@ def results_of(net, images, args):
 
 
 def summary(results, rows, directory, seconds):
-    """What the end of a run tells: errors, sizes, agreement, and where everything is.
+    """Print the end of a run: errors, sizes, agreement with the reference, and where everything is.
 
     results : of `results_of`; rows : test images
     """
@@ -100,7 +100,7 @@ def _binary_layers(net):
 
 
 def network_of(net, inputs):
-    """The sizes of a net's layers, such as 784-100-10."""
+    """The sizes of a net's layers as text, for instance 784-100-10."""
     weights = [p for name, p in net.collect_params().items() if name.endswith("weight")]
     return "-".join(str(size) for size in (inputs, *(weight.shape[0] for weight in weights)))
 
@@ -125,7 +125,7 @@ def real_weights_errors(net, images):
     found = {"test_error_real_weights": train.evaluate(real, images.test, images.test_labels)}
     averages = [p for name, p in net.collect_params().items() if name.endswith(("running_mean", "running_var"))]
     kept = [average.data().copy() for average in averages]
-    mx.random.seed(0)  # of dropout: after a run that was resumed, the same
+    mx.random.seed(0)  # dropout then draws the same after a run that was resumed
     try:
         for i in range(100):
             rows = np.arange(100 * i, 100 * (i + 1)) % len(images.train)

@@ -33,12 +33,12 @@ def machine(record):
 
 
 def short(value):
-    """A time with as many digits as say something."""
+    """A time with about three digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def trained(records):
-    """Of {name: record}: test errors of the notebook's net."""
+    """Test errors of the notebook's net, from {name: record}."""
     rows = [
         (title, f"{100 * records[name]['test_error']:.2f}", f"[{name}.json](results/{name}.json)")
         for name, title in TRAINED
@@ -47,7 +47,7 @@ def trained(records):
 
 
 def training_steps(record):
-    """Of a record of bench_training.py: milliseconds a step, and their share of the fastest PyTorch's."""
+    """Milliseconds per step, and those divided by the fastest PyTorch's, from a record of bench_training.py."""
     nets, names, best = record["nets"].values(), {}, []
     for net in nets:
         names.update(dict.fromkeys(net["step"]))
@@ -64,7 +64,7 @@ def training_steps(record):
 
 
 def layers(record):
-    """Of a record of bench_inference.py: microseconds of layers."""
+    """Microseconds of each layer and implementation, from a record of bench_inference.py."""
     found = record["layers"]
     names = [name for name in next(iter(found.values()))["us"] if name != "weights read"]
     rows = [(name, *(short(layer["us"][name]) for layer in found.values())) for name in names]
@@ -73,7 +73,7 @@ def layers(record):
 
 
 def one_image(record):
-    """Of a record of bench_inference.py: one image through the whole net."""
+    """Microseconds of one image through the whole net, from a record of bench_inference.py."""
     net = record["net"]
     titles = {"runtime": "our runtime", "runtime, uint8": "our runtime, uint8", "MXNet packed": "frozen net in MXNet"}
     rows = [(titles.get(name, name), short(us)) for name, us in sorted(net["us"].items(), key=lambda item: item[1])]
@@ -83,7 +83,7 @@ def one_image(record):
 
 
 def deployment(relu, binary):
-    """Of two records of deploy.py: errors, bytes and times of every form."""
+    """Errors, bytes and times of every form, from two records of deploy.py."""
     best = max((name for name in ORDER if f"runtime, uint8, {name}" in relu["forms"]), key=ORDER.index)
     rows = []
     for name, title in FORMS:
@@ -98,5 +98,6 @@ def deployment(relu, binary):
                 *([short(1e6 * times[way]) for way in ("batch", "one_by_one")] if times else ["", ""]),
             )
         )
-    head = "form", "error, ReLU net", "error, binary net", "bytes", "import, s", "us an image, in batches", "one by one"
+    head = ("form", "error, ReLU net", "error, binary net", "bytes", "import, s")
+    head += ("us per image, in batches", "one by one")
     return f"{machine(relu)}, {best}:\n\n" + markdown(head, rows, "lrrrrrr")

@@ -1,4 +1,4 @@
-"""The nets that train_mnist.py trains, a file each.
+"""The nets that train_mnist.py trains, one file each.
 
 A file has one function, `make(layers, ...)`: it puts together a HybridBlock that takes images (rows, layers.inputs) and
 gives outputs (rows, layers.classes), from layers that are what the method says (`Layers`). What else it takes are
@@ -37,7 +37,7 @@ class Layers:
     weights : "binary", "stochastic" (signs drawn for every batch) or "real" (plain Dense)
     scale, gradient, clip : as in nn.BinaryDense, for binary weights
     activation : a key of ACTIVATIONS
-    shape, classes : (channels, height, width) of the images, of which `inputs` is the product, and the outputs wanted
+    shape, classes : (channels, height, width) of the images, of which `inputs` is the product; the number of outputs
     """
 
     def __init__(self, weights, scale, gradient, clip, activation, shape=IMAGE, classes=CLASSES):
@@ -46,7 +46,7 @@ class Layers:
         self._binary = dict(scale=scale, gradient=gradient, clip=clip, stochastic=weights == "stochastic")
 
     def dense(self, units, inputs=0):
-        """Without a bias: batch norm has one. 0 inputs: as many as arrive."""
+        """A dense layer without a bias, since batch norm has one; 0 inputs are inferred at the first call."""
         if self._real:
             return mx.gluon.nn.Dense(units, use_bias=False, in_units=inputs)
         return gluon_bnn.nn.BinaryDense(units, use_bias=False, in_units=inputs, **self._binary)

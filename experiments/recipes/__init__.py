@@ -1,8 +1,8 @@
-"""The published methods that train_mnist.py trains, a file each.
+"""The published methods that train_mnist.py trains, one file each.
 
-A file says all that is known of its method: what it is, its paper and every deviation in the docstring, the rest in
-RECIPE. `train_mnist.py --recipe`, reproduce.py and results_table.py find the files of this folder by themselves: to add
-a method, add a file.
+A file says what its method is, its paper and every deviation in the docstring, and the rest in RECIPE.
+`train_mnist.py --recipe`, reproduce.py and results_table.py find the files of this folder by themselves: to add a
+method, add a file.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ class Recipe:
     published : the test error in percent that is published for this network and budget, with what differs; "" where
         none is
     options : those of train_mnist.py, by their names; all others keep their defaults
-    row : the methods stand in the table by this number, those without one at the end
+    row : the table is sorted by this number; methods without one come last
     seeds : the runs that reproduce.py makes
     error : the name in the record of the error that the method is judged by
     remark : what the table adds to that error, with names of other errors of the record in braces

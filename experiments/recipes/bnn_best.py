@@ -6,7 +6,7 @@ Deviations from recipes/bnn.py, which is LAB's recipe for these nets:
 1. Training images are moved by up to a pixel, turned, scaled and sheared by up to a tenth, and bent by smooth
    displacements of a pixel, differently in every epoch (Simard, Steinkraus, Platt 2003, Best practices for
    convolutional neural networks applied to visual document analysis, section 2).
-2. 100 epochs; the rate falls by a constant factor an epoch, to a thousandth.
+2. 100 epochs; the rate falls by a constant factor per epoch, to a thousandth.
 The epoch is chosen on validation images, which are left as they are.
 """
 

@@ -14,7 +14,7 @@ Deviations:
 from recipes import Recipe
 
 RECIPE = Recipe(
-    title="BWN, one scale a layer",
+    title="BWN, one scale per layer",
     published="1.20 (1.31)",
     row=2,
     seeds=(0, 1, 2),

@@ -15,7 +15,7 @@ Deviations:
 from recipes import Recipe
 
 RECIPE = Recipe(
-    title="BWN, one scale a unit",
+    title="BWN, one scale per unit",
     published="",
     row=3,
     options=dict(

@@ -1,4 +1,4 @@
-"""LAB: weights of one bit, one scale a layer, weighted by the curvature of the loss. Expected test error: 1.17%.
+"""LAB: weights of one bit, one scale per layer, weighted by the curvature of the loss. Expected test error: 1.17%.
 
 The published table has 1.18%.
 

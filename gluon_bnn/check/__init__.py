@@ -30,7 +30,10 @@ SUBJECTS = sign_scale, dense, activations, batch_norm, loss, optimizer
 
 
 def check(seed: int = 0) -> Table:
-    """Check every operator, layer and frozen form, the loss and the optimiser; returns a `Table`."""
+    """Check every operator, layer and frozen form, the loss and the optimiser; returns a `Table`.
+
+    seed : of the random arrays. Raises OSError where no temporary directory can be made, for exported nets.
+    """
     table = Table()
     generator = np.random.default_rng(seed)
     with contextlib.ExitStack() as stack:

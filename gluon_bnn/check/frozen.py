@@ -22,7 +22,7 @@ WIDTHS = 37, 70, 33, 10
 def rows(choice: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) of nets made with the operators `choice`: as trained, frozen, and on the runtime.
 
-    For a scale each, the largest error of several nets: with and without batch norm and bias, with
+    For each scale, the largest error of several nets: with and without batch norm and bias, with
     BinaryActivation and BinarySigmoid, and one layer over real inputs.
     """
     for scale in quantizers.SCALES:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _table
 from .._compat import mx
 
-# Largest error that counts as rounding: four times the 4.6 that was seen over all rows, by check(seed) for 20 seeds;
+# Largest error that counts as rounding: about four times the 4.6 seen over all rows, by check(seed) for 20 seeds;
 # on layers of up to 784 x 2048 it was 3.5, in the rows of scale_bias, the loss and BinaryAdam at most 2.2. An error in
 # a formula is of the order of 1 / eps.
 BOUND = 18.0
@@ -64,7 +64,7 @@ class Table(list):
 
 
 def units(found: Any, expected: Any, magnitude: Any, dtype: str) -> float:
-    """Largest |found - expected| in units of eps * magnitude; infinite for other shapes or NaN."""
+    """Largest |found - expected| in units of eps * magnitude; infinite for another shape, and for NaN or infinity."""
     found = np.asarray(found, np.float64)
     if found.shape != np.shape(expected) or not np.isfinite(found).all():
         return np.inf

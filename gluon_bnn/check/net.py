@@ -19,7 +19,7 @@ def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
     net is any initialised Block, hybridized or not, x an NDArray it takes. Each layer is run on the
     input it gets when the net is given x, with a random upstream gradient; an activation of its own
     (activation="relu") is MXNet's and left aside. The net's parameters, gradients and hybridized
-    graphs stay as they were. Returns a `Table`, one row a layer.
+    graphs stay as they were. Returns a `Table`, one row per layer.
 
     Raises ValueError when the net has no binary layer, or none that x reaches.
     """
@@ -51,7 +51,7 @@ def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
                     scale=str(getattr(layer, "scale", "-")),
                 )
     if not table:
-        raise ValueError("x reached none of the net's binary layers")
+        raise ValueError(f"net(x) must call a binary layer, and called none of {', '.join(b.name for b in layers)}")
     return table
 
 

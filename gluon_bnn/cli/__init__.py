@@ -1,9 +1,9 @@
-"""The command line, `python -m gluon_bnn COMMAND`: a module a command, and what all commands have in common.
+"""The command line, `python -m gluon_bnn COMMAND`: one module per command, and what all commands have in common.
 
 A command is a module of this folder whose name is in COMMANDS. It has HELP, a line for the list of commands, and
 DESCRIPTION, a paragraph for its own help; `add_arguments(parser)`; and `run(args)`, which prints the answer and returns
-the exit code. It imports what it works with in `run`, so that --help and --version are quick and `predict` never asks
-for MXNet. What it cannot do it says in one line, by `fail`.
+the exit code. It imports what it works with in `run`, so that --help and --version are quick and `predict` never
+imports MXNet. An error is one line, printed by `fail`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # exit codes, as a shell has them for a com
 
 def main(argv: Optional[Sequence[str]] = None) -> "int | str":
     """Runs one command and returns the exit code: 0 where all is well, 1 where not, 130 after Ctrl-C, and 141 where
-    whatever read the output, as `head` does, had enough of it. Wrong arguments end the process with exit code 2."""
+    the reader of the output, for instance `head`, has closed it. Wrong arguments end the process with exit code 2."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show
     try:
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gluon_bnn",
         description="Binary neural networks for Apache MXNet/Gluon.",
-        epilog="`python -m gluon_bnn COMMAND --help` says more of a command. Exit codes: 0 where all is well, 1 where "
+        epilog="`python -m gluon_bnn COMMAND --help` explains a command. Exit codes: 0 where all is well, 1 where "
         "something failed, 2 for wrong arguments, 130 after Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"gluon_bnn {__version__}")
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """The option that all commands have which answer something."""
+    """Add --json, which every command has that prints an answer."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
@@ -75,17 +75,17 @@ def line_of(error: Union[str, BaseException]) -> str:
 
 
 def printable(text: str) -> str:
-    """The text in one line, without what would steer a terminal: names of files may hold anything."""
+    """The text in one line, with control characters escaped: the name of a file may hold what steers a terminal."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 
 def whole_number(text: str) -> int:
-    """The type of an option: a whole number from 1 on."""
+    """An argparse type: a whole number of at least 1."""
     try:
         number = int(text)
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r:.40}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r:.40}")
     return number

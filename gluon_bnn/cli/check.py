@@ -2,9 +2,8 @@
 
 import argparse
 import json
-import sys
 
-from . import add_json
+from . import add_json, fail
 
 HELP = "check every operator and layer against the NumPy reference"
 DESCRIPTION = """Checks every operator and layer, the loss, the optimiser and all forms of frozen nets against the NumPy
@@ -22,11 +21,11 @@ def run(args: argparse.Namespace) -> int:
         ops.current()
         from .. import check
     except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"{error}\n`python -m gluon_bnn doctor` says more")
+        fail(f"{error}; `python -m gluon_bnn doctor` says more")
     try:
         table = check.check()
     except OSError as error:  # of the directory for exported nets
-        sys.exit(f"the check could not be carried out: {error}")
+        fail(f"the check could not be carried out: {error}")
     if args.json:
         # JSON has no infinity, which stands for "wrong where it has to be exact": null there
         rows = [{key: None if value == float("inf") else value for key, value in row.items()} for row in table]

@@ -67,7 +67,7 @@ def frozen(name: str, options: dict[str, Any]) -> Any:
     epochs = [int(end[1:5]) for end in ends if re.fullmatch("-[0-9]{4}[.]params", end)]
     if len(epochs) > 1:
         raise ValueError(f"{prefix} must be one export, got the epochs {', '.join(map(str, sorted(epochs)))}: keep one")
-    form = "packed" if library.available() else "float"  # of the same graph; "packed" takes exports that are packed
+    form = "packed" if library.available() else "float"  # the same graph; "float" refuses exports of the packed form
     return freeze(load_exported(prefix, *epochs), form, **options, verbose=False)
 
 

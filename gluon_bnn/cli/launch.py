@@ -1,4 +1,4 @@
-"""`python -m gluon_bnn launch`: ../launch.py."""
+"""`python -m gluon_bnn launch`, which calls `gluon_bnn.launch.run`."""
 
 import argparse
 

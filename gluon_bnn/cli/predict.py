@@ -1,4 +1,4 @@
-"""`python -m gluon_bnn predict`: what a model makes of pictures. Needs neither MXNet nor the compiled library."""
+"""`python -m gluon_bnn predict`: classifies pictures. Needs neither MXNet nor the compiled library."""
 
 import argparse
 import json
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from ..runtime import Model
 
-HELP = "say what is in pictures"
-DESCRIPTION = """Says what is in pictures: of each its file, its class and the scores of the best few, the outputs of
-the net. Pictures are resized to the input of the model, in grey or in colour, as it takes them; Pillow reads them. The
-exit code is 1 where one cannot be read, which is named; the others are answered all the same."""
+HELP = "classify pictures"
+DESCRIPTION = """Classifies pictures: prints for each its file, its class, and the scores of the best few classes, which
+are the net's outputs. Pillow reads the pictures; they are resized to the model's input, in grey or colour as the model
+takes them. The exit code is 1 where a picture cannot be read: it is named, and the others are classified all the
+same."""
 
 MOST_INPUT = 1 << 28  # bytes of a picture from standard input
 
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--invert",
         action="store_true",
-        help="for what is dark on white, as on paper: the net mnist knows white digits on black, in the middle of a "
-        "square and a fifth smaller than it",
+        help="for dark ink on white paper: the net mnist was trained on white digits on black, in the middle of a "
+        "square picture, with a margin of a seventh on each side",
     )
     add_json(parser)
 
@@ -65,8 +66,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def picture_shape(model: "Model") -> tuple[int, int, int]:
-    """(channels, height, width) of the pictures that a model takes: 1 or 3 channels. Without a shape, the inputs of a
-    perfect square are a grey picture. ValueError for a model of something else."""
+    """(channels, height, width) of the pictures that a model takes, with 1 or 3 channels.
+
+    Two axes are those of a grey picture, and one axis whose size is a perfect square is a square grey picture. Raises
+    ValueError for any other model, and for one without an input scale.
+    """
     if model.input_scale is None:
         raise ValueError(
             "the model does not say what pixels stand for, so it takes no pictures: save it with an input_scale in "
@@ -105,8 +109,8 @@ def read(image: str, shape: tuple[int, int, int]) -> "np.ndarray":
 
 
 def classify(model: "Model", pixels: "np.ndarray", top: int) -> dict[str, Any]:
-    """{"class": the label of the largest output, or its index where there are no labels; "scores": the largest outputs,
-    from the best on}. What is no number or infinite, which JSON cannot say, is None."""
+    """{"class": the label of the largest output, or its index where there are no labels; "scores": the `top` largest
+    outputs with their classes, the largest first}. NaN and infinities, which JSON does not have, are None."""
     outputs = model(pixels.reshape(model.input_shape))
     names = model.labels or range(len(outputs))
     best = (-outputs).argsort(kind="stable")[:top]

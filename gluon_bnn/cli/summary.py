@@ -7,8 +7,8 @@ import textwrap
 from . import add_json, models
 
 HELP = "say what a model is made of"
-DESCRIPTION = """Says what a model is made of, layer by layer, with its bits, its bytes and what it computes. The exit
-code is 1 where the file is not that of a model."""
+DESCRIPTION = """Says what a model is made of: the weights, bytes and multiply-accumulates of each layer. The exit code
+is 1 where the file is not that of a model."""
 WIDTH = 80  # of a terminal
 
 

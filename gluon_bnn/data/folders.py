@@ -1,7 +1,7 @@
-"""Folders of pictures, one folder a class, as training and test images.
+"""Folders of pictures, one folder per class, as training and test images.
 
-Everything in a class's folder must be a picture, but for what systems put there by themselves (IGNORED and hidden
-files): a file that is left out in silence is missed by nobody.
+Everything in a class's folder must be a picture, except for hidden files and what operating systems put there
+(IGNORED): nobody would notice a file that was left out silently.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from .idx import LARGEST_CONTENT
 IGNORED = {"__macosx", "thumbs.db", "desktop.ini", "@eadir"}
 MOST_CLASSES = 256
 SIZE = 28  # pixels, of pictures whose sizes differ or are larger than LARGEST_OWN
-LARGEST_OWN = 64  # pixels a side
-TEST_SHARE = 5  # one picture in so many is for the test, where no folders say which
+LARGEST_OWN = 64  # pixels per side
+TEST_SHARE = 5  # one picture in five is for the test, where there are no folders train/ and test/
 _LAYOUT = "pictures lie in DIRECTORY/CLASS/, or in DIRECTORY/train/CLASS/ and DIRECTORY/test/CLASS/"
 
 ImageSize = Union[int, tuple[int, int]]
@@ -48,7 +48,7 @@ def load(
     for i, (_, path, _) in enumerate(_with_bar("reading pictures", listed)):
         pixels[i] = _pictures.read(path, (3, height, width))
     if (pixels[:, 1:] == pixels[:, :1]).all():
-        pixels = pixels[:, :1]  # the very pixels that a grey reading gives
+        pixels = pixels[:, :1]  # the same pixels as reading them in grey would give
     labels = np.array([label for _, _, label in listed], np.int32)
     of_train = np.array([part == "train" for part, _, _ in listed])
     return {"train": (pixels[of_train], labels[of_train]), "test": (pixels[~of_train], labels[~of_train])}, names
@@ -89,7 +89,7 @@ def _given_parts(directory):
 
 
 def _split(classes):
-    """One picture in TEST_SHARE of every class, at least one, as test part; which ones follows from their names."""
+    """The test part has one picture in TEST_SHARE of every class, at least one; `_draw` decides which."""
     parts = {"train": {}, "test": {}}
     for name, paths in classes.items():
         if len(paths) < 2:
@@ -103,12 +103,12 @@ def _split(classes):
 
 
 def _draw(path):
-    """A number that is as good as random and the same everywhere: it follows from the names of folder and file."""
+    """A sort key that is as good as random and the same on every machine: a hash of the names of folder and file."""
     return hashlib.sha256(os.fsencode(f"{_composed(path.parent.name)}/{_composed(path.name)}")).digest()
 
 
 def _mixed(classes):
-    """(path, class) of all pictures, drawn within each class and the classes interleaved."""
+    """(path, class) of all pictures: each class in the order of `_draw`, and the classes interleaved."""
     listed = [(path, name) for name, paths in classes.items() for path in sorted(paths, key=_draw)]
     names = list(classes)
     return [listed[i] for i in interleaved(np.array([names.index(name) for _, name in listed]))]
@@ -152,7 +152,7 @@ def _pictures_in(folder):
 
 
 def _entries(directory):
-    """What is in a directory, in the order of its names, but for what is ignored."""
+    """The paths of what is in a directory, sorted by name, without what is ignored."""
     names = (name for name in os.listdir(directory) if not name.startswith(".") and name.lower() not in IGNORED)
     return [Path(directory, name) for name in sorted(names)]
 

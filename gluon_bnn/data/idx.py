@@ -18,8 +18,8 @@ import numpy as np
 
 PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 FILES = tuple(f"{part}-idx{3 if 'images' in part else 1}-ubyte.gz" for part in PARTS)
-LARGEST_COUNT = 1_000_000  # items a file; EMNIST has 814,255
-LARGEST_CONTENT = 784 * LARGEST_COUNT  # bytes of pixels a file, 3 GB as float32
+LARGEST_COUNT = 1_000_000  # items per file; EMNIST has 814,255
+LARGEST_CONTENT = 784 * LARGEST_COUNT  # bytes of pixels per file, 3 GB as float32
 _MAGIC = {"images": (2051, 2052), "labels": (2049,)}  # their last byte is the number of dimensions
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 18
@@ -73,7 +73,7 @@ def check_counts(directory: Path, files: Sequence[str], counts: Sequence[int]) -
         if counts[i] != counts[i + 1]:
             raise ValueError(
                 f"{directory}: {counts[i]} images in {files[i]} but {counts[i + 1]} labels in {files[i + 1]}; there "
-                "must be one label an image: replace the file that belongs to another set"
+                "must be one label for each image: replace the file that belongs to another set"
             )
 
 
@@ -120,14 +120,15 @@ def chunks(path: Path, kind: str, compressed: bool) -> Iterator[bytes]:
             if magic is None or (magic in _MAGIC[kind] and len(header) < 4 + 4 * (magic & 0xFF)):
                 raise ValueError(f"ends inside its header, after {len(header)} bytes")
             if magic not in _MAGIC[kind]:
-                raise ValueError(f"starts with {magic}, a file of {kind} with {' or '.join(map(str, _MAGIC[kind]))}")
+                allowed = " or ".join(map(str, _MAGIC[kind]))
+                raise ValueError(f"starts with {magic}; a file of {kind} starts with {allowed}")
             count, *shape = dimensions(header)
             _check_header(kind, count, shape)
             yield header
             item = math.prod(shape)
             left = count * item
             while left:
-                source.allowed += min(left, _CHUNK)  # compressed it is no larger, or by much less than the slack
+                source.allowed += min(left, _CHUNK)  # compression enlarges a chunk by much less than _SLACK at most
                 chunk = stream.read(min(left, _CHUNK))
                 if not chunk:
                     raise ValueError(f"announces {count} {kind} but holds only {(count * item - left) // item}")
@@ -149,10 +150,11 @@ def _check_header(kind, count, shape):
     if not 1 <= count <= LARGEST_COUNT:
         raise ValueError(f"announces {count} {kind}; allowed are 1 to {LARGEST_COUNT}")
     if len(shape) == 3 and shape[2] != 3:
-        raise ValueError(f"announces images of {shape[2]} values a pixel; 3, for red, green, blue, can be read")
+        raise ValueError(f"announces images of {shape[2]} values per pixel; 3, for red, green, blue, can be read")
     if shape and not 1 <= count * math.prod(shape) <= LARGEST_CONTENT:
         raise ValueError(
-            f"announces {count} images of {shape[0]} x {shape[1]} pixels; allowed are 1 to {LARGEST_CONTENT} bytes"
+            f"announces {count} images of {shape[0]} x {shape[1]} pixels; allowed are 1 to {LARGEST_CONTENT} bytes in "
+            "all"
         )
 
 

@@ -1,8 +1,8 @@
 """The sets with MNIST's files: their check, MNIST's download, and `mx.test_utils.get_mnist` over a directory.
 
 `get_mnist` checks nothing: a truncated file is an obscure error and a wrong label a wrong result. So every file is read
-through once before: gzip integrity, magic number, counts, image size, labels, and for MNIST the SHA-256 of the content.
-No file that was found is ever changed.
+once before it, to check gzip integrity, magic number, counts, image size, labels, and for MNIST the SHA-256 of the
+content. No file that was found is ever changed.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ def check(directory: Path, is_mnist: bool) -> tuple[int, int]:
 def _check_file(path, file, expected):
     """The number of items in the file at `path`, whose name is or will be `file`; ValueError where something is wrong.
 
-    expected : (count, SHA-256) of the content, None where these are open
+    expected : (count, SHA-256) that the content must have, None for any
     """
     kind = idx.kind_of(file)
     pieces = idx.chunks(path, kind, compressed=True)

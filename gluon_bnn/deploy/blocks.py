@@ -59,7 +59,7 @@ class StepBlock(mx.gluon.HybridBlock):
 
     @property
     def text(self) -> str:
-        """For a summary."""
+        """What a summary shows."""
         return self._step.text
 
     @property
@@ -140,7 +140,7 @@ class HeldBlock(mx.gluon.SymbolBlock):
             self._reg_params[name] = parameter
 
     def deployed(self, x: Any, y: Any) -> Deployed:
-        """As that of a StepBlock. The multiply-accumulates are known of convolutions, and where there are none."""
+        """As that of a StepBlock. Multiply-accumulates are known for convolutions and operators without matrices."""
         weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
         matrices = [p for p in weights if len(p.shape) > 1]
         if self._step.operator == "Convolution" and len(matrices) == 1:
@@ -263,7 +263,7 @@ class Frozen(mx.gluon.nn.HybridSequential):
         if not places or self._is_chain():
             return [(place,) * len(self._sources[i]) for place, i in enumerate(places)]
         if [place - i for i, place in enumerate(places)] != [places[0]] * len(places):
-            raise ValueError("a frozen net that is no chain has slices of blocks that follow each other only")
+            raise ValueError(f"a slice of a frozen net that is no chain must be of consecutive blocks, got {places}")
         now, outside = {place + 1: i for i, place in enumerate(places, 1)}, set()
         for place in places:
             outside.update(source for source in self._sources[place] if source not in now)
@@ -322,6 +322,6 @@ class Frozen(mx.gluon.nn.HybridSequential):
 
 @dataclasses.dataclass
 class _Link:
-    """Stands for a step of which only the sources count."""
+    """Stands for a step in a Plan of which only the connections are used."""
 
     sources: tuple

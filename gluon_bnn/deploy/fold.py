@@ -28,13 +28,13 @@ def norm(gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, var: np.ndarray,
         unit = bad[0]
         raise ValueError(
             f"gamma / sqrt(var + eps) must be finite, got {gamma[unit]} / sqrt({var[unit]} + "
-            f"{eps}) for unit {unit}, {bad.size} such in all"
+            f"{eps}) for unit {unit}, {bad.size} units in all"
         )
     return {"mean": mean, "factor": factor, "beta": beta}
 
 
 def _outputs(dot, alpha, bias, norm):
-    """The float32 numbers whose signs are wanted, from dot, an array of int."""
+    """The pre-activations, float32, of integer dot products."""
     y = alpha * dot.astype(np.float32) + bias
     return (y - norm["mean"]) * norm["factor"] + norm["beta"] if norm else y
 
@@ -44,9 +44,9 @@ def thresholds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(threshold, falls): [output < 0] = [dot < threshold], or where falls [-dot < threshold], for every dot.
 
-    Dots are those that can be reached, -inputs, -inputs + 2 .. inputs. alpha and bias float32 (units,), norm
-    as from `norm` or empty; sums int (units,), the sums of the signs, where inputs are 0 and 1: the output
-    is then that of (dot + sums) / 2. threshold int32 (units,), falls bool (units,).
+    dot takes the values -inputs, -inputs + 2 .. inputs. alpha and bias float32 (units,), norm as from `norm` or empty;
+    sums int (units,), the sums of the signs, where inputs are 0 and 1: (dot + sums) / 2 then takes the place of dot.
+    threshold int32 (units,), falls bool (units,).
 
     Each step of the output is monotone in dot, and stays so when it is rounded: as dot rises the output
     rises with it, or falls where one of alpha and factor is below 0. So the dots with an output below 0 lie on one
@@ -68,7 +68,7 @@ def thresholds(
             if bad.size:
                 raise ValueError(
                     f"the output of unit {bad[0]} must be finite for every product of {inputs} "
-                    f"signs, got {ends[bad[0]]}, {bad.size} such units in all"
+                    f"signs, got {ends[bad[0]]}, {bad.size} units in all"
                 )
         low, high = np.zeros(alpha.shape, np.int64), np.full(alpha.shape, inputs + 1, np.int64)
         while (low < high).any():  # outputs of steps below low are below 0, those from high on are not
@@ -82,8 +82,8 @@ def thresholds(
 def packed_dense(signs: np.ndarray, alpha: np.ndarray, bias: np.ndarray, norm: Arrays, source: str, to: str) -> Arrays:
     """The arrays of a binary_dense of signs (units, inputs), alpha and bias float32 (units,), norm or empty.
 
-    From bits to bits it has a threshold a unit, and units whose output falls with dot have their signs
-    inverted. Raises ValueError as `thresholds`.
+    From bits to bits it has one threshold per unit, and units whose output falls with dot have their signs inverted.
+    Raises ValueError as `thresholds`.
     """
     inputs = signs.shape[1]
     sums = signs.sum(axis=1, dtype=np.int64).astype(np.int32) if source == "bits01" else None
@@ -97,13 +97,13 @@ def packed_dense(signs: np.ndarray, alpha: np.ndarray, bias: np.ndarray, norm: A
 
 
 def with_uint8(node: Node, scale: float, shift: np.ndarray) -> Node:
-    """`node`, a pack or binary_dense over the input, with what it needs for uint8 p, where x = scale * p + shift.
+    """`node`, a pack or binary_dense over the input, with the arrays that it needs for uint8 p, x = scale * p + shift.
 
-    scale a number above 0, shift float32 (inputs,).
+    scale is a number above 0, shift float32 (inputs,).
     """
     if node.kind == "pack":
         p = np.arange(256, dtype=np.float32)[:, None]
-        below = np.float32(scale) * p + shift < 0  # for the first so many p, since scale > 0
+        below = np.float32(scale) * p + shift < 0  # True up to some p, False from there on, since scale > 0
         return _with(node, threshold_u8=below.sum(axis=0, dtype=np.int32))
     alpha, bias = (node.arrays[name].astype(np.float64) for name in ("alpha", "bias"))
     signs = bits.unpack_weights(node.arrays["weight_bits"], node.attributes["units"], len(shift))

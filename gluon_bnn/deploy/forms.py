@@ -24,7 +24,7 @@ def save(net: Any, path: Union[str, bytes, os.PathLike], labels: Any = None, acc
 
     .safetensors : for `gluon_bnn.runtime`, in Python without MXNet, and for C
 
-    net : what `freeze` returns, or a `runtime.Model`; path : a str, bytes or os.PathLike
+    net : what `freeze` returns, a `runtime.Model` or a `graph.graph.Graph`; path : a str, bytes or os.PathLike
     labels : a list of str, the name of each output where these are classes; None keeps those of the net, if it has some
     accuracy : the share of test inputs that the net gave the right class, from 0 to 1; None keeps that of the net
 

@@ -35,11 +35,11 @@ def freeze(
 ) -> Frozen:
     """The net for inference: binary layers with 1-bit weights, batch norm folded, dropout gone.
 
-    net : an initialised HybridBlock of one input, or a Sequential of such: a chain of layers, residual and concurrent
-        blocks, blocks with a hybrid_forward of their own, what `load_exported` returns. It is traced, as MXNet does to
-        export it. Parameters are copied: the frozen net stays as it is when `net` trains on. An operator that freeze
-        does not know stays, and so does a block in the net whose forward takes arrays only: the very same block, with
-        the same parameters. The runtime has none of these.
+    net : an initialised HybridBlock of one input, or a Sequential of HybridBlocks: a chain of layers, residual and
+        concurrent blocks, blocks with a hybrid_forward of their own, what `load_exported` returns. It is traced, as
+        MXNet does to export it. Parameters are copied: the frozen net stays as it is when `net` trains on. An operator
+        that freeze does not know stays, and so does a block in the net whose forward takes arrays only: the same
+        block, with the same parameters. The runtime has none of these.
     form : "packed" (our library's operators on bits) or "float" (MXNet's own operators, +-1 as float32). The float
         form takes no operator of our library that stays.
     input_shape : for the runtime, the shape of one input, like (1, 28, 28); by default (inputs of the first layer,)
@@ -120,7 +120,7 @@ def _check_net(net):
             )
             raise ValueError(
                 f"freeze takes a net as it was trained, but {block.name} {what}: freeze the net that it was "
-                "made from, with the form and the input scale that are wanted"
+                "made from, with the form and the input scale that you want"
             )
         if not isinstance(block, mx.gluon.HybridBlock) and not is_container(block):
             raise TypeError(
@@ -192,7 +192,7 @@ def _shape(shape):
 
 
 def _input(shape, scale, shift):
-    """(input_scale, input_shift) as the runtime takes them, for one input of this shape; (None, None) without both."""
+    """(input_scale, input_shift) as the runtime takes them, for one input of this shape; (None, None) for None."""
     if scale is None and shift is None:
         return None, None
     if scale is None:

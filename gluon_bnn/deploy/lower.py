@@ -83,8 +83,8 @@ def _check_layers(plan, shape):
 def _flat(plan, shape):
     """For each place whether its value is certainly (rows, features): True, False, or None where that is open.
 
-    What works on an axis or on each element gives and takes values of one number of axes. A layer that flattens gives
-    rows; what it takes has as many elements as it has inputs, in one axis where nobody says how many there are.
+    A step that works on an axis or on each element gives as many axes as it takes. A layer that flattens gives rows;
+    what it takes has as many elements as the layer has inputs, and is assumed to have one axis unless more are known.
     """
     flat = [None if shape is None else len(shape) == 1] + [None] * len(plan.steps)
     before = None

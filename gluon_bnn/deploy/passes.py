@@ -1,6 +1,6 @@
 """From plan to plan: `simplify` for both forms, `pack` for the packed form and the runtime. NumPy only.
 
-Each step of a new plan gives the bits of those that it stands for.
+Each step of a new plan gives the same values, to the bit, as the steps that it replaces.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from .steps import Arithmetic, BatchNorm, Dense, Flatten, FloatDense, FloatSign,
 
 
 def simplify(plan: Plan) -> Plan:
-    """Drops what does nothing or is used by nobody, and takes constants into the binary layer before them."""
+    """Drops steps that do nothing or are not used, and folds constants into the binary layer before them."""
     for change in (_without_flatten, _without_clip, _with_constants):
         plan = change(plan.ending(plan.outputs))
     return plan.ending(plan.outputs)
@@ -39,8 +39,8 @@ def _does_nothing(flatten, taken, users):
 
 
 def _without_clip(plan):
-    """Signs of what comes before a maximum with a number below 0, or a minimum with one that is not: they are the
-    same."""
+    """Takes the sign of what comes before a clip that keeps signs: a maximum with a number below 0, or a minimum with
+    one of at least 0."""
     made = plan.empty()
     for _, step in plan.places():
         while isinstance(step, FloatSign) and _keeps_signs(made[step.sources[0]]):
@@ -95,7 +95,7 @@ def pack(plan: Plan) -> Plan:
     """Binary layers on bits.
 
     A FloatDense takes in the BatchNorm after it where that normalises its units, and the FloatSign after that where
-    only binary layers of as many inputs follow, to which it passes bits; nobody else may take the values in between.
+    only binary layers of as many inputs follow, to which it passes bits; no other step may take the values in between.
     Any other FloatSign before a FloatDense becomes a Pack, and stays as well where others take its value. The rest
     stays as it is, PackedDense and Pack included.
     """

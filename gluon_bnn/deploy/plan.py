@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 else:
 
     def step(cls: type) -> type:
-        """The decorator of all classes of steps: a dataclass."""
+        """The decorator of all classes of steps, which are dataclasses."""
         return dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
 
 
@@ -73,7 +73,7 @@ class Step:
 
     @property
     def flattens(self) -> Optional[bool]:
-        """Whether it makes (rows, features) of any input; None where nobody knows what it makes."""
+        """Whether it makes (rows, features) of any input; None where that is not known."""
         return False
 
     @property
@@ -94,7 +94,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        """The layer's."""
+        """The name of the layer that it stands for."""
         return self.row.layer if self.row else type(self).__name__
 
     @property
@@ -124,7 +124,7 @@ class Step:
 
     @property
     def text(self) -> str:
-        """For people, in a summary."""
+        """What a summary shows."""
         return repr(self)
 
 
@@ -152,7 +152,7 @@ class Plan:
         return len(self.steps)
 
     def users(self) -> list[list[int]]:
-        """For each place those of the steps that take its value; -1 stands for an output of the net."""
+        """For each place the places of the steps that take its value; -1 stands for an output of the net."""
         users: list[list[int]] = [[] for _ in range(len(self.steps) + 1)]
         for place, step in self.places():
             for source in step.sources:

@@ -18,14 +18,14 @@ from .plan import Row
 
 INPUT = "data"
 ROW = "__row__"  # attribute of a node: the call of a block that made it
-# Of `while_training`: these take random numbers, or their shape, to a product that is 0 in inference.
+# The operators of `ops.training.while_training` that take random numbers, or their shape: its result is 0 in inference.
 STILL = ("ones_like", "broadcast_mul")
-# Operators that draw random numbers, of those whose names do not say so.
+# Operators that draw random numbers under names without "random" or "sample".
 DRAWS = re.compile(
     "_shuffle|_npi_(shuffle|bernoulli|choice|exponential|gamma|gumbel|logistic|multinomial|normal|normal_n|pareto|powerd|"
     "rayleigh|uniform|uniform_n|weibull)"
 )
-CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # blocks that are not hybrid, and yet traced
+CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # not HybridBlocks, and traced all the same
 
 _one_trace = threading.RLock()  # blocks note one trace at a time
 
@@ -98,9 +98,8 @@ def trace(net: mx.gluon.Block) -> Trace:
     unknown = [n.name for n in nodes if n.operator == "null" and n.name not in parameters and n.name != INPUT]
     if unknown:
         raise ValueError(f"{net.name} uses {unknown[0]}, which is no parameter of it or of a block in it")
-    return Trace(
-        nodes, [tuple(head[:2]) for head in graph["heads"]], form, parameters, graph, _types(symbol, parameters)
-    )
+    heads = [tuple(head[:2]) for head in graph["heads"]]
+    return Trace(nodes, heads, form, parameters, graph, _types(symbol, parameters))
 
 
 def _types(symbol, parameters):
@@ -153,7 +152,7 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
 
 
 def is_open(node: Node) -> bool:
-    """Whether a node makes an array of a size that only MXNet finds, from who takes it: the first state of an RNN."""
+    """Whether a node makes an array whose size MXNet infers from what takes it, like the first state of an RNN."""
     return not node.inputs and re.search(r"[(\[ ](0|-1)[,)\]]", node.attributes.get("shape", "")) is not None
 
 

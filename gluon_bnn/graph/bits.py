@@ -13,8 +13,8 @@ def __dir__():
     return __all__
 
 
-WORD = 32  # elements a word
-LANES = 16  # units a block of weights
+WORD = 32  # elements per word
+LANES = 16  # units per block of weights
 
 
 def words(size: int) -> int:

@@ -1,4 +1,5 @@
-"""The check that a graph can be run without looking: `check`. What only one kind knows is in its own file."""
+"""`check`: everything that must hold before a graph is run, which then checks nothing. Checks of one kind are in its
+file."""
 
 import math
 import unicodedata
@@ -81,7 +82,7 @@ def _accuracy(accuracy: Any) -> Optional[float]:
 
 
 def _value(node: Node, index: int, values: Sequence[Value]) -> Value:
-    """What the node gives, when all of it has been checked."""
+    """What the node gives; raises where anything about it is wrong."""
     if not isinstance(node.kind, str) or node.kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {node.kind!r:.80}")
     if (node.kind == "input") != (index == 0):
@@ -166,4 +167,4 @@ def _check_array(name, array, dtype, shape):
         raise ValueError(f"{name} must be C-contiguous and aligned, got strides {array.strides}")
     if dtype == np.float32 and not np.isfinite(array).all():
         bad = np.flatnonzero(~np.isfinite(array))
-        raise ValueError(f"{name} must be finite, got {array.flat[bad[0]]} at {bad[0]}, {bad.size} such in all")
+        raise ValueError(f"{name} must be finite, got {array.flat[bad[0]]} at {bad[0]}, {bad.size} in all that are not")

@@ -16,7 +16,7 @@ def __dir__():
     return __all__
 
 
-ELEMENTS = 1 << 22  # at most so many numbers at a time, and in a temporary array, where one row does not need more
+ELEMENTS = 1 << 22  # most elements of all values at a time, where one row does not need more
 
 
 def run(graph: Graph, x: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ def _plan(graph, uint8):
                 continue
             takes = uint8 and KINDS[node.kind].takes_pixels(node, taken)
             sources = [(source, pixels or takes) for source in node.sources]
-            steps.append(((index, pixels), sources, set(sources) - wanted))  # from the end: nobody wanted it so far
+            steps.append(((index, pixels), sources, set(sources) - wanted))  # no later step wants these
             wanted.update(sources)
     held = most = 0
     for place, _, dropped in reversed(steps):

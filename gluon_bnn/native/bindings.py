@@ -33,14 +33,14 @@ def __dir__():
     return __all__
 
 
-WORD = 32  # inputs a word
-LANES = 16  # units a block of weights
+WORD = 32  # inputs per word
+LANES = 16  # units per block of weights
 _ERRORS = {2: MemoryError, 4: OSError}  # of GLUON_BNN_NO_MEMORY and GLUON_BNN_NO_FILE; ValueError for all others
 
 
 def empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-    """An array of 4-byte numbers that begins at a multiple of 64 bytes: no load or store of a whole vector
-    then touches two lines of the cache, and results can be written past it."""
+    """An array of 4-byte elements that begins at a multiple of 64 bytes: no load or store of a whole vector then
+    touches two cache lines, and large results can be stored past the caches."""
     size = math.prod(shape)
     memory: np.ndarray = np.empty(size + 15, dtype)
     return memory[-memory.ctypes.data // 4 % 16 :][:size].reshape(shape)
@@ -65,7 +65,7 @@ def _array(value, name, dtype, shape):
 
 
 def _call(name, *arguments):
-    """Call a function of the library with addresses in the place of arrays; its error becomes ours."""
+    """Call a function of the library with the addresses of arrays; raises where it returns an error code."""
     handle = library.handle()
     code = getattr(handle, f"gluon_bnn_{name}")(*(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
     if code:
@@ -191,7 +191,7 @@ class Model:
         return y
 
     def _empty(self, rows):
-        # Finding the place costs a microsecond, as much as a small net.
+        # To align an array costs a microsecond, as much as to run a small net.
         if rows * self.outputs < 1 << 20:
             return np.empty((rows, self.outputs), np.float32)
         return empty((rows, self.outputs))

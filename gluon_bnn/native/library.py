@@ -58,7 +58,7 @@ _FUNCTIONS = {
     "load_bytes": (_address, _size, ctypes.POINTER(_address)),
     **dict.fromkeys(("run", "run_u8", "predict", "predict_u8"), (_address, _address, _size, _address)),
 }
-# Those that take the address of a model and return what it is asked for; to free it, nothing.
+# The functions that take the address of a model and return no error code, with the types of their results.
 _OF_A_MODEL = {"inputs": _size, "outputs": _size, "takes_u8": ctypes.c_int, "free": None}
 
 
@@ -208,7 +208,7 @@ def use(name: str) -> Iterator[None]:
 
 
 def load_operators() -> None:
-    """Register the operators with MXNet (once a process). Raises OSError without the library."""
+    """Register the operators with MXNet, once per process. Raises OSError without the library."""
     global _operators_loaded
     if not available():
         raise OSError(problem())

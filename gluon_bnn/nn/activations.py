@@ -23,7 +23,8 @@ class Activation(mx.gluon.nn.Activation):
 class BinaryActivation(mx.gluon.HybridBlock):
     """sign(x): -1 where x < 0, else +1; gradient d * 1[|x| <= clip], or d with clip=None.
 
-    Any shape, float32 or float64. Hubara et al. 2016, Binarized Neural Networks, section 1.3.
+    Any shape, float32 or float64. Raises ValueError for a clip that is neither None nor a number above 0. Hubara et
+    al. 2016, Binarized Neural Networks, section 1.3.
 
     >>> BinaryActivation()(mx.nd.array([-2, -0.5, 0, 3])).asnumpy()
     array([-1., -1.,  1.,  1.], dtype=float32)

@@ -36,9 +36,9 @@ class BinaryDense(mx.gluon.nn.Dense):
     ----------
     units, activation, use_bias, flatten, dtype, weight_initializer, bias_initializer, in_units :
         as in `mxnet.gluon.nn.Dense`; dtype is float32 or float64.
-    scale : "layer" (one alpha), "channel" (one a unit), "loss" (one alpha, LAB) or None (alpha = 1)
-    gradient : one of the rules above; None means "xnor" with scale="layer" and "channel", else "ste", the
-        only one there
+    scale : "layer" (one alpha), "channel" (one per unit), "loss" (one alpha, LAB) or None (alpha = 1)
+    gradient : one of the rules above; None means "xnor" with scale="layer" and "channel", else "ste", which
+        alone goes with "loss" and None
     clip : weights beyond it get no gradient through the sign; None for no limit
     stochastic : draw the signs while training; with scale=None only
 

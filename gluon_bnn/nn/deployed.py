@@ -30,9 +30,9 @@ class Deployed:
     """weights : what is deployed of each parameter of the layer itself; those that only training needs are not there
     macs : the multiply-accumulates, None where they are not known
     weight_bits : 1 or 32, those of the weights that are multiplied, None without a product
-    input_bits : those of what it takes, None where the numbers themselves tell
+    input_bits : the bits of an input, None where they are to be found from the input's values
     output_shape : of what it gives, with the batch axis, None where it is that of the array
-    type : what it is, for people, None for the name of its class
+    type : its type as a summary shows it, None for the name of its class
     """
 
     weights: dict[mx.gluon.Parameter, Held]

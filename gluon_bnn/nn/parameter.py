@@ -112,7 +112,7 @@ def of_signs(x: Any) -> Optional[tuple]:
 
 
 def _trace():
-    """That of the graph that a block will run, None where another graph is made: one to export, the body of a loop."""
+    """The _Trace of the graph that a block will run; None while another graph is traced: an export, a loop's body."""
     return None if in_loop() else _tracing.get()
 
 

@@ -8,7 +8,7 @@ def with_real_weights(net: mx.gluon.Block) -> mx.gluon.Block:
     """`net` with a plain Dense layer for every BinaryDense, y = x @ W.T + b: the weights that were trained.
 
     net : a BinaryDense, or a Sequential or HybridSequential of any blocks, nested or not, whose parameter
-        shapes are known. Parameters are shared, blocks that are not replaced are the very same.
+        shapes are known. Parameters are shared, and so are the blocks that are not replaced.
 
     BinaryConnect (Courbariaux et al. 2015, section 2.6) tests nets trained with stochastic signs this way.
     Raises TypeError for another kind of net.

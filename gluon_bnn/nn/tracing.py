@@ -1,7 +1,7 @@
 """How a binary layer shows in the graph that `freeze` traces: as one of MXNet's operators, marked with the layer.
 
-While a net trains its layers run operators that depend on the implementation, of which some stand for gradients only.
-Who converts a net wants none of it: a FullyConnected of the real weights with a mark says all.
+While a net trains, its layers run operators that depend on the implementation, some of them for the gradients only. A
+converter needs none of these: one FullyConnected of the real weights, marked with its layer, says everything.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def marking() -> Iterator[dict]:
 def stand_in(layer: Any, operator: Callable, *arrays: Any, **attributes: Any) -> Any:
     """operator(*arrays, **attributes), a symbol marked as `layer`, while `freeze` traces a net; None otherwise.
 
-    In the body of a loop, a graph of its own that nobody converts, layers are what they always are.
+    In the body of a loop, a graph of its own that is not converted, there are no stand-ins.
     """
     layers = _marked.get()
     if layers is None or in_loop():

@@ -33,7 +33,8 @@ _warned = False
 
 @contextlib.contextmanager
 def use(choice: str) -> Iterator[None]:
-    """Layers made inside this context use the implementation `choice`: auto, native or composed.
+    """Layers made inside this context use the implementation `choice`: auto, native or composed. Raises ValueError for
+    any other.
 
     >>> with use("composed"):
     ...     current()

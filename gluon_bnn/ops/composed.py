@@ -69,7 +69,7 @@ class Composed:
         hint : True while the shape of the weight is not known: it is inferred from x
         adds : False where no gradient of the weight and the bias has to be added (see gradients.py)
         of_signs : (z, clip) where x is known to be sign(z, clip), which may then be left out of the graph
-        apart : True where perhaps nobody asks for the gradient of x; MXNet's own operators then leave it out
+        apart : True where the gradient of x may not be needed; MXNet leaves it out by itself in composed operators
         """
         signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic)
         return self._product(F, adding(F, x), signs, row(F, alpha), bias, scale, rule, units, flatten)

@@ -10,7 +10,7 @@ from .training import while_training
 
 
 class Native(Composed):
-    """As `Composed`. What the library has no operator for, a rule without a functor among it, is composed."""
+    """As `Composed`. Where the library has no operator, or a rule has no functor, it is composed."""
 
     overwrites = True
 
@@ -56,11 +56,11 @@ class Native(Composed):
     ) -> Any:
         """In float32 it is one operator: signs are packed to bits, so the products with them read a 32nd of the memory,
         and the gradient to the weights is written once, by the rule "exact" twice. The signs of the activation before
-        it are part of that operator: their bits serve both passes, and as numbers they are nowhere. In float64, and
-        with stochastic signs, the product runs over +-1.
+        it are part of that operator: their bits serve both passes, and they are never written as floats. In float64,
+        and with stochastic signs, the product runs over +-1.
 
-        apart : the gradient of x has an operator of its own, which MXNet leaves out of a graph where nobody asks for
-            this gradient
+        apart : the gradient of x has an operator of its own, which MXNet leaves out of a graph where this gradient is
+            not needed
         """
         if rule.native is None:
             return super().binary_dense(

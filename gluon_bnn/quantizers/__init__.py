@@ -1,7 +1,8 @@
-"""What is binary and what gradient passes: a rule is one object in one file, found by its name.
+"""Gradient rules: how a gradient reaches the real weights behind binary ones. A rule is one object in one file, found
+by its name.
 
-Names, what goes with what, the table in the documentation, what `check` compares and the choices of command lines all
-come from here. A rule of one's own is registered from outside: see `Rule`.
+The names, which rules go with which scale, the table in the documentation, what `check` compares and the choices of
+command lines all come from here. A rule of your own is registered from outside: see `Rule`.
 """
 
 import sys
@@ -24,8 +25,8 @@ _rules: dict[str, Rule] = {}
 
 
 def register(rule: Rule) -> Rule:
-    """Let layers find this rule by its name; returns it. Raises ValueError where the name is taken or not a word, or
-    the scales are not such, and TypeError for anything but a Rule."""
+    """Let layers find this rule by its name; returns it. Raises ValueError where the name is taken or not a word, or a
+    scale is unknown or does not go with through_alpha, and TypeError for anything but a Rule."""
     if not isinstance(rule, Rule):
         raise TypeError(f"register takes a gluon_bnn.quantizers.Rule, got {rule!r}")
     if not (isinstance(rule.name, str) and rule.name.isidentifier()):
@@ -43,7 +44,7 @@ def register(rule: Rule) -> Rule:
 
 
 def unregister(name: str) -> None:
-    """Forget a rule; layers that have it keep it."""
+    """Forget a rule; layers that have it keep it. Raises ValueError where there is none of this name."""
     del _rules[rule(name).name]
 
 

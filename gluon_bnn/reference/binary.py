@@ -98,7 +98,7 @@ def _check(w, scale, gradient="ste", clip=1.0, curvature=None):
 
 
 def _groups(w, scale):
-    """w as a matrix with one group a row."""
+    """w as a matrix with one group per row."""
     return w.reshape(w.shape[0], -1) if scale == "channel" else w.reshape(1, -1)
 
 
@@ -109,7 +109,8 @@ def sign_scale(
 
     Rastegari et al. 2016, XNOR-Net, section 3.1: alpha * signs is the binary tensor nearest to w. With
     scale="loss" it is the nearest in the norm that weights each square by the curvature of the loss there:
-    Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 3.
+    Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 3. Raises ValueError for a scalar or empty w,
+    another scale, and a curvature that is missing, not positive, of another shape or given without scale="loss".
 
     >>> signs, alpha = sign_scale(np.array([[1.0, -3.0], [0.5, 0.5]]), scale="channel")
     >>> signs
@@ -140,10 +141,13 @@ def sign_scale_backward(
     - "ste": g m
     - "xnor": g (1/n + alpha m), XNOR-Net, section 3
     - "exact": alpha m g + s/n * sum over G of g_j s_j, the full product rule
-    - "notebook": g (1/n + 1[|W| <= 5] W alpha / n), the notebook as it stands; clip is ignored
+    - "notebook": g (1/n + 1[|W| <= 5] W alpha / n), the notebook's formula unchanged; clip is ignored
 
     or by another: a pair (factor, through_alpha) of a function of (W, alpha, n, m) that g is multiplied with, and
     whether the second term of "exact" is added. A group whose weights are all zero (alpha = 0) gets no gradient.
+
+    g, w and the result have the same shape. Raises ValueError as `sign_scale`, and for a g of another shape, another
+    rule or one that does not go with the scale, and a clip that is not above 0.
     """
     w, g = np.asarray(w), np.asarray(g)
     _check(w, scale, gradient, clip, curvature)
@@ -177,7 +181,8 @@ def binary_dense(
 ) -> np.ndarray:
     """y = alpha * (x @ signs.T) + bias, in this order: over binary inputs the product is exact.
 
-    x (rows, in_units), w (units, in_units), bias (units,) or None; returns (rows, units).
+    x (rows, in_units), w (units, in_units), bias (units,) or None; returns (rows, units). Raises ValueError for x and w
+    of other shapes, and as `sign_scale`.
     """
     x, w = np.asarray(x), np.asarray(w)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:

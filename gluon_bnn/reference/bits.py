@@ -21,8 +21,8 @@ def __dir__():
     return __all__
 
 
-WORD = 32  # inputs a word
-LANES = 16  # units a block of weights
+WORD = 32  # inputs per word
+LANES = 16  # units per block of weights
 
 
 def _matrix(x, name):

@@ -2,7 +2,7 @@
 
 A trailing underscore marks the backward function. What the notebook left open is finished here:
 `softmax_ce` does not overflow, and `b_sigmoid`, which raised NotImplementedError, is the sigmoid
-rounded to a bit. `b_affine_` is the notebook's formula as it stands, slips included;
+rounded to a bit. `b_affine_` is the notebook's formula unchanged, slips included;
 `gluon_bnn.reference.binary` has the rules that learn better.
 """
 

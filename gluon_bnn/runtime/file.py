@@ -6,7 +6,7 @@ Format 2: tensors "<node>.<array>", little-endian float32 and int32; in the meta
 
 that is the nodes in order, each as its kind, the nodes whose values it takes, joined by commas, and its attributes in
 the order in which the kind declares them; and the CRC-32 of the line before "; crc32" and then of each tensor, by
-name: its name in UTF-8 and its bytes. A net with an accuracy, with labels has more lines, before "; crc32":
+name: its name in UTF-8 and its bytes. Accuracy and labels, where a net has them, are further lines before "; crc32":
 
     ...; binary_dense 1 units=2 to=float
     accuracy 0.9771
@@ -88,9 +88,10 @@ def dumps(graph: Graph) -> bytes:
     tensors = {f"{index}.{name}": array for index, node in enumerate(nodes) for name, array in node.arrays.items()}
     line = "\n".join(["; ".join(["format 2", *map(_entry, nodes)]), *_description(graph)])
     content = serialize(tensors, metadata={"gluon_bnn": f"{line}; crc32 {crc32(line, tensors):08x}"})
-    if int.from_bytes(content[:8], "little") > MOST_HEADER:
+    length = int.from_bytes(content[:8], "little")
+    if length > MOST_HEADER:
         raise ValueError(
-            f"the header of a file may have {MOST_HEADER} bytes, this net's has more: it has too many nodes, or "
+            f"the header of a file may have {MOST_HEADER} bytes, this net's has {length}: it has too many nodes, or "
             "its labels are too long"
         )
     return content
@@ -106,7 +107,7 @@ def read(path: AnyFile) -> tuple[Graph, bytes]:
 
     `path` is a str, bytes, os.PathLike, or a file that is open to read bytes, which is read from where it stands to
     its end. Nothing of the file is mapped or kept. Raises OSError where it cannot be read, TypeError for another
-    path, and ValueError, with what is wrong, where it is not such a file, is damaged, or is of a later format.
+    path, and ValueError, with what is wrong, where it is no model file, is damaged, or is of a later format.
     """
     name = _name(path)
     try:

@@ -1,8 +1,8 @@
 """A deployed net that is called on NumPy arrays, without MXNet.
 
-A model runs in one call of the compiled library, or, where there is none, in NumPy with the same results. They are
-those of the packed form in MXNet, to the bit up to the first sigmoid, tanh or softrelu: of these MXNet and this package
-have approximations of their own, which differ in the last bits.
+A model runs in one call of the compiled library, or, where there is none, in NumPy with the same results. They equal
+those of the packed form in MXNet to the bit, up to the first sigmoid, tanh, softrelu, elu, gelu or swish: MXNet and
+this package approximate these differently, which changes the last bits.
 """
 
 import functools
@@ -87,8 +87,8 @@ class Model:
         return int(y.argmax()) if y.ndim == 1 else y.argmax(axis=1)
 
     def summary(self) -> None:
-        """Print a line a node: its number, its name, the nodes whose values it takes, shape and form of what it takes
-        and gives, and the bytes of its arrays."""
+        """Print one line per node: its number, its name, the nodes whose values it takes, shape and form of what it
+        takes and gives, and the bytes of its arrays."""
 
         def line(*cells):
             print("{:>5}  {:14}  {:12}  {:22}  {:16}{:>12}".format(*cells).rstrip())

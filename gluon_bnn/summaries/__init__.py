@@ -32,12 +32,12 @@ def summary(net: Any, input_shape: Optional[Sequence[Union[int, Sequence[int]]]]
 
     Bytes are those of a deployed net: 1-bit weights as they are packed, with their scales, and 4 for every other
     number. Batch norm counts as it is; `freeze` folds it, so the summary of a frozen net has the final numbers. In the
-    "float" form signs take 4 bytes each. Multiply-accumulates are counted for dense layers and convolutions, ours and
-    Gluon's; those of other blocks with parameters of their own are not known.
+    "float" form signs take 4 bytes each. Multiply-accumulates are counted for dense layers, ours and Gluon's, and for
+    Gluon's convolutions; those of other blocks with parameters of their own are not known.
 
     `frozen.summary()` is another table: what became of each layer of the net that was frozen.
 
-    Raises TypeError for another thing than these and for a shape of another type; ValueError for parameters without
+    Raises TypeError for any other net and for a shape of another type; ValueError for parameters without
     values, a shape that is missing or that the net does not take, and a loaded net that `freeze` does not take.
 
     >>> import gluon_bnn
@@ -91,7 +91,7 @@ def _shapes(given):
         shape = (operator.index(given),) if isinstance(given, int) else tuple(map(operator.index, given))
     except TypeError:
         raise TypeError(
-            f"input_shape must be a tuple of whole numbers, or a list of such for several inputs, got {given!r}"
+            f"input_shape must be a tuple of whole numbers, or a list of tuples for several inputs, got {given!r}"
         ) from None
     if any(size < 1 for size in shape):
         raise ValueError(f"input_shape must have sizes of at least 1, and no batch axis, got {shape}")

@@ -68,7 +68,7 @@ def _check_initialised(net):
 
 
 def _inputs(net, shapes):
-    """Real numbers, drawn without MXNet's generator, in the type of the parameters and on their device."""
+    """Normally distributed numbers in the type of the parameters and on their device; MXNet's generator is not used."""
     parameters = list(net.collect_params().values())
     dtypes = [np.dtype(p.dtype) for p in parameters if np.dtype(p.dtype).kind == "f"]
     device = parameters[0].list_ctx()[0] if parameters else mx.cpu()
@@ -83,7 +83,7 @@ def _flat(arrays):
 
 
 def _bits(arrays):
-    """1 where the numbers that a layer takes are all +1 and -1, or zeros and ones with a one among them; else 32."""
+    """1 where all inputs of a layer are +1 and -1, or 0 and 1 with a 1 among them; else 32."""
     values = [array.asnumpy() for array in arrays if isinstance(array, mx.nd.NDArray)]
     signs = all((np.abs(value) == 1).all() for value in values)
     gates = all(((value == 0) | (value == 1)).all() and (value == 1).any() for value in values)

@@ -6,7 +6,8 @@ from .table import Layer, Summary
 
 
 def of_graph(graph: Graph) -> Summary:
-    """The `Summary` of a graph that has been checked: a line for each node, for the input where it holds something."""
+    """The `Summary` of a graph that has been checked: a line for each node; the input has one only where it has arrays,
+    the scale and shift of pixels."""
     layers = []
     for index, node in enumerate(graph.nodes):
         kind, taken = KINDS[node.kind], graph.taken(index)

@@ -24,7 +24,7 @@ class Layer:
     weights_1bit, weights_32bit : the numbers that it holds when deployed, by their bits; of weights that several layers
         share, those of the first
     nbytes : the bytes of these in memory when deployed
-    macs : the multiply-accumulates of one input, None where nobody knows them
+    macs : the multiply-accumulates of one input, None where they are not known
     weight_bits : 1 or 32, those of the weights that are multiplied; None without a product
     """
 
@@ -78,7 +78,7 @@ class Summary:
 
     @property
     def compression(self) -> float:
-        """How many times as many bytes float32 takes; NaN for a net without weights."""
+        """The bytes in float32 divided by those when deployed; NaN for a net without weights."""
         return self.float32_nbytes / self.nbytes if self.nbytes else math.nan
 
     @property
@@ -88,7 +88,7 @@ class Summary:
 
     @property
     def binary_share(self) -> float:
-        """The share of multiply-accumulates that is of bits by bits, 0 to 1; NaN for a net without any."""
+        """The share of multiply-accumulates whose weights and inputs are bits, 0 to 1; NaN for a net without any."""
         total = sum(self.macs.values())
         return self.macs["1x1"] / total if total else math.nan
 

@@ -29,7 +29,7 @@ class Batches:
 
 
 def batches(x: Any, labels: Any, batch_size: int) -> Batches:
-    """The rows of two arrays in batches for `fit`, in an order that is drawn anew for every epoch.
+    """The rows of two arrays in batches for `fit`, in another random order in every epoch.
 
     x : array (rows, ...), labels : array (rows, ...); NumPy arrays or what NumPy makes one of. They are copied as
         float32 to MXNet's current device.

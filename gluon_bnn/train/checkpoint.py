@@ -179,7 +179,7 @@ class Checkpoint:
         wrong = _wrong(metadata, set(self._run))
         if wrong:
             raise ValueError(
-                f"{self.path} is not a checkpoint of gluon_bnn.train: its {wrong} cannot be; remove it to begin again"
+                f"{self.path} is not a checkpoint of gluon_bnn.train: its {wrong} is wrong; remove it to begin again"
             )
         return metadata, tensors
 

@@ -42,7 +42,9 @@ def rates(start: float, end: float, epochs: int) -> list[float]:
 def predict(net: mx.gluon.Block, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
     """The net's outputs for x as a NumPy array (rows, ...), a batch at a time, in inference mode, on its device.
 
-    x : NumPy array (rows, ...) of the net's own dtype; float64, which is NumPy's, is cast to that of its parameters
+    x : NumPy array (rows, ...) of the net's own dtype; float64, NumPy's default, is cast to that of its parameters
+
+    Raises ValueError for an x without rows, and for a net that gives more than one array.
     """
     if len(x) == 0:
         raise ValueError("predict needs at least one row, got none")
@@ -115,8 +117,8 @@ def fit(
     Parameters
     ----------
     net : initialised Block on one device; shapes that it leaves open are those of the first batch
-    trainer : gluon.Trainer over the net's parameters, kvstore=None; or that of one worker of many, with
-        distributed.connect()'s kvstore: this process then trains on its part of every batch
+    trainer : gluon.Trainer over the net's parameters, kvstore=None; or that of one worker of several, with the kvstore
+        of `gluon_bnn.train.workers.connect()`: this process then trains on its part of every batch
     loss : function of (outputs, labels) to one number for each row
     batches : of arrays, what `train.batches` returns; or a function of a NumPy generator to an iterable of pairs
         (x, labels) of NDArrays, called every epoch, in all workers, which gives the batches of all of them together,
@@ -124,12 +126,12 @@ def fit(
     steps : batches in an epoch, for the progress bar; by default len(batches), where it has one
     learning_rates : one for each epoch; or None and `epochs`, which leaves the Trainer its own rate
     validate : function of the net to a number, or two arrays (x, labels) to be evaluated by `metric`; the epoch with
-        the best is kept; worker 0 alone calls it. Without it the last epoch is kept.
+        the best number is kept. Worker 0 alone calls it. Without it the last epoch is kept.
     seed : int of at least 0, see below
     checkpoint : path of the file that worker 0 writes every epoch; None for none. It is locked until fit returns.
     resume : go on from that file
     settings : whatever must be equal for a checkpoint to be of this run (JSON)
-    progress : show on stderr a bar in a terminal, one line an epoch elsewhere
+    progress : show on stderr a bar in a terminal, one line per epoch elsewhere
     metric : what is measured on the training batches, as in `evaluate`; by default the error rate, which needs
         the labels and outputs that `evaluate` names. A metric of your own may wait for the outputs of every step.
     mode : "min" or "max", whichever number of `validate` is best. By default "min", for error rates; with a metric it
@@ -140,8 +142,8 @@ def fit(
     ties : "first" or "last", which of equally good epochs is kept; where validation has few rows, many are equal
 
     Returns {"loss", "error", "validation_error", "seconds": one number for each epoch, "best_epoch": int}; with a
-    metric the names are "metric" and "validation_metric". Without `validate` there is no "validation_error", with
-    `patience` there is "stopped_early", whether it came to that.
+    metric the names are "metric" and "validation_metric". Without `validate` there is no "validation_error"; with
+    `patience` there is "stopped_early", a bool.
 
     Every epoch begins with the global generators of NumPy, Python and MXNet seeded from (seed, epoch), and so is every
     batch that a worker process of a DataLoader loads. Shuffles, transforms, dropout and whatever else draws from these,
@@ -168,12 +170,12 @@ def fit(
         raise ValueError("resume needs a checkpoint, got none")
     if patience is not None and (judge is None or operator.index(patience) < 1):
         raise ValueError(f"patience must be at least 1, in epochs, and needs validate, got {patience}")
+    if ties not in ("first", "last"):
+        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
     epochs = _number_of_epochs(epochs, learning_rates)
     steps = steps or getattr(batches, "__len__", lambda: None)()
     workers = Workers(trainer)
     _complete(net, batches)
-    if ties not in ("first", "last"):
-        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
     run = {"settings": json.loads(json.dumps(settings)), "seed": operator.index(seed), "mode": mode}
     if ties == "last":
         run["ties"] = ties

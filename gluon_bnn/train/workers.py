@@ -1,7 +1,7 @@
 """Several processes that train one net, each on its part of every batch, over MXNet's parameter server.
 
 A job is a scheduler, one or more servers and the workers. All run the same command and are told apart by
-environment variables, which `python -m gluon_bnn.launch` sets on one machine:
+environment variables, which `python -m gluon_bnn launch` sets on one machine:
 
     DMLC_ROLE           scheduler, server or worker
     DMLC_PS_ROOT_URI    the scheduler's address, for instance 127.0.0.1
@@ -13,18 +13,18 @@ environment variables, which `python -m gluon_bnn.launch` sets on one machine:
 Schedulers and servers never get past `import mxnet`: with their role set it serves, and exits when all workers
 have. A worker calls `connect` and gives its Trainer what it got; `train.fit` does the rest:
 
-    kvstore = distributed.connect()
+    kvstore = gluon_bnn.train.workers.connect()
     trainer = mx.gluon.Trainer(net.collect_params(), "adam", kvstore=kvstore, update_on_kvstore=False)
 
-What N workers at batches of N * B compute is what one does, in another order of addition: servers add up the
-gradients of all workers, and each updates its own copy of the weights. With two workers a run repeats to the
-bit; with more the order in which gradients arrive decides on the last bits. Batch norm is the exception: a worker
+On batches of N * B rows, N workers compute what a single process would, except for the order of addition: servers add
+up the gradients of all workers, and each worker updates its own copy of the weights. With two workers a run repeats to
+the bit; with more, the order in which gradients arrive changes the last bits. Batch norm is the exception: a worker
 normalises by its own B rows. Its running averages are averaged over the workers every epoch, so that all end
 with the same net. What is drawn inside of a net, dropout or stochastic signs, is the same on all workers.
 
-When a worker is killed, the others wait for it, inside of MXNet, for ever. gluon_bnn.launch then ends them; where
-that is not used, end all processes (kill) and start them anew with the checkpoint of the last whole epoch. An
-error of one worker between epochs (a full disk, a damaged checkpoint) is raised in all of them, and the job ends.
+When a worker is killed, the others wait for it, inside of MXNet, for ever. `python -m gluon_bnn launch` then ends them;
+without it, kill all processes and start them again from the checkpoint of the last whole epoch. An error of one worker
+between epochs (a full disk, a damaged checkpoint) is raised in all of them, and the job ends.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ VARIABLES = {
     "DMLC_NUM_SERVER": "the number of servers, at least 1",
 }
 _WIDTH = 2048  # bytes of one worker's message
-PATIENCE = 10  # seconds in which workers that fail in the same way do so
+PATIENCE = 10  # seconds that `leave` waits for the other workers to fail in the same way
 
 
 def connect() -> mx.kv.KVStore:
@@ -74,7 +74,7 @@ def check_environment(environ: Mapping[str, str]) -> None:
     ...
     ValueError: kvstore dist_sync needs environment variables: DMLC_PS_ROOT_URI must be the address of the \
 scheduler, for instance 127.0.0.1, got nothing; DMLC_PS_ROOT_PORT must be the port of the scheduler, 1 to 65535, \
-got nothing; DMLC_NUM_SERVER must be the number of servers, at least 1, got nothing. python -m gluon_bnn.launch sets \
+got nothing; DMLC_NUM_SERVER must be the number of servers, at least 1, got nothing. python -m gluon_bnn launch sets \
 them all
     """
     wrong = []
@@ -89,7 +89,7 @@ them all
     if wrong:
         raise ValueError(
             f"kvstore dist_sync needs environment variables: {'; '.join(wrong)}. python -m "
-            "gluon_bnn.launch sets them all"
+            "gluon_bnn launch sets them all"
         )
 
 
@@ -162,7 +162,7 @@ class Workers:
             return [json.loads(text)]
         if len(text) > _WIDTH:
             raise ValueError(f"a message may have {_WIDTH} bytes, got {len(text)}")
-        # Servers add: bytes to zeros, exact in float32.
+        # Servers add the arrays of all workers; in each row all but one are zeros, so the bytes stay exact in float32.
         rows = np.zeros((self.size, _WIDTH), np.float32)
         rows[self.rank, : len(text)] = np.frombuffer(text, np.uint8)
         rows = mx.nd.array(rows)
@@ -171,9 +171,9 @@ class Workers:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """An error inside of this block in any worker is raised in all of them: no one waits for the failed.
+        """An error inside of this block in any worker is raised in all of them, so that none waits for the failed one.
 
-        It is raised as it is where it arose, and as a ConnectionError that names it elsewhere.
+        Where it arose it is raised unchanged, elsewhere as a ConnectionError that names it.
         """
         error = None
         try:

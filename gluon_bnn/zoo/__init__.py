@@ -77,7 +77,8 @@ def _path(name: str) -> Path:
 
 
 def _graph(name: str) -> Graph:
-    """The graph of a net; those of the checkout take labels and accuracy from their record."""
+    """The graph of a net. Where the file has no accuracy, as those of the papers, it is taken from the record, and the
+    labels are the ten digits."""
     path = _path(name)
     graph, _ = file.read(path)
     if graph.accuracy is not None:

@@ -80,7 +80,7 @@ def test_summary(rng, tmp_path, capsys):
 
 
 def test_zoo(capsys):
-    """A line a net, with what `info` says."""
+    """One line per net, with what `info` says."""
     assert cli.main(["zoo"]) == 0
     heads, *lines = capsys.readouterr().out.splitlines()
     assert " ".join(heads.split()) == "name accuracy bits bytes input data set record"

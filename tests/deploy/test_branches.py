@@ -395,7 +395,7 @@ class TestFrozen:
         assert frozen[:-2].graph.units == 8 and frozen[:-2].input_scale == 0.5
         with pytest.raises(ValueError, match="a slice takes one value, and blocks 2 to .* need 2 from before them"):
             frozen[2:]
-        with pytest.raises(ValueError, match="blocks that follow each other"):
+        with pytest.raises(ValueError, match="must be of consecutive blocks, got"):
             frozen[::2]
 
     def test_graph_of_a_slice(self, rng):

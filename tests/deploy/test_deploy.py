@@ -1,4 +1,4 @@
-"""Frozen nets in every form against the net as trained and the reference, as "What equal means" has it."""
+"""Frozen nets in every form against the net as trained and the reference: equal to the bit over binary inputs."""
 
 import fractions
 
@@ -31,7 +31,7 @@ def mlp(rng, widths, scale="layer", use_bias=True, norm=True, hidden=nn.BinaryAc
 
 
 def reference(net, x):
-    """The net over x by gluon_bnn.reference, in float32 but for alpha, which is the layer's own.
+    """The net over x by gluon_bnn.reference, in float32, with the alpha that the layer itself computes.
 
     Products of binary inputs are the exact integers of the 1-bit product, others FullyConnected's.
     """

@@ -11,7 +11,7 @@ SIZES = (1, 2, 3, 7, 31, 32, 33, 64, 65, 129, 1000)
 
 
 def float32(dot, alpha, bias, norm):
-    """The float32 expression of DESIGN.md, an operation at a time."""
+    """((alpha dot + bias) - mean) factor + beta, each operation rounded to float32."""
     y = np.float32(np.float32(alpha * np.float32(dot)) + bias)
     if norm:
         y = np.float32(np.float32(np.float32(y - norm["mean"]) * norm["factor"]) + norm["beta"])
@@ -98,7 +98,7 @@ def test_bits_to_bits(rng, source):
 def test_norm_that_is_not_finite_is_refused():
     one = np.ones(3, np.float32)
     var = np.array([1, -2, -3], np.float32)
-    with pytest.raises(ValueError, match=r"got 1.0 / sqrt\(-2.0 \+ 1e-05\) for unit 1, 2 such in all"):
+    with pytest.raises(ValueError, match=r"got 1.0 / sqrt\(-2.0 \+ 1e-05\) for unit 1, 2 units in all"):
         fold.norm(one, one, one, var, 1e-5)
 
 

@@ -106,7 +106,7 @@ def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
 
 
 def test_real_weights_errors():
-    """The error with averages of their own against NumPy's with the mean and variance of all training images."""
+    """The error with re-estimated averages against NumPy's with the mean and variance of all training images."""
     from gluon_bnn._compat import mx
 
     from common.images import Images

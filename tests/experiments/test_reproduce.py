@@ -244,4 +244,4 @@ def test_stochastic_nets_count_with_their_real_weights(table):
     }
     found = [record, {**record, "test_error_real_weights": 0.015}]
     row = table.table({record["method"]: found}).splitlines()[2]
-    assert "| 1.25 (with averages of their own: 2.00; binary weights: 3.00) | 0.50 | 2 |" in row
+    assert "| 1.25 (re-estimated: 2.00; binary weights: 3.00) | 0.50 | 2 |" in row

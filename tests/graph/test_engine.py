@@ -64,8 +64,8 @@ def test_every_node_is_the_reference_and_the_whole_is_its_nodes(rng):
 
 
 def test_pixels_and_what_they_stand_for(rng):
-    """A value of pixels goes to some as uint8 and to others as floats, through image and flatten; where nothing is
-    rounded, both give what floats give."""
+    """Some nodes take a value of pixels as uint8, others as floats, also behind image and flatten; where nothing is
+    rounded, both give what float inputs give."""
     scale, size = 0.5, 2 * 3 * 32
     shift = rng.integers(-100, 1, size).astype(np.float32)
     net = Net(rng, (32, 2, 3), scale)

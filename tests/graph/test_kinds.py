@@ -198,7 +198,7 @@ def test_arithmetic(rng, name):
         )
         assert found.dtype == np.float32 and np.array_equal(found, expected, equal_nan=True)
     if name in ("maximum", "minimum"):
-        # Of 0.0 and -0.0 the second, NaN where either is: what MXNet's operators of these names do.
+        # The second of 0.0 and -0.0, and NaN where either number is NaN, as MXNet's operators of these names give.
         a, b = np.float32([[np.nan, 1, np.nan, 0.0, -0.0]]), np.float32([[1, np.nan, np.nan, -0.0, 0.0]])
         assert same(run("arithmetic", a, b, function=name), np.float32([[np.nan, np.nan, np.nan, -0.0, 0.0]]))
 

@@ -45,7 +45,7 @@ def agree(net, x, tmp_path, exact=True):
 
 
 def lines(graph):
-    """A line for each node of a graph but the input: what it is, from which form to which."""
+    """One line for each node of a graph except the input: its kind, and the forms that it takes and gives."""
     found = []
     for index, node in enumerate(graph.nodes[1:], 1):
         taken, gives = graph.taken(index), graph.values[index]

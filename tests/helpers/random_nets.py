@@ -88,7 +88,7 @@ class Net:
         if name == "threshold":
             spread = max(2, int(inputs**0.5 / 2))
             return rng.integers(-spread, spread, shape).astype(dtype)
-        # Small constants, so that inputs still make a difference some layers on.
+        # Small constants, so that a difference of the inputs still shows after several layers.
         return rng.standard_normal(shape).astype(dtype) * dtype(0.1 if name in ("bias", "mean", "beta") else 1)
 
     def graph(self):
@@ -160,8 +160,8 @@ def awkward_nets(rng):
 
 
 def random_graph(rng, size=14):
-    """A graph of about so many nodes, drawn one after the other: each takes earlier values that it can take, of late
-    ones more. What is left over at the end is joined."""
+    """A graph of about so many nodes, drawn one after the other: each takes earlier values of the form that it needs,
+    late ones more often. Values that no node has taken are joined at the end."""
     sizes = [size for size in SIZES if size < 70]
 
     def some():

@@ -8,7 +8,7 @@ SEEDS = strategies.integers(0, 2**32 - 1)
 
 
 def sizes(most):
-    """A size of at most so many: half of them are of SIZES."""
+    """A strategy for sizes from 1 to `most`, half of them from SIZES."""
     return strategies.sampled_from([size for size in SIZES if size <= most]) | strategies.integers(1, most)
 
 

@@ -1,4 +1,4 @@
-"""Runs of `train.fit` over random rows, three batches an epoch, that take a fraction of a second."""
+"""Runs of `train.fit` over random rows, three batches per epoch, that take a fraction of a second."""
 
 import numpy as np
 import pytest

@@ -291,7 +291,7 @@ def test_metrics(tmp_path, name):
 
 
 def test_binaryadam_plans_once(monkeypatch):
-    """Weights and gradients of mx.np come as other objects in every step."""
+    """Weights and gradients of mx.np are new objects in every step."""
     plans = []
     original = optimizer._Plan.__init__
     monkeypatch.setattr(optimizer._Plan, "__init__", lambda *args: plans.append(0) or original(*args))

@@ -10,7 +10,7 @@ from sizes import over_sizes
 
 
 def numeric(f, x, step=1e-6):
-    """Central differences of the scalar f at x, a number at a time."""
+    """Central differences of the scalar f at x, one element at a time."""
     gradient = np.zeros_like(x)
     for i in np.ndindex(x.shape):
         old = x[i]

@@ -525,7 +525,7 @@ DAMAGES = {
     "tail bits, the highest": (change("1.weight_bits", (2, 1, 0), -(2**31)), "weight_bits must be 0 past input 39"),
     "padding units": (change("1.weight_bits", (2, 0, 1), 1), "weight_bits must be 0 past unit 32"),
     "padding units, the last": (change("1.weight_bits", (2, 0, 15), 1), "weight_bits must be 0 past unit 32"),
-    "sums": (change("3.sums", 4, 7), "sums must be the sums of the signs, .* for unit 4, got 7, 1 such"),
+    "sums": (change("3.sums", 4, 7), "sums must be the sums of the signs, .* for unit 4, got 7, 1 wrong"),
 }
 
 
@@ -642,7 +642,7 @@ def test_damage_of_format_1(tmp_path, case):
 def test_nets_that_no_file_can_hold(rng, monkeypatch):
     """The header has room for every net in practice; where it has not, saving says so, not loading."""
     monkeypatch.setattr("gluon_bnn.runtime.file.MOST_HEADER", 400)
-    with pytest.raises(ValueError, match="header of a file may have 400 bytes, this net's has more"):
+    with pytest.raises(ValueError, match="header of a file may have 400 bytes, this net's has [0-9]+:"):
         dumps(chain(rng, 6, "dense units=2", *["activation function=relu"] * 9))
     assert MOST_HEADER == 1 << 24
 

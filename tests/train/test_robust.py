@@ -187,7 +187,7 @@ def test_what_a_killed_write_left_is_removed(tmp_path):
 
 @contextlib.contextmanager
 def small_files():
-    """A limit of 1000 bytes a file: less than a checkpoint. Not a fixture: pytest's own output may go to a file."""
+    """A limit of 1000 bytes per file: less than a checkpoint. Not a fixture: pytest's own output may go to a file."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:

@@ -1,4 +1,4 @@
-"""The libraries that bench_inference.py and bench_training.py time, a file each.
+"""The libraries that bench_inference.py and bench_training.py time, one file each.
 
 The file of a peer has a class `Inference`, a subclass of bench.inference.Worker, or `Training`, one of
 bench.training.Worker, or both, and names in NEEDS the packages without which it takes no part. It imports its library
@@ -13,7 +13,7 @@ BENCHMARKS = {"inference": "Inference", "training": "Training"}
 
 
 def names():
-    """Of all peers: ours, MXNet, then the other libraries."""
+    """The names of all peers: ours, MXNet, then the other libraries."""
     found = [module.name for module in pkgutil.iter_modules(__path__)]
     return sorted(found, key=lambda name: (bool(needs(name)), name != "ours", name))
 

@@ -1,7 +1,7 @@
 """Larq Compute Engine, as a 1x1 convolution of signs.
 
-It has a Python of its own: its converter needs TensorFlow 2.14, which wants ml_dtypes 0.2, and ONNX Runtime's int8 a
-later one. What a peer imports on top is therefore NumPy alone.
+It runs in a Python environment of its own: its converter needs TensorFlow 2.14, which needs ml_dtypes 0.2, and ONNX
+Runtime's int8 needs a later one. Therefore nothing beyond NumPy may be imported at the top of this file.
 """
 
 import os

@@ -165,7 +165,7 @@ class Training(training.Worker):
         self.mx.nd.waitall()
 
     def plain_net(self, width):
-        """Of MXNet's own layers, batch norm too."""
+        """The net of MXNet's own layers, batch norm included."""
         from nets import Layers
 
         layers = Layers("real", None, None, None, "relu")
@@ -206,7 +206,7 @@ class Training(training.Worker):
         return self.training_step(net, "binaryadam")
 
     def first_loss(self, width):
-        """Of the plain net before any step, on the first batch."""
+        """The loss of the plain net before any step, on the first batch."""
         net = self.plain_net(width)
         x, labels = self.batch(0)
         with self.mx.autograd.record():  # batch norm with the batch's own statistics
@@ -214,7 +214,7 @@ class Training(training.Worker):
         return float(value.mean().asscalar())
 
     def profile(self, names, steps):
-        """{name: {operator: calls and milliseconds a step}}. Operators show up by themselves only in a process that
+        """{name: {operator: calls and milliseconds per step}}. Operators show up by themselves only in a process that
         has MXNET_EXEC_BULK_EXEC_TRAIN=0."""
         profiler = self.mx.profiler
         found = {}

@@ -38,7 +38,7 @@ def convert(traced: Trace) -> Plan:
                 values[place, output] = value
     outputs = tuple(values[entry] for entry in traced.outputs)
     if not all(isinstance(value, int) for value in outputs):
-        raise ValueError("freeze takes a net whose outputs depend on its input")
+        raise ValueError("freeze takes a net whose outputs depend on its input, got one with a constant output")
     return dataclasses.replace(plan, outputs=outputs, rows=list(rows.values()))
 
 
@@ -56,7 +56,7 @@ def _outputs(traced, place, build, values):
 
 
 def _held(build, inputs, output, outputs):
-    """A step for one output of an operator that nobody converts."""
+    """A step for one output of an operator that has no converter."""
     # A block has an input, so one that takes no value, as random numbers do, gets that of the net.
     sources = list(dict.fromkeys(value for value in inputs if isinstance(value, int))) or [0]
     order, arrays = [], {}

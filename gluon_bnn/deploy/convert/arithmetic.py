@@ -1,4 +1,4 @@
-"""Converters of arithmetic, and of what is made of it: signs, swish."""
+"""Converters of arithmetic, and of signs and swish, which are composed of arithmetic."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ converts("_minimum", "broadcast_minimum")(minimum)
 
 @converts("add_n")
 def add_n(build: Build, *xs: Any) -> Any:
-    """MXNet adds up to four arrays from the last one on, more of them from the first one on."""
+    """The order is MXNet's: up to four arrays are added from the last to the first, more than four from the first."""
     total, *others = xs if len(xs) > 4 else xs[::-1]
     for x in others:
         total = add(build, total, x)
@@ -125,8 +125,8 @@ def rminus_scalar(build: Build, x: Any) -> Any:
     return _minus(build, x, np.array(build.get("scalar"), np.float32))
 
 
-# The composed operators of ours add what is 0 for every x, to have a gradient of their own; those of version 0.1.0 made
-# 1 of a sign 0 by adding a half.
+# Our composed operators get their own gradient by adding a term that is 0 for every x. Those of version 0.1.0 turned
+# the sign 0 into 1 by adding a half and taking the sign again.
 
 
 @converts("_contrib_sign_ste")

@@ -54,8 +54,8 @@ def native_binary_dense(build: Build, x: Any, weight: Any, *others: Any) -> Any:
 
 @converts("gluon_bnn_sign_scale")
 def sign_scale(build: Build, weight: Any, *others: Any) -> Any:
-    """Of a layer that was made without in_units it takes the layer's input too, for the shape; and what makes signs
-    random while MXNet trains."""
+    """In a layer made without in_units this operator also takes the layer's input, as a hint of the shape, and with
+    `stochastic` random numbers."""
     arrays = [weight, *others[build.get("hint") is not None : len(others) - bool(build.get("stochastic"))]]
     if not constant(*arrays):
         return None
@@ -76,7 +76,7 @@ def pack(build: Build, x: Any) -> Any:
 
 @converts("gluon_bnn_packed_dense")
 def packed_dense(build: Build, x: Any, *arrays: Any) -> Any:
-    """Of the export of a net that was frozen in the packed form."""
+    """From the export of a net that was frozen in the packed form."""
     source, target = build.get("source"), build.get("target")
     for before in (build.step(x, Pack, PackedDense),) if source == "bits01" else ():
         build.plan.steps[x - 1] = dataclasses.replace(before, to="bits01")
@@ -94,7 +94,7 @@ def fully_connected(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
     if isinstance(x, np.ndarray) or not constant(weight, *(() if bias is None else (bias,))):
         return None
     flatten = build.get("flatten", True)
-    if (np.abs(weight) == 1).all():  # a binary layer, of whatever operators its signs were made
+    if (np.abs(weight) == 1).all():  # a binary layer, whatever operators computed its signs
         return _float_dense(build, x, weight, np.ones(1, np.float32), bias, flatten)
     arrays = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     return build(Dense, x, arrays=arrays, flatten=bool(flatten))

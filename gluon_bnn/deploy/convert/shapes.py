@@ -1,4 +1,4 @@
-"""Converters of operators that change shapes, and of those that give in inference what they take."""
+"""Converters of operators that change shapes, and of those that are the identity in inference."""
 
 from typing import Any
 
@@ -91,10 +91,11 @@ def slice_axis(build: Build, x: Any) -> Any:
 
 @converts("slice")
 def slice_(build: Build, x: Any) -> Any:
-    """Of (rows, features), where rows are left alone: x[:, begin:end]."""
+    """x[:, begin:end] of (rows, features); others are not converted."""
     begin, end, step = (build.get(name, ()) for name in ("begin", "end", "step"))
-    two = isinstance(begin, tuple) and len(begin) == len(end) == 2
-    if not two or begin[0] not in (None, 0) or end[0] is not None:
+    if not all(isinstance(each, tuple) and len(each) == 2 for each in (begin, end)):
+        return None
+    if begin[0] not in (None, 0) or end[0] is not None:
         return None
     if any(each not in (None, 1) for each in step or ()):
         return None
@@ -111,7 +112,7 @@ def split(build: Build, x: Any) -> Any:
 
 @converts("_split_v2", "_npi_hsplit")
 def np_split(build: Build, x: Any) -> Any:
-    """In so many sections, or at the indices, of which MXNet has put 0 before the first."""
+    """Into `sections` equal parts, or at the indices, before which MXNet has put a 0."""
     axis, parts, begins = build.get("axis", 1), build.get("sections", 0), build.get("indices", ())
     if build.get("squeeze_axis") or axis == 0:
         return None

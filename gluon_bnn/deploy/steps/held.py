@@ -1,4 +1,4 @@
-"""What nobody converts."""
+"""Operators and blocks that have no converter: MXNet runs them, the runtime does not."""
 
 from typing import Any, Optional
 
@@ -7,10 +7,10 @@ from ..plan import Step, Width, step
 
 @step
 class Held(Step):
-    """An operator that nobody converts: MXNet runs it, the runtime does not.
+    """An operator that has no converter.
 
-    graph : the JSON of a graph of this operator alone, whose inputs are the variables x0, x1 ..: first one for each of
-    the sources, then the arrays of these names
+    graph : the JSON of a graph of this operator alone, whose inputs are the variables x0, x1 ..: first one for each
+        source, then the arrays, under their names
     """
 
     operator: str = ""
@@ -30,7 +30,7 @@ class Held(Step):
 
 @step
 class Kept(Step):
-    """A block whose forward takes arrays only: it stays as it is, the very same with the same parameters."""
+    """A block whose forward takes arrays only, and so cannot be traced: the same block, with the same parameters."""
 
     block: Any = None
 

@@ -1,4 +1,4 @@
-"""Flattening, and parts of values."""
+"""Steps that change shapes: Flatten, Concat and Slice."""
 
 from typing import Any, Optional
 
@@ -71,8 +71,8 @@ class Concat(_OverAxis):
 
 @step
 class Slice(_OverAxis):
-    """The part from begin to end (None for the last), from the end where they are negative; or, with `parts`, the
-    part number `begin` of so many equal ones."""
+    """The part from begin to end (None for the rest), which count from the end where they are negative; or, with
+    `parts`, part number `begin` of that many equal parts."""
 
     begin: int = 0
     end: Optional[int] = None

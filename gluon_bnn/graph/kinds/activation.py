@@ -1,7 +1,7 @@
 """Activations, element by element, each with its formula.
 
 Those with exp are computed in float64 by the same operations as in the compiled library, and so with the same bits,
-and rounded once to float32; there is no libm in them, whose last bits differ from machine to machine.
+and rounded once to float32. They do not call libm, whose last bits differ from machine to machine.
 """
 
 import math
@@ -43,7 +43,7 @@ ERFC = (
 
 
 def exp(x: np.ndarray) -> np.ndarray:
-    """exp of float64. 2^n exp(r), n the integer nearest to x / ln 2; the Taylor series to r^13 is exact to a unit."""
+    """exp of float64: 2^n exp(r), n the integer nearest to x / ln 2; the Taylor series to r^13 is exact to one ulp."""
     x = np.clip(x, -708.0, 709.0)
     n = np.rint(x * 1.4426950408889634)
     r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10
@@ -117,8 +117,8 @@ def swish(x: np.ndarray, slope: np.ndarray) -> np.ndarray:
 
 
 class Function(NamedTuple):
-    """formula : from x, and slope where there is one, to numbers that are then rounded to float32
-    slope : None, or what its slope belongs to, "layer", float32 (1,), or "channel", float32 (channels,)"""
+    """formula : a function of x, and of slope where there is one, whose result is then rounded to float32
+    slope : None without one; "layer" for a slope float32 (1,), "channel" for one float32 (channels,)"""
 
     formula: Callable
     slope: Optional[str] = None

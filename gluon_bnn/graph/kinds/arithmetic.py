@@ -8,7 +8,8 @@ import numpy as np
 from ..graph import Node, Value
 from .kind import Arrays, Kind, floats
 
-# Of two numbers of which neither is larger, the second, 0.0 and -0.0 apart; NaN where either is NaN: as MXNet does.
+# As in MXNet, maximum and minimum give NaN where either number is NaN, and the second of two equal ones, which matters
+# for 0.0 and -0.0.
 FUNCTIONS: dict[str, Callable] = {
     "add": np.add,
     "subtract": np.subtract,

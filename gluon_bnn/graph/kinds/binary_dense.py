@@ -9,7 +9,7 @@ from ..graph import FORMS, MOST_ELEMENTS_U8, Node, Value
 from .batch_norm import NORM, normalize
 from .kind import SIZE, Arrays, Kind, shape_of, together
 
-ELEMENTS = 1 << 22  # the signs of at most so many weights are unpacked at a time, where one block has no more
+ELEMENTS = 1 << 22  # most weights whose signs are unpacked at a time, where one block does not have more
 SUM = 256  # float products of so many inputs are added up on their own, then these sums
 EXACT = 1 << 16  # so many products of a sign and a uint8 add up below 2^24: exact in float32, in any order
 
@@ -18,9 +18,9 @@ class BinaryDense(Kind):
     """dot = x times the signs in weight_bits; y = ((alpha * dot + bias) - mean) * factor + beta, or its signs.
 
     Without mean, factor and beta, y = alpha * dot + bias. From bits01, 0 and 1, (dot + sums) / 2 takes the place of
-    dot, sums the sum of each unit's signs. From bits or bits01 to bits or bits01 the result is dot < threshold. Of
-    uint8 pixels p = (x - shift) / scale, one image a row, alpha_u8 = alpha * scale, and bias_u8 = bias + alpha *
-    sum_k s_k shift_k.
+    dot, sums the sum of each unit's signs. From bits or bits01 to bits or bits01 the result is dot < threshold. For
+    uint8 pixels p = (x - shift) / scale, one image per row, dot is that of p, with alpha_u8 = alpha * scale and bias_u8
+    = bias + alpha * sum_k s_k shift_k.
 
     With K inputs and N units weight_bits is int32 (ceil(N / 16), ceil(K / 32), 16), threshold and sums int32 (N,), all
     else float32 (N,).
@@ -68,7 +68,7 @@ class BinaryDense(Kind):
             if wrong.size:
                 raise ValueError(
                     f"sums must be the sums of the signs, {expected[wrong[0]]} for unit {wrong[0]}, "
-                    f"got {sums[wrong[0]]}, {wrong.size} such in all"
+                    f"got {sums[wrong[0]]}, {wrong.size} wrong in all"
                 )
 
     def weights(self, node: Node, taken: Sequence[Value]) -> tuple[int, int]:
@@ -104,8 +104,8 @@ class BinaryDense(Kind):
 def float_dot(x: np.ndarray, weight_bits: np.ndarray, units: int) -> np.ndarray:
     """float32 (rows, units): x times signs, ((+-x0 +- x1) + (+-x2 +- x3)) added up in blocks of SUM inputs.
 
-    For each four inputs the 16 sums that their signs can make are formed once a row; four bits of a unit's
-    weights choose one. The last four are padded with 0.0 of sign +1.
+    For each group of four inputs the 16 signed sums are formed once per row; four bits of a unit's weights select one
+    of them. The last group is padded with 0.0 of sign +1.
     """
     rows, inputs = x.shape
     groups = -(-inputs // 4)

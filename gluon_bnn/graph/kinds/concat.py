@@ -7,7 +7,7 @@ import numpy as np
 from ..graph import Node, Value
 from .kind import Kind, floats
 
-MOST_ELEMENTS = 1 << 24  # of a row: values that only name each other could otherwise double from node to node
+MOST_ELEMENTS = 1 << 24  # of a row: else a small file could double a value's size from each concat to the next
 
 
 class Concat(Kind):

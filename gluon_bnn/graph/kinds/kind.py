@@ -7,7 +7,7 @@ import numpy as np
 
 from ..graph import MOST_ELEMENTS, Node, Value
 
-# What an attribute may be; a tuple of words is a choice among them.
+# The types of attributes; a tuple of words is a choice among them.
 SIZE = "a whole number from 1 on"
 PLACE = "a whole number from 0 on"
 SIZES = "whole numbers from 1 on"

@@ -10,8 +10,8 @@ from .kind import Arrays, Kind, floats
 
 
 class Pack(Kind):
-    """bit = x < 0. Of uint8 pixels, bit = p < threshold_u8, int32 (elements of a row,): 0 and below never, 256 and
-    above always."""
+    """bit = x < 0. For uint8 pixels p, bit = p < threshold_u8, int32 (elements of a row,): never 1 for a threshold of
+    at most 0, always for one of at least 256."""
 
     name = "pack"
     attributes = {"to": FORMS[1:]}

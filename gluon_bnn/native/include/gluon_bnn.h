@@ -46,8 +46,8 @@ enum {
 #define GLUON_BNN_MOST_INPUTS (INT64_C(1) << 30)
 #define GLUON_BNN_MOST_INPUTS_U8 INT64_C(8421504)
 
-/* Raised when a function or an operator changes meaning: what a program was compiled with, and what the library
- * that it found has. */
+/* Raised when a function or an operator changes meaning. GLUON_BNN_ABI is the number that a program was compiled with,
+ * gluon_bnn_abi() that of the library which it has loaded. */
 #define GLUON_BNN_ABI 9
 GLUON_BNN_EXPORT int gluon_bnn_abi(void);
 
@@ -98,12 +98,12 @@ GLUON_BNN_EXPORT int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* 
 
 /* A whole net, from the file that gluon_bnn.runtime.save writes: a graph of nodes, in safetensors. The file is
  * described in gluon_bnn/runtime/file.py; its kinds of node (binary_dense, dense, batch_norm, activation, pack,
- * flatten, image, arithmetic, concat, slice) in gluon_bnn/graph/kinds/, a file each, whose results these functions give
- * to the bit. */
+ * flatten, image, arithmetic, concat, slice) in gluon_bnn/graph/kinds/, one file per kind, whose results these
+ * functions give to the bit. */
 typedef struct gluon_bnn_model gluon_bnn_model;
 
-/* *model = the net in a file, or in its `size` bytes, which are not needed afterwards; null where that fails. The whole
- * file is checked first, its CRC-32 included, whoever has written it: a net that loads runs. */
+/* *model = the net in a file, or in the `size` bytes of one, which are not needed afterwards; null where that fails.
+ * The whole file is checked first, its CRC-32 included, and is not trusted: a net that loads can be run. */
 GLUON_BNN_EXPORT int gluon_bnn_load(const char* path, gluon_bnn_model** model);
 GLUON_BNN_EXPORT int gluon_bnn_load_bytes(const void* bytes, int64_t size, gluon_bnn_model** model);
 
@@ -119,8 +119,8 @@ GLUON_BNN_EXPORT int gluon_bnn_takes_u8(const gluon_bnn_model* model);
 GLUON_BNN_EXPORT int gluon_bnn_run(const gluon_bnn_model* model, const float* x, int64_t rows, float* y);
 GLUON_BNN_EXPORT int gluon_bnn_run_u8(const gluon_bnn_model* model, const uint8_t* x, int64_t rows, float* y);
 
-/* classes (rows,): the index of each row's largest output. It is the first of several, as NumPy's argmax is, and that
- * of the first NaN where there is one. */
+/* classes (rows,): the index of each row's largest output, as NumPy's argmax gives it: the first of equal ones, and
+ * that of the first NaN where there is one. */
 GLUON_BNN_EXPORT int gluon_bnn_predict(const gluon_bnn_model* model, const float* x, int64_t rows, int64_t* classes);
 GLUON_BNN_EXPORT int gluon_bnn_predict_u8(const gluon_bnn_model* model, const uint8_t* x, int64_t rows,
                                           int64_t* classes);

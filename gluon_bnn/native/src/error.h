@@ -1,4 +1,4 @@
-// What a function of the C interface returns where it cannot do its work; the last message of each thread.
+// Errors of the C interface: the codes that its functions return, and the last message of each thread.
 #ifndef GLUON_BNN_ERROR_H_
 #define GLUON_BNN_ERROR_H_
 
@@ -11,7 +11,7 @@ namespace gluon_bnn {
 // Keeps the message, as printf would write it, and returns GLUON_BNN_BAD_ARGUMENT.
 int fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
-// What ends work that turns out to be impossible: a code of the C interface and a message.
+// The exception of this library: a code of the C interface and a message.
 struct Failure {
   int code;
   char message[400];

@@ -1,6 +1,6 @@
 // The products of a net over whole arrays: tiles, cache blocks and threads around the micro-kernels of one instruction
-// set. A file each for the kinds of inputs: xnor.cc (bits), lut.cc (floats, by lookup table), u8.cc (uint8) and
-// dense.cc (float inputs and float weights).
+// set. One file per kind of input: xnor.cc (bits), lut.cc (floats, by lookup table), u8.cc (uint8) and dense.cc (float
+// inputs and float weights).
 //
 // Arguments are not checked here. Results do not depend on the number of threads.
 #ifndef GLUON_BNN_GEMM_GEMM_H_

@@ -23,7 +23,7 @@ struct Plan {
     table_stride = words * word_tables;
     threads = threads_for(0.4 * sizes.rows * sizes.units * ceil_div(sizes.inputs, kWord));
     // Where rows are few, the threads share the units, and each of them builds the tables. The number of chunks is then
-    // a multiple of the threads, and in any case large enough for kChunkUnits.
+    // a multiple of the threads, and in any case so large that a chunk has at most about kChunkUnits units.
     const int64_t parts = ceil_div(sizes.rows, rows) >= 4 * threads ? 1 : threads;
     chunks = parts * ceil_div(sizes.units, parts * kChunkUnits);
     units = ceil_div(ceil_div(sizes.units, chunks), kWord) * kWord;

@@ -23,7 +23,7 @@ void transpose(uint32_t words[32]) {
 constexpr size_t kHalf = kBlock * sizeof(uint32_t);  // bytes of half a square
 
 // Packed weights (inputs, units) from squares of 32 units by 32 inputs, each two half squares of 16 units above and
-// below. load(unit_word, word, square) fills a square of zeros, a word a unit.
+// below. load(unit_word, word, square) fills a square of zeros, one word per unit.
 template <typename Load>
 void transpose_squares(int64_t units, int64_t inputs, uint32_t* transposed, const Load& load) {
   const int64_t words = ceil_div(inputs, kWord);

@@ -20,7 +20,7 @@ double taylor(double x) {
 }
 
 // exp(x) = 2^n exp(r), n the nearest integer to x / ln 2, so |r| <= ln(2) / 2: the Taylor series to r^13 is
-// exact to a unit of float64. ln 2 is subtracted in two parts, the first of which has trailing zeros.
+// exact to one ulp of float64. ln 2 is subtracted in two parts, the first of which has trailing zeros.
 double exponential(double x) {
   if (x != x) return x;
   x = x < -708 ? -708 : x > 709 ? 709 : x;

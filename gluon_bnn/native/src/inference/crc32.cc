@@ -1,4 +1,4 @@
-// Eight bytes at a time: the CRC is linear, so that of a word is the exclusive or of what each byte alone gives.
+// Eight bytes at a time, by tables: a CRC is linear, so that of eight bytes is the xor of those of each byte alone.
 #include "inference/crc32.h"
 
 namespace gluon_bnn {

@@ -6,7 +6,7 @@
 
 namespace gluon_bnn {
 
-// That of what had `crc` so far, at first 0, and these bytes after it.
+// The CRC-32 of a text whose CRC-32 is `crc` (0 for an empty one) followed by these bytes.
 uint32_t crc32(uint32_t crc, const void* bytes, int64_t size);
 
 }  // namespace gluon_bnn

@@ -1,7 +1,7 @@
-// A strict reader of JSON for texts whose structure is known: the caller says what comes next, and whatever else is
-// there ends reading with a message. So there is no tree, no recursion, and no more memory than names take.
+// A strict reader of JSON for texts whose structure is known: the caller says what comes next, and anything else is an
+// error with a message. So there is no tree, no recursion, and no more memory than names take.
 //
-// Of numbers it knows whole ones from 0 (or -0) on, which is all that the header of a safetensors file has.
+// Numbers must be whole and at least 0 (or -0), since the header of a safetensors file has no others.
 #ifndef GLUON_BNN_INFERENCE_JSON_H_
 #define GLUON_BNN_INFERENCE_JSON_H_
 

@@ -45,8 +45,8 @@ struct NodeText;
 struct Tensor;
 
 // The parts of a node in a file. A constructor takes all of them: the sources first, then the attributes in the order
-// in which the file has them, then the arrays. What it asks for and is not there, or does not fit, ends loading with a
-// message that names the node; and so does what nobody has asked for.
+// in which the file has them, then the arrays. A part that is missing, does not fit, or is left over when the
+// constructor is done ends loading with a message that names it.
 class Parts {
  public:
   Parts(size_t index, const NodeText& text, const std::vector<Value>& taken, std::vector<Tensor>& tensors)

@@ -1,4 +1,4 @@
-// A deployed net: made of a file, then run as often as one likes, by several threads at once.
+// A deployed net: read from a file, then run any number of times, by several threads at once.
 #ifndef GLUON_BNN_INFERENCE_MODEL_H_
 #define GLUON_BNN_INFERENCE_MODEL_H_
 
@@ -11,7 +11,7 @@ namespace gluon_bnn {
 
 class Model {
  public:
-  // Throws a Failure where the file is not that of a net which can be run without looking.
+  // Throws a Failure unless the file is that of a net which runs without further checks.
   explicit Model(const FileBytes& bytes);
 
   int64_t inputs() const { return net_.nodes.front()->value.size(); }
@@ -22,7 +22,7 @@ class Model {
   void run(const float* x, int64_t rows, float* y) const { run(floats_, x, sizeof(float), rows, y, nullptr); }
   void run(const uint8_t* x, int64_t rows, float* y) const { run(*pixels_, x, 1, rows, y, nullptr); }
 
-  // The index of the largest output of each row: the first of several, and of NaN if there is one.
+  // The index of the largest output of each row: the first of equal ones, and the first NaN where there is one.
   void predict(const float* x, int64_t rows, int64_t* classes) const {
     run(floats_, x, sizeof(float), rows, nullptr, classes);
   }

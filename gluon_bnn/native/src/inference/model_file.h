@@ -1,4 +1,4 @@
-// The file of a deployed net: what its nodes are called and which tensors it has, before anybody asks what they mean.
+// The file of a deployed net: reads the texts of its nodes and its tensors. What they mean is checked by each kind.
 //
 // It is a safetensors file: eight bytes with the length of the header, the header, which is JSON, and the tensors. In
 // the header's metadata is one line of text, in format 2 of the nodes, in format 1 (format1.cc) of the layers of a
@@ -8,8 +8,8 @@
 //
 // The CRC-32 is that of the text before "; crc32" and then of each tensor by name: its name and its bytes. Before
 // "; crc32" there may be lines with the net's accuracy and a label for each output, which are checked and left out. The
-// same files are accepted as by gluon_bnn/runtime/file.py. Nothing here trusts the file, and what it takes of memory is
-// a small multiple of what the file has.
+// same files are accepted as by gluon_bnn/runtime/file.py. The file is not trusted, and the memory that is allocated is
+// a small multiple of its size.
 #ifndef GLUON_BNN_INFERENCE_MODEL_FILE_H_
 #define GLUON_BNN_INFERENCE_MODEL_FILE_H_
 
@@ -43,7 +43,7 @@ struct Tensor {
 struct ModelFile {
   bool is_format1;
   std::vector<NodeText> nodes;
-  int64_t labels;               // how many the outputs have: one each, or none
+  int64_t labels;               // their number: one for each output, or 0
   std::vector<Tensor> tensors;  // by name
   Scratch<char> memory;         // of the tensors
 };

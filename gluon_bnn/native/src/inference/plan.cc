@@ -38,8 +38,9 @@ class Buffers {
   std::multimap<int64_t, size_t> free_;
 };
 
-// A slot is a value in one of its two forms: slot 2 n is the value of node n, slot 2 n + 1 the same as uint8. What is
-// wanted is found from the output back to the input; a view has no memory of its own but that of its source, its root.
+// A slot is a value in one of its two forms: slot 2 n is the value of node n, slot 2 n + 1 the same as uint8. Which
+// slots are wanted is found from the output back to the input. A view has no memory of its own: its root is the slot,
+// among its sources, whose memory it shares.
 class Slots {
  public:
   Slots(const Nodes& net, bool u8) : net_(net), u8_(u8), input_(u8 ? 1 : 0), slots_(2 * net.nodes.size()) {
@@ -67,8 +68,8 @@ class Slots {
   bool is_step(size_t slot) const { return slots_[slot].wanted && slot != input_ && root(slot) == slot; }
   bool takes_pixels(size_t slot) const { return slot % 2 == 1 || (u8_ && node(slot).takes_pixels()); }
 
-  // The slots that the node of `slot` takes. Those of the input's floats, where these are not the input itself, are its
-  // uint8.
+  // The slots that the node of `slot` takes. Where the input is uint8, its floats are computed from it, so their source
+  // is the input.
   std::vector<size_t> sources(size_t slot) const {
     if (slot == input_) return {};
     if (slot / 2 == 0) return {input_};

@@ -1,5 +1,5 @@
-// In which order the nodes of a net run, and where their values lie: buffers are used again once the last node that
-// takes a value has run.
+// The order in which the nodes of a net run, and where their values lie: a buffer is reused once the last node that
+// takes its value has run.
 #ifndef GLUON_BNN_INFERENCE_PLAN_H_
 #define GLUON_BNN_INFERENCE_PLAN_H_
 
@@ -15,8 +15,8 @@ struct Nodes {
   std::vector<std::vector<int64_t>> sources;  // of each node
 };
 
-// Where a value lies: in what the caller gives, or in the scratch buffer, `offset` bytes per row of a block after its
-// beginning.
+// Where a value lies: in an array of the caller's, or in the scratch buffer. There it begins at byte n * offset, where
+// n is the most rows of a block.
 struct Place {
   enum { kInput, kOutput, kScratch } where;
   int64_t offset;

@@ -7,7 +7,7 @@
 namespace gluon_bnn {
 
 // y = (x - mean) factor + beta, rounded after each step, for `rows` rows of `size` units. `stride` elements lie between
-// two rows. y may not be x.
+// the beginnings of two rows. y must not be x.
 template <typename T>
 static inline void normalise(const T* x, const T* mean, const T* factor, const T* beta, int64_t rows, int64_t size,
                              int64_t stride, T* y) {

@@ -5,15 +5,15 @@
 //
 // The bits (as in gluon_bnn.h) and alpha (units,) are for the backward pass, which then need not read the weights
 // again. scale=loss takes a curvature in the shape of the weight; no gradient goes there. With sign=True the layer
-// works on the signs of its data, as gluon_bnn_sign(data, clip=sign_clip) before it would make them, and no number is
-// written for a sign: their bits are kept for the backward pass.
+// works on the signs of its data, as if gluon_bnn_sign(data, clip=sign_clip) came before it, but the signs are written
+// as bits only, which are kept for the backward pass.
 //
 //   gluon_bnn_data_gradient(data, units=, flatten=) -> ddot, bits
 //
-// MXNet does not tell an extension which gradients are needed, but it leaves out operators whose gradients nobody asks
-// for. So with apart=True the gradient of the data has an operator of its own. Its outputs hold nothing. The layer
-// gives the gradient of its product and the bits of its weights as the gradients of these outputs, and leaves that of
-// its data as it is; the other operator makes the gradient of the data from the two:
+// MXNet does not tell an extension which gradients are needed, but it leaves out operators whose gradients are not. So
+// with apart=True the gradient of the data has an operator of its own, whose outputs hold nothing in the forward pass.
+// In the backward pass the layer writes ddot, the gradient of its product, and the bits of its weights as the gradients
+// of these outputs, and no gradient of its data; the other operator computes that from the two:
 //
 //   gluon_bnn_binary_dense(BlockGrad(data), weight, *gluon_bnn_data_gradient(data), apart=True)
 #include "training/binary_dense.h"

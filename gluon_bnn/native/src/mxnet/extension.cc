@@ -91,7 +91,7 @@ class Returned {
  private:
   static unsigned int to_mxnet(int64_t size) {
     if (size == kUnknown) return kUnknownToMXNet;
-    if (size < 0 || size >= kUnknownToMXNet) refuse("MXNet has no arrays with as many as ", size, " numbers an axis");
+    if (size < 0 || size >= kUnknownToMXNet) refuse("an axis of ", size, " elements is too large for MXNet");
     return static_cast<unsigned int>(size);
   }
 

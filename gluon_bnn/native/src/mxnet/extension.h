@@ -58,7 +58,7 @@ class Span {
   int count_;
 };
 
-// A shape has no axes where not even their number is known.
+// A shape whose number of axes is not known is empty.
 constexpr int64_t kUnknown = -1;  // a size that is not known yet
 using Shape = std::vector<int64_t>;
 

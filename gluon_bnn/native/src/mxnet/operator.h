@@ -260,7 +260,7 @@ inline void expect_numbers(const char* what, int64_t size, Shape* shape) {
   expect_shape(what, shape->size() == 2 ? Shape{1, size} : Shape{size}, shape);
 }
 
-// Not an empty array, which has no result that a net could go on with.
+// Refuses an empty array: there is no result that a net could go on with.
 inline void expect_some(const char* op, const Shape& data) {
   for (int64_t size : data) {  // an unknown size is kUnknown, with MXNet's NumPy shapes and without
     if (size == 0) refuse(op, " takes at least one number, got an array of shape ", data);

@@ -1,4 +1,4 @@
-// Numbers to the bits of their signs, as MXNet sees it: attributes, shapes, types and errors. Inference only.
+// Floats to the bits of their signs, as MXNet sees it: attributes, shapes, types and errors. Inference only.
 //
 //   gluon_bnn_pack(data, in_units=, flatten=) -> bits
 #include "gemm/pack.h"

@@ -3,7 +3,7 @@
 //   gluon_bnn_packed_dense(data, weight_bits, [alpha, bias, [mean, factor, beta]], [threshold], [sums],
 //                          units=, in_units=, source=, target=, norm=, flatten=) -> floats or bits
 //
-// The inputs are those that a layer of kind binary_dense has (gluon_bnn.h), in this order.
+// The inputs are the arrays of a node binary_dense (gluon_bnn/graph/kinds/binary_dense.py), in this order.
 #include "gemm/gemm.h"
 #include "mxnet/operator.h"
 

@@ -1,8 +1,9 @@
-// The loss of the papers on binary nets as MXNet sees it; the arithmetic is so short that it is here too.
+// The loss of the papers on binary nets as MXNet sees it, with its arithmetic, which is short.
 //
 //   gluon_bnn_squared_hinge(outputs, labels) -> the loss of each row
 //
-// outputs (rows, classes), float32 or float64; labels of any type, whole numbers from 0 to classes - 1, one a row.
+// outputs (rows, classes), float32 or float64; labels (rows,) or (rows, 1) of any type but bfloat16, whole numbers from
+// 0 to classes - 1.
 #include <cmath>
 
 #include "mxnet/operator.h"

@@ -35,7 +35,7 @@ void for_each_strip(int64_t rows, int64_t units, const Body& body) {
 
 // sums[u] = sum over rows of term(at, u), `at` being where the row's strip begins.
 template <typename T, typename Term>
-void lut_rows(int64_t rows, int64_t units, int64_t first, int64_t width, double* sums, const Term& term) {
+void sum_rows(int64_t rows, int64_t units, int64_t first, int64_t width, double* sums, const Term& term) {
   std::fill(sums, sums + width, 0.0);
   for (int64_t begin = 0; begin < rows; begin += kRows) {
     T part[kStrip] = {};
@@ -51,8 +51,8 @@ void lut_rows(int64_t rows, int64_t units, int64_t first, int64_t width, double*
 template <typename T>
 void parameter_gradients(const T* dy, const T* x, int64_t rows, int64_t units, int64_t first, int64_t width,
                          Strip<T>& s, T* dgamma, T* dbeta) {
-  lut_rows<T>(rows, units, first, width, s.sums, [=](int64_t at, int64_t u) { return dy[at + u]; });
-  lut_rows<T>(rows, units, first, width, s.products,
+  sum_rows<T>(rows, units, first, width, s.sums, [=](int64_t at, int64_t u) { return dy[at + u]; });
+  sum_rows<T>(rows, units, first, width, s.products,
               [=, &s](int64_t at, int64_t u) { return dy[at + u] * ((x[at + u] - s.mean[u]) * s.inverse[u]); });
   for (int64_t u = 0; u < width; ++u) {
     dgamma[first + u] = static_cast<T>(s.products[u]);
@@ -66,9 +66,9 @@ template <typename T>
 void batch_norm_train(const T* x, const T* gamma, const T* beta, int64_t rows, int64_t units, double eps,
                       double momentum, T* running_mean, T* running_var, T* mean, T* inverse, T* y) {
   for_each_strip<T>(rows, units, [=](int64_t first, int64_t width, Strip<T>& s) {
-    lut_rows<T>(rows, units, first, width, s.sums, [=](int64_t at, int64_t u) { return x[at + u]; });
+    sum_rows<T>(rows, units, first, width, s.sums, [=](int64_t at, int64_t u) { return x[at + u]; });
     for (int64_t u = 0; u < width; ++u) mean[first + u] = s.mean[u] = static_cast<T>(s.sums[u] / rows);
-    lut_rows<T>(rows, units, first, width, s.sums, [=, &s](int64_t at, int64_t u) {
+    sum_rows<T>(rows, units, first, width, s.sums, [=, &s](int64_t at, int64_t u) {
       const T apart = x[at + u] - s.mean[u];
       return apart * apart;
     });

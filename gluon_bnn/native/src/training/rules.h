@@ -35,7 +35,7 @@ struct Terms {
     return {inverse, inverse * share, T(1), share, clip, std::isfinite(clip)};
   }
 
-  // m. It is computed without a branch, which nobody could predict.
+  // m. It is computed without a branch, which the processor could not predict.
   bool passes(T w) const { return !masked | (std::fabs(w) <= clip); }
 };
 

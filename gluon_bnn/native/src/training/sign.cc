@@ -17,7 +17,7 @@ template <typename T>
 void sign_backward(bool masked, T clip, const T* dy, const T* x, int64_t size, T* dx) {
   for_each_part<Schedule::kStatic>(1, size, [=](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const T d = dy[i];  // a load under the condition would make it a branch, which nobody could predict
+      const T d = dy[i];  // a load under the condition would make it an unpredictable branch
       const bool passes = !masked | (std::fabs(x[i]) <= clip);
       dx[i] = passes ? d : T(0);
     }

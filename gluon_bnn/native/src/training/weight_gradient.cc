@@ -1,5 +1,5 @@
 // g = dy^T . x is computed tile by tile, and the rule turns each tile of g into dw while it is in the cache. So g is
-// nowhere stored as a whole.
+// never stored as a whole.
 #include "training/weight_gradient.h"
 
 #include <algorithm>
@@ -27,7 +27,7 @@ void apply_to_row(const Terms<float>& terms, const float* g, const float* w, int
   for (int64_t k = 0; k < size; ++k) dw[k] = g[k] * Rule::factor(w[k], terms);
 }
 
-// The way from g to dw.
+// Applies the gradient rule to tiles of g.
 class RuleOnTiles {
  public:
   RuleOnTiles(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* w, const float* alpha,

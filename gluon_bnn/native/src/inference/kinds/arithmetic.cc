@@ -33,7 +33,8 @@ struct Multiply {
 struct Divide {
   float operator()(float a, float b) const { return a / b; }
 };
-// Of two numbers of which neither is larger, the second, 0.0 and -0.0 apart; NaN where either is NaN: as MXNet does.
+// As in MXNet, these give NaN where either number is NaN, and the second of two equal ones, which matters for 0.0 and
+// -0.0.
 struct Maximum {
   float operator()(float a, float b) const { return a > b || a != a ? a : b; }
 };

@@ -68,7 +68,7 @@ class BinaryDense final : public Node {
   }
 
  private:
-  // The products count all bits: those past the last input and the last unit have to be 0.
+  // The products count all bits, so those past the last input and the last unit must be 0.
   void check_padding(const Parts& parts) const {
     const int64_t words = ceil_div(inputs_, kWord), blocks = ceil_div(units_, kBlock);
     uint32_t past_inputs = 0, past_units = 0;

@@ -6,7 +6,7 @@
 namespace gluon_bnn {
 namespace {
 
-// Of a row: values that only name each other could otherwise double from node to node.
+// Of a row: else a small file could double a value's size from each concat to the next.
 constexpr int64_t kMostConcatenated = INT64_C(1) << 24;
 
 class Concat final : public Node {

@@ -21,7 +21,7 @@ class Input final : public Node {
     value = {Form::kFloat, {inputs}, one_scale_ && scale_[0] > 0};
   }
 
-  // Floats need no conversion, they are taken as they are.
+  // Only uint8 inputs need this node to run; the plan passes float inputs on as they are.
   bool takes_pixels() const override { return scale_ != nullptr; }
 
   void run(int64_t rows, bool, const void* const* xs, void* y) const override {
