@@ -61,7 +61,7 @@ class BuildLibrary(build_ext):
         return ext.export_symbols  # there is no PyInit_ to export
 
     def build_extension(self, ext):
-        """Compile every file by itself, as many at once as there are processors, and link them."""
+        """Compile the rooms, as many at once as there are processors, and link them."""
 
         def object_of(source, flags):
             return self.compiler.compile(
@@ -87,13 +87,31 @@ class BuildLibrary(build_ext):
         # The machine that is built for; another than this one where _PYTHON_HOST_PLATFORM names it.
         target = sysconfig.get_platform()
         flags = FLAGS if target.endswith(("x86_64", "amd64")) and os.name != "nt" else {}
+        sources = self.one_file_per_room(ext.sources, path_in_sources)
         # What takes longest comes first, or one processor would work on it alone in the end.
-        sources = sorted(ext.sources, key=lambda source: path_in_sources(source) in flags, reverse=True)
+        sources.sort(key=lambda source: path_in_sources(source) in flags, reverse=True)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for objects in pool.map(object_for_its_instruction_set, sources):
                 ext.extra_objects += objects
         ext.sources = []
         super().build_extension(ext)
+
+    def one_file_per_room(self, sources, path_in_sources):
+        """The sources, where a file that includes all of a room's takes their place: reading the standard library's
+        headers for each of them took as long as all the rest. Kernels have flags of their own."""
+        rooms, files = {}, []
+        for source in sources:
+            room, *inside = path_in_sources(source).split("/")
+            if inside and room != "kernels":
+                rooms.setdefault(room, []).append(f'#include "{path_in_sources(source)}"\n')
+            else:
+                files.append(source)
+        os.makedirs(self.build_temp, exist_ok=True)
+        for room, lines in sorted(rooms.items()):
+            files.append(os.path.join(self.build_temp, f"{room}.cc"))
+            with open(files[-1], "w", encoding="ascii") as file:
+                file.writelines(lines)
+        return files
 
 
 class Wheel(bdist_wheel):

@@ -12,8 +12,8 @@ using Words = std::vector<std::string_view>;
 using Long = long long;  // what printf knows
 
 constexpr std::string_view kInput = "input ";
-const Words kForms = {"float", "bits", "bits01"};
-const Words kFunctions = {"relu", "sigmoid", "tanh", "softrelu", "softsign", "sign", "binary_sigmoid"};
+const Words kValueForms = {"float", "bits", "bits01"};
+const Words kActivations = {"relu", "sigmoid", "tanh", "softrelu", "softsign", "sign", "binary_sigmoid"};
 
 struct Layer {
   std::string_view kind, from, to, function;
@@ -31,7 +31,7 @@ Layer read_layer(std::string_view entry, size_t index) {
   const bool complete = words.size() == 5 || (words.size() == 6 && !words[5].empty());
   const auto inputs = complete ? whole_number(words[1]) : std::nullopt;
   const auto units = complete ? whole_number(words[2]) : std::nullopt;
-  if (!inputs || !units || *inputs < 1 || *units < 1 || !is_in(kForms, words[3]) || !is_in(kForms, words[4]) ||
+  if (!inputs || !units || *inputs < 1 || *units < 1 || !is_in(kValueForms, words[3]) || !is_in(kValueForms, words[4]) ||
       words[4] == "bits01") {
     bad_file("layer %zu must be \"<kind> <inputs> <units> <from> <to> [<function>]\", got \"%s\"", index,
              shown(entry).c_str());
@@ -55,7 +55,7 @@ void check_layer(const Layer& layer, size_t index, int64_t inputs, std::string_v
   if (!layer.is("binary_dense") && (layer.from != "float" || layer.to != (layer.is("pack") ? "bits" : "float"))) {
     bad("must be from float, and to bits if it is a pack, else to float");
   }
-  if (layer.is("activation") ? !is_in(kFunctions, layer.function) : !layer.function.empty()) {
+  if (layer.is("activation") ? !is_in(kActivations, layer.function) : !layer.function.empty()) {
     bad("must have a function of format 1 if it is an activation, else none");
   }
 }
