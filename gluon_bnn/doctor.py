@@ -24,7 +24,7 @@ def __dir__():
     return __all__
 
 
-PACKAGES = "mxnet", "numpy", "scipy", "safetensors", "tqdm", "matplotlib", "setuptools"
+PACKAGES = "mxnet", "numpy", "scipy", "safetensors", "tqdm", "matplotlib", "pillow", "setuptools"
 # What has to be there in addition to MXNet, in the order of import, each with the module of it that is imported.
 MODULES = {"numpy": "numpy", "safetensors": "safetensors.numpy", "scipy": "scipy.special", "tqdm": "tqdm"}
 LIBRARY, OPERATORS = "the native library", "the native library into MXNet"
@@ -91,6 +91,8 @@ def _examine_package(report):
     report["advice"] += _missing.untried()
     if not report["runtime_only"] and report["versions"]["matplotlib"] is None:
         report["advice"].append("no matplotlib, so experiments draw no pictures: pip install matplotlib")
+    if report["versions"]["pillow"] is None:
+        report["advice"].append("no Pillow, so pictures cannot be read, by `predict` or as data: pip install pillow")
 
 
 def _examine_missing(report):

@@ -61,13 +61,13 @@ def none_or(kind):
 
 def image_size(text):
     """An argparse type: 28x32 or 28, as [height, width]."""
-    sides = [int(side) for side in text.lower().split("x")]
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = [0]
     if len(sides) > 2 or min(sides) < 1:
-        raise argparse.ArgumentTypeError(f"must be like 28 or 28x32, height first, got {text}")
+        raise argparse.ArgumentTypeError(f"must be like 28 or 28x32, height first, got {text!r:.40}")
     return sides * (3 - len(sides))
-
-
-image_size.__name__ = "image size"
 
 
 def add_dataset(parser, default="digits"):

@@ -23,14 +23,15 @@ def curves(history, moved, path):
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.3))
     epochs = np.arange(1, len(history["loss"]) + 1)
     loss = np.array(history["loss"])
-    left.plot(epochs, loss, color=BLACK)
+    marker = "." if len(epochs) == 1 else None  # a line through one point is not seen
+    left.plot(epochs, loss, color=BLACK, marker=marker)
     left.set(xlabel="epoch", ylabel="training loss")
     if loss.min() > 0:
         left.set_yscale("log")
         _plain(left)
     training = "training, on moved images" if moved else "training"
-    right.plot(epochs, 100 * np.array(history["error"]), "--", label=training, color=BLUE)
-    right.plot(epochs, 100 * np.array(history["validation_error"]), label="validation", color=RED)
+    right.plot(epochs, 100 * np.array(history["error"]), "--", label=training, color=BLUE, marker=marker)
+    right.plot(epochs, 100 * np.array(history["validation_error"]), label="validation", color=RED, marker=marker)
     best = history["best_epoch"]
     right.plot(best + 1, 100 * history["validation_error"][best], "o", color=RED, label=f"best epoch, {best + 1}")
     right.set(xlabel="epoch", ylabel="error, %")
@@ -41,6 +42,8 @@ def curves(history, moved, path):
         right.set_ylim(bottom=0)
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        if len(epochs) == 1:
+            axes.set_xlim(0.5, 1.5)
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     figure.tight_layout()
     right.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=8, columnspacing=1)
@@ -48,12 +51,16 @@ def curves(history, moved, path):
 
 
 def _plain(axes):
-    """Ticks of a logarithmic axis as plain numbers, so few that they do not collide."""
+    """Ticks of a logarithmic axis as plain numbers, so few that they do not collide; where there would be fewer than
+    two, as the values hardly differ, the axis becomes linear."""
     low, high = axes.get_ylim()
     ticks, closest = [], (high / low) ** (1 / MOST_TICKS)
     for tick in (m * 10.0**e for e in range(-6, 7) for m in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8)):
         if low <= tick <= high and (not ticks or tick >= closest * ticks[-1]):
             ticks.append(tick)
+    if len(ticks) < 2:
+        axes.set_yscale("linear")
+        return
     axes.set_yticks(ticks)
     axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
@@ -76,7 +83,8 @@ def confusion_matrix(predictions, labels, names, path):
     axes.set(xlabel="prediction", ylabel="label", title=f"{errors.sum()} of {counts.sum()} wrong")
     if classes <= MOST_NAMED:
         texts = [_short(str(name)) for name in names]
-        long = 0.1 * max(map(len, texts)) > size / classes  # a character is about 0.1 inches wide
+        wide = 0.1 * (max(map(len, texts)) + 0.5)  # inches: a character is about 0.1, and the colour bar takes 0.3
+        long = wide > 0.7 * size / classes
         axes.set_xticks(range(classes), texts, rotation=90 if long else 0, parse_math=False)
         axes.set_yticks(range(classes), texts, parse_math=False)
     figure.colorbar(image, label="errors", shrink=0.8, ticks=matplotlib.ticker.MaxNLocator(integer=True))

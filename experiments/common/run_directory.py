@@ -5,6 +5,7 @@ import errno
 import os
 
 from gluon_bnn import _files
+from gluon_bnn.cli import line_of
 
 FILES = (
     "checkpoint.safetensors",
@@ -53,4 +54,4 @@ def advice(error):
         Exception: "",
     }
     text = next(text for kind, text in kinds.items() if isinstance(error, kind))
-    return f"train_mnist.py: {error}" + (f"; {text}" if text else "")
+    return f"train_mnist.py: {line_of(error)}" + (f"; {text}" if text else "")

@@ -21,15 +21,20 @@ def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
     (activation="relu") is MXNet's and left aside. The net's parameters, gradients and hybridized
     graphs stay as they were. Returns a `Table`, one row per layer.
 
-    Raises ValueError when the net has no binary layer, or none that x reaches.
+    Raises ValueError when the net has no binary layer, or none that x reaches; TypeError for another net, or for an x
+    that is no array of MXNet.
     """
+    if not isinstance(net, mx.gluon.Block):
+        raise TypeError(f"check_net takes a mxnet.gluon.Block, got {type(net).__name__}")
+    if not isinstance(x, mx.nd.NDArray):
+        raise TypeError(f"x must be an array of MXNet, as mx.nd.array(x) makes one, got {type(x).__name__}")
     layers: dict[mx.gluon.Block, Any] = {}  # each with the input that it gets
     net.apply(lambda block: layers.update({block: None} if isinstance(block, BINARY) else {}))
     if not layers:
         raise ValueError(
             "the net has no BinaryDense, BinaryActivation or BinarySigmoid to check; "
-            "a net loaded by SymbolBlock.imports has lost its layers: check the "
-            "original"
+            "a net that was frozen, or loaded by SymbolBlock.imports, has lost its "
+            "layers: check the original"
         )
 
     def note(block, inputs, outputs):

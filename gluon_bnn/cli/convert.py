@@ -6,7 +6,7 @@ import json
 import os
 import re
 from fractions import Fraction
-from typing import Any
+from typing import Any, Optional
 
 from . import add_json, fail, models, printable
 
@@ -15,11 +15,9 @@ DESCRIPTION = """Writes a model to another file, in the form that the suffix of 
 accuracy. A file of an earlier format becomes one of today's. A net that MXNet exported is loaded, which needs MXNet,
 and frozen. An old OUT is replaced once the new one is whole."""
 
-EXPORT = "-symbol.json"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    models.add_model(parser, also=f", or the PREFIX or the PREFIX{EXPORT} of an exported net")
+    models.add_model(parser, also=f", or PREFIX, PREFIX{models.EXPORT} or PREFIX-0000.params of an exported net")
     parser.add_argument("out", metavar="OUT", help="the file to write, like model.safetensors; other suffixes list all")
     export = parser.add_argument_group("for an exported net, as in gluon_bnn.freeze")
     export.add_argument("--input-shape", metavar="1x28x28", type=_shape, help="the shape of one input")
@@ -35,8 +33,9 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in options.items() if value is not None}
     try:
         forms.form_of(args.out)
-        if exported(args.model):
-            net = frozen(args.model, given)
+        export = models.export(args.model)
+        if export is not None:
+            net = frozen(*export, given)
         elif given:
             raise ValueError(f"--{next(iter(given)).replace('_', '-')} is for an exported net; {args.model} is a model")
         else:
@@ -52,21 +51,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def exported(name: str) -> bool:
-    """Whether this is the prefix of an export, or the file of its graph."""
-    return name.endswith(EXPORT) or os.path.exists(name + EXPORT)
-
-
-def frozen(name: str, options: dict[str, Any]) -> Any:
-    """The net of an export, frozen; raises as `load_exported` and `freeze`."""
+def frozen(prefix: str, epoch: Optional[int], options: dict[str, Any]) -> Any:
+    """The net of an export, frozen, of its only epoch where none is given; raises as `load_exported` and `freeze`."""
     from ..deploy import freeze, load_exported
     from ..native import library
 
-    prefix = name[: -len(EXPORT)] if name.endswith(EXPORT) else name
     ends = [path[len(prefix) :] for path in glob.glob(glob.escape(prefix) + "-*.params")]
-    epochs = [int(end[1:5]) for end in ends if re.fullmatch("-[0-9]{4}[.]params", end)]
-    if len(epochs) > 1:
-        raise ValueError(f"{prefix} must be one export, got the epochs {', '.join(map(str, sorted(epochs)))}: keep one")
+    epochs = sorted(int(end[1:-7]) for end in ends if re.fullmatch("-[0-9]{4,}[.]params", end))
+    if epoch is not None:
+        epochs = [epoch]
+    elif len(epochs) > 1:
+        raise ValueError(
+            f"{prefix} has the epochs {', '.join(map(str, epochs))}: name one, as {prefix}-{epochs[-1]:04}.params"
+        )
     form = "packed" if library.available() else "float"  # the same graph; "float" refuses exports of the packed form
     return freeze(load_exported(prefix, *epochs), form, **options, verbose=False)
 

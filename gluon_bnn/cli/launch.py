@@ -1,8 +1,9 @@
 """`python -m gluon_bnn launch`, which calls `gluon_bnn.launch.run`."""
 
 import argparse
+import sys
 
-from . import fail, whole_number
+from . import INTERRUPTED, fail, whole_number
 
 HELP = "train in several processes on this machine"
 DESCRIPTION = """Starts a scheduler, servers and workers on this machine, all with the same command, and leaves none
@@ -29,6 +30,9 @@ def run(args: argparse.Namespace) -> int:
 
     command = args.job[args.job[0] == "--" :]
     try:
-        return launch.run(command, args.workers, args.servers)
+        code = launch.run(command, args.workers, args.servers)
     except OSError as error:
         fail(f"cannot start {command[0]!r}: {error.strerror}")
+    if code == INTERRUPTED:
+        print("launch: interrupted, all processes have ended", file=sys.stderr)
+    return code

@@ -2,12 +2,15 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Optional
 
 from . import fail
 
 if TYPE_CHECKING:
     from ..runtime import Model
+
+EXPORT = "-symbol.json"  # what MXNet adds to the prefix of a net that it exports; parameters are in PREFIX-EPOCH.params
 
 
 def add_model(parser: argparse.ArgumentParser, also: str = "") -> None:
@@ -26,8 +29,19 @@ def load(name: str) -> "Model":
 
         if name in zoo.names():
             return zoo.load(name)
+        if export(name) is not None:
+            fail(f"{name} is an exported net: `python -m gluon_bnn convert {name} OUT.safetensors` makes a model of it")
         if not os.path.exists(name):
             fail(f"there is no model file {name!r}, and the nets of the zoo are {', '.join(zoo.names())}")
         return runtime.load(name)
     except (ImportError, OSError, ValueError) as error:
         fail(error)
+
+
+def export(name: str) -> Optional[tuple[str, Optional[int]]]:
+    """(prefix, epoch) of the exported net that this is the prefix of, or the file of its graph or its parameters; the
+    epoch is None but for the latter. None for the name of anything else."""
+    named = re.fullmatch(f"(.*)(?:{re.escape(EXPORT)}|-([0-9]{{4,}})[.]params)", name, re.DOTALL)
+    if named:
+        return named[1], None if named[2] is None else int(named[2])
+    return (name, None) if os.path.exists(name + EXPORT) and not os.path.isfile(name) else None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Union
 
 from .. import runtime
-from ..graph.graph import Graph
+from ..runtime.file import graph_of
 
 # {suffix: function of a Graph and a path}. A new form is a file in this folder and a line here.
 FORMS: dict[str, Callable] = {".safetensors": runtime.save}
@@ -29,8 +29,8 @@ def save(net: Any, path: Union[str, bytes, os.PathLike], labels: Any = None, acc
     accuracy : the share of test inputs that the net gave the right class, from 0 to 1; None keeps that of the net
 
     Raises ValueError for another suffix, and where the form does not have one of the net's layers, which is named; for
-    labels that are not as many as the outputs, or have control characters; TypeError for another path, OSError where
-    the file cannot be written.
+    labels that are not as many as the outputs, or have control characters; TypeError for another net or path, OSError
+    where the file cannot be written.
     """
     write = form_of(path)
-    write((net if isinstance(net, Graph) else net.graph).described(labels, accuracy), path)
+    write(graph_of(net).described(labels, accuracy), path)

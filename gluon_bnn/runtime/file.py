@@ -66,9 +66,9 @@ def save(net: Any, path: AnyFile, labels: Any = None, accuracy: Any = None) -> N
     labels : a list of str, the name of each output where these are classes; None keeps those of the net, if it has some
     accuracy : the share of test inputs that the net gave the right class, from 0 to 1; None keeps that of the net
 
-    Raises what `graph.check.check` raises, TypeError for another path, and OSError.
+    Raises what `graph.check.check` raises, TypeError for another net or path, and OSError.
     """
-    content = dumps((net if isinstance(net, Graph) else net.graph).described(labels, accuracy))
+    content = dumps(graph_of(net).described(labels, accuracy))
     if isinstance(path, (str, bytes, os.PathLike)):
         _files.replace(_name(path), content)
     elif isinstance(path, io.TextIOBase):
@@ -77,6 +77,17 @@ def save(net: Any, path: AnyFile, labels: Any = None, accuracy: Any = None) -> N
         written = path.write(content)
         if written not in (None, len(content)):
             raise OSError(f"{_name(path)} took {written} of {len(content)} bytes")
+
+
+def graph_of(net: Any) -> Graph:
+    """The graph of what `save` takes; TypeError for anything else, as a net that is not frozen yet."""
+    graph = net if isinstance(net, Graph) else getattr(net, "graph", None)
+    if not isinstance(graph, Graph):
+        raise TypeError(
+            "what is saved must be a frozen net, a runtime.Model or a graph.graph.Graph; for a net that was trained it "
+            f"is what gluon_bnn.freeze returns; got {type(net).__name__}"
+        )
+    return graph
 
 
 def dumps(graph: Graph) -> bytes:

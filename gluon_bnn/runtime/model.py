@@ -113,7 +113,8 @@ class Model:
     def _rows(self, x, check_finite):
         """(x as (rows, inputs) in one piece of memory, whether it is one input)."""
         if not isinstance(x, np.ndarray):
-            raise TypeError(f"x must be a NumPy array of float32 or uint8, got {type(x).__name__}")
+            kind = type(x)  # both NumPy and MXNet call theirs ndarray
+            raise TypeError(f"x must be a NumPy array of float32 or uint8, got {kind.__module__}.{kind.__qualname__}")
         if x.dtype == np.uint8:
             if self.input_scale is None:
                 raise ValueError(

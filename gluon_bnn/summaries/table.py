@@ -139,14 +139,15 @@ class Summary:
             yield f"{self.nbytes:,} bytes deployed, {self.float32_nbytes:,} in float32, {ratio}"
         macs, total = self.macs, sum(self.macs.values())
         if total:
-            parts = (f"{name} {count:,} ({count / total:.1%})" for name, count in macs.items() if count)
+            # Spaces at which no line breaks: a share stays next to its count.
+            parts = (f"{name}\xa0{count:,}\xa0({count / total:.1%})" for name, count in macs.items() if count)
             yield f"MACs by bits of weights x inputs: {', '.join(parts)}"
         if self.unknown:
             yield f"MACs that are not known, and not in the total: {', '.join(self.unknown)}"
 
     def __str__(self) -> str:
         table = _table.text(self._cells(), right=RIGHT, width=WIDTH, cut=(0, 1, 3))
-        notes = (line for note in self._notes() for line in textwrap.wrap(note, WIDTH))
+        notes = (line.replace("\xa0", " ") for note in self._notes() for line in textwrap.wrap(note, WIDTH))
         return "\n".join((table, *notes))
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 import gluon_bnn
 from gluon_bnn import cli, runtime, zoo
-from gluon_bnn.cli import convert, doctor
+from gluon_bnn.cli import doctor
 from gluon_bnn.native import library
 
 from paths import GOLDEN
@@ -138,7 +138,7 @@ class TestConvert:
             assert file.read() == "old"
 
     def test_an_exported_net(self, rng, tmp_path, capsys):
-        """By its prefix and by the file of its graph, of any epoch, as `freeze` makes it."""
+        """By its prefix and by its files, of any epoch, as `freeze` makes it; no other command takes it."""
         from gluon_bnn import freeze, mx, nn
 
         net = mx.gluon.nn.HybridSequential()
@@ -151,7 +151,7 @@ class TestConvert:
         frozen = freeze(net, "float", input_shape=(1, 4, 6), input_scale=1 / 255, input_shift=-0.5, verbose=False)
         runtime.save(frozen, tmp_path / "expected")
         options = ["--input-shape", "1x4x6", "--input-scale", "1/255", "--input-shift", "-0.5"]
-        for name in (prefix, prefix + convert.EXPORT):
+        for name in (prefix, prefix + "-symbol.json", prefix + "-0012.params"):
             assert cli.main(["convert", name, out, *options]) == 0
             with open(out, "rb") as file:
                 assert file.read() == (tmp_path / "expected").read_bytes()
@@ -165,7 +165,12 @@ class TestConvert:
             np.testing.assert_array_equal(runtime.load(out)(x), runtime.load(tmp_path / "expected")(x))
         capsys.readouterr()
         net.export(prefix, epoch=3)
-        assert "got the epochs 3, 12: keep one" in ended(capsys, "convert", prefix, out)[0]
+        assert "has the epochs 3, 12: name one, as" in ended(capsys, "convert", prefix, out)[0]
+        assert cli.main(["convert", prefix + "-0012.params", out, *options]) == 0
+        with open(out, "rb") as file:
+            assert file.read() == (tmp_path / "expected").read_bytes()
+        for command in (["summary", prefix], ["predict", prefix + "-symbol.json", "a.png"]):
+            assert f"is an exported net: `python -m gluon_bnn convert {command[1]} OUT" in ended(capsys, *command)[0]
 
 
 @pytest.mark.parametrize("command", [["-m", "gluon_bnn", "launch"], ["-m", "gluon_bnn.launch"]])

@@ -89,3 +89,11 @@ def test_a_form_of_ones_own(frozen, tmp_path, monkeypatch):
     monkeypatch.setitem(forms.FORMS, ".txt", text)
     gluon_bnn.save(frozen, tmp_path / "net.txt")
     assert (tmp_path / "net.txt").read_text().startswith("input binary_dense pack binary_dense arithmetic")
+
+
+@pytest.mark.parametrize("save", [gluon_bnn.save, runtime.save])
+def test_what_is_not_frozen(tmp_path, save):
+    for net, name in ((sequential(nn.BinaryDense(3, in_units=8)), "HybridSequential"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"what gluon_bnn.freeze returns; got {name}$"):
+            save(net, tmp_path / "net.safetensors")
+    assert not os.listdir(tmp_path)

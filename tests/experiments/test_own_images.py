@@ -115,9 +115,9 @@ def test_refused(tmp_path, capsys):
     assert "notes.txt is no picture" in refused(train_mnist, "--dataset", "p")
     for dataset in ("digits", "one"):
         assert "--image-size is for folders" in refused(train_mnist, "--dataset", dataset, "--image-size", "8")
-    for size in ("0", "8x0", "3x4x5", "x", "28.5"):
+    for size in ("0", "8x0", "3x4x5", "x", "28.5", ""):
         refused(train_mnist, "--dataset", "p", "--image-size", size)
-        assert "argument --image-size" in capsys.readouterr().err
+        assert "argument --image-size: must be like 28 or 28x32" in capsys.readouterr().err
     assert "1 to 4096" in refused(train_mnist, "--dataset", "p", "--image-size", "5000")
     assert [path.name for path in tmp_path.iterdir() if path.name == "runs"] == []
 

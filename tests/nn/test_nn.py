@@ -552,3 +552,11 @@ class TestCheckNet:
         net.initialize()
         with pytest.raises(ValueError, match="no BinaryDense"):
             gluon_bnn.check_net(net, data(rng, 5, 12))
+
+    def test_what_is_no_net_or_no_array(self, rng):
+        layer = nn.BinaryDense(4, in_units=3)
+        layer.initialize()
+        with pytest.raises(TypeError, match=r"as mx\.nd\.array\(x\) makes one, got ndarray"):
+            gluon_bnn.check_net(layer, np.ones((2, 3), np.float32))
+        with pytest.raises(TypeError, match="takes a mxnet.gluon.Block, got Model"):
+            gluon_bnn.check_net(gluon_bnn.zoo.load("mnist"), data(rng, 2, 784))

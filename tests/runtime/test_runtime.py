@@ -92,7 +92,8 @@ def test_the_first_maximum(engine):
 @pytest.mark.parametrize(
     "x, error, words",
     [
-        ([[1.0] * 24], TypeError, "NumPy array of float32 or uint8, got list"),
+        ([[1.0] * 24], TypeError, "NumPy array of float32 or uint8, got builtins.list$"),
+        (type("ndarray", (), {"__module__": "mxnet.numpy"})(), TypeError, "NumPy array .* got mxnet.numpy.ndarray$"),
         (np.zeros((1, 24), "U3"), TypeError, "float32 or uint8, got <U3$"),
         (np.zeros((1, 24), np.complex64), TypeError, "float32 or uint8, got complex64$"),
         (np.zeros((0, 23), np.float32), ValueError, r"got \(0, 23\)"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gluon_bnn
-from gluon_bnn import freeze, load_exported, mx, nn, runtime, summary
+from gluon_bnn import freeze, load_exported, mx, nn, runtime, summaries, summary
 from gluon_bnn.graph.graph import Graph, Node
 from gluon_bnn.native import library
 
@@ -308,6 +308,14 @@ class TestShown:
         text = str(summary(net, (2, 3, 4, 5, 6, 7, 8, 9)))
         assert max(map(len, text.splitlines())) <= 100
         assert "than_most_names" in text  # of a name that is cut, its end tells it from others
+
+    def test_a_share_stays_next_to_its_count(self):
+        """Where the line of products breaks, it does so between two of them."""
+        layers = [summaries.Layer("a", "a", bits, (1,), macs=10**9, weight_bits=1) for bits in (1, 8, 32)]
+        layers.append(summaries.Layer("b", "b", 32, (1,), macs=10**9, weight_bits=32))
+        first, second = str(summaries.Summary(tuple(layers), (1,))).splitlines()[-2:]
+        assert first.startswith("MACs by bits") and first.endswith("(25.0%),")
+        assert second == "1x32 1,000,000,000 (25.0%), 32x32 1,000,000,000 (25.0%)"
 
     def test_html_is_escaped(self):
         layer = nn.BinaryDense(3, in_units=4, prefix="<b>&_")

@@ -226,12 +226,16 @@ def test_the_launcher_ends_all_when_it_is_ended(tmp_path, ending):
     process = subprocess.Popen(
         [sys.executable, "-m", "gluon_bnn.launch", "-n", "1", "sh", "-c", "echo $$ > $DMLC_ROLE.pid; exec sleep 1000"],
         cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + TIMEOUT
     while not (tmp_path / "worker.pid").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(ending)
-    assert process.wait(TIMEOUT) == 128 + ending
+    _, said = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 128 + ending
+    assert said == ("launch: interrupted, all processes have ended\n" if ending == signal.SIGINT else "")
     for path in tmp_path.glob("*.pid"):
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.read_text()), 0)

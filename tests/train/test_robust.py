@@ -305,7 +305,8 @@ def test_an_unfinished_run_is_kept(tmp_path, script, monkeypatch):
     before = content(run)
     for options in ([], ["--seed", "1"]):
         message = script("--save-dir", "run", *options)
-        assert "not finished" in message and "'run'" in message and "--resume" in message and "--overwrite" in message
+        assert message.startswith("train_mnist.py: run: has a run that is not finished; ")
+        assert "--resume" in message and "--overwrite" in message
     assert content(run) == before
     assert script("--save-dir", "run", "--resume") is None
     record = saved_runs.record(run)
