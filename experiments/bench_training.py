@@ -9,8 +9,8 @@ when it is installed.
 MXNet and PyTorch are files of bench/peers and run in processes of their own; this one loads neither and asks them in
 turn. Before anything is timed, each binary net is checked against the NumPy reference, and the first losses of MXNet's
 and PyTorch's plain nets, of equal weights, against each other. Every round times a burst of steps of each candidate, so
-that drift of the machine affects all of them. A burst starts when the threads of the one before sleep, and is waited
-for as a whole: in training, too, Python goes on while MXNet computes, and nothing waits for a single step. Medians of
+that drift of the machine affects all of them. A burst starts when the threads of the one before sleep. Within it MXNet
+is waited for every ten steps: as in training, Python goes on while it computes. Medians of
 the rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
 """
 
