@@ -160,7 +160,7 @@ def test_unknown_name(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [3, None, b"digits", ["digits"]])
 def test_name_of_a_wrong_type(name):
-    with pytest.raises(TypeError, match=f"str or a path, not {type(name).__name__}"):
+    with pytest.raises(TypeError, match=f"str or a path, got {type(name).__name__}"):
         data.load(name)
 
 

@@ -90,7 +90,7 @@ def find(name: AnyPath, root: Optional[AnyPath] = None) -> Optional[Path]:
     importing MXNet raises, when its own root is asked for and it cannot be imported.
     """
     if not isinstance(name, (str, os.PathLike)):
-        raise TypeError(f"name must be a str or a path, got a {type(name).__name__}")
+        raise TypeError(f"name must be a str or a path, got {type(name).__name__}")
     if name in SETS:
         for directory in (parent / name for parent in _roots(root)):
             if any(os.path.lexists(directory / file) for file in FILES):

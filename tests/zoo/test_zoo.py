@@ -59,13 +59,6 @@ def test_nets_of_the_checkout():
         assert model.accuracy == info["accuracy"] == round(1 - record["test_error"], 6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", zoo.names()[1:])
-def test_their_answers(name):
-    model = zoo.load(name)
-    assert correct(model) == round(model.accuracy * 10000)
-
-
 def test_only_what_is_there(tmp_path, monkeypatch):
     """An installed package has no checkout around it; a record that is damaged is named."""
     monkeypatch.setattr(zoo, "_PAPERS", tmp_path)

@@ -31,8 +31,8 @@ Layer read_layer(std::string_view entry, size_t index) {
   const bool complete = words.size() == 5 || (words.size() == 6 && !words[5].empty());
   const auto inputs = complete ? whole_number(words[1]) : std::nullopt;
   const auto units = complete ? whole_number(words[2]) : std::nullopt;
-  if (!inputs || !units || *inputs < 1 || *units < 1 || !is_in(kValueForms, words[3]) || !is_in(kValueForms, words[4]) ||
-      words[4] == "bits01") {
+  if (!inputs || !units || *inputs < 1 || *units < 1 || !is_in(kValueForms, words[3]) ||
+      !is_in(kValueForms, words[4]) || words[4] == "bits01") {
     bad_file("layer %zu must be \"<kind> <inputs> <units> <from> <to> [<function>]\", got \"%s\"", index,
              shown(entry).c_str());
   }
