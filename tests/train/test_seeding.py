@@ -85,6 +85,7 @@ def test_data_loaders_that_cannot_be_resumed_are_refused(tmp_path, options, mess
     assert len(fit(2, None, loader(**options))[0]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer, devices",
     [("adam", (1, 1)), ("adam", (0, 1)), ("adam", (1, 0)), ("binaryadam", (0, 1)), ("nadam", (0, 1)), ("sgd", (1, 0))],
@@ -95,6 +96,7 @@ def test_resumed_on_any_device(tmp_path, devices, optimizer):
     assert fit(4, tmp_path / "cut", loader(), mx.cpu(devices[1]), optimizer=optimizer, resume=True) == whole
 
 
+@pytest.mark.slow
 def test_the_callers_own_generators_go_on(tmp_path):
     np.random.seed(3)
     random.seed(3)
