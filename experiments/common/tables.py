@@ -68,8 +68,8 @@ def layers(record):
     found = record["layers"]
     names = [name for name in next(iter(found.values()))["us"] if name != "weights read"]
     rows = [(name, *(short(layer["us"][name]) for layer in found.values())) for name in names]
-    peers = ", ".join(f"{package} {version}" for package, version in record["peers"].items())
-    return f"{machine(record)}; {peers}:\n\n" + markdown(("us", *found), rows, "l" + "r" * len(found))
+    peers = "".join(f"; {package} {version}" for package, version in record["peers"].items())
+    return f"{machine(record)}{peers}:\n\n" + markdown(("us", *found), rows, "l" + "r" * len(found))
 
 
 def one_image(record):
