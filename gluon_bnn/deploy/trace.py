@@ -22,8 +22,8 @@ ROW = "__row__"  # attribute of a node: the call of a block that made it
 STILL = ("ones_like", "broadcast_mul")
 # Operators that draw random numbers under names without "random" or "sample".
 DRAWS = re.compile(
-    "_shuffle|_npi_(shuffle|bernoulli|choice|exponential|gamma|gumbel|logistic|multinomial|normal|normal_n|pareto|powerd|"
-    "rayleigh|uniform|uniform_n|weibull)"
+    "_shuffle|_npi_(shuffle|bernoulli|choice|exponential|gamma|gumbel|logistic|multinomial|normal|normal_n|pareto|"
+    "powerd|rayleigh|uniform|uniform_n|weibull)"
 )
 CONTAINERS = mx.gluon.nn.Sequential, mx.gluon.contrib.nn.Concurrent  # not HybridBlocks, and traced all the same
 
