@@ -66,14 +66,14 @@ def test_completion_shows_what_is_public_and_nothing_else(name):
     module = MODULES[name]
     assert module.__doc__ and len(set(module.__all__)) == len(module.__all__)
     assert dir(module) == sorted(module.__all__)
-    not_public = [
+    foreign_modules = [
         each
         for each in dir(module)
         if isinstance(getattr(module, each), types.ModuleType)
         and getattr(module, each) is not gluon_bnn.mx
         and not getattr(module, each).__name__.startswith("gluon_bnn")
     ]
-    assert not not_public
+    assert not foreign_modules
     assert module.__doc__.splitlines()[0] in pydoc.plain(pydoc.render_doc(module))
 
 
