@@ -101,6 +101,19 @@ def test_channels(implementation, hybridized, dtype, training, seed, rows, units
     within(found, batch_norm.expected(*wide, *before, 1e-3, 0.75, training), dtype, bound)
 
 
+@needs_library
+def test_exports_from_before_there_was_an_axis(rng, tmp_path):
+    layer, x = make(4, rng=rng), mx.nd.array(rng.standard_normal((6, 3, 4)))
+    layer.hybridize()
+    y = layer(x).asnumpy()
+    layer.export(str(tmp_path / "net"))
+    path = tmp_path / "net-symbol.json"
+    text = path.read_text()
+    assert '"axis": "-1", ' in text
+    path.write_text(text.replace('"axis": "-1", ', ""))
+    np.testing.assert_array_equal(load_exported(str(tmp_path / "net"))(x).asnumpy(), y)
+
+
 def test_channels_of_rows_are_the_last_axis(rng, implementation):
     x, d = (rng.standard_normal((40, 6)).astype(np.float32) for _ in range(2))
     layers = [make(6, rng=np.random.default_rng(3), axis=axis) for axis in (-1, 1)]

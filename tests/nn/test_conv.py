@@ -173,6 +173,37 @@ def test_save_load_and_cast(rng, implementation, tmp_path):
         layer.cast("float16")
 
 
+def test_parameters_are_gluons_own(rng, tmp_path):
+    """Files of parameters go from one to the other."""
+    ours = nn.BinaryConv2D(4, 3, padding=1, in_channels=2)
+    theirs = mx.gluon.nn.Conv2D(4, 3, padding=1, in_channels=2)
+    ours.initialize(mx.init.Normal(1))
+    ours.save_parameters(str(tmp_path / "p"))
+    theirs.load_parameters(str(tmp_path / "p"))
+    theirs.weight.set_data(ours.binary_weight())
+    x = data(rng, 2, 2, 5, 6)
+    np.testing.assert_allclose(ours(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-4, atol=1e-4)
+    theirs.save_parameters(str(tmp_path / "q"))
+    ours.load_parameters(str(tmp_path / "q"))
+    np.testing.assert_array_equal(ours.weight.data().asnumpy(), theirs.weight.data().asnumpy())
+
+
+def test_summaries_of_gluon_and_mxnet(rng, implementation, capsys):
+    net = of_every_layer()
+    net.summary(data(rng, 1, 2, 7, 6))
+    mx.viz.print_summary(net(mx.sym.var("data")), {"data": (1, 2, 7, 6)})
+    assert "BinaryConv2D-1" in capsys.readouterr().out
+
+
+def test_images_of_other_sizes(rng, implementation):
+    """A hybridized layer takes them one after the other."""
+    layer = nn.BinaryConv2D(4, 3, in_channels=2, padding=1, pad_value=1)
+    layer.initialize(mx.init.Normal(1))
+    layer.hybridize()
+    for shape in ((2, 2, 5, 6), (1, 2, 9, 4), (2, 2, 5, 6), (3, 2, 1, 1)):
+        assert errors(layer, data(rng, *shape), rng) < check.BOUND
+
+
 def test_products_of_signs_are_exact(rng, implementation):
     """alpha times an integer, rounded once, to the bit: MXNet's convolution must not be Winograd's, or anything else
     that divides."""
