@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import as_in_gluon
+from .._arrays import as_in_gluon, gluon_array
 from .._compat import mx
 
 
@@ -37,7 +37,8 @@ def batches(x: Any, labels: Any, batch_size: int) -> Batches:
 
     The rows that are left over, fewer than a batch, are not used in that epoch: batch norm needs batches of one size.
 
-    Raises ValueError where there is not one label for each row, and for another batch size.
+    Raises ValueError where there is not one label for each row, for numbers that are not finite, and for another batch
+    size. (The sign of NaN is +1: a binary layer would train on it, and no loss would show it.)
 
     >>> of_ten = batches(np.arange(10), np.arange(10), 4)
     >>> [labels.asnumpy().tolist() for x, labels in of_ten(np.random.default_rng(0))], len(of_ten)
@@ -49,7 +50,26 @@ def batches(x: Any, labels: Any, batch_size: int) -> Batches:
         raise ValueError(f"batches needs one label for each of the {rows} rows, got {len(arrays[1])}")
     if not 1 <= size <= rows:
         raise ValueError(f"batch_size must be from 1 to {rows}, the number of rows, got {size}")
+    for name, array in zip(("x", "labels"), arrays):
+        wrong = np.flatnonzero(~np.isfinite(array))
+        if wrong.size:
+            raise ValueError(
+                f"{name} must be finite, got {array.flat[wrong[0]]} in row {wrong[0] // (array.size // rows)}, "
+                f"{wrong.size} numbers in all that are not"
+            )
     return Batches(mx.nd.array(arrays[0]), mx.nd.array(arrays[1]), size)
+
+
+def in_batches(net: mx.gluon.Block, x: np.ndarray, batch_size: int) -> Iterator[mx.nd.NDArray]:
+    """The rows of x in their order, on the net's device; float64, NumPy's default, is cast to the type of the net's
+    parameters. Raises ValueError for an x without rows."""
+    if len(x) == 0:
+        raise ValueError("at least one row is needed, got none")
+    first = next(iter(net.collect_params().values()), None) if isinstance(net, mx.gluon.Block) else None
+    device = first.list_ctx()[0] if first is not None else mx.current_context()
+    dtype = first.dtype if first is not None and x.dtype == np.float64 else x.dtype
+    for i in range(0, len(x), batch_size):
+        yield gluon_array(x[i : i + batch_size], device, dtype)
 
 
 def numbers(value: Any) -> np.ndarray:
