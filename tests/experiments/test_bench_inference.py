@@ -57,6 +57,7 @@ def test_a_model_from_a_file(tmp_path):
     assert "one image through 20-30-10" in done.stdout and "uint8 " not in done.stdout.split("one image")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, b"x"])
 def test_a_model_that_is_none_is_refused_before_anything_is_timed(tmp_path, content):
     if content is not None:
