@@ -75,6 +75,7 @@ def test_a_resumed_data_loader_gives_the_same(tmp_path, name):
     assert len(set(whole[0])) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options, message",
     [(dict(num_workers=2, thread_pool=True), "thread_pool"), (dict(last_batch="rollover"), "rollover")],
