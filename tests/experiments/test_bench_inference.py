@@ -148,6 +148,9 @@ def test_targets_without_peers_are_not_judged():
     assert found["256x4096x4096 xnor_dense, of the roofline"]["found"] == 0.8
     assert found["256x4096x4096 xnor_dense, times the best int8"]["reached"] is None
     assert found["256x4096x4096 slowest of ours, times MXNet float32"]["found"] == 4
+    assert found["1x28x64 binary_conv2d, of registers alone"]["reached"] is True
+    assert found["1x28x64 binary_conv2d, times the best int8"]["reached"] is None
+    assert found["64x28x64 binary_conv2d, of the dense product"]["reached"] is False
     assert found["one image, runtime, us"]["reached"] is True
     assert found["one image, runtime, times ONNX Runtime int8"]["reached"] is None
     assert found["largest growth of time on doubling"]["reached"] is False
