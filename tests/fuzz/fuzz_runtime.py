@@ -53,6 +53,7 @@ GOLDEN = os.path.join(TESTS, "golden")
 TIMEOUT = 30  # seconds for one file; they take about a millisecond
 MEMORY = 4 << 30  # bytes of address space a worker may take beyond what it starts with
 LARGEST_ROW = 1 << 20  # elements of all values
+MOST_ENTRIES = 1 << 17  # of the line of metadata; twice as many as a net may have nodes
 TOO_LARGE = "loaded, too large to run"
 RAN = "loaded and ran"
 NUMBERS = (
@@ -291,7 +292,7 @@ def edit_line(content, rng, right_checksum=False):
             j = rng.integers(len(entries))
             entries[i], entries[j] = entries[j], entries[i]
         elif what == 3:
-            entries = entries * int(rng.integers(2, 200))
+            entries = (entries * int(rng.integers(2, 200)))[:MOST_ENTRIES]
         elif what < 7:
             entries += [_new_entry(len(entries) - 1 + extra, rng) for extra in range(rng.integers(1, 4))]
         else:
