@@ -74,5 +74,5 @@ def new_layer_errors(dtype: str, mode: str, generator: np.random.Generator, dire
     d = generator.standard_normal((5, 7)).astype(dtype)
     run = in_mode(layer, [x], mode, directory)
     (y,) = backward(run, [x], [mx.nd.array(d, dtype=dtype)])
-    gradients = [run.collect_params()[p.name].grad().asnumpy() for p in (layer.weight, layer.bias)]
+    gradients = [run.collect_params()[f"{layer.prefix}{name}"].grad().asnumpy() for name in ("weight", "bias")]
     return errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy(), *gradients)
