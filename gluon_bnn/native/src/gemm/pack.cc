@@ -59,6 +59,24 @@ void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t threshol
   });
 }
 
+void pack_image(const float* x, int64_t rows, int64_t channels, int64_t places, uint32_t* bits) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(channels, kWord), strips = ceil_div(places, kWord);
+  parallel_for<Schedule::kStatic>(
+      threads_for(kPackElement * rows * channels * places), rows * strips, [&](int64_t i, int) {
+        const int64_t row = i / strips, place = i % strips * kWord, count = smaller(kWord, places - place);
+        for (int64_t word = 0; word < words; ++word) {
+          uint32_t square[kWord] = {};
+          const int64_t first = word * kWord, size = smaller(kWord, channels - first);
+          for (int64_t c = 0; c < size; ++c) {
+            k.pack(x + (row * channels + first + c) * places + place, count, &square[c]);
+          }
+          transpose(square);
+          for (int64_t p = 0; p < count; ++p) bits[(row * places + place + p) * words + word] = square[p];
+        }
+      });
+}
+
 void transpose_weights(const uint32_t* bits, int64_t units, int64_t inputs, uint32_t* transposed) {
   const int64_t words = ceil_div(inputs, kWord), blocks = ceil_div(units, kBlock);
   transpose_squares(units, inputs, transposed, [=](int64_t unit_word, int64_t word, uint32_t* square) {
