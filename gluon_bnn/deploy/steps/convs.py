@@ -10,7 +10,7 @@ from ...graph.graph import Node
 from ...graph.kinds.batch_norm import NORM
 from ...ops.composed import convolution, padded
 from .. import fold
-from ..plan import Shape, Step, step
+from ..plan import Row, Shape, Step, step
 from .windows import Places, Windowed
 
 PADS = {0: "zero", 1: "plus", -1: "minus"}  # a pad value in the runtime
@@ -116,6 +116,19 @@ class FloatConv(_OfArray):
         """pad_value, 0 where nothing stands outside of the image."""
         return self.pad_value if any(self.padding) else 0
 
+    @property
+    def unit_axes(self) -> tuple[int, ...]:
+        """The axes that are that of its channels."""
+        return 1, -1 - len(self.window)
+
+    def packed(
+        self, sources: tuple[int, ...], arrays: dict[str, np.ndarray], folded: tuple[Row, ...], source: str, to: str
+    ) -> Step:
+        """The same layer on bits."""
+        names = "units", "in_channels", "window", "strides", "padding", "dilation"
+        options = {name: getattr(self, name) for name in names}
+        return PackedConv(sources, arrays, self.row, folded, pad=PADS[self.pads_with], source=source, to=to, **options)
+
     def _more(self):
         pad = f", pad_value={self.pads_with:+d}" if self.pads_with else ""
         return pad + (f", in floats for its {self.in_floats}" if self.in_floats else "")
@@ -137,7 +150,7 @@ class PackedConv(_Convolution):
     ORDER = ("weight_bits", "alpha", "bias", *NORM, "threshold", "sums")  # the operator's
 
     def signs(self) -> np.ndarray:
-        return fold.unpack_conv(self.arrays["weight_bits"], (self.units, self.in_channels, *self.window), self.source)
+        return fold.unpack_signs(self.arrays["weight_bits"], (self.units, self.in_channels, *self.window), self.source)
 
     @property
     def takes_bits(self) -> bool:

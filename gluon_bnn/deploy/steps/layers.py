@@ -9,7 +9,7 @@ from ...graph import bits
 from ...graph.graph import Node
 from ...graph.kinds.batch_norm import NORM
 from .. import fold
-from ..plan import Shape, Step, step
+from ..plan import Row, Shape, Step, step
 
 
 @step
@@ -64,8 +64,20 @@ class FloatDense(_Product):
 
     binary = "signs"
 
+    @property
+    def unit_axes(self) -> tuple[int, ...]:
+        """The axes that are certainly that of its units; flattened, that is axis 1 of 2."""
+        return (1, -1) if self.flatten else (-1,)
+
     def signs(self) -> np.ndarray:
         return self.arrays["signs"]
+
+    def packed(
+        self, sources: tuple[int, ...], arrays: dict[str, np.ndarray], folded: tuple[Row, ...], source: str, to: str
+    ) -> Step:
+        """The same layer on bits."""
+        options = dict(flatten=self.flatten, units=self.units, in_units=self.inputs, source=source, to=to)
+        return PackedDense(sources, arrays, self.row, folded, **options)
 
     @property
     def units(self) -> int:

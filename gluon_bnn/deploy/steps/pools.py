@@ -1,6 +1,9 @@
 """Max and average pooling, of floats and of bits."""
 
-from typing import Any, Optional
+import dataclasses
+from typing import Any
+
+import numpy as np
 
 from ...graph.graph import Node
 from ..plan import Shape, step
@@ -47,9 +50,52 @@ class Pool(Windowed):
     def in_runtime(self, x: Shape) -> bool:
         return self.axes <= 2
 
-    def of(self, x: Shape) -> "Pool":
-        """The same with the window that it has on an image of this shape."""
-        ...
+    def layout(self, x: Shape) -> str:
+        return "image"
 
     def node(self, x: Shape) -> Node:
-        ...
+        whole = dataclasses.replace(self, window=self.window or x.sizes[1:])
+        attributes = {name: sizes for name, sizes in whole.sizes().items() if name != "dilation"}
+        attributes["rounding"] = self.rounding
+        if self.function == "max":
+            return Node("max_pool", (), attributes)
+        return Node("average_pool", (), {**attributes, "count": self.count})
+
+    def packed(self, sources: tuple[int, ...], arrays: dict[str, np.ndarray], channels: int) -> "PackedMaxPool":
+        """The same pooling of bits."""
+        names = "strides", "padding", "window", "axes", "rounding"
+        options = {name: getattr(self, name) for name in names}
+        return PackedMaxPool(sources, arrays, self.row, self.folded, channels=channels, **options)
+
+    @property
+    def text(self) -> str:
+        return f"{'Max' if self.function == 'max' else 'Average'}Pool"
+
+    def __repr__(self):
+        return f"{self.text}({self.geometry() if self.window else 'whole image'})"
+
+
+@step
+class PackedMaxPool(Pool):
+    """Max pooling of the bits of signs, -1 being the smaller; the minimum for channels whose bit is 1 in the array
+    `falls`, int32 (words of channels,), where there is one."""
+
+    channels: int = 0
+
+    def outputs(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0], self.channels, *shape[1:-1])
+
+    def forward(self, F: Any, x: Any, falls: Any = None) -> Any:
+        return F.gluon_bnn_packed_max_pool(
+            *((x,) if falls is None else (x, falls)),
+            kernel=str(self.window),
+            strides=str(self.strides),
+            padding=str(self.padding),
+            rounding=self.rounding,
+            falls=str(falls is not None),
+        )
+
+    def node(self, x: Shape) -> Node:
+        return dataclasses.replace(super().node(x), arrays=self.arrays)
+
+    text = "PackedMaxPool"

@@ -19,6 +19,10 @@ class Flatten(Step):
     def inputs(self) -> Optional[int]:
         return self.shape[1] if self.shape and self.shape[1] > 0 else None
 
+    def keeps_rows(self, x: Shape) -> bool:
+        """Whether it makes certainly one row of each."""
+        return not self.shape or self.shape[0] == 0 or x.size == self.shape[1]
+
     def after(self, x: Shape) -> Shape:
         if self.inputs and x.size not in (None, self.inputs):
             raise ValueError(f"{self.name} makes rows of {self.inputs}, but {x.layer} before it has {x.size} outputs")
