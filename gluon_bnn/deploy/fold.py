@@ -12,6 +12,7 @@ import numpy as np
 
 from ..graph import bits
 from ..graph.graph import Node
+from ..graph.kinds.batch_norm import NORM
 
 Arrays = dict[str, np.ndarray]
 NEVER, ALWAYS = np.iinfo(np.int32).min, np.iinfo(np.int32).max  # as thresholds: bit = dot < threshold
@@ -41,7 +42,7 @@ def _outputs(dot, alpha, bias, norm):
 
 
 def thresholds(
-    alpha: np.ndarray, bias: np.ndarray, norm: Arrays, most: int, step: int = 2, sums: Optional[np.ndarray] = None
+    alpha: np.ndarray, bias: np.ndarray, norm: Arrays, most: int, sums: Optional[np.ndarray] = None, step: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
     """(threshold, falls): [output < 0] = [dot < threshold], or where falls [-dot < threshold], for every dot.
 
@@ -82,8 +83,8 @@ def thresholds(
 
 
 def pack_signs(signs: np.ndarray, source: str) -> np.ndarray:
-    """weight_bits of signs (units, channels, *kernel): places in the order of the kernel, the channels of a place next to
-    each other. From bits, each place begins with a new word, as in the bits of an image."""
+    """weight_bits of signs (units, channels, *kernel): places in the order of the kernel, the channels of a place next
+    to each other. From bits, each place begins with a new word, as in the bits of an image."""
     by_place = np.moveaxis(signs, 1, -1)
     if source != "float":
         more = bits.WORD * bits.words(signs.shape[1]) - signs.shape[1]
@@ -100,16 +101,16 @@ def unpack_signs(weight_bits: np.ndarray, shape: tuple[int, ...], source: str) -
 
 
 def places_first(inputs: int, channels: int) -> np.ndarray:
-    """The order of the inputs of a dense layer over an image where the channels of each place come next to each other: as
-    the i-th one the number that it has in Gluon's order, where the places of each channel do."""
+    """The order of a dense layer's inputs where these are an image with the channels of a place next to each other: of
+    the i-th input, the number that it has in Gluon's order, where the places of a channel are next to each other."""
     return np.arange(inputs).reshape(channels, -1).T.reshape(-1)
 
 
 def packed(
     signs: np.ndarray, alpha: np.ndarray, bias: np.ndarray, norm: Arrays, source: str, to: str, step: int = 2
 ) -> Arrays:
-    """The arrays of a binary_dense or binary_conv2d of signs (units, inputs) or (units, channels, *kernel), alpha and bias
-    float32 (units,), norm or empty.
+    """The arrays of a binary_dense or binary_conv2d of signs (units, inputs) or (units, channels, *kernel), alpha and
+    bias float32 (units,), norm or empty.
 
     From bits to bits it has one threshold per unit, and units whose output falls with dot have their signs inverted;
     step is 1 where a padding of 0 allows every product, else 2. Raises ValueError as `thresholds`.
@@ -119,28 +120,54 @@ def packed(
     if source == "float" or to == "float":
         arrays = {"alpha": alpha, "bias": bias, **norm, **({} if sums is None else {"sums": sums})}
     else:
-        threshold, falls = thresholds(alpha, bias, norm, inputs, step, sums)
+        threshold, falls = thresholds(alpha, bias, norm, inputs, sums, step)
         signs = np.where(np.expand_dims(falls, others), -signs, signs)
         arrays = {"threshold": threshold}
     return {"weight_bits": pack_signs(signs, source), **arrays}
 
 
 def with_uint8(node: Node, scale: float, shift: np.ndarray) -> Node:
-    """`node`, a pack or binary_dense over the input, with the arrays that it needs for uint8 p, x = scale * p + shift.
+    """`node`, with the arrays that it needs to work on uint8 p in the place of what it takes, x = scale * p + shift.
 
-    scale is a number above 0, shift float32 (inputs,).
+    scale is a number above 0, shift float32 in the shape of the value. A node that does not work on them stays as it is.
     """
     if node.kind == "pack":
         p = np.arange(256, dtype=np.float32)[:, None]
-        below = np.float32(scale) * p + shift < 0  # True up to some p, False from there on, since scale > 0
+        below = np.float32(scale) * p + shift.reshape(-1) < 0  # True up to some p, False from there on, since scale > 0
         return _with(node, threshold_u8=below.sum(axis=0, dtype=np.int32))
+    if node.kind == "binary_dense":
+        signs = bits.unpack_weights(node.arrays["weight_bits"], node.attributes["units"], len(shift))
+        return _with(node, **_scaled(node, scale, signs @ shift.astype(np.float64)))
+    if node.kind == "binary_conv2d":
+        return _conv_with_uint8(node, scale, shift)
+    return node
+
+
+def _conv_with_uint8(node, scale, shift):
+    """Where shifts differ by place, or there is padding that is not the pixel 0, the integers say too little."""
+    outside = any(node.attributes["padding"])
+    if not (shift == shift[0, 0]).all() or outside and (node.attributes["pad"] != "zero" or shift.any()):
+        return node
+    units, taps = node.attributes["channels"], math.prod(node.attributes["kernel"])
+    signs = bits.unpack_weights(node.arrays["weight_bits"], units, taps * shift.shape[-1])
+    arrays = _scaled(node, scale, signs @ np.tile(shift[0, 0], taps).astype(np.float64))
+    if node.attributes["to"] == "float":
+        return _with(node, **arrays)
+    norm = {name: node.arrays[name] for name in NORM if name in node.arrays}
+    threshold, falls = thresholds(arrays["alpha_u8"], arrays["bias_u8"], norm, 255 * signs.shape[1], step=1)
+    # All outputs rise with the product: where one falls, both it and alpha change their signs.
+    alpha = np.where(falls, -node.arrays["alpha"], node.arrays["alpha"])
+    signs = np.where(falls[:, None], -signs, signs)
+    return _with(node, weight_bits=bits.pack_weights(signs), alpha=alpha, threshold_u8=threshold)
+
+
+def _scaled(node, scale, shifts):
+    """alpha_u8 and bias_u8 of products of pixels; shifts float64 (units,), the products with the shift."""
     alpha, bias = (node.arrays[name].astype(np.float64) for name in ("alpha", "bias"))
-    signs = bits.unpack_weights(node.arrays["weight_bits"], node.attributes["units"], len(shift))
-    return _with(
-        node,
-        alpha_u8=(alpha * np.float32(scale)).astype(np.float32),
-        bias_u8=(bias + alpha * (signs @ shift.astype(np.float64))).astype(np.float32),
-    )
+    return {
+        "alpha_u8": (alpha * np.float32(scale)).astype(np.float32),
+        "bias_u8": (bias + alpha * shifts).astype(np.float32),
+    }
 
 
 def _with(node, **arrays):

@@ -135,8 +135,8 @@ def pack(plan: Plan, given: Shape) -> Plan:
     A layer with 1-bit weights takes in the BatchNorm after it where that normalises its units, and the FloatSign after
     that where only binary layers follow that can use its bits; no other step may take the values in between. Between a
     convolution and these signs there may be max pooling, which then works on bits. Any other FloatSign before a binary
-    layer becomes a Pack or PackImage, and stays as well where others take its value. The rest stays as it is, steps that
-    are packed already included, and convolutions that have no bits.
+    layer becomes a Pack or PackImage, and stays as well where others take its value. The rest stays as it is: steps
+    that are packed already, and convolutions that have no bits.
     """
     return _Packing(plan, given).run()
 
@@ -209,8 +209,8 @@ class _Packing:
             self.taken[sign] = now, isinstance(product, FloatConv)
 
     def _following(self, place, product):
-        """(place of the BatchNorm, [(place of a Pool, whether it comes before the BatchNorm)], place of the FloatSign) that
-        a product takes in, or 0: pools only together with signs."""
+        """(place of the BatchNorm, [(place of a Pool, whether it comes before the BatchNorm)], place of the FloatSign)
+        that a product takes in, or 0: pools only together with signs."""
         norm, pools, at, conv = 0, [], place, isinstance(product, FloatConv)
         while len(self.users[at]) == 1:
             following = self.users[at][0]

@@ -103,7 +103,6 @@ class Shape:
         return text if self.flat else f"(..., {text})" if self.open else f"({text})"
 
 
-
 if TYPE_CHECKING:
     from dataclasses import dataclass as step  # which type checkers know
 else:
@@ -138,6 +137,7 @@ class Step:
         return False
 
     binary: ClassVar[Optional[str]] = None  # the name of the array that is its 1-bit weights
+    is_packed: ClassVar[bool] = False  # whether it is an operator of our library
 
     def signs(self) -> np.ndarray:
         """Its 1-bit weights as float32 +-1 (units, inputs)."""

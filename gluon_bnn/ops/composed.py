@@ -123,7 +123,7 @@ class Composed:
     def _convolution(self, F, x, signs, alpha, bias, scale, rule, pad_value, sizes):
         # The product runs over +-1, and the scale multiplies its result, as in `_product`.
         if pad_value != 0 and any(sizes["pad"]):
-            x = _padded(F, x, sizes["pad"], pad_value)
+            x = padded(F, x, sizes["pad"], pad_value)
             sizes = {**sizes, "pad": (0,) * len(sizes["pad"])}
         dot = F.Convolution(x, signs, no_bias=True, **sizes)
         along = (1, -1) + (1,) * len(sizes["kernel"])  # channels are axis 1
@@ -288,7 +288,7 @@ def convolution(channels: int, kernel: Sizes, strides: Sizes, padding: Sizes, di
     return dict(num_filter=channels, kernel=kernel, stride=strides, pad=padding, dilate=dilation, num_group=groups)
 
 
-def _padded(F, x, padding, value):
+def padded(F: Any, x: Any, padding: Sizes, value: float) -> Any:
     """x (rows, channels, ...) with `value` outside of it. MXNet pads arrays of 4 and 5 axes."""
     short = len(padding) == 1
     widths = (0, 0) * (3 if short else 2) + sum(((size, size) for size in padding), ())

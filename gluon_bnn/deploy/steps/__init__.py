@@ -1,7 +1,7 @@
 """The steps of a frozen net: what each computes in MXNet, and which node of the runtime's graph it is.
 
-Those named Float use MXNet's own operators, those named Pack and Packed use those of our library. All others are the same in
-both forms. A new kind of step is a class in a file here.
+Those named Float use MXNet's own operators, those named Pack and Packed use those of our library. All others are the
+same in both forms. A new kind of step is a class in a file here.
 """
 
 from ..plan import Step

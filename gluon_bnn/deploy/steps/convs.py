@@ -2,18 +2,17 @@
 
 import dataclasses
 import math
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
 from ...graph.graph import Node
 from ...graph.kinds.batch_norm import NORM
+from ...graph.kinds.binary_conv2d import PADS
 from ...ops.composed import convolution, padded
 from .. import fold
 from ..plan import Row, Shape, Step, step
 from .windows import Places, Windowed
-
-PADS = {0: "zero", 1: "plus", -1: "minus"}  # a pad value in the runtime
 
 
 @step
@@ -127,7 +126,8 @@ class FloatConv(_OfArray):
         """The same layer on bits."""
         names = "units", "in_channels", "window", "strides", "padding", "dilation"
         options = {name: getattr(self, name) for name in names}
-        return PackedConv(sources, arrays, self.row, folded, pad=PADS[self.pads_with], source=source, to=to, **options)
+        pad = next(name for name, value in PADS.items() if value == self.pads_with)
+        return PackedConv(sources, arrays, self.row, folded, pad=pad, source=source, to=to, **options)
 
     def _more(self):
         pad = f", pad_value={self.pads_with:+d}" if self.pads_with else ""
@@ -136,8 +136,8 @@ class FloatConv(_OfArray):
 
 @step
 class PackedConv(_Convolution):
-    """A convolution on our library's operator, from `source` to `to`, each float, bits or bits01; arrays as those of the
-    runtime's binary_conv2d. pad is what stands outside of the image: zero, plus or minus."""
+    """A convolution on our library's operator, from `source` to `to`, each float, bits or bits01; arrays as those of
+    the runtime's binary_conv2d. pad is what stands outside of the image: zero, plus or minus."""
 
     units: int = 0
     in_channels: int = 0
@@ -146,7 +146,7 @@ class PackedConv(_Convolution):
     to: str = "float"
     pad: str = "zero"
 
-    binary = "weight_bits"
+    binary, is_packed = "weight_bits", True
     ORDER = ("weight_bits", "alpha", "bias", *NORM, "threshold", "sums")  # the operator's
 
     def signs(self) -> np.ndarray:
@@ -191,11 +191,13 @@ class PackImage(Step):
     channels: int = 0
     to: str = "bits"
 
+    is_packed = True
+
     def outputs(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (shape[0], self.channels, *shape[1:-1])
 
     def forward(self, F: Any, x: Any) -> Any:
-        return F.gluon_bnn_pack_image(x)
+        return F.gluon_bnn_pack_image(x, channels=str(self.channels))
 
     def layout(self, x: Shape) -> str:
         return "image"
@@ -214,7 +216,7 @@ class PackedFlatten(Step):
     channels: int = 0
     in_units: int = 0
 
-    flattens = True
+    flattens, is_packed = True, True
 
     @property
     def inputs(self) -> int:
@@ -229,7 +231,7 @@ class PackedFlatten(Step):
         return Shape((self.in_units,), False, x.layer)
 
     def forward(self, F: Any, x: Any) -> Any:
-        return F.gluon_bnn_packed_flatten(x, channels=str(self.channels))
+        return F.gluon_bnn_packed_flatten(x, channels=str(self.channels), in_units=str(self.in_units))
 
     def layout(self, x: Shape) -> str:
         return "image"

@@ -5,7 +5,7 @@ from typing import Any, Optional
 import numpy as np
 
 from ...graph.graph import Node
-from ..plan import Step, Shape, step
+from ..plan import Shape, Step, step
 
 
 @step

@@ -108,8 +108,12 @@ class PackedDense(_Product):
     source: str = "float"
     to: str = "float"
 
-    binary = "weight_bits"
+    binary, is_packed = "weight_bits", True
     ORDER = ("weight_bits", "alpha", "bias", *NORM, "threshold", "sums")  # the operator's
+
+    @property
+    def takes_bits(self) -> bool:
+        return self.source != "float"
 
     def signs(self) -> np.ndarray:
         return bits.unpack_weights(self.arrays["weight_bits"], self.units, self.in_units)
@@ -149,6 +153,8 @@ class Pack(Step):
     in_units: int = 0
     to: str = "bits"
     flatten: bool = True
+
+    is_packed = True
 
     @property
     def flattens(self) -> bool:

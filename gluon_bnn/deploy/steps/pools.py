@@ -12,8 +12,8 @@ from .windows import Places, Windowed
 
 @step
 class Pool(Windowed):
-    """Gluon's pooling: the max or the average of a window, or of the whole image where `window` is empty and `axes` says
-    over how many axes of space. rounding, of the number of places, is "floor" or "ceil"; count says whether an average
+    """Gluon's pooling: the max or the average of a window, or of the whole image where `window` is empty. axes is the
+    number of axes of space; rounding, of the number of windows, is "floor" or "ceil"; count says whether an average
     counts the places outside of the image, "all" or "inside"."""
 
     function: str = "max"
@@ -82,12 +82,16 @@ class PackedMaxPool(Pool):
 
     channels: int = 0
 
+    is_packed = True
+
     def outputs(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (shape[0], self.channels, *shape[1:-1])
 
     def forward(self, F: Any, x: Any, falls: Any = None) -> Any:
         return F.gluon_bnn_packed_max_pool(
             *((x,) if falls is None else (x, falls)),
+            channels=str(self.channels),
+            axes=str(self.axes),
             kernel=str(self.window),
             strides=str(self.strides),
             padding=str(self.padding),
