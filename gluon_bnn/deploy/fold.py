@@ -129,7 +129,7 @@ def packed(
 def with_uint8(node: Node, scale: float, shift: np.ndarray) -> Node:
     """`node`, with the arrays that it needs to work on uint8 p in the place of what it takes, x = scale * p + shift.
 
-    scale is a number above 0, shift float32 in the shape of the value. A node that does not work on them stays as it is.
+    scale is a number above 0, shift float32 in the shape of the value. A node that does not take them stays as it is.
     """
     if node.kind == "pack":
         p = np.arange(256, dtype=np.float32)[:, None]

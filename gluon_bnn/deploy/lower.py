@@ -43,7 +43,7 @@ def graph_of(
     if unknown:
         raise ValueError(
             "the runtime takes binary and other dense layers, which flatten images; convolutions (in floats with a "
-            "padding of 0) and pooling over one and two axes of space; BatchNorm, Concat and slices over the units or the "
+            "padding of 0) and pooling over one and two axes of space; BatchNorm, Concat and slices over units or "
             "channels (with axis=1 only where that is certain: next to a layer that flattens, or with input_shape in "
             f"freeze; else axis=-1), Flatten, arithmetic, and the activations {', '.join(FUNCTIONS)}; got "
             + ", ".join(f"{step.name} ({step!r})" for step in unknown)
