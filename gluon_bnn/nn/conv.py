@@ -2,6 +2,8 @@
 
 from typing import Any, Optional, Union
 
+import numpy as np
+
 from .._compat import mx
 from . import tracing
 from .binary_layer import BinaryLayer, described, whole
@@ -97,7 +99,11 @@ class _BinaryConv(BinaryLayer):
                 raise ValueError(f"{name} must be a multiple of groups, {groups}, got {number}")
         if layout not in (None, _layout(self._axes)):
             raise ValueError(f'layout must be "{_layout(self._axes)}", channels first, got {layout!r}')
-        if isinstance(pad_value, bool) or pad_value not in (0, 1, -1):
+        if (
+            not isinstance(pad_value, (int, float, np.number))
+            or isinstance(pad_value, bool)
+            or abs(pad_value) not in (0, 1)
+        ):
             raise ValueError(f"pad_value must be 0, +1 or -1, got {pad_value!r}")
         self._pad_value = int(pad_value)
         super().__init__(
@@ -188,6 +194,9 @@ class _BinaryConv(BinaryLayer):
             pad_value=self._pad_value,
             **options,
         )
+
+    def _alias(self):
+        return type(self).__name__.lower()  # as of all blocks but Gluon's convolutions
 
     def __repr__(self):
         padded = "" if self._pad_value == 0 else f", pad_value={self._pad_value:+d}"

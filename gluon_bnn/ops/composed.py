@@ -288,6 +288,7 @@ def convolution(channels: int, kernel: Sizes, strides: Sizes, padding: Sizes, di
     return dict(num_filter=channels, kernel=kernel, stride=strides, pad=padding, dilate=dilation, num_group=groups)
 
 
+@takes_np
 def padded(F: Any, x: Any, padding: Sizes, value: float) -> Any:
     """x (rows, channels, ...) with `value` outside of it. MXNet pads arrays of 4 and 5 axes."""
     short = len(padding) == 1

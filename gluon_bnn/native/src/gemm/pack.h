@@ -45,6 +45,9 @@ void pack_weights(const float* w, int64_t units, int64_t inputs, uint32_t* bits,
   });
 }
 
+// Bit t of word i becomes bit i of word t.
+void transpose_bits(uint32_t words[kWord]);
+
 // The packed weights (inputs, units) from those of (units, inputs).
 void transpose_weights(const uint32_t* bits, int64_t units, int64_t inputs, uint32_t* transposed);
 
