@@ -145,11 +145,16 @@ class BinaryLayer(mx.gluon.HybridBlock):
 
     def deployed(self, x: Any, y: Any) -> Deployed:
         """What it holds and multiplies when deployed; x are the arrays that it took, y is what it gave."""
-        scales = {None: 0, "channel": self.weight.shape[0]}.get(self._scale, 1)
-        weights = {self.weight: packed(self.weight, scales)}
-        if self.bias is not None:
-            weights[self.bias] = floats(self.bias)
-        return Deployed(weights, products(self.weight, y), weight_bits=1)
+        return self._deployed(y, packed(self.weight, self._scales()))
+
+    def _scales(self):
+        """How many scales are deployed."""
+        return {None: 0, "channel": self.weight.shape[0]}.get(self._scale, 1)
+
+    def _deployed(self, y, held, weight_bits=1):
+        """`held` is what is deployed of the weight, scales included, whose products are of `weight_bits`."""
+        weights = {self.weight: held, **({} if self.bias is None else {self.bias: floats(self.bias)})}
+        return Deployed(weights, products(self.weight, y), weight_bits=weight_bits)
 
     def _set_shape(self, *shape):
         """The shape of the weight, found from the input."""

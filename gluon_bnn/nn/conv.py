@@ -1,5 +1,6 @@
 """Convolutions with binary weights, over one, two and three axes of space."""
 
+import math
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from .._compat import mx
 from . import tracing
 from .binary_layer import BinaryLayer, described, whole
+from .deployed import Deployed, Held, bits_of, packed
 
 Sizes = Union[int, tuple[int, ...], list[int]]  # one number for all axes of space, or one for each
 
@@ -164,6 +166,17 @@ class _BinaryConv(BinaryLayer):
     def pad_value(self) -> int:
         """What stands outside of the image: 0, +1 or -1."""
         return self._pad_value
+
+    def deployed(self, x: Any, y: Any) -> Deployed:
+        """What it holds and multiplies when deployed; x are the arrays that it took, y is what it gave.
+
+        With groups, and over volumes, it stays a convolution of floats, whose weights are signs of 4 bytes each.
+        """
+        if self.groups == 1 and self._axes < 3:
+            places = math.prod(self.kernel) if bits_of(x) == 1 else 1
+            return self._deployed(y, packed(self.weight, self._scales(), places))
+        numbers = self.weight.data().size
+        return self._deployed(y, Held(0, numbers, 4 * (numbers + self._scales())), weight_bits=32)
 
     def infer_shape(self, x: Any, *args: Any) -> None:
         """The shape of the weight from that of the input, when the layer is called by itself."""
