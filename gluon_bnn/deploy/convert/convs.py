@@ -8,7 +8,7 @@ from ... import nn
 from ..._compat import mx
 from ..steps import Conv, FloatConv, Held, PackedConv, PackedFlatten, PackedMaxPool, PackImage, Pool
 from .build import Build, constant, converts, literal
-from .layers import float_arrays, packed_arrays
+from .layers import float_arrays, native_layer, packed_arrays
 
 
 @converts(nn.BinaryConv1D, nn.BinaryConv2D, nn.BinaryConv3D)
@@ -23,6 +23,15 @@ def binary_conv(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
 
 def _float_conv(build, x, signs, alpha, bias, **options):
     return build(FloatConv, x, arrays=float_arrays(signs, alpha, bias), **options)
+
+
+@converts("gluon_bnn_binary_conv")
+def native_binary_conv(build: Build, x: Any, weight: Any, *others: Any) -> Any:
+    if not constant(weight, *others):
+        return None
+    x, bias, signs, alpha = native_layer(build, x, weight, others)
+    sizes = _sizes(build, weight.ndim - 2, strides="strides", padding="padding", dilation="dilation")
+    return _float_conv(build, x, signs, alpha, bias, pad_value=build.get("pad_value", 0), **sizes)
 
 
 @converts("Convolution")

@@ -50,10 +50,15 @@ def float_arrays(signs: np.ndarray, alpha: np.ndarray, bias: Optional[np.ndarray
 def native_binary_dense(build: Build, x: Any, weight: Any, *others: Any) -> Any:
     if not constant(weight, *others):
         return None
+    x, bias, signs, alpha = native_layer(build, x, weight, others)
+    return _float_dense(build, x, signs, alpha, bias, build.get("flatten", True))
+
+
+def native_layer(build: Build, x: int, weight: np.ndarray, others: tuple) -> tuple:
+    """(x or its signs, bias or None, signs, alpha) of an operator of a whole layer."""
     bias, others = (None, others) if build.get("no_bias") else (others[0], others[1:])
     x = build(FloatSign, x) if build.get("sign") else x
-    signs, alpha = sign_scale(build, weight, *others)  # with a curvature where the scale is "loss"
-    return _float_dense(build, x, signs, alpha, bias, build.get("flatten", True))
+    return (x, bias, *sign_scale(build, weight, *others))  # with a curvature where the scale is "loss"
 
 
 @converts("gluon_bnn_sign_scale")

@@ -88,15 +88,16 @@ class PackedMaxPool(Pool):
         return (shape[0], self.channels, *shape[1:-1])
 
     def forward(self, F: Any, x: Any, falls: Any = None) -> Any:
+        window = {}
+        if self.window:
+            window = {"kernel": self.window, "strides": self.strides, "padding": self.padding}
         return F.gluon_bnn_packed_max_pool(
             *((x,) if falls is None else (x, falls)),
             channels=str(self.channels),
             axes=str(self.axes),
-            kernel=str(self.window),
-            strides=str(self.strides),
-            padding=str(self.padding),
             rounding=self.rounding,
             falls=str(falls is not None),
+            **{name: str(sizes) for name, sizes in window.items()},
         )
 
     def node(self, x: Shape) -> Node:
