@@ -57,10 +57,9 @@ def input_of(plan: Plan, shape: Optional[tuple[int, ...]]) -> Shape:
     """The shape of the input; ValueError where it must be told, or cannot be this one."""
     first, images = _first(plan), [step for step in plan.steps if isinstance(step, Windowed)]
     if shape is None and images:
-        wanted = "(channels, width)" if len(images[0].window) == 1 else "(channels, height, width)"
         raise ValueError(
-            f"the runtime needs input_shape in freeze, the shape of one image as the net takes it, {wanted}, since "
-            f"{images[0].name} ({images[0]!r}) takes images of any size"
+            "the runtime needs input_shape in freeze, the shape of one image as the net takes it, since "
+            f"{images[0].name} ({images[0]!r}) takes any {images[0].image_shape}"
         )
     if shape is None and first is None:
         raise ValueError(

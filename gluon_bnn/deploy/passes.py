@@ -13,7 +13,6 @@ from .plan import Plan, Shape
 from .steps import (
     Arithmetic,
     BatchNorm,
-    Conv,
     Dense,
     Flatten,
     FloatConv,
@@ -113,19 +112,13 @@ def _spreads(shape, over):
 
 
 def in_floats(plan: Plan) -> Plan:
-    """Binary convolutions that have no bits as float convolutions of their signs, for the runtime: the same values."""
+    """Binary convolutions that are left in floats as the steps that they are in the runtime, where it has them."""
     now, made = {0: 0}, plan.empty()
     for place, step in plan.places():
         sources = tuple(now[source] for source in step.sources)
-        if not isinstance(step, FloatConv):
-            now[place] = made.add(dataclasses.replace(step, sources=sources))
-            continue
-        sizes = {name: getattr(step, name) for name in ("strides", "padding", "dilation", "groups")}
-        now[place] = made.add(Conv(sources, {"weight": step.signs()}, step.row, **sizes))
-        along = (1, -1) + (1,) * len(step.window)
-        for name, function in (("alpha", "multiply"), ("bias", "add")):
-            arrays = {"operand": step.arrays[name].reshape(along)}
-            now[place] = made.add(Arithmetic((now[place],), arrays, step.row, function=function))
+        for each in isinstance(step, FloatConv) and step.in_floats() or [step]:
+            sources = (made.add(dataclasses.replace(each, sources=sources)),)
+        (now[place],) = sources
     return dataclasses.replace(made, outputs=tuple(now[place] for place in plan.outputs))
 
 
@@ -171,14 +164,14 @@ class _Packing:
         """Whether the step at `user` can take the bits of a value."""
         step = self.plan[user]
         if isinstance(step, FloatConv):
-            return not step.in_floats and (self.forms[place] == "bits" or step.pads_with >= 0)
+            return not step.without_bits and (self.forms[place] == "bits" or step.pads_with >= 0)
         if isinstance(step, FloatDense):
             return step.flatten or not isinstance(self.plan[place], Pool)
         return isinstance(step, (Pool, Flatten)) and self.forms[user] is not None and not self.floats[user]
 
     def run(self):
         for place, step in self.plan.places():
-            if isinstance(step, FloatDense) or isinstance(step, FloatConv) and not step.in_floats:
+            if isinstance(step, FloatDense) or isinstance(step, FloatConv) and not step.without_bits:
                 self._product(place, step)
             elif place not in self.now and self.floats[place]:
                 sources = tuple(self.now[source] for source in step.sources)

@@ -98,12 +98,11 @@ def pooling(build: Build, x: Any) -> Any:
         return None
     kernel = kernel if isinstance(kernel, tuple) else (kernel,)
     axes = len(kernel)
-    options: dict[str, Any] = {"function": function, "axes": axes, "rounding": rounding}
     if build.get("global_pool"):
-        return build(Pool, x, **options)
-    options.update(_sizes(build, axes, strides="stride", padding="pad"), window=kernel)
-    options["count"] = "inside" if build.get("count_include_pad", True) is False else "all"
-    return build(Pool, x, **options)
+        return build(Pool, x, function=function, axes=axes)
+    count = "inside" if build.get("count_include_pad", True) is False else "all"
+    sizes = _sizes(build, axes, strides="stride", padding="pad")
+    return build(Pool, x, function=function, axes=axes, window=kernel, rounding=rounding, count=count, **sizes)
 
 
 @converts("gluon_bnn_pack_image")

@@ -12,6 +12,7 @@ from ...graph.kinds.binary_conv2d import PADS
 from ...ops.composed import convolution, padded
 from .. import fold
 from ..plan import Row, Shape, Step, step
+from .elementwise import Arithmetic
 from .windows import Places, Windowed
 
 
@@ -97,18 +98,32 @@ class FloatConv(_OfArray):
         conv = self
         if self.pads_with:
             x = padded(F, x, self.padding, self.pad_value)
-            conv = dataclasses.replace(self, padding=(0,) * len(self.padding))
-        along = (1, -1) + (1,) * len(self.window)
+            conv = dataclasses.replace(self, padding=(0,) * self.axes)
+        along = (1, -1) + (1,) * self.axes
         dot = F.broadcast_mul(conv.convolve(F, x, signs), F.reshape(alpha, shape=along))
         return F.broadcast_add(dot, F.reshape(bias, shape=along))
 
     @property
-    def in_floats(self) -> str:
-        """Why the packed form has it in floats as well, "" where it has it in bits."""
-        return "three axes of space" if len(self.window) > 2 else "groups" if self.groups > 1 else ""
+    def without_bits(self) -> str:
+        """What the packed form has no bits for, so that it stays as it is there; "" where it has."""
+        return "three axes of space" if self.axes > 2 else "groups" if self.groups > 1 else ""
 
     def in_runtime(self, x: Shape) -> bool:
-        return super().in_runtime(x) and (self.groups == 1 or self.pads_with == 0)
+        return False  # but as a PackedConv, or as what `in_floats` makes of it
+
+    def in_floats(self) -> list[Step]:
+        """A float convolution of the signs, and what is done with its result: to the bit the same values. It has no
+        sources. Empty where it pads with +1 or -1, which float convolutions do not."""
+        if self.pads_with:
+            return []
+        sizes = {name: getattr(self, name) for name in ("strides", "padding", "dilation", "groups")}
+        made: list[Step] = [Conv((), {"weight": self.signs()}, self.row, **sizes)]
+        for name, function, nothing in (("alpha", "multiply", 1.0), ("bias", "add", -0.0)):
+            array = self.arrays[name]
+            if (array != nothing).any() or (np.signbit(array) != np.signbit(nothing)).any():
+                arrays = {"operand": array.reshape(-1, *(1 for _ in self.window))}
+                made.append(Arithmetic((), arrays, self.row, function=function))
+        return made
 
     @property
     def pads_with(self) -> int:
@@ -118,7 +133,7 @@ class FloatConv(_OfArray):
     @property
     def unit_axes(self) -> tuple[int, ...]:
         """The axes that are that of its channels."""
-        return 1, -1 - len(self.window)
+        return 1, -1 - self.axes
 
     def packed(
         self, sources: tuple[int, ...], arrays: dict[str, np.ndarray], folded: tuple[Row, ...], source: str, to: str
@@ -131,7 +146,7 @@ class FloatConv(_OfArray):
 
     def _more(self):
         pad = f", pad_value={self.pads_with:+d}" if self.pads_with else ""
-        return pad + (f", in floats for its {self.in_floats}" if self.in_floats else "")
+        return pad + (f"; {self.without_bits} have no 1-bit form" if self.without_bits else "")
 
 
 @step

@@ -23,11 +23,10 @@ class Pool(Windowed):
     count: str = "all"
 
     def after(self, x: Shape) -> Shape:
-        if self.window:
-            return super().after(x)
-        if not x.open and len(x.sizes) != self.axes + 1:
-            raise ValueError(f"{self.name} takes {self.axes} axes of space, but {x.layer} before it has {x}")
-        return Shape((None if x.open else x.sizes[0],) + (1,) * self.axes, False, x.layer)
+        return dataclasses.replace(super().after(x), layer=x.layer)
+
+    def _places(self, size, axis):
+        return super()._places(size, axis) if self.window else 1
 
     def _steps(self, room, stride):
         return room // stride if self.rounding == "floor" else -(-room // stride)
@@ -46,12 +45,6 @@ class Pool(Windowed):
             name="fwd",
             **options,
         )
-
-    def in_runtime(self, x: Shape) -> bool:
-        return self.axes <= 2
-
-    def layout(self, x: Shape) -> str:
-        return "image"
 
     def node(self, x: Shape) -> Node:
         whole = dataclasses.replace(self, window=self.window or x.sizes[1:])

@@ -30,18 +30,26 @@ class Windowed(Step):
         """The number of channels that it takes, None for any."""
         return None
 
+    @property
+    def axes(self) -> int:
+        """The number of axes of space."""
+        return len(self.window)
+
+    @property
+    def image_shape(self) -> str:
+        """The shape of an image that it takes, as text."""
+        return f"(channels, {', '.join(('depth', 'height', 'width')[-self.axes :])})"
+
     def after(self, x: Shape) -> Shape:
-        axes = len(self.window)
-        if not x.open and len(x.sizes) != axes + 1:
-            wanted = ("width", "height, width", "depth, height, width")[axes - 1]
-            raise ValueError(f"{self.name} takes images of (channels, {wanted}), but {x.layer} before it has {x}")
+        if not x.open and len(x.sizes) != self.axes + 1:
+            raise ValueError(f"{self.name} takes images of {self.image_shape}, but {x.layer} before it has {x}")
         if not x.open and self.in_channels and x.units not in (None, self.in_channels):
-            raise ValueError(f"{self.name} has {self.in_channels} channels, but {x.layer} before it has {x.units}")
-        before = (None,) * axes if x.open else x.sizes[1:]
-        places = tuple(None if size is None else self._moves(size, axis) for axis, size in enumerate(before))
+            raise ValueError(f"{self.name} takes {self.in_channels} channels, but {x.layer} before it has {x.units}")
+        before = (None,) * self.axes if x.open else x.sizes[1:]
+        places = tuple(None if size is None else self._places(size, axis) for axis, size in enumerate(before))
         return Shape((self.units or (None if x.open else x.sizes[0]), *places), False, self.name)
 
-    def _moves(self, size, axis):
+    def _places(self, size, axis):
         """Over how many places the window moves along an axis of this size."""
         room = size + 2 * self.padding[axis] - self.dilation[axis] * (self.window[axis] - 1) - 1
         if room < 0:
@@ -55,7 +63,7 @@ class Windowed(Step):
         return room // stride
 
     def in_runtime(self, x: Shape) -> bool:
-        return len(self.window) <= 2
+        return self.axes <= 2
 
     def layout(self, x: Shape) -> str:
         return "image"

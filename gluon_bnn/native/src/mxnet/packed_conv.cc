@@ -54,8 +54,8 @@ class PackedConv : public Inference {
     const int64_t found = of_bits() ? data.back() : data[1];
     const int64_t wanted = of_bits() ? ceil_div(in_channels_, kWord) : in_channels_;
     if (found != kUnknown && found != wanted) {
-      refuse(kName, " of ", in_channels_, " channels takes images of ", wanted, of_bits() ? " words" : " channels",
-             ", got an array of shape ", data);
+      refuse(kName, " of ", in_channels_, " channels takes images of ",
+             of_bits() ? text_of(wanted) + " words" : "as many", ", got an array of shape ", data);
     }
     int64_t taps = 1;
     for (int64_t size : window_.kernel) taps *= size;
