@@ -6,6 +6,7 @@ MXNet 1.9.1 is the last release. What stands between it and a current machine is
 - its DataLoader waits for ever for worker processes that Python 3.14 starts in another way (_shims.py);
 - it imports `distutils`, which Python 3.12 removed and setuptools still provides;
 - `libmxnet.so` needs `libgomp.so.1` and `libquadmath.so.0`, which slim systems lack, so _missing.py names them;
+- it imports scipy.stats for one function, a quarter of the time that its import takes, so that waits (_shims.py);
 - it takes half of the processors it sees for OpenMP, taking them for hyper-threads;
 - it has more pools of OpenMP threads than cores, so that libgomp puts a waiting thread to sleep almost at once and
   wakes it again for every loop (a step of a binary net, 3 x 1024 units: 8.0 ms against 5.8), so libgomp is told to
@@ -115,6 +116,7 @@ def importing_mxnet():
         import numpy
 
         _shims.add_missing_names(numpy)
+        _shims.import_when_used("scipy.stats")
         # Read when libmxnet is loaded, which aborts the process at a list or at no number; a user's own setting wins.
         os.environ["OMP_NUM_THREADS"] = str(threads_wanted())
         _keep_freed_memory()

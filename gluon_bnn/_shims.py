@@ -7,7 +7,9 @@ MXNet: after `import gluon_bnn`, `import mxnet` works too.
 
 import builtins
 import importlib.machinery
+import importlib.util
 import sys
+import threading
 import types
 import warnings
 
@@ -82,6 +84,45 @@ def add_missing_names(numpy):
             warnings.simplefilter("ignore")  # a version that still has a name may call it deprecated
             if not hasattr(numpy, name):
                 setattr(numpy, name, value)
+
+
+class _Unread(types.ModuleType):
+    """A module whose code runs once one of its names is asked for. (That of `importlib.util.LazyLoader` would run as
+    soon as it is imported twice.)"""
+
+    def __getattr__(self, name):  # Python asks here for what it does not find, so not again once the code has run
+        with _reading:
+            if vars(self).pop("_unread", False):
+                try:
+                    self.__spec__.loader.exec_module(self)
+                except BaseException:
+                    self._unread = True
+                    raise
+                self.__class__ = types.ModuleType
+        return types.ModuleType.__getattribute__(self, name)
+
+    def __dir__(self):
+        self.__getattr__("__name__")
+        return types.ModuleType.__dir__(self)
+
+
+_reading = threading.RLock()
+
+
+def import_when_used(name):
+    """Let the import of a module, unless it was imported before, do nothing until one of its names is asked for.
+
+    MXNet imports scipy.stats, which takes a quarter of its own import, for one function of its quantization.
+    """
+    package, _, own = name.rpartition(".")
+    if name in sys.modules or importlib.util.find_spec(package) is None:
+        return
+    spec = importlib.util.find_spec(name)
+    module = _Unread(name)
+    module.__spec__, module.__path__, module.__file__ = spec, spec.submodule_search_locations, spec.origin
+    module.__package__, module.__loader__, module._unread = name, spec.loader, True
+    sys.modules[name] = module
+    setattr(sys.modules[package], own, module)
 
 
 class _TextType(type):

@@ -96,7 +96,7 @@ def copy_of_package(tmp_path):
 
 
 USE = """
-import sys, warnings
+import os, sys, warnings
 sys.path.insert(0, {path!r})
 import gluon_bnn
 with warnings.catch_warnings(record=True) as seen:
@@ -106,41 +106,27 @@ with warnings.catch_warnings(record=True) as seen:
 net.initialize()
 mx = gluon_bnn._compat.mx
 assert gluon_bnn.check_net(net, mx.nd.ones((5, 2))).ok
-print(gluon_bnn.native.library.problem())
 print([str(w.message) for w in seen if "binary layers run" in str(w.message)])
+os.environ["GLUON_BNN_OPS"] = "native"
+try:
+    gluon_bnn.nn.BinaryDense(3)
+except OSError as error:
+    print(error)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind, word",
-    [
-        ("absent", "was not built"),
-        ("empty", "cannot be loaded"),
-        ("text", "cannot be loaded"),
-        ("truncated", "is cut off"),
-        ("last byte gone", "is cut off"),
-    ],
-)
+@pytest.mark.parametrize("kind, word", [("absent", "was not built"), ("truncated", "is cut off")])
 def test_without_a_usable_library(tmp_path, kind, word):
     target = copy_of_package(tmp_path)
-    if kind == "empty":
-        target.write_bytes(b"")
-    elif kind == "text":
-        target.write_bytes(b"not a library" * 1000)
-    elif kind != "absent":
+    if kind == "truncated":
         if library.path() is None:
             pytest.skip(library.problem())
         with open(library.path(), "rb") as file:
-            target.write_bytes(file.read()[: 3000 if kind == "truncated" else -1])
-    done = programs.run("-c", USE.format(path=str(tmp_path)), cwd=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    problem, warned = done.stdout.splitlines()
-    assert word in problem and "install gluon_bnn again" in problem
+            target.write_bytes(file.read()[:3000])
+    warned, refused = programs.output("-c", USE.format(path=str(tmp_path)), cwd=str(tmp_path)).splitlines()
     assert warned.count("binary layers run on MXNet's own operators") == 1, "warned once"
-    code = USE.format(path=str(tmp_path)).split("with warnings")[0] + "gluon_bnn.nn.BinaryDense(3)"
-    done = programs.run("-c", code, cwd=str(tmp_path), GLUON_BNN_OPS="native")
-    assert "OSError" in done.stderr and word in done.stderr
+    assert word in refused and "install gluon_bnn again" in refused
 
 
 def test_the_launcher_takes_a_dash_and_names_what_it_cannot_start():
@@ -170,6 +156,9 @@ assert gluon_bnn.mx is mxnet
 assert mxnet.nd.reshape(mxnet.nd.ones((2, 3)), shape=tuple(np.array([3, 2]))).shape == (3, 2)
 assert mxnet.sym.sum(mxnet.sym.var("x"), axis=(np.int64(1),)).infer_shape(x=(2, 3))[1] == [(2,)]
 assert repr((np.int64(2),)) == before[0], "the user's printing changed"
+import scipy.stats, sys
+assert "scipy.stats.distributions" not in sys.modules, "a quarter of the import's time"
+assert "norm" in dir(scipy.stats) and scipy.stats.norm.cdf(0) == 0.5
 assert isinstance("text", mxnet.symbol.symbol.str if hasattr(mxnet.symbol.symbol, "str") else str)
 """
     done = programs.run("-W", "ignore", "-c", code)
