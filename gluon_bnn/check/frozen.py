@@ -107,8 +107,8 @@ def _randomise(net, generator):
 
 
 def _reference(net, x):
-    """(outputs, sums of magnitudes) by the reference, in the dtype of x; alpha is the layer's own number. Magnitudes are
-    those of a net of one dense layer."""
+    """(outputs, sums of magnitudes) by the reference, in the dtype of x; alpha is the layer's own number. The
+    magnitudes are those of a net of one dense layer."""
     magnitude = np.abs(x).reshape(len(x), -1)
     for block in net:
         values = {name: p.data().asnumpy().astype(x.dtype) for name, p in block._reg_params.items()}

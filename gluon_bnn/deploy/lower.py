@@ -17,7 +17,7 @@ from ..graph.kinds import KINDS
 from ..graph.kinds.activation import FUNCTIONS
 from . import fold
 from .passes import in_floats, pack
-from .plan import Plan, Shape
+from .plan import Plan, Shape, Step
 from .steps import Held, Kept
 from .steps.windows import Windowed
 
@@ -34,7 +34,7 @@ def graph_of(
     ValueError where the runtime does not take a layer, the net has several outputs, or the shape does not fit.
     """
     plan = plan.ending(plan.outputs)
-    unknown = [step for step in plan.steps if isinstance(step, (Held, Kept))]
+    unknown: list[Step] = [step for step in plan.steps if isinstance(step, (Held, Kept))]
     if not unknown:
         given = input_of(plan, shape)
         plan = in_floats(pack(plan, given))

@@ -1,6 +1,6 @@
 """Converters of convolutions and pooling, and of the packed operators on images."""
 
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _unpadded(build, x, axes, values):
     return inner.sources[0], before[-axes:], int(value)
 
 
-def _held(build, place, operator, **attributes) -> Optional[Held]:
+def _held(build, place, operator, **attributes):
     """The Held step that gives a value, if it is this operator with these attributes."""
     step = build.step(place, Held)
     if not step or step.operator != operator:

@@ -47,7 +47,7 @@ class Pool(Windowed):
         )
 
     def node(self, x: Shape) -> Node:
-        whole = dataclasses.replace(self, window=self.window or x.sizes[1:])
+        whole = dataclasses.replace(self, window=self.window or tuple(size or 0 for size in x.sizes[1:]))
         attributes = {name: sizes for name, sizes in whole.sizes().items() if name != "dilation"}
         attributes["rounding"] = self.rounding
         if self.function == "max":
