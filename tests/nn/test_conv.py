@@ -377,3 +377,16 @@ def test_arrays_of_np(rng, implementation, kind):
             assert isinstance(net[0].binary_weight(), type(x)) and isinstance(y, type(x))
     for nd, np_ in zip(*found):
         np.testing.assert_array_equal(nd, np_)
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_gluons_pools_are_the_references(rng, ceil_mode, padding):
+    x = data(rng, 2, 3, 6, 7)
+    options = dict(strides=(2, 3), padding=padding, ceil_mode=ceil_mode)
+    found = mx.gluon.nn.MaxPool2D((3, 3), **options)(x).asnumpy()
+    sizes = (3, 3), (2, 3), padding, ceil_mode
+    np.testing.assert_array_equal(found, conv.max_pool(x.asnumpy(), *sizes))
+    for every in (True, False):
+        found = mx.gluon.nn.AvgPool2D((3, 3), count_include_pad=every, **options)(x).asnumpy()
+        np.testing.assert_allclose(found, conv.average_pool(x.asnumpy(), *sizes, every), rtol=1e-5, atol=1e-6)
