@@ -22,14 +22,18 @@ void load_windows(const ConvSizes& sizes, Pad pad, const uint32_t* x, int64_t be
 
 // Words outside of an image count as +1. Where they stand for 0, dots are too large by the sum of the unit's signs that
 // lie outside. These sums are the same for all places where the same taps lie outside, a class of places.
-class Outside {
+class OutsideSums {
  public:
   // `bits` are those of pack_kernel_rows.
-  Outside(const ConvSizes& sizes, Pad pad, const uint32_t* bits);
+  OutsideSums(const ConvSizes& sizes, Pad pad, const uint32_t* bits);
 
-  // For each of the places, counted as above, the sums (units,), or null where all taps lie inside; whether there are
-  // sums for any.
-  bool find(const ConvSizes& sizes, int64_t begin, int64_t count, const int32_t** sums) const;
+  // A place outside of which taps lie, and the sums (units,) for it.
+  struct Place {
+    int64_t place;
+    const int32_t* sums;
+  };
+  // Finds those among `count` places, counted as above. Returns how many they are.
+  int64_t find(const ConvSizes& sizes, int64_t begin, int64_t count, Place* found) const;
 
  private:
   bool empty_;
