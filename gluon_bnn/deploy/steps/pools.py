@@ -56,7 +56,7 @@ class Pool(Windowed):
 
     def packed(self, sources: tuple[int, ...], arrays: dict[str, np.ndarray], channels: int) -> "PackedMaxPool":
         """The same pooling of bits."""
-        names = "strides", "padding", "window", "axes", "rounding"
+        names = "strides", "padding", "dilation", "window", "axes", "rounding"
         options = {name: getattr(self, name) for name in names}
         return PackedMaxPool(sources, arrays, self.row, self.folded, channels=channels, **options)
 
