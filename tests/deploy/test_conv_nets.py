@@ -95,9 +95,9 @@ NETS = {
             nn.BinaryConv2D(8, 3, padding=1, groups=4, in_channels=4, scale=None, use_bias=False),
             gluon.BatchNorm(in_channels=8),
             Sign(),
-            nn.BinaryConv2D(6, 2, groups=2, in_channels=8),
+            nn.BinaryConv2D(6, 2, padding=1, dilation=2, strides=(1, 2), groups=2, in_channels=8),
             Sign(),
-            nn.BinaryDense(3, in_units=54),
+            nn.BinaryDense(3, in_units=48),
         ],
         (4, 4, 4),
         "sign conv2d batch_norm sign conv2d multiply add pack flatten binary_dense",
@@ -274,6 +274,15 @@ def test_forms_without_an_input_shape(rng):
         np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
         with pytest.raises(ValueError, match=r"needs input_shape in freeze, .* takes any \(channels, height, width\)"):
             frozen.graph
+
+
+@pytest.mark.parametrize("first", [[Sign(), gluon.MaxPool2D(2)], [nn.BinaryConv2D(6, 5, in_channels=2), Sign()]])
+def test_a_dense_layer_over_the_last_axis_of_images(rng, first):
+    """Its inputs are no channels: the bits of an image are of no use to it."""
+    net = randomise(sequential(*first, nn.BinaryDense(3, in_units=4, flatten=False)), rng)
+    x = mx.nd.array(rng.integers(-1, 2, (3, 2, 8, 8)))
+    for form in FORMS:
+        np.testing.assert_array_equal(freeze(net, form, verbose=False)(x).asnumpy(), net(x).asnumpy())
 
 
 def test_three_axes_of_space(rng):
