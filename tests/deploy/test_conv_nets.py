@@ -31,9 +31,9 @@ def stack(pad_value=0, sign=Sign):
         nn.BatchNorm(axis=1, in_channels=40),
         sign(),
         nn.BinaryConv2D(33, 3, (2, 1), (1, 2), (1, 2), in_channels=40, scale=None, pad_value=pad_value, use_bias=False),
-        sign(),
         gluon.Flatten(),
         gluon.Dropout(0.5),
+        sign(),
         nn.BinaryDense(10, in_units=33 * 3 * 3),
     )
 
@@ -251,6 +251,16 @@ def test_pixels(rng, padding, pad_value, scale, shift, integers, to):
         same = close if taken is p and shift else np.testing.assert_array_equal  # bias_u8 has the shift in it, rounded
         same(model(taken), expected)
         np.testing.assert_array_equal(engine.run(frozen.graph, taken.reshape(6, -1)), model(taken))
+
+
+def test_signs_of_pixels(rng):
+    """Thresholds are in the order in which an image lies in memory."""
+    net = randomise(sequential(Sign(), nn.BinaryConv2D(5, 3, padding=1, in_channels=3), gluon.Flatten()), rng)
+    p, shift = rng.integers(0, 256, (6, 3, 8, 8)).astype(np.uint8), rng.uniform(-1, 0, (3, 8, 8)).astype(np.float32)
+    frozen = freeze(net, "float", input_shape=(3, 8, 8), input_scale=1 / 255, input_shift=shift, verbose=False)
+    expected = net(mx.nd.array(np.float32(1 / 255) * p.astype(np.float32) + shift)).asnumpy()
+    np.testing.assert_array_equal(runtime.Model(frozen.graph)(p), expected)
+    np.testing.assert_array_equal(engine.run(frozen.graph, p.reshape(6, -1)), expected)
 
 
 def test_a_file(rng, tmp_path):
