@@ -172,9 +172,10 @@ constexpr Operator describe(const char* name) {
   return described;
 }
 
-// All operators, each from the file of its name; kDataGradient belongs to kBinaryDense.
-extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kDataGradient, kBinaryConv, kBatchNorm,
-    kSquaredHinge, kAdam, kPack, kPackedDense;
+// All operators, each from the file of its name; kDataGradient belongs to kBinaryDense, kConvDataGradient to
+// kBinaryConv.
+extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kDataGradient, kBinaryConv, kConvDataGradient,
+    kMaxPool, kBatchNorm, kSquaredHinge, kAdam, kPack, kPackedDense;
 
 }  // namespace mxnet
 }  // namespace gluon_bnn
