@@ -44,15 +44,18 @@ def _reference(layer, x):
         parameter = getattr(layer, name)
         return None if parameter is None else parameter.data().asnumpy().astype(np.float64)
 
-    if isinstance(layer, gluon_bnn.nn.BinaryDense):
-        options = dict(scale=layer.scale, curvature=value("curvature"))
-        x = reference.binary.binary_dense(x, value("weight"), value("bias"), **options)
-        return x if layer.act is None else _reference(layer.act, x)
-    if isinstance(layer, nn.Dense):
-        x = reference.dense.affine(x, value("weight"), value("bias"))
-        return x if layer.act is None else _reference(layer.act, x)
+    if isinstance(layer, (nn.Dense, nn.Conv1D, nn.Conv2D, nn.Conv3D)):
+        y = _product(layer, x, value)
+        return y if layer.act is None else _reference(layer.act, y)
     if isinstance(layer, nn.BatchNorm):
-        return reference.dense.batch_norm_inference(x, *map(value, ("gamma", "beta", "running_mean", "running_var")))
+        axis = layer._kwargs["axis"]
+        names = ("gamma", "beta", "running_mean", "running_var")
+        y = reference.dense.batch_norm_inference(np.moveaxis(x, axis, -1), *map(value, names))
+        return np.moveaxis(y, -1, axis)
+    if isinstance(layer, nn.conv_layers._Pooling) and layer._kwargs["pool_type"] in ("max", "avg"):
+        return _pool(x, **layer._kwargs)
+    if isinstance(layer, nn.Flatten):
+        return x.reshape(len(x), -1)
     if isinstance(layer, gluon_bnn.nn.BinaryActivation):
         return reference.binary.sign(x)
     if isinstance(layer, gluon_bnn.nn.BinarySigmoid):
@@ -63,6 +66,32 @@ def _reference(layer, x):
         return x  # it does nothing at test
     name = type(layer).__name__ + (f"({layer._act_type})" if isinstance(layer, nn.Activation) else "")
     raise ValueError(f"the NumPy reference has no {name}")
+
+
+def _product(layer, x, value):
+    """What a dense layer or a convolution gives, its activation left aside."""
+    arrays = value("weight"), value("bias")
+    binary = isinstance(layer, gluon_bnn.nn.binary_layer.BinaryLayer)
+    scale = dict(scale=layer.scale, curvature=value("curvature")) if binary else {}
+    if isinstance(layer, mx.gluon.nn.Dense):
+        x = x.reshape(len(x), -1) if layer._flatten else x
+        return (reference.binary.binary_dense if binary else reference.dense.affine)(x, *arrays, **scale)
+    names = {"strides": "stride", "padding": "pad", "dilation": "dilate", "groups": "num_group"}
+    sizes = {name: layer._kwargs[theirs] for name, theirs in names.items()}
+    if binary:
+        return reference.conv.binary_conv(x, *arrays, **scale, **sizes, pad_value=layer.pad_value)
+    y = reference.conv.conv(x, arrays[0], **sizes)
+    return y if arrays[1] is None else y + arrays[1].reshape((1, -1) + (1,) * (y.ndim - 2))
+
+
+def _pool(x, kernel, stride, pad, global_pool, pool_type, pooling_convention, count_include_pad=True, **_):
+    """What a pooling layer of Gluon's with these attributes gives."""
+    if global_pool:
+        kernel, stride, pad = x.shape[2:], 1, 0
+    ceil = pooling_convention == "full"
+    if pool_type == "max":
+        return reference.conv.max_pool(x, kernel, stride, pad, ceil)
+    return reference.conv.average_pool(x, kernel, stride, pad, ceil, count_include_pad)
 
 
 def hidden_values(net, x):
@@ -93,7 +122,7 @@ def cross_check(net, x, outputs):
         for found, value in zip(hidden_values(net, x[rows]), hidden):
             hidden_error = max(hidden_error, np.abs(found - value)[same_bits].max(initial=0))
             if binary:
-                same_bits &= ((found < 0) == (value < 0)).all(axis=1)
+                same_bits &= ((found < 0) == (value < 0)).reshape(len(value), -1).all(axis=1)
         output_error = max(output_error, np.abs(outputs[rows] - expected)[same_bits].max(initial=0))
         differing += int((outputs[rows].argmax(axis=1) != expected.argmax(axis=1)).sum())
         different_bits += int((~same_bits).sum())

@@ -19,7 +19,11 @@ MOST_EPOCHS, MOST_UNITS, MOST_BEND = 10**6, 2**16, 28
 BATCH_SIZE = 100
 # The options that do not change what a run computes; the number of workers is a setting of its own.
 NO_SETTINGS = ("recipe", "save_dir", "resume", "overwrite", "data_dir", "kvstore")
-WHERE_GIVEN = ("image_size", "patience")  # left out where not given: older checkpoints and records lack them
+WHERE_GIVEN = (
+    "image_size",
+    "patience",
+    "reestimate",
+)  # left out where not given: older checkpoints and records lack them
 
 
 def _parser():
@@ -96,6 +100,13 @@ def _parser():
         type=positive(int, MOST_EPOCHS),
         metavar="EPOCHS",
         help="stop when validation was no better for so many epochs in a row",
+    )
+    add(
+        "--reestimate",
+        type=positive(int),
+        metavar="IMAGES",
+        help="before every validation, batch norm statistics of so many plain training images, or of all where there "
+        "are fewer, in place of running averages",
     )
     add(
         "--batch-size",
@@ -184,6 +195,8 @@ def parse_args(argv=None):
         parser.error("--scale loss needs --optimizer binaryadam, which keeps the curvature of the loss")
     if args.weights == "stochastic" and args.scale != "none":
         parser.error("--weights stochastic needs --scale none: what is drawn is +1 or -1, without a scale")
+    if args.weights == "stochastic" and args.reestimate:
+        parser.error("--reestimate makes statistics of binary weights; --weights stochastic validates the real ones")
     rules = [rule.name for rule in quantizers.rules(None if args.scale == "none" else args.scale)]
     if args.gradient not in (None, *rules):
         parser.error(f"--scale {args.scale} goes with --gradient {' or '.join(rules)}, got {args.gradient}")

@@ -8,6 +8,7 @@ import numpy as np
 
 import gluon_bnn
 from gluon_bnn import mx, reference, train
+from gluon_bnn.nn.binary_layer import BinaryLayer
 
 from common.cross_check import cross_check
 
@@ -96,7 +97,7 @@ def _error(outputs, labels):
 def _binary_layers(net):
     blocks = []
     net.apply(blocks.append)  # children first
-    return [block for block in blocks if isinstance(block, gluon_bnn.nn.BinaryDense)]
+    return [block for block in blocks if isinstance(block, BinaryLayer)]
 
 
 def network_of(net, inputs):
@@ -180,5 +181,6 @@ def draw(net, history, outputs, images, args):
     names = images.names or range(images.classes)
     pictures.confusion_matrix(outputs.argmax(1), images.test_labels, names, os.path.join(directory, "confusion.png"))
     first = next((layer.weight.data().asnumpy() for layer in _binary_layers(net)), np.empty((0, 0)))
-    if first.shape[1] == math.prod(images.shape):
-        pictures.filters(reference.binary.sign(first), images.shape, os.path.join(directory, "filters.png"))
+    shape = images.shape if first.ndim == 2 else first.shape[1:]  # a convolution has filters of its kernel's size
+    if len(shape) == 3 and shape[0] == images.shape[0] and first[:1].size == math.prod(shape):
+        pictures.filters(reference.binary.sign(first), shape, os.path.join(directory, "filters.png"))

@@ -34,8 +34,8 @@ INITIALIZERS = {
 class Layers:
     """The layers of a method.
 
-    weights : "binary", "stochastic" (signs drawn for every batch) or "real" (plain Dense)
-    scale, gradient, clip : as in nn.BinaryDense, for binary weights
+    weights : "binary", "stochastic" (signs drawn for every batch) or "real" (plain Dense and Conv2D)
+    scale, gradient, clip : as in nn.BinaryDense and nn.BinaryConv2D, for binary weights
     activation : a key of ACTIVATIONS
     shape, classes : (channels, height, width) of the images, of which `inputs` is the product; the number of outputs
     """
@@ -51,8 +51,16 @@ class Layers:
             return mx.gluon.nn.Dense(units, use_bias=False, in_units=inputs)
         return gluon_bnn.nn.BinaryDense(units, use_bias=False, in_units=inputs, **self._binary)
 
-    def batch_norm(self, units=0):
-        return gluon_bnn.nn.BatchNorm(in_channels=units)
+    def conv(self, channels, kernel, inputs=0, **options):
+        """A convolution of images, likewise; options are those of nn.BinaryConv2D that Gluon's Conv2D has too."""
+        options = dict(use_bias=False, in_channels=inputs, **options)
+        if self._real:
+            return mx.gluon.nn.Conv2D(channels, kernel, **options)
+        return gluon_bnn.nn.BinaryConv2D(channels, kernel, **options, **self._binary)
+
+    def batch_norm(self, units=0, axis=-1):
+        """axis : that of the units, -1 after a dense layer and 1, the channels, after a convolution"""
+        return gluon_bnn.nn.BatchNorm(axis, in_channels=units)
 
 
 SHAPE = ("hidden", "dropout")  # the options that shape a net
