@@ -3,8 +3,9 @@
 //   gluon_bnn_packed_max_pool(data, [falls], channels=, axes=, kernel=, strides=, padding=, dilation=, rounding=,
 //                             falls=) -> bits
 //
-// data (rows, [height,] width, words of channels), with as many `axes` of space; dilation must be 1. Without an attribute
-// `kernel` the window is the whole image. Channels whose bit is 1 in the input `falls`, (words,), take the minimum.
+// data (rows, [height,] width, words of channels), with as many `axes` of space; dilation must be 1. Without an
+// attribute `kernel` the window is the whole image. Channels whose bit is 1 in the input `falls`, (words,), take the
+// minimum.
 #include <optional>
 
 #include "gemm/pool.h"
