@@ -120,7 +120,10 @@ class _Nodes:
                 sources = [self._flat(sources[0])]
                 step = step.reordered(fold.places_first(value.size, value.channels))
             node = step.node(*xs)
-            places.append(sources[0] if node is None else self._add(node, *sources))
+            try:
+                places.append(sources[0] if node is None else self._add(node, *sources))
+            except ValueError as error:
+                raise ValueError(f"the runtime does not take {step.name} ({step!r}): {error}") from None
         self._row(places[plan.outputs[0]])
         return check(Graph(tuple(self.nodes)))
 

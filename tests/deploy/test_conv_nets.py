@@ -326,6 +326,7 @@ def test_three_axes_of_space(rng):
         (nn.BinaryConv2D(4, 3, in_channels=3, dilation=2), (3, 4, 8), "at least 5 places along axis 2, got 4"),
         (nn.BinaryConv1D(4, 3, in_channels=3), (3, 4, 4), r"images of \(channels, width\), but"),
         (gluon.MaxPool2D(3), (3, 2, 4), "the window of pool.* at least 3 places along axis 2, got 2"),
+        (gluon.MaxPool2D(3, 4, 1, ceil_mode=True), (3, 3, 3), r"does not take pool\d+ \(MaxPool\(.* every window must"),
         (gluon.GlobalAvgPool2D(), (3, 16), r"images of \(channels, height, width\), but .* has \(3, 16\)"),
         (nn.BatchNorm(in_channels=4), (3, 4, 4), r"got batchnorm\d+ \(BatchNorm\(axis=-1"),
         (nn.BinaryDense(5, in_units=4, flatten=False), (3, 4, 4), "of images only with flatten=True.* got binarydense"),
