@@ -198,15 +198,15 @@ def targets(layers, convs, net, size, growth):
         slowest = min(ratio(times, "MXNet float32", name) for name in OURS)
         add(f"{shape} slowest of ours, times MXNet float32", slowest, 1)
     for shape, found in convs.items():
-        rows, size_, channels = sizes_of(shape)
+        images, side, channels = sizes_of(shape)
         if shape not in CONVS:
             continue
-        if rows > 1:
+        if images > 1:
             add(f"{shape} binary_conv2d, of the dense product", found["of_dense_product"], 0.85)
             continue
         least = 0.7 if channels == 64 else 0.85
         add(f"{shape} binary_conv2d, of registers alone", found["of_registers"]["binary_conv2d"], least)
-        add(f"{shape} binary_conv2d, times the best int8", found["times_best_int8"], 3 if size_ == 56 else 5)
+        add(f"{shape} binary_conv2d, times the best int8", found["times_best_int8"], 3 if side == 56 else 5)
         add(f"{shape} binary_conv2d, times the best float32", found["times_best_float32"], 10)
     add("one image, runtime, us", microseconds(net)["runtime"], most=60)
     add("one image, runtime, times ONNX Runtime float32", ratio(net, "ONNX Runtime float32", "runtime"), 20)

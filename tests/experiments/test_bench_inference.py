@@ -141,13 +141,17 @@ def test_targets_without_peers_are_not_judged():
     net = {"runtime": [50e-6], "MXNet packed": [1e-4], "MXNet float32": [2e-4]}
     growth = {"xnor_dense": {"rows": {"growth": [1.5, 2.7]}}}
     layers = {"256x4096x4096": {**dict.fromkeys(names, [1.0]), "xnor_dense": [1.25], "MXNet float32": [5.0]}}
-    found = {
-        row["name"]: row for row in bench_inference.targets(layers, {}, net, {"runtime": 1, "float32": 30}, growth)
-    }
+    conv = {"of_registers": {"binary_conv2d": 0.8}, "times_best_int8": None, "times_best_float32": 12}
+    convs = {"1x28x64": conv, "64x28x64": {"of_dense_product": 0.8}, "1x2x3": {}}
+    size = {"runtime": 1, "float32": 30}
+    found = {row["name"]: row for row in bench_inference.targets(layers, convs, net, size, growth)}
     assert found["256x4096x4096 xnor_dense, of the roofline"]["reached"] is False
     assert found["256x4096x4096 xnor_dense, of the roofline"]["found"] == 0.8
     assert found["256x4096x4096 xnor_dense, times the best int8"]["reached"] is None
     assert found["256x4096x4096 slowest of ours, times MXNet float32"]["found"] == 4
+    assert found["1x28x64 binary_conv2d, of registers alone"]["reached"] is True
+    assert found["1x28x64 binary_conv2d, times the best int8"]["reached"] is None
+    assert found["64x28x64 binary_conv2d, of the dense product"]["reached"] is False
     assert found["one image, runtime, us"]["reached"] is True
     assert found["one image, runtime, times ONNX Runtime int8"]["reached"] is None
     assert found["largest growth of time on doubling"]["reached"] is False

@@ -26,7 +26,7 @@ import programs
 from needs import needs_library
 from random_nets import Net, odd_floats, random_graph, same, sign_bits, sign_sums
 
-# (image, kernel, strides, padding, dilation): one tap, the whole image, windows apart and beside one another, padding
+# (image, kernel, strides, padding, dilation): one tap, the whole image, windows apart and next to one another, padding
 # that whole windows lie in, taps that all miss the image, a line.
 WINDOWS = [
     ((5, 6), (3, 3), (1, 1), (1, 1), (1, 1)),
@@ -207,6 +207,7 @@ def test_flatten_packs_bits_again(rng):
         assert one_row is found and (found == bits.pack(x.reshape(3, -1) < 0)).all()
 
 
+@pytest.mark.slow
 def test_convolutions_and_pools_of_mxnet(rng):
     """Of signs, exactly; of pools to the bit, NaN and zeros of both signs included."""
     from gluon_bnn import mx
