@@ -28,8 +28,8 @@ _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
 
 class _Trace:
     """What the layers of a graph share while it is traced: the names of all parameters of the block, the parameters
-    that they use without adding to gradients, the symbol that tells whether MXNet trains, the symbols of signs with what
-    these are the signs of, and whether any layer has put an operator there that an export does not have."""
+    that they use without adding to gradients, the symbol that tells whether MXNet trains, the symbols of signs with
+    what these are the signs of, and whether any layer has put an operator there that an export does not have."""
 
     def __init__(self, block):
         self.names = set(block.collect_params())
