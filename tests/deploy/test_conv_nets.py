@@ -10,6 +10,7 @@ from gluon_bnn import nn, ops, runtime
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.graph import engine
+from gluon_bnn.reference import conv
 from image_nets import SIGNS, RandomNet, agree_on_images, branches, equal_graphs, shortcut
 
 from frozen_blocks import Own
@@ -181,6 +182,26 @@ def test_real_inputs(rng, tmp_path):
         for line in agree_on_images(randomise(net, rng), rng.standard_normal((5, 3, 16, 16)), tmp_path, exact=False)
     ]
     assert " ".join(kinds) == "image conv2d relu batch_norm average_pool binary_conv2d tanh average_pool flatten dense"
+
+
+def test_signs_of_sums_of_reals(rng):
+    """They differ between the forms only where a sum is 0 to within rounding, which some here are made to be."""
+    layer = nn.BinaryConv2D(8, 3, padding=1, in_channels=5, pad_value=1, scale="channel", use_bias=False)
+    net = randomise(sequential(layer, Sign()), rng)
+    x = rng.standard_normal((4, 5, 6, 7)).astype(np.float32)
+    x[:, 0] = -x[:, 1:].sum(axis=1)  # so that windows inside add up to 0 where all signs are equal
+    layer.weight.set_data(mx.nd.concat(mx.nd.ones((4, 5, 3, 3)), layer.weight.data()[4:], dim=0))
+    wide, signs = x.astype(np.float64), layer.signs().asnumpy().astype(np.float64)
+    alpha, sizes = layer.alpha().asnumpy().reshape(-1, 1, 1), dict(padding=1, pad_value=1)
+    sums = alpha * conv.conv(wide, signs, **sizes)
+    bound = 45 * np.finfo(np.float32).eps * alpha * conv.conv(np.abs(wide), np.abs(signs), **sizes)
+    certain = np.abs(sums) > bound
+    assert 0.3 < certain.mean() < 1
+    for form in FORMS:
+        frozen = freeze(net, form, input_shape=(5, 6, 7), verbose=False)
+        for found in (net(mx.nd.array(x)), frozen(mx.nd.array(x)), mx.nd.array(runtime.Model(frozen.graph)(x))):
+            same = found.asnumpy().reshape(sums.shape) == np.where(sums < 0, -1, 1)
+            assert same[certain].all()
 
 
 @pytest.mark.parametrize("turn", [*range(2), *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 60))])
@@ -374,7 +395,7 @@ def test_what_became_of_layers(rng, capsys):
     convs = [block for block in frozen if "Conv" in type(block).__name__]
     layers = [block for block in net if isinstance(block, nn.BinaryConv2D)]
     assert gluon_bnn.summary(frozen).weights_1bit == sum(layer.weight.data().size for layer in layers) + 10 * 297
-    for conv, layer in zip(convs, layers):
-        assert conv.signs().shape == layer.signs().shape
+    for block, layer in zip(convs, layers):
+        assert block.signs().shape == layer.signs().shape
     x = mx.nd.array(plus_minus(rng, 2, 3, 11, 9))
     np.testing.assert_array_equal(frozen[3:](frozen[:3](x)).asnumpy(), net(x).asnumpy())
