@@ -121,6 +121,7 @@ def test_wrong_results_are_not_timed():
             inference.check("name", call, expected, allowed)
 
 
+@pytest.mark.slow
 def test_rooflines(tmp_path):
     from bench import roofline
 

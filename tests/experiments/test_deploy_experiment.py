@@ -186,6 +186,7 @@ def test_hidden_values_are_those_of_the_first_layer(dropout, hidden):
         np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_in_a_path_with_spaces(tmp_path, rng):
     """deploy.py, the library and the model in such places: every form runs, the C program too."""
     if not library.available() or not shutil.which(os.environ.get("CC", "cc")) or not shutil.which("make"):
@@ -433,6 +434,7 @@ def damaged(content, rng):
     return len(header).to_bytes(8, "little") + header.encode() + content[8 + length :]
 
 
+@pytest.mark.slow
 def test_c_program_refuses_the_damaged_files_that_the_runtime_refuses(rng, tmp_path, classify):
     refusals = 0
     for index in range(60):

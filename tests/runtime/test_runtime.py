@@ -224,6 +224,7 @@ def test_any_scale_in_blocks_of_rows(rng, engine, kind, monkeypatch):
             assert same(model(pixels), expected) and same(model(pixels[4]), expected[4])
 
 
+@pytest.mark.slow
 def test_memory_of_any_scale_does_not_grow_with_rows(rng, engine, monkeypatch):
     model = model_of(rng, 100, "binary_dense units=2 to=float", scale=scales(rng, 100))
     monkeypatch.setattr(numpy_engine, "ELEMENTS", 20000)

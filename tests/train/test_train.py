@@ -528,6 +528,7 @@ def test_the_best_epoch(tmp_path, mode, metric, numbers, best):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_of_a_resumed_run(tmp_path):
     numbers = [float("nan"), 0.3, 0.7, 0.2, 0.5, 0.7]
     net, trainer = make()
@@ -743,6 +744,7 @@ def test_arrays_that_are_no_batches(arguments, message):
         train.batches(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode, sign", [("min", 1), ("max", -1)])
 def test_patience(tmp_path, mode, sign):
     """Training stops where validation was no better for so many epochs in a row, and keeps the best."""
