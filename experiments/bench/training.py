@@ -1,58 +1,86 @@
-"""What the peers of bench_training.py share: the nets' sizes, images and first weights, and how a step is timed.
+"""What the peers of bench_training.py share: the nets' shapes, images and first weights, and how a step is timed.
 
 Every step's batch is a view of data that lies on the device, as in training, which shuffles once per epoch.
 """
 
+import dataclasses
 import functools
+import math
 import time
 
 import numpy as np
 
-BATCH, INPUTS, CLASSES, HIDDEN_LAYERS = 100, 784, 10, 3
-IMAGES = 60000
+CLASSES, HIDDEN_LAYERS = 10, 3
 LEARNING_RATE = 1e-3
 BURST = 0.5  # seconds of steps that are timed
 IN_A_ROW = 10  # steps between two waits for the device; `train.fit` waits every 50
 
 
-def sizes_of(width):
-    return [INPUTS] + [width] * HIDDEN_LAYERS + [CLASSES]
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """The shape of an image, the weights of the layers in order, the rows of a batch, and how many images there are."""
+
+    title: str
+    image: tuple
+    weights: tuple
+    batch: int = 100
+    images: int = 60000
+
+
+CONVOLUTIONS = {
+    "lenet": Net("LeNet 32-64-512-10", (1, 28, 28), ((32, 1, 5, 5), (64, 32, 5, 5), (512, 1024), (CLASSES, 512))),
+    "block": Net("ResNet block, 64 x 28 x 28", (64, 28, 28), (2 * ((64, 64, 3, 3),) + ((CLASSES, 64),)), 32, 640),
+}
+
+
+def net_of(name):
+    """The Net of this name, or of dense layers of so many units."""
+    if name in CONVOLUTIONS:
+        return CONVOLUTIONS[name]
+    sizes = [784] + [name] * HIDDEN_LAYERS + [CLASSES]
+    return Net("-".join(map(str, sizes)), (784,), tuple(zip(sizes[1:], sizes)))
 
 
 @functools.cache
-def images():
+def images(name):
     """Images and labels."""
-    generator = np.random.default_rng(1)
-    return generator.random((IMAGES, INPUTS), np.float32), generator.integers(0, CLASSES, IMAGES)
+    generator, net = np.random.default_rng(1), net_of(name)
+    return generator.random((net.images, *net.image), np.float32), generator.integers(0, CLASSES, net.images)
 
 
-def first_weights(width):
-    """The weights of the plain net, a list of (units, inputs) for each layer."""
-    generator = np.random.default_rng(width)
+def first_weights(name):
+    """The weights of the plain net, an array for each layer."""
+    net = net_of(name)
+    generator = np.random.default_rng(list(CONVOLUTIONS).index(name) if name in CONVOLUTIONS else name)
     return [
-        (generator.standard_normal((units, inputs)) * (2 / inputs) ** 0.5).astype(np.float32)
-        for inputs, units in zip(sizes_of(width), sizes_of(width)[1:])
+        (generator.standard_normal(shape) * (2 / math.prod(shape[1:])) ** 0.5).astype(np.float32)
+        for shape in net.weights
     ]
 
 
 class Worker:
-    """The base class of the peers. `nets` returns {name: step}, checked; step(begin) trains on the batch that begins at
-    row `begin`. `data` holds images and labels on the device."""
+    """The base class of the peers. `nets` returns {name: step} of a net, checked; step(begin) trains on the batch that
+    begins at row `begin`. `data` holds images and labels on the device, which `on_device` brings there."""
 
     def __init__(self, threads):
         self.threads, self.steps, self.begin = threads, {}, 0
 
-    def prepare(self, width, more):
-        self.steps = {}  # frees those of the width before
-        self.steps = self.nets(width, more)
+    def load(self, net):
+        """Bring the images of a net to the device."""
+        self.data, self.rows = [self.on_device(part) for part in images(net)], net_of(net).batch
+
+    def prepare(self, net, more):
+        self.steps, self.begin = {}, 0  # frees those of the net before
+        self.load(net)
+        self.steps = self.nets(net, more)
         return list(self.steps)
 
     def batch(self, begin):
-        return [part[begin : begin + BATCH] for part in self.data]
+        return [part[begin : begin + self.rows] for part in self.data]
 
     def step(self, name):
         self.steps[name](self.begin)
-        self.begin = (self.begin + BATCH) % (IMAGES - BATCH)
+        self.begin = (self.begin + self.rows) % (len(self.data[0]) - self.rows)
 
     def wait(self):
         """Until the device has done what it was given."""

@@ -54,6 +54,23 @@ def binary_dense(rng):
             )
 
 
+def binary_conv(rng):
+    for scale, gradient, channels in (("layer", "exact", 3), ("channel", "xnor", 32), ("None", "ste", 33)):
+        for of_signs in (False, True):
+            x, w = normal(rng, 9, channels, 40, 41), normal(rng, 20, channels, 3, 3)
+            sizes = dict(kernel=(3, 3), strides=(1, 2), padding=(1, 1), dilation=(1, 1))
+            options = dict(sizes, channels=20, scale=scale, gradient=gradient, sign=of_signs, sign_clip="1.0")
+            yield from with_gradients(
+                lambda *arrays: mx.nd.gluon_bnn_binary_conv(*arrays, **options)[0],
+                [x, w, normal(rng, 20)],
+                [normal(rng, 9, 20, 40, 21)],
+            )
+
+
+def max_pool(rng):
+    yield from with_gradients(nn.MaxPool2D(3, 2, 1), [normal(rng, 9, 30, 40, 41)], [normal(rng, 9, 30, 20, 21)])
+
+
 def sign_scale(rng):
     for scale in ("layer", "channel"):
         for gradient in ("xnor", "exact"):
@@ -96,11 +113,14 @@ def stochastic_signs(rng):
         yield ops.native.sign_scale(mx.nd, normal(rng, 3, 70001) / 2, None, stochastic=True)[0]
 
 
+FUNCTIONS = kernels, binary_dense, binary_conv, max_pool, sign_scale, scale_bias, batch_norm, adam, stochastic_signs
+
+
 def main(path):
     """Write the arrays of all of them."""
     library.load_operators()
     found = {}
-    for function in (kernels, binary_dense, sign_scale, scale_bias, batch_norm, adam, stochastic_signs):
+    for function in FUNCTIONS:
         with ops.use("native"):
             for index, array in enumerate(function(np.random.default_rng(5))):
                 found[f"{function.__name__} {index}"] = array if isinstance(array, np.ndarray) else array.asnumpy()

@@ -1,6 +1,6 @@
-// What training needs of the library, without Python and MXNet: a layer forward and backward, Adam and batch norm on
-// every instruction set of the machine, against loops in double as plain as the formulas. Arrays have just the size
-// they need, so that a sanitizer sees every step beyond. Built and run by run.sh.
+// What training needs of the library, without Python and MXNet: layers forward and backward, max pooling, Adam and
+// batch norm on every instruction set of the machine, against loops in double as plain as the formulas. Arrays have
+// just the size they need, so that a sanitizer sees every step beyond. Built and run by run.sh.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,12 +12,16 @@
 #include "common.h"
 #include "training/adam.h"
 #include "training/batch_norm.h"
+#include "training/binary_conv.h"
 #include "training/binary_dense.h"
+#include "training/max_pool.h"
 
 namespace {
 
+using gluon_bnn::ConvSizes;
 using gluon_bnn::DenseSizes;
 using gluon_bnn::Gradient;
+using gluon_bnn::Pad;
 using gluon_bnn::Scale;
 using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
@@ -240,6 +244,100 @@ void check_batch_norm(int64_t m, int64_t n, int64_t places) {
   within(running_mean, running, running_size, "batch norm's running mean");
 }
 
+// A convolution against loops over all windows. Where signs are bits, places outside stand for +1 and are taken away
+// again, so that magnitudes have them as 1.
+void check_conv(const ConvSizes& s, Pad pad, Scale scale, Gradient gradient, Inputs inputs) {
+  const int64_t places = s.places(), image = s.channels * s.height * s.width, taps = s.taps();
+  const Floats before = reals(s.rows * image), bias = reals(s.units), dy = reals(s.rows * s.units * places);
+  Floats x = before, w = reals(s.units * s.inputs());
+  if (w.size() > 1) w[0] = -0.0f;  // alone it would have no gradient
+  if (inputs != kReals)
+    for (float& v : x) v = v < 0 ? -1.0f : 1.0f;
+  const float* in = (inputs == kSignsOf ? before : x).data();
+  std::vector<uint32_t> kept(inputs == kSignsOf ? s.rows * s.pixel_words() * s.height * s.width : 0);
+  uint32_t* signs = inputs == kSignsOf ? kept.data() : nullptr;
+  Floats alpha(s.units), y(dy.size()), dx(x.size(), 7.0f), dw(w.size(), 7.0f), dbias(s.units);
+  gluon_bnn::binary_conv_alpha(s, scale, w.data(), nullptr, alpha.data());
+  gluon_bnn::binary_conv_forward(s, pad, w.data(), alpha.data(), in, bias.data(), signs, y.data());
+  gluon_bnn::binary_conv_backward(s, pad, scale, gradient, kInfinity, dy.data(), in, signs, 1.0f, w.data(),
+                                  alpha.data(), dx.data(), dw.data(), dbias.data());
+  std::vector<Sum> ys(y.size()), dxs(x.size()), gs(w.size()), dbs(s.units);
+  const double outside = pad == Pad::kZero ? 0 : pad == Pad::kPlus ? 1 : -1;
+  for (int64_t i = 0; i < static_cast<int64_t>(y.size()); ++i) {
+    const int64_t u = i / places % s.units, row = i / places / s.units;
+    const int64_t top = s.vertical().start(i % places / s.out_width());
+    const int64_t left = s.horizontal().start(i % s.out_width());
+    ys[i].add(bias[u]);
+    dbs[u].add(dy[i]);
+    for (int64_t k = 0; k < s.inputs(); ++k) {
+      const int64_t at_y = top + k % taps / s.kernel_w * s.dilation_h, at_x = left + k % s.kernel_w * s.dilation_w;
+      const bool inside = at_y >= 0 && at_y < s.height && at_x >= 0 && at_x < s.width;
+      const int64_t from = row * image + (k / taps * s.height + at_y) * s.width + at_x;
+      const double value = inside ? x[from] : outside, sign = w[u * s.inputs() + k] < 0 ? -1 : 1;
+      ys[i].add(alpha[u] * sign * value);
+      gs[u * s.inputs() + k].add(dy[i] * value);
+      if (!inside) {
+        ys[i].size += alpha[u];
+        gs[u * s.inputs() + k].size += std::fabs(dy[i]);
+      } else if (inputs != kSignsOf || std::fabs(before[from]) <= 1.0f) {
+        dxs[from].add(static_cast<double>(dy[i]) * alpha[u] * sign);
+      }
+    }
+  }
+  const bool exact = gradient == kExact;  // the other is ste
+  Sum cross;
+  for (size_t i = 0; i < w.size() && exact; ++i) {
+    cross.value += (w[i] < 0 ? -1 : 1) * gs[i].value / w.size();
+    cross.size += gs[i].size / w.size();
+  }
+  for (size_t i = 0; i < w.size() && exact; ++i) {
+    gs[i].value = gs[i].value * alpha[0] + (w[i] < 0 ? -1 : 1) * cross.value;
+    gs[i].size = gs[i].size * alpha[0] + cross.size;
+  }
+  compare(y, ys, "a convolution's y");
+  compare(dx, dxs, "a convolution's dx");
+  compare(dw, gs, "a convolution's dw");
+  compare(dbias, dbs, "a convolution's dbias");
+}
+
+void check_convs(const ConvSizes& sizes) {
+  for (const Inputs inputs : {kReals, kSigns, kSignsOf}) {
+    for (const Pad pad : {Pad::kZero, Pad::kPlus, Pad::kMinus}) {
+      check_conv(sizes, pad, Scale::kLayer, kExact, inputs);
+      check_conv(sizes, pad, Scale::kNone, kSte, inputs);
+    }
+  }
+}
+
+void check_max_pool(const gluon_bnn::PoolSizes& s) {
+  const int64_t plane = s.height * s.width, outputs = s.out_height * s.out_width;
+  Floats x(s.rows * plane);
+  for (float& v : x) v = std::floor(3 * real());  // with ties
+  const Floats dy = reals(s.rows * outputs);
+  Floats y(dy.size()), dx(x.size(), 7.0f);
+  gluon_bnn::max_pool_planes(s, x.data(), y.data());
+  gluon_bnn::max_pool_planes_backward(s, dy.data(), x.data(), dx.data());
+  Floats most(y.size(), std::numeric_limits<float>::lowest());
+  std::vector<Sum> dxs(x.size());
+  for (int64_t i = 0; i < static_cast<int64_t>(y.size()); ++i) {
+    const int64_t top = s.vertical().start(i % outputs / s.out_width);
+    const int64_t left = s.horizontal().start(i % s.out_width);
+    int64_t best = -1;
+    for (int64_t h = std::max<int64_t>(0, top); h < std::min(s.height, top + s.kernel_h); ++h) {
+      for (int64_t v = std::max<int64_t>(0, left); v < std::min(s.width, left + s.kernel_w); ++v) {
+        const int64_t at = i / outputs * plane + h * s.width + v;
+        if (x[at] > most[i]) {
+          most[i] = x[at];
+          best = at;
+        }
+      }
+    }
+    if (best >= 0) dxs[best].add(dy[i]);
+  }
+  if (y != most) fail("max pooling differs");
+  compare(dx, dxs, "max pooling's dx");
+}
+
 void check_layers(const DenseSizes& sizes) {
   for (const Inputs inputs : {kReals, kSigns, kSignsOf}) {
     for (const float clip : {1.0f, kInfinity}) {
@@ -270,6 +368,17 @@ int main(int argc, char**) {
       check_layers(sizes);
     }
     if (argc == 1) check_layers({100, 70, 784});
+    for (const ConvSizes& sizes : {ConvSizes{1, 1, 1, 1, 1, 1, 1},
+                                   {2, 1, 70, 33, 17, 1, 3, 1, 2, 0, 2, 1, 3},
+                                   {3, 6, 7, 1, 18, 5, 5},
+                                   {2, 5, 4, 32, 16, 3, 3, 1, 1, 1, 1},
+                                   {1, 7, 6, 16, 33, 3, 1, 2, 3, 2, 0, 2, 1},
+                                   {1, 2, 2, 35, 3, 3, 3, 1, 1, 3, 3}}) {
+      check_convs(sizes);
+    }
+    check_max_pool({3, 5, 7, 1, 2, 2, 2, 2, 0, 0, 3, 4});
+    check_max_pool({2, 6, 140, 1, 3, 2, 1, 2, 1, 0, 6, 70});
+    check_max_pool({2, 9, 8, 1, 3, 3, 3, 3, 2, 2, 4, 4});
     for (int64_t size : {1, 7, 16, 33, 1000, 40000}) check_adam(size);
     for (int64_t units : {1, 5, 16, 33, 300}) check_batch_norm(70, units, 1), check_batch_norm(72, units, 36);
   });

@@ -122,8 +122,34 @@ class Inference(inference.Worker):
         }
 
 
+def lenet(nn, layers):
+    """conv 32 5x5 - pool - conv 64 5x5 - pool - 512 - 10, batch norm after every product."""
+    net = nn.HybridSequential()
+    for channels, inputs in ((32, 1), (64, 32)):
+        net.add(
+            layers.conv(channels, 5, inputs), layers.max_pool(), layers.batch_norm(channels, 1), layers.activation()
+        )
+    net.add(nn.Flatten(), layers.dense(512, 1024), layers.batch_norm(512), layers.activation())
+    net.add(layers.dense(training.CLASSES, 512), layers.batch_norm(training.CLASSES))
+    return net
+
+
+def block(nn, layers):
+    """A block of a residual net, x + body(x), then the mean of each channel and a real dense layer."""
+
+    class Block(nn.HybridSequential):
+        def hybrid_forward(self, F, x):
+            return x + super().hybrid_forward(F, x)
+
+    body, net = Block(), nn.HybridSequential()
+    for _ in range(2):
+        body.add(layers.activation(), layers.conv(64, 3, 64, padding=1), layers.batch_norm(64, 1))
+    net.add(body, nn.GlobalAvgPool2D(), nn.Flatten(), nn.Dense(training.CLASSES, use_bias=False, in_units=64))
+    return net
+
+
 class Training(training.Worker):
-    """Plain Dense, and nets of BinaryDense."""
+    """Plain layers, and nets of binary ones."""
 
     def __init__(self, threads):
         super().__init__(threads)
@@ -135,21 +161,27 @@ class Training(training.Worker):
             sys.exit(gluon_bnn.native.library.problem())
         self.mx, self.ops, self.check_net = mx, ops, gluon_bnn.check_net
         self.loss, self.with_loss = loss.SquaredHingeLoss(), loss.WithLoss
-        self.data = [mx.nd.array(a, dtype=a.dtype) for a in training.images()]
 
     def about(self):
         from gluon_bnn.native import library
 
         return {"instruction_set": library.instruction_set()}
 
-    def net(self, width, layers):
-        """The net of train_mnist.py of these layers."""
+    def on_device(self, array):
+        return self.mx.nd.array(array, dtype=array.dtype)
+
+    def net(self, name, layers):
+        """The net of these layers, that of train_mnist.py or one of CONVOLUTIONS."""
         from nets import mlp
 
-        net = mlp.make(layers, [width] * training.HIDDEN_LAYERS, (0, 0))
+        if name in training.CONVOLUTIONS:
+            net = {"lenet": lenet, "block": block}[name](self.mx.gluon.nn, layers)
+        else:
+            net = mlp.make(layers, [name] * training.HIDDEN_LAYERS, (0, 0))
         net.initialize(self.mx.init.Xavier())
-        for i, weight in enumerate(training.first_weights(width)):
-            net[3 * i].weight.set_data(self.mx.nd.array(weight))
+        parameters = [each for key, each in net.collect_params().items() if key.endswith("weight")]
+        for parameter, weight in zip(parameters, training.first_weights(name)):
+            parameter.set_data(self.mx.nd.array(weight))
         net.hybridize(static_alloc=True, static_shape=True)
         return net
 
@@ -165,57 +197,62 @@ class Training(training.Worker):
             with mx.autograd.record():
                 _, value = forward(*self.batch(begin))
             value.backward()
-            trainer.step(training.BATCH)
+            trainer.step(self.rows)
 
         return step
 
     def wait(self):
         self.mx.nd.waitall()
 
-    def plain_net(self, width):
-        """The net of MXNet's own layers, batch norm included."""
+    def plain_net(self, name):
+        """The net of MXNet's own layers, batch norm and pooling included."""
         from nets import Layers
 
-        layers = Layers("real", None, None, None, "relu")
-        layers.batch_norm = lambda units: self.mx.gluon.nn.BatchNorm(in_channels=units)
-        return self.net(width, layers)
+        nn, layers = self.mx.gluon.nn, Layers("real", None, None, None, "relu")
+        layers.batch_norm = lambda units, axis=-1: nn.BatchNorm(axis, in_channels=units)
+        layers.max_pool = nn.MaxPool2D
+        return self.net(name, layers)
 
-    def nets(self, width, more):
+    def nets(self, net, more):
         kinds = {"BWN": self.layers(scale="layer", gradient="ste"), "BNN": self.layers(activation="binary")}
         if more:
             kinds["BWN, alpha a unit"] = self.layers(scale="channel", gradient="ste")
             kinds["BWN, exact gradient"] = self.layers(scale="layer", gradient="exact")
             kinds["LAB"] = self.layers(scale="loss")
-        steps = {"plain Dense": self.training_step(self.plain_net(width), "adam")}
+        plain = "plain Conv2D" if net in training.CONVOLUTIONS else "plain Dense"
+        steps = {plain: self.training_step(self.plain_net(net), "adam")}
         for name, layers in kinds.items():
-            steps[name] = self.binary_step(name, width, layers)
+            steps[name] = self.binary_step(name, net, layers)
         if more:
             with self.ops.use("composed"):
                 name = "BWN, composed of MXNet's operators"
-                steps[name] = self.binary_step(name, width, kinds["BWN"])
+                steps[name] = self.binary_step(name, net, kinds["BWN"])
         return steps
 
     def layers(self, scale=None, gradient=None, activation="relu"):
-        """Binary ones, with our own ReLU."""
-        from gluon_bnn.nn import Activation
+        """Binary ones, with our own ReLU and max pooling."""
+        from gluon_bnn.nn import Activation, MaxPool2D
 
         from nets import Layers
 
         layers = Layers("binary", scale, gradient, None, activation)
+        layers.max_pool = MaxPool2D
         if activation == "relu":
             layers.activation = functools.partial(Activation, "relu")
         return layers
 
-    def binary_step(self, name, width, layers):
-        net = self.net(width, layers)
-        table = self.check_net(net, self.batch(0)[0])
+    def binary_step(self, name, net, layers):
+        net = self.net(net, layers)
+        x = self.batch(0)[0]
+        table = self.check_net(net, x if x.ndim == 2 else x[:4])  # the reference's convolutions take their time
         if not table.ok:
             sys.exit(f"{name} differs from the reference:\n{table}")
         return self.training_step(net, "binaryadam")
 
-    def first_loss(self, width):
+    def first_loss(self, name):
         """The loss of the plain net before any step, on the first batch."""
-        net = self.plain_net(width)
+        self.load(name)
+        net = self.plain_net(name)
         x, labels = self.batch(0)
         with self.mx.autograd.record():  # batch norm with the batch's own statistics
             value = self.loss(net(x), labels)

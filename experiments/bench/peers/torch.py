@@ -64,6 +64,50 @@ class Inference(inference.FloatPeer):
         return {"PyTorch float32": best}
 
 
+def perceptron(nn, net):
+    layers = []
+    for i, (units, inputs) in enumerate(net.weights):
+        layers += [nn.Linear(inputs, units, bias=False), nn.BatchNorm1d(units)]
+        layers += [nn.ReLU()] if i < training.HIDDEN_LAYERS else []
+    return nn.Sequential(*layers)
+
+
+def lenet(nn, net):
+    (first, second), dense = net.weights[:2], net.weights[2:]
+    layers = []
+    for channels, inputs, *kernel in (first, second):
+        layers += [
+            nn.Conv2d(inputs, channels, kernel, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        ]
+    layers.append(nn.Flatten())
+    for units, inputs in dense:
+        layers += [nn.Linear(inputs, units, bias=False), nn.BatchNorm1d(units), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def block(nn, net):
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = []
+            for channels, inputs, *kernel in net.weights[:2]:
+                layers += [
+                    nn.ReLU(),
+                    nn.Conv2d(inputs, channels, kernel, padding=1, bias=False),
+                    nn.BatchNorm2d(channels),
+                ]
+            self.body = nn.Sequential(*layers)
+
+        def forward(self, x):
+            return x + self.body(x)
+
+    units, inputs = net.weights[2]
+    return nn.Sequential(Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, units, bias=False))
+
+
 class Training(training.Worker):
     """The plain net in PyTorch, as it is and compiled, each with Adam as it comes and with the fused one."""
 
@@ -73,19 +117,21 @@ class Training(training.Worker):
 
         torch.set_num_threads(threads)
         self.torch = torch
-        self.data = [torch.from_numpy(a) for a in training.images()]
 
     def about(self):
         return {"torch": importlib.metadata.version("torch")}
 
-    def net(self, width):
+    def on_device(self, array):
+        return self.torch.from_numpy(array)
+
+    def net(self, name):
         nn = self.torch.nn
-        layers = []
-        for i, weight in enumerate(training.first_weights(width)):
-            layers += [nn.Linear(*reversed(weight.shape), bias=False), nn.BatchNorm1d(len(weight))]
-            layers += [nn.ReLU()] if i < training.HIDDEN_LAYERS else []
-            layers[3 * i].weight.data = self.torch.from_numpy(weight)
-        return nn.Sequential(*layers)
+        make = {"lenet": lenet, "block": block}.get(name, perceptron)
+        net, weights = make(nn, training.net_of(name)), training.first_weights(name)
+        layers = [layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+        for layer, weight in zip(layers, weights):
+            layer.weight.data = self.torch.from_numpy(weight)
+        return net
 
     def loss_of(self, net):
         def loss(x, labels):
@@ -94,25 +140,34 @@ class Training(training.Worker):
 
         return loss
 
-    def training_step(self, width, compiled, fused):
-        net = self.net(width)
+    def training_step(self, name, compiled, fused, last=False):
+        net = self.net(name)
+        layout = self.torch.channels_last if last else self.torch.contiguous_format
+        net = net.to(memory_format=layout)
         optimizer = self.torch.optim.Adam(net.parameters(), training.LEARNING_RATE, fused=fused)
         loss = self.torch.compile(self.loss_of(net)) if compiled else self.loss_of(net)
+        data = [self.data[0].contiguous(memory_format=layout), self.data[1]] if last else self.data
 
         def step(begin):
-            x, labels = self.batch(begin)
+            x, labels = (part[begin : begin + self.rows] for part in data)
             optimizer.zero_grad()
             loss(x, labels).backward()
             optimizer.step()
 
         return step
 
-    def nets(self, width, more):
-        return {
-            name + (", fused Adam" if fused else ""): self.training_step(width, compiled, fused)
-            for name, compiled in (("PyTorch eager", False), ("torch.compile", True))
+    def nets(self, name, more):
+        kinds = (("PyTorch eager", False), ("torch.compile", True))
+        steps = {
+            kind + (", fused Adam" if fused else ""): self.training_step(name, compiled, fused)
+            for kind, compiled in kinds
             for fused in (False, True)
         }
+        if name in training.CONVOLUTIONS:
+            for kind, compiled in kinds:
+                steps[f"{kind}, fused Adam, channels last"] = self.training_step(name, compiled, True, True)
+        return steps
 
-    def first_loss(self, width):
-        return float(self.loss_of(self.net(width))(*self.batch(0)))
+    def first_loss(self, name):
+        self.load(name)
+        return float(self.loss_of(self.net(name))(*self.batch(0)))
