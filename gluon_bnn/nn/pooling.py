@@ -13,8 +13,8 @@ class MaxPool2D(mx.gluon.nn.MaxPool2D):
     NaN is ignored. Where several places of a window hold the largest number, the first, row by row, gets the gradient.
     float32 and float64. Exports have MXNet's own operator.
 
-    >>> MaxPool2D()(mx.nd.array([[[[1, 2], [3, 4]]]])).asscalar()
-    4.0
+    >>> MaxPool2D()(mx.nd.array([[[[1, 2], [3, 4]]]])).asnumpy()
+    array([[[[4.]]]], dtype=float32)
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
