@@ -40,7 +40,8 @@ class BinaryConnectUniform(_Draws, mx.init.Uniform):
 
 @mx.init.register
 class LABUniform(_Draws, mx.init.Xavier):
-    """U(-a, a), a = sqrt(1.5 / (in_units + units)), half of Glorot's: LAB's official code, FNN/lab.py.
+    """U(-a, a), a = sqrt(1.5 / (in_units + units)), half of Glorot's: LAB's official code, FNN/lab.py. For convolutions
+    it is in_channels + channels times the places of the kernel.
 
     >>> w = mx.nd.zeros((100, 50))
     >>> mx.init.create("labuniform")(mx.init.InitDesc("weight"), w)

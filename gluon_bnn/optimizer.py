@@ -64,7 +64,7 @@ class _Plan:
 
 @mx.optimizer.register
 class BinaryAdam(mx.optimizer.Adam):
-    """`mx.optimizer.Adam`, after which the weights of BinaryDense layers are held within [-1, 1].
+    """`mx.optimizer.Adam`, after which binary weights, those of the layers of `nn`, are held within [-1, 1].
 
     g = clip(rescale_grad * grad + wd * W), m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2,
     W = clip(W - lr sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon), -1, 1): Kingma, Ba 2015, as
@@ -80,8 +80,9 @@ class BinaryAdam(mx.optimizer.Adam):
     Parameters
     ----------
     learning_rate, beta1, beta2, epsilon, and others : as in `mx.optimizer.Adam`
-    glorot : multiply the rate of binary weights by 1 / sqrt(1.5 / (in_units + units)), BinaryConnect's
-        scale of learning rates (section 2.5; its code has this formula)
+    glorot : multiply the rate of binary weights by 1 / sqrt(1.5 / (in_units + units)), BinaryConnect's scale of
+        learning rates (section 2.5; its code has this formula), or with in_channels + channels times the places of the
+        kernel for convolutions
 
     Raises ValueError for values outside of these, and in the first step where it cannot know which weights
     are binary.
@@ -181,7 +182,7 @@ class BinaryAdam(mx.optimizer.Adam):
         return [curvature for curvature in curvatures if curvature.context == weight.context], []
 
     def _binary(self, index):
-        """The Parameter at this index where it is the weight of a BinaryDense, else None."""
+        """The Parameter at this index where it is the weight of a layer with binary weights, else None."""
         if index not in self.param_dict:
             raise ValueError(
                 "binaryadam must know which weights are binary, got an array without its "
@@ -195,7 +196,8 @@ class BinaryAdam(mx.optimizer.Adam):
         if self.glorot:
             for i, parameter in enumerate(map(self._binary, indices)):
                 if parameter:
-                    lrs[i] /= math.sqrt(1.5 / sum(parameter.shape))
+                    units, inputs, *kernel = parameter.shape
+                    lrs[i] /= math.sqrt(1.5 / ((units + inputs) * math.prod(kernel)))
         return lrs
 
     def __getstate__(self):

@@ -39,6 +39,16 @@ def test_range(name, units, inputs):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_of_a_convolution(name):
+    mx.random.seed(7)
+    for net in (nn.BinaryConv2D(30, 5, in_channels=20), nn.BinaryConv2D(30, 5)):
+        net.initialize(name)
+        net(mx.nd.zeros((1, 20, 6, 5)))
+        assert is_uniform(net.weight.data().asnumpy(), NAMES[name](30 * 25, 20 * 25))
+        assert not net.bias.data().asnumpy().any()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_of_one_layer(name):
     net = mx.gluon.nn.HybridSequential()
     net.add(

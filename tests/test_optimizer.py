@@ -83,6 +83,37 @@ def test_steps(implementation, dtype, options, seed, size):
         assert (np.abs(before[0]) == 1).any() and np.abs(before[0]).max() == 1, "some are held back"
 
 
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_convolutions(rng, implementation, hybridize):
+    """Their rate is scaled by the inputs and outputs of the whole kernel, their weights are held within [-1, 1], and
+    LAB's curvature follows the optimiser's state."""
+    net = mx.gluon.nn.HybridSequential()
+    net.add(nn.BinaryConv2D(4, 3, scale="loss"), nn.BinaryConv2D(2, 2, groups=2, use_bias=False))
+    net.initialize(mx.init.Uniform(1))
+    net.hybridize(hybridize)
+    x = mx.nd.array(rng.standard_normal((3, 2, 5, 5)))
+    net(x)
+    trainer = trainer_of(net, learning_rate=0.05, glorot=True)
+    for t in (1, 2, 3):
+        before = [arrays_of(trainer, layer.weight) if t > 1 else None for layer in net]
+        with mx.autograd.record():
+            loss = net(x).sum()
+        loss.backward()
+        trainer.step(3)
+        for layer, found in zip(net, before):
+            if found is None:
+                continue
+            rate = 0.05 * reference.learning_rate_scale(layer.weight.shape)
+            g, options = layer.weight.grad().asnumpy().astype(np.float64), rule(t, rate, rescale_grad=1 / 3)
+            expected = reference.binary_adam(found[0], g, *found[1:], t, **options)
+            sums = magnitudes(found[0], g, *found[1:], t, **options)
+            for array, wanted, size in zip(arrays_of(trainer, layer.weight), expected, sums):
+                assert units_of(array, wanted, size, "float32") < BOUND
+    curvature = reference.curvature(arrays_of(trainer, net[0].weight)[2])
+    np.testing.assert_allclose(net[0].curvature.data().asnumpy(), curvature, rtol=1e-6)
+    assert np.abs(net[1].weight.data().asnumpy()).max() == 1, "some are held back"
+
+
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="MXNet may contract elsewhere")
 @pytest.mark.parametrize("scale", [None, "loss"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -34,7 +34,8 @@ def public_names():
                 found[f"{module.__name__}.{name}"] = each
             if not inspect.isclass(each):
                 continue
-            for member, value in vars(each).items():
+            ours = [vars(base) for base in each.__mro__ if base.__module__.startswith("gluon_bnn")]
+            for member, value in {member: value for names in reversed(ours) for member, value in names.items()}.items():
                 value = getattr(value, "__func__", value)
                 value = value.fget if isinstance(value, property) else value
                 if not member.startswith("_") and inspect.isfunction(value):

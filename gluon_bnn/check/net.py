@@ -6,11 +6,12 @@ import numpy as np
 
 from .. import nn
 from .._compat import mx
+from ..nn.binary_layer import BinaryLayer
 from ..nn.watching import watched
-from . import activations, dense
+from . import activations, conv, dense
 from .measure import Table, backward
 
-BINARY = nn.BinaryDense, nn.BinaryActivation, nn.BinarySigmoid
+BINARY = BinaryLayer, nn.BinaryActivation, nn.BinarySigmoid
 
 
 def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
@@ -32,7 +33,7 @@ def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
     net.apply(lambda block: layers.update({block: None} if isinstance(block, BINARY) else {}))
     if not layers:
         raise ValueError(
-            "the net has no BinaryDense, BinaryActivation or BinarySigmoid to check; "
+            "the net has no layer of binary weights, BinaryActivation or BinarySigmoid to check; "
             "a net that was frozen, or loaded by SymbolBlock.imports, has lost its "
             "layers: check the original"
         )
@@ -63,7 +64,7 @@ def check_net(net: mx.gluon.Block, x: mx.nd.NDArray) -> Table:
 def _layer_error(layer, x, generator):
     """(forward, backward) errors of one live layer on the input x, its activation left aside."""
     x = x.copy()
-    if not isinstance(layer, nn.BinaryDense):
+    if not isinstance(layer, BinaryLayer):
         d = generator.standard_normal(x.shape).astype(x.dtype)
         (y,) = backward(layer, [x], [mx.nd.array(d, dtype=x.dtype)])
         return activations.errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy())
@@ -82,7 +83,6 @@ def _layer_error(layer, x, generator):
         shape = run(x, *parameters).shape
     d = generator.standard_normal(shape).astype(x.dtype)
     (y,) = backward(run, [x] + parameters, [mx.nd.array(d, dtype=x.dtype)])
+    subject = dense if isinstance(layer, nn.BinaryDense) else conv
     gradients = [p.grad.asnumpy() for p in parameters]
-    return dense.errors(
-        layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy(), gradients[0], gradients[1] if len(gradients) > 1 else None
-    )
+    return subject.errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy(), *gradients)

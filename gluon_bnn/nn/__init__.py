@@ -3,10 +3,21 @@
 from .. import initializer, optimizer  # noqa: F401 (MXNet then finds theirs by name)
 from .activations import Activation, BinaryActivation, BinarySigmoid
 from .batch_norm import BatchNorm
+from .conv import BinaryConv1D, BinaryConv2D, BinaryConv3D
 from .dense import BinaryDense
 from .real_weights import with_real_weights
 
-__all__ = ["BinaryDense", "Activation", "BinaryActivation", "BinarySigmoid", "BatchNorm", "with_real_weights"]
+__all__ = [
+    "Activation",
+    "BatchNorm",
+    "BinaryActivation",
+    "BinaryConv1D",
+    "BinaryConv2D",
+    "BinaryConv3D",
+    "BinaryDense",
+    "BinarySigmoid",
+    "with_real_weights",
+]
 
 
 def __dir__():

@@ -3,44 +3,23 @@
 import math
 from typing import Any, Optional, Union
 
-import numpy as np
-
-from .. import ops, quantizers
 from .._compat import mx
 from . import parameter, tracing
-from .activations import Activation
-from .deployed import Deployed, floats, packed, products
+from .binary_layer import BinaryLayer, described, whole
 
 
-class BinaryDense(mx.gluon.nn.Dense):
-    __doc__ = """A dense layer whose weights are binary in the forward pass.
+class BinaryDense(BinaryLayer, mx.gluon.nn.Dense):
+    __doc__ = described("""A dense layer whose weights are binary in the forward pass.
 
     y = alpha * (x @ sign(W).T) + b, alpha = mean |W|
 
-    The real weights W are what the optimiser updates, and `weight.data()`; the binary ones that the layer computes
-    with are `binary_weight()`, and their signs `signs()`. sign(W) is -1 where W < 0, else +1. The gradient
-    to x is d @ (alpha sign(W)); what reaches W from g = dL/d(alpha sign(W)) is a straight-through rule,
-    with n weights sharing an alpha and m = 1[|W| <= clip]:
-
-    {rules}
-
-    scale="loss" is LAB (Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 3): alpha
-    = sum L |W| / sum L over the layer, with the rule "ste". L is the parameter `curvature`, as large as the
-    weights, without a gradient, and ones at first; an optimiser writes it after every step
-    (`gluon_bnn.optimizer.BinaryAdam`). Under one that does not, alpha stays mean |W|.
-
-    stochastic=True draws new signs for every batch while MXNet trains, +1 with probability
-    (W + 1) / 2 held within [0, 1] (BinaryConnect, section 2.2); otherwise they are sign(W).
+    The gradient to x is d @ (alpha sign(W)). {weights}
 
     Parameters
     ----------
     units, activation, use_bias, flatten, dtype, weight_initializer, bias_initializer, in_units :
         as in `mxnet.gluon.nn.Dense`; dtype is float32 or float64.
-    scale : "layer" (one alpha), "channel" (one per unit), "loss" (one alpha, LAB) or None (alpha = 1)
-    gradient : one of the rules above; None means "xnor" with scale="layer" and "channel", else "ste", which
-        alone goes with "loss" and None
-    clip : weights beyond it get no gradient through the sign; None for no limit
-    stochastic : draw the signs while training; with scale=None only
+    {options}
 
     Inputs: (rows, ...) flattened to (rows, in_units), or (..., in_units) with flatten=False.
     Outputs: (rows, units), or (..., units) with flatten=False.
@@ -51,7 +30,7 @@ class BinaryDense(mx.gluon.nn.Dense):
     >>> net.initialize()
     >>> net(mx.nd.ones((5, 2))).shape
     (5, 3)
-    """.replace("{rules}", quantizers.table().replace("\n", "\n    "))
+    """)
 
     def __init__(
         self,
@@ -71,13 +50,9 @@ class BinaryDense(mx.gluon.nn.Dense):
         prefix: Optional[str] = None,
         params: Any = None,
     ):
-        for name, value, least in (("units", units, 1), ("in_units", in_units, 0)):
-            if isinstance(value, bool) or int(value) != value or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        units, in_units = whole("units", units, 1), whole("in_units", in_units, 0)
         parameter.check_dtype(dtype)
-        self._rule = quantizers.check(scale, gradient, clip, stochastic)
-        self._scale, self._clip, self._stochastic = scale, clip, stochastic
-        self._ops = ops.current()
+        self._choose(scale, gradient, clip, stochastic)
         super().__init__(
             units,
             activation,
@@ -90,145 +65,22 @@ class BinaryDense(mx.gluon.nn.Dense):
             prefix=prefix,
             params=params,
         )
-        if activation is not None:
-            with self.name_scope():
-                self.act = Activation(activation, prefix=f"{activation}_")
-        self.curvature = None
-        if scale == "loss":
-            self.curvature = self.params.get(
-                "curvature",
-                shape=(units, in_units),
-                dtype=dtype,
-                init="ones",
-                allow_deferred_init=True,
-                grad_req="null",
-                differentiable=False,
-            )
-        parameter.mark(self.weight, self.curvature)
+        self._complete(activation)
 
     @property
     def units(self) -> int:
         """The number of outputs."""
         return self._units
 
-    @property
-    def scale(self) -> Optional[str]:
-        """Which weights share an alpha: "layer", "channel", "loss" or None."""
-        return self._scale
-
-    @property
-    def gradient(self) -> str:
-        """The name of the gradient rule."""
-        return self._rule.name
-
-    @property
-    def rule(self) -> quantizers.Rule:
-        """The gradient rule."""
-        return self._rule
-
-    @property
-    def clip(self) -> Optional[float]:
-        """Weights beyond it get no gradient through the sign; None for no limit."""
-        return self._clip
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether signs are drawn while MXNet trains."""
-        return self._stochastic
-
-    def signs(self) -> mx.nd.NDArray:
-        """sign(W), +-1 in the shape and dtype of the weights: -1 where W < 0, +1 everywhere else, at 0.0, -0.0 and NaN.
-
-        `layer.weight.data()` is W itself, the real weights behind the binary ones, which the literature calls latent.
-        An optimiser's steps are much smaller than the distance from -1 to +1: they add up in W until it changes its
-        sign. The forward pass takes W and makes the signs each time it runs.
-
-        With stochastic=True these are the signs of inference; those of a training pass are drawn, and then gone.
-
-        Raises RuntimeError before the layer is initialised, and MXNet's DeferredInitializationError, which is a
-        MXNetError, while the number of its inputs is not known: call it once on a batch.
-        """
-        return self.sign_scale()[0]
-
-    def alpha(self) -> mx.nd.NDArray:
-        """The scale: (1,), or (units,) with scale="channel"; ones with scale=None. Raises as `signs`."""
-        return self.sign_scale()[1]
-
-    def binary_weight(self) -> mx.nd.NDArray:
-        """alpha * signs, the weight of the layer in inference: y = x @ binary_weight().T + bias, but for rounding.
-
-        In the shape and dtype of the weights. The layer itself multiplies by +-1 first and by alpha last, which is
-        exact for inputs of +-1. Raises as `signs`.
-        """
-        signs, alpha = self.sign_scale()
-        return signs * alpha.reshape((-1, 1))
-
-    def sign_scale(self, weight: Optional[mx.nd.NDArray] = None) -> tuple:
-        """(signs, alpha) of weights, by default the layer's own."""
-        weight = self.weight.data() if weight is None else weight
-        curvature = None if self.curvature is None else self.curvature.data()
-        with mx.autograd.pause(train_mode=False):
-            return self._ops.sign_scale(mx.nd, weight, self._scale, self._rule, self._clip, curvature=curvature)
-
-    def deployed(self, x: Any, y: Any) -> Deployed:
-        """What it holds and multiplies when deployed; x are the arrays that it took, y is what it gave."""
-        scales = {None: 0, "channel": self._units}.get(self._scale, 1)
-        weights = {self.weight: packed(self.weight, scales)}
-        if self.bias is not None:
-            weights[self.bias] = floats(self.bias)
-        return Deployed(weights, products(self.weight, y), weight_bits=1)
-
     def infer_shape(self, x: Any, *args: Any) -> None:
         """The shape of the weight from that of the input, when the layer is called by itself."""
-        width = x.shape[-1] if not self._flatten else math.prod(x.shape[1:])
-        self.weight.shape = (self._units, width)
-        if self.curvature is not None:
-            self.curvature.shape = self.weight.shape
-
-    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None, curvature: Any = None) -> Any:
-        """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
-        y = self._stand_in(F, x, weight, bias)
-        if y is None:
-            y = self._product(F, x, weight, bias, curvature)
-        return y if self.act is None else self.act(y)
+        self._set_shape(self._units, x.shape[-1] if not self._flatten else math.prod(x.shape[1:]))
 
     def _stand_in(self, F, x, weight, bias):
         given = () if bias is None else (bias,)
         options = {"no_bias": bias is None, "num_hidden": self._units, "flatten": self._flatten}
         return tracing.stand_in(self, F.FullyConnected, x, weight, *given, **options)
 
-    def _product(self, F, x, weight, bias, curvature):
-        symbolic = isinstance(x, mx.sym.Symbol)
-        parameters = [each for each in (self.weight, self.bias) if each is not None]
-        adds = not self._ops.overwrites or parameter.gradient_adds(parameters, symbolic)
-        return self._ops.binary_dense(
-            F,
-            x,
-            weight,
-            bias,
-            curvature,
-            scale=self._scale,
-            rule=self._rule,
-            clip=self._clip,
-            stochastic=self._stochastic,
-            units=self._units,
-            flatten=self._flatten,
-            dtype=np.dtype(self.weight.dtype).name,
-            hint=symbolic and min(self.weight.shape) < 1,
-            adds=adds,
-            of_signs=parameter.of_signs(x),
-            apart=symbolic and parameter.from_inputs_alone(x),
-        )
-
-    @staticmethod
-    def check_dtype(dtype: Any) -> None:
-        """ValueError unless dtype is float32 or float64; asked before any block of a net is cast."""
-        parameter.check_dtype(dtype)
-
-    def __repr__(self):
-        return (
-            f"{super().__repr__()[:-1]}, scale={self._scale!r}, gradient={self.gradient!r}"
-            + ("" if self._clip == 1.0 else f", clip={self._clip!r}")
-            + (", stochastic=True" if self._stochastic else "")
-            + ")"
-        )
+    def _product(self, F, x, weight, bias, curvature, **options):
+        sizes = {"units": self._units, "flatten": self._flatten}
+        return self._ops.binary_dense(F, x, weight, bias, curvature, **sizes, **options)

@@ -5,7 +5,10 @@ A block says it in a method `deployed`; what Gluon's own blocks hold is known he
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
+
+import numpy as np
 
 from .._compat import mx
 from ..graph import bits
@@ -49,11 +52,22 @@ def floats(parameter: mx.gluon.Parameter) -> Held:
     return Held(0, size, 4 * size)
 
 
-def packed(parameter: mx.gluon.Parameter, scales: int = 0) -> Held:
-    """What is deployed of the matrix of a binary layer: its signs, as `graph.bits` packs them, and so many scales."""
-    units, inputs = parameter.list_data()[0].shape
-    words = math.ceil(units / bits.LANES) * bits.LANES * bits.words(inputs)
-    return Held(units * inputs, 0, 4 * (words + scales))
+def packed(parameter: mx.gluon.Parameter, scales: int = 0, places: int = 1) -> Held:
+    """What is deployed of the weights of a binary layer: their signs, as `graph.bits` packs them, and so many scales.
+
+    places : of the kernel, where the signs of each place begin with a word of their own, as the bits of images do
+    """
+    units, *inputs = parameter.list_data()[0].shape
+    words = math.ceil(units / bits.LANES) * bits.LANES * places * bits.words(math.prod(inputs) // places)
+    return Held(units * math.prod(inputs), 0, 4 * (words + scales))
+
+
+def bits_of(arrays: Sequence[Any]) -> int:
+    """The bits of a layer's inputs: 1 where all are +1 and -1, or 0 and 1 with a 1 among them; else 32."""
+    values = [array.asnumpy() for array in arrays if isinstance(array, mx.nd.NDArray)]
+    signs = all((np.abs(value) == 1).all() for value in values)
+    gates = all(((value == 0) | (value == 1)).all() and (value == 1).any() for value in values)
+    return 1 if values and (signs or gates) else 32
 
 
 def of_block(block: mx.gluon.Block, x: Any, y: Any) -> Deployed:

@@ -1,14 +1,20 @@
 """A net with the real weights behind its binary ones."""
 
 from .._compat import mx
+from ..ops.composed import padded
+from .binary_layer import BinaryLayer
 from .dense import BinaryDense
+
+nn = mx.gluon.nn
+CONVOLUTIONS = nn.Conv1D, nn.Conv2D, nn.Conv3D
 
 
 def with_real_weights(net: mx.gluon.Block) -> mx.gluon.Block:
-    """`net` with a plain Dense layer for every BinaryDense, y = x @ W.T + b: the weights that were trained.
+    """`net` with a plain Dense or Conv layer for every binary one, y = x @ W.T + b: the weights that were trained.
 
-    net : a BinaryDense, or a Sequential or HybridSequential of any blocks, nested or not, whose parameter
-        shapes are known. Parameters are shared, and so are the blocks that are not replaced.
+    net : a layer with binary weights, or a Sequential or HybridSequential of any blocks, nested or not, whose parameter
+        shapes are known. Parameters are shared, and so are the blocks that are not replaced. Where a convolution pads
+        with +1 or -1, a HybridSequential of the padding and a Conv layer without it takes its place.
 
     BinaryConnect (Courbariaux et al. 2015, section 2.6) tests nets trained with stochastic signs this way.
     Raises TypeError for another kind of net.
@@ -17,32 +23,50 @@ def with_real_weights(net: mx.gluon.Block) -> mx.gluon.Block:
     >>> with_real_weights(net)
     Dense(2 -> 3, linear)
     """
-    nn = mx.gluon.nn
-    if not isinstance(net, (BinaryDense, nn.Sequential, nn.HybridSequential)):
+    if not isinstance(net, (BinaryLayer, nn.Sequential, nn.HybridSequential)):
         raise TypeError(
-            "with_real_weights takes a BinaryDense, or a Sequential or HybridSequential of "
+            "with_real_weights takes a layer with binary weights, or a Sequential or HybridSequential of "
             f"blocks, got {type(net).__name__}"
         )
     return _with_real_weights(net)
 
 
 def _with_real_weights(block):
-    nn = mx.gluon.nn
-    if isinstance(block, BinaryDense):
-        weight, bias = block.weight, block.bias
-        return nn.Dense(
-            block.units,
-            activation=block.act and block.act._act_type,
-            use_bias=bias is not None,
-            flatten=block._flatten,
-            dtype=weight.dtype,
-            weight_initializer=weight.init,
-            bias_initializer=bias and bias.init,
-            in_units=weight.shape[1],
-            params=block.params,
-        )
+    if isinstance(block, BinaryLayer):
+        return _real(block)
     if not isinstance(block, (nn.Sequential, nn.HybridSequential)):
         return block
     copy = type(block)()
     copy.add(*map(_with_real_weights, block._children.values()))
     return copy
+
+
+def _real(layer):
+    weight, bias = layer.weight, layer.bias
+    options = dict(
+        activation=layer.act and layer.act._act_type,
+        use_bias=bias is not None,
+        weight_initializer=weight.init,
+        bias_initializer=bias and bias.init,
+        params=layer.params,
+    )
+    if isinstance(layer, BinaryDense):
+        sizes = dict(flatten=layer._flatten, dtype=weight.dtype, in_units=weight.shape[1])
+        return nn.Dense(layer.units, **sizes, **options)
+    values_outside = layer.pad_value != 0 and any(layer.padding)
+    real = CONVOLUTIONS[len(layer.kernel) - 1](
+        layer.channels,
+        layer.kernel,
+        strides=layer.strides,
+        padding=0 if values_outside else layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        in_channels=weight.shape[1] * layer.groups,
+        **options,
+    )
+    if not values_outside:
+        return real
+    padding, value = layer.padding, layer.pad_value
+    both = nn.HybridSequential()
+    both.add(nn.HybridLambda(lambda F, x: padded(F, x, padding, value)), real)
+    return both

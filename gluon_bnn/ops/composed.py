@@ -7,6 +7,8 @@ from .._arrays import takes_np
 from .gradients import adding, row
 from .training import training, while_training
 
+Sizes = tuple[int, ...]  # one for each axis of space
+
 
 class Composed:
     """What a binary layer computes. F is mx.nd or mx.sym; arrays are float32 or float64."""
@@ -79,6 +81,56 @@ class Composed:
         # is then an exact integer, and the 1-bit form equal to it.
         dot = F.FullyConnected(x, signs, no_bias=True, num_hidden=units, flatten=flatten)
         return self.scale_bias(F, dot, None if scale is None else alpha, bias, alpha_gradient=rule.through_alpha)
+
+    @takes_np
+    def binary_conv(
+        self,
+        F: Any,
+        x: Any,
+        weight: Any,
+        bias: Any = None,
+        curvature: Any = None,
+        *,
+        scale: Optional[str],
+        rule: quantizers.Rule,
+        clip: Optional[float],
+        stochastic: bool,
+        channels: int,
+        kernel: Sizes,
+        strides: Sizes,
+        padding: Sizes,
+        dilation: Sizes,
+        groups: int,
+        pad_value: int,
+        dtype: str,
+        hint: bool = False,
+        adds: bool = True,
+        of_signs: Optional[tuple] = None,
+        apart: bool = False,
+    ) -> Any:
+        """alpha * conv(pad(x), signs) + bias: all of `nn.BinaryConv2D`, or that of one or three axes of space, but its
+        activation.
+
+        x (rows, in_channels, ...), weight (channels, in_channels / groups, *kernel), bias (channels,) or None,
+        curvature in the shape of weight with scale="loss", all of `dtype`, "float32" or "float64"; kernel, strides,
+        padding and dilation have a number for each axis of space. The options are those of the layer, and those of
+        `binary_dense`.
+        """
+        signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic)
+        sizes = convolution(channels, kernel, strides, padding, dilation, groups)
+        return self._convolution(F, x, signs, alpha, bias, scale, rule, pad_value, sizes)
+
+    def _convolution(self, F, x, signs, alpha, bias, scale, rule, pad_value, sizes):
+        # The product runs over +-1, and the scale multiplies its result, as in `_product`.
+        if pad_value != 0 and any(sizes["pad"]):
+            x = padded(F, x, sizes["pad"], pad_value)
+            sizes = {**sizes, "pad": (0,) * len(sizes["pad"])}
+        dot = F.Convolution(x, signs, no_bias=True, **sizes)
+        along = (1, -1) + (1,) * len(sizes["kernel"])  # channels are axis 1
+        if scale is not None:
+            alpha = F.reshape(alpha, shape=along)
+            dot = F.broadcast_mul(dot, alpha if rule.through_alpha else F.BlockGrad(alpha))
+        return dot if bias is None else F.broadcast_add(dot, F.reshape(bias, shape=along))
 
     @takes_np
     def scale_bias(self, F: Any, dot: Any, alpha: Any, bias: Any = None, *, alpha_gradient: bool) -> Any:
@@ -229,6 +281,21 @@ def _sign_scale(F, w, scale, rule, clip, curvature, stochastic):
         # mean(w s) is mean |w|, with gradient s / n also at 0, where that of abs is not
         alpha = F.mean(w * F.BlockGrad(signs * alive), **axes)
     return signs + zero * F.BlockGrad(factor), alpha
+
+
+def convolution(channels: int, kernel: Sizes, strides: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> dict:
+    """The sizes of a convolution as MXNet's attributes."""
+    return dict(num_filter=channels, kernel=kernel, stride=strides, pad=padding, dilate=dilation, num_group=groups)
+
+
+@takes_np
+def padded(F: Any, x: Any, padding: Sizes, value: float) -> Any:
+    """x (rows, channels, ...) with `value` outside of it. MXNet pads arrays of 4 and 5 axes."""
+    short = len(padding) == 1
+    widths = (0, 0) * (3 if short else 2) + sum(((size, size) for size in padding), ())
+    x = F.expand_dims(x, axis=2) if short else x
+    x = F.Pad(x, mode="constant", pad_width=widths, constant_value=value)
+    return F.squeeze(x, axis=2) if short else x
 
 
 def _in_plain_order(F, x):

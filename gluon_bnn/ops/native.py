@@ -4,7 +4,7 @@ from typing import Any, Optional, Union
 
 from .. import quantizers
 from .._arrays import takes_np
-from .composed import Composed, _checked
+from .composed import Composed, Sizes, _checked, convolution
 from .gradients import adding, row
 from .training import while_training
 
@@ -31,7 +31,7 @@ class Native(Composed):
         rule = _checked(scale, gradient, clip, stochastic, curvature)
         if rule.native is None:
             return super().sign_scale(F, weight, scale, rule, clip, curvature=curvature, stochastic=stochastic)
-        return _sign_scale(F, adding(F, weight), scale, rule, clip, hint, flatten, curvature, stochastic)
+        return _sign_scale(F, adding(F, weight), scale, rule, clip, curvature, stochastic, _hint(hint, flatten))
 
     @takes_np
     def binary_dense(
@@ -79,9 +79,8 @@ class Native(Composed):
             )
         x, weight = adding(F, x), adding(F, weight) if adds else weight
         if dtype != "float32" or stochastic:
-            signs, alpha = _sign_scale(
-                F, weight, scale, rule, clip, x if hint else None, flatten, curvature, stochastic
-            )
+            told = _hint(x if hint else None, flatten)
+            signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic, told)
             return self._product(F, x, signs, alpha, bias, scale, rule, units, flatten)
         sizes = {"units": str(units), "flatten": str(flatten)}
         kind, carriers = {}, ()
@@ -106,6 +105,41 @@ class Native(Composed):
             **sizes,
             **kind,
         )[0]
+
+    @takes_np
+    def binary_conv(
+        self,
+        F: Any,
+        x: Any,
+        weight: Any,
+        bias: Any = None,
+        curvature: Any = None,
+        *,
+        scale: Optional[str],
+        rule: quantizers.Rule,
+        clip: Optional[float],
+        stochastic: bool,
+        channels: int,
+        kernel: Sizes,
+        strides: Sizes,
+        padding: Sizes,
+        dilation: Sizes,
+        groups: int,
+        pad_value: int,
+        dtype: str,
+        hint: bool = False,
+        adds: bool = True,
+        of_signs: Optional[tuple] = None,
+        apart: bool = False,
+    ) -> Any:
+        sizes = convolution(channels, kernel, strides, padding, dilation, groups)
+        if rule.native is None:
+            signs, alpha = super().sign_scale(F, weight, scale, rule, clip, curvature=curvature, stochastic=stochastic)
+        else:
+            weight = adding(F, weight) if adds else weight
+            told = (x, {"hint": "channels", "groups": str(groups)}) if hint else None
+            signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic, told)
+        return self._convolution(F, x, signs, alpha, bias, scale, rule, pad_value, sizes)
 
     @takes_np
     def scale_bias(self, F: Any, dot: Any, alpha: Any, bias: Any = None, *, alpha_gradient: bool) -> Any:
@@ -172,17 +206,23 @@ class Native(Composed):
         mx.nd.gluon_bnn_adam(*arrays, **options)
 
 
-def _sign_scale(F, weight, scale, rule, clip, hint, flatten, curvature, stochastic):
-    inputs = [weight]
+def _hint(x, flatten):
+    """What tells `_sign_scale` the shape of the weight of a dense layer that takes x; None without an x."""
+    return None if x is None else (x, {"hint": "flatten" if flatten else "last"})
+
+
+def _sign_scale(F, weight, scale, rule, clip, curvature, stochastic, hint=None):
+    """hint : (input of the layer, attributes) by which the shape of the weight is found, or None"""
+    inputs, attributes = [weight], {}
     if hint is not None:  # the batch does not matter: one row is enough, and no gradient goes there
-        inputs.append(F.BlockGrad(F.slice_axis(hint, axis=0, begin=0, end=1)))
+        inputs.append(F.BlockGrad(F.slice_axis(hint[0], axis=0, begin=0, end=1)))
+        attributes = hint[1]
     if curvature is not None:
         inputs.append(curvature)
     if stochastic:
         inputs.append(while_training(F, F.random.uniform(shape=(1, 2))))
-    kind = "None" if hint is None else "flatten" if flatten else "last"
     return F.gluon_bnn_sign_scale(
-        *inputs, scale=str(scale), gradient=rule.native, clip=str(clip), hint=kind, stochastic=str(stochastic)
+        *inputs, scale=str(scale), gradient=rule.native, clip=str(clip), stochastic=str(stochastic), **attributes
     )
 
 

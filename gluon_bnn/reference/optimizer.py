@@ -61,13 +61,15 @@ def binary_adam(
 
 
 def learning_rate_scale(shape: tuple[int, ...]) -> float:
-    """1 / sqrt(1.5 / (in_units + units)) for weights (units, in_units): BinaryConnect's official code.
+    """1 / sqrt(1.5 / (inputs + outputs)) for weights (units, in_units), or (channels, in_channels, *kernel), where a
+    convolution has in_channels inputs and channels outputs in each place of its kernel: BinaryConnect's official code.
 
-    >>> float(round(learning_rate_scale((2048, 784)), 1))
-    43.5
+    >>> float(round(learning_rate_scale((2048, 784)), 1)), float(round(learning_rate_scale((64, 32, 5, 5)), 1))
+    (43.5, 40.0)
     """
-    units, in_units = shape
-    return 1 / np.sqrt(1.5 / (in_units + units))
+    units, in_units, *kernel = shape
+    places = np.prod(kernel, dtype=int)
+    return 1 / np.sqrt(1.5 / (in_units * places + units * places))
 
 
 def curvature(var: np.ndarray) -> np.ndarray:

@@ -32,8 +32,9 @@ def summary(net: Any, input_shape: Optional[Sequence[Union[int, Sequence[int]]]]
 
     Bytes are those of a deployed net: 1-bit weights as they are packed, with their scales, and 4 for every other
     number. Batch norm counts as it is; `freeze` folds it, so the summary of a frozen net has the final numbers. In the
-    "float" form signs take 4 bytes each. Multiply-accumulates are counted for dense layers, ours and Gluon's, and for
-    Gluon's convolutions; those of other blocks with parameters of their own are not known.
+    "float" form signs take 4 bytes each, and so do those of convolutions with groups or over volumes in every form.
+    Multiply-accumulates are counted for dense layers and convolutions, ours and Gluon's; those of other blocks with
+    parameters of their own are not known.
 
     `frozen.summary()` is another table: what became of each layer of the net that was frozen.
 

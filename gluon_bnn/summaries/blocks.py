@@ -33,7 +33,7 @@ def of_block(net: mx.gluon.Block, shapes: list[tuple[int, ...]]) -> list[Layer]:
             Layer(
                 block.name,
                 (found.type or type(block).__name__) + " (shared)" * shared,
-                found.input_bits or _bits(x),
+                found.input_bits or deployed.bits_of(x),
                 tuple((found.output_shape or getattr(y[0], "shape", ()))[1:]),
                 bits,
                 floats,
@@ -80,11 +80,3 @@ def _flat(arrays):
     if isinstance(arrays, (list, tuple)):
         return [array for each in arrays for array in _flat(each)]
     return [arrays]
-
-
-def _bits(arrays):
-    """1 where all inputs of a layer are +1 and -1, or 0 and 1 with a 1 among them; else 32."""
-    values = [array.asnumpy() for array in arrays if isinstance(array, mx.nd.NDArray)]
-    signs = all((np.abs(value) == 1).all() for value in values)
-    gates = all(((value == 0) | (value == 1)).all() and (value == 1).any() for value in values)
-    return 1 if values and (signs or gates) else 32

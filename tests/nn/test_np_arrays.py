@@ -18,6 +18,7 @@ def layers():
     """A net with all of our layers and some of Gluon's, whose shapes are not known yet."""
     return sequential(
         gluon.BatchNorm(),
+        nn.BinaryConv1D(4, 2, padding=1, pad_value=-1, scale="channel"),
         nn.BinaryDense(9, activation="relu"),
         nn.BatchNorm(),
         nn.BinaryActivation(),

@@ -13,15 +13,27 @@ from gluon_bnn import nn, ops
 from gluon_bnn._compat import mx
 
 import programs
-from gluon_nets import export, imported
+from gluon_nets import export, imported, sequential
 
 PASSES = 3
+
+
+def convolution(**options):
+    """A layer of six inputs that a convolution sees as two channels."""
+    return sequential(
+        mx.gluon.nn.HybridLambda(lambda F, x: F.reshape(x, (-1, 2, 3))), nn.BinaryConv1D(4, 2, in_channels=2, **options)
+    )
+
+
 LAYERS = {
     "dense": lambda **k: nn.BinaryDense(4, in_units=6, **k),
     "channel": lambda **k: nn.BinaryDense(4, in_units=6, scale="channel", gradient="exact", **k),
     "loss": lambda **k: nn.BinaryDense(4, in_units=6, scale="loss", **k),
     "no scale": lambda **k: nn.BinaryDense(4, in_units=6, scale=None, clip=None, use_bias=False, **k),
     "stochastic": lambda **k: nn.BinaryDense(4, in_units=6, scale=None, stochastic=True, **k),
+    "conv": convolution,
+    "conv, by channel": lambda **k: convolution(scale="channel", gradient="exact", padding=1, pad_value=1, **k),
+    "conv, loss": lambda **k: convolution(scale="loss", **k),
     "sign": lambda **k: nn.BinaryActivation(),
     "sign without clip": lambda **k: nn.BinaryActivation(None),
     "sigmoid": lambda **k: nn.BinarySigmoid(),

@@ -10,7 +10,7 @@ import pytest
 import gluon_bnn
 from gluon_bnn import loss, nn, ops, quantizers
 from gluon_bnn._compat import mx
-from gluon_bnn.check import dense, sign_scale
+from gluon_bnn.check import conv, dense, sign_scale
 
 from needs import needs_library
 from paths import ROOT
@@ -122,6 +122,7 @@ def test_a_rule_from_outside_is_cross_checked(rng, tmp_path, soft, damped, name,
         for errors in (
             sign_scale.sign_scale_errors(scale, name, *common),
             dense.new_layer_errors(*common, scale=scale, gradient=name),
+            conv.new_layer_errors(nn.BinaryConv2D, *common, kernel_size=2, scale=scale, gradient=name),
         ):
             assert max(errors) <= gluon_bnn.check.BOUND, errors
 

@@ -144,6 +144,12 @@ def test_adam(rng, t):
     np.testing.assert_allclose(scaled[0], np.clip(adam_loops(w, g, m, v, t, **options)[0], -1, 1), rtol=1e-12)
 
 
+def test_learning_rate_scale_of_convolutions():
+    """As many inputs and outputs as a weight's channel has, in all places of the kernel."""
+    assert optimizer.learning_rate_scale((3, 7, 1, 1)) == optimizer.learning_rate_scale((3, 7))
+    np.testing.assert_allclose(optimizer.learning_rate_scale((3, 7, 5)), np.sqrt(10 * 5 / 1.5))
+
+
 def test_curvature():
     np.testing.assert_array_equal(optimizer.curvature(np.array([0.0, 4.0])), [1e-8, 2 + 1e-8])
 

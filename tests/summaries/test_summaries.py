@@ -109,6 +109,31 @@ class TestOfBlocks:
         assert [layer.weights_32bit for layer in found.layers] == [8 * 18 + 8, 8 * 24, 40, 105]
         assert found.compression == 1 and found.binary_share == 0 and found.macs["32x32"] == sum(found.macs.values())
 
+    def test_convolutions_by_hand(self):
+        net = sequential(
+            nn.BinaryConv2D(20, 5, in_channels=3),
+            gluon.MaxPool2D(2),
+            nn.BinaryActivation(),
+            nn.BinaryConv2D(40, 3, padding=1, in_channels=20, scale="channel", use_bias=False),
+            nn.BinaryConv2D(40, 3, groups=4, in_channels=40, scale=None),
+            nn.BinaryDense(10),
+        )
+        net.initialize()
+        found = summary(net, (3, 12, 12))
+        first, _, _, second, grouped, last = found.layers
+        assert types(found)[:4] == ["BinaryConv2D", "MaxPool2D", "BinaryActivation", "BinaryConv2D"]
+        assert [layer.output_shape for layer in (first, second, grouped)] == [(20, 8, 8), (40, 4, 4), (40, 2, 2)]
+        # Of floats: 75 inputs in 3 words for 2 blocks of 16 units. Of bits: a word for the 20 channels of 9 places.
+        assert (first.weights_1bit, first.weights_32bit, first.nbytes) == (1500, 20, 32 * 3 * 4 + 4 + 80)
+        assert (second.weights_1bit, second.weights_32bit, second.nbytes) == (7200, 0, 48 * 9 * 4 + 160)
+        assert (grouped.weights_1bit, grouped.weights_32bit, grouped.nbytes) == (0, 3600 + 40, 4 * 3640)
+        counts = 64 * 20 * 75, 16 * 40 * 180, 4 * 40 * 90, 10 * 160
+        assert [layer.macs for layer in (first, second, grouped, last)] == list(counts)
+        assert found.macs == {"1x1": counts[1], "1x8": 0, "1x32": counts[0] + counts[3], "32x32": counts[2]}
+        volumes = nn.BinaryConv3D(2, 2, in_channels=1)
+        volumes.initialize()
+        assert [layer.weights_1bit for layer in summary(volumes, (1, 3, 3, 3)).layers] == [0]
+
     def test_shared_weights_count_once(self):
         first = nn.BinaryDense(20, in_units=20, use_bias=False)
         net = sequential(first, nn.BinaryActivation(), first, nn.BinaryDense(20, in_units=20, params=first.params))

@@ -1,12 +1,13 @@
 // Weights to signs and scales, as MXNet sees it: attributes, shapes, types and errors. No arithmetic here.
 //
-//   gluon_bnn_sign_scale(weight, [hint], [curvature], [random], scale=, gradient=, clip=, hint=, stochastic=)
+//   gluon_bnn_sign_scale(weight, [hint], [curvature], [random], scale=, gradient=, clip=, hint=, groups=, stochastic=)
 //       -> signs, alpha
 //
-// An extension's infer_shape cannot answer "unknown yet". So while a layer does not know its in_units, it passes a
-// slice of its input as `hint`, and the shape of the weight is set from that. scale=loss takes a curvature in the shape
-// of the weight. stochastic=True takes two numbers from MXNet's own generator, which seed the drawing of signs; two
-// zeros stand for the signs of the weights.
+// An extension's infer_shape cannot answer "unknown yet". So while a layer does not know how many inputs it has, it
+// passes a slice of its input as `hint`, and the shape of the weight is set from that: by all axes but the first
+// (flatten) or the last one (last) in a dense layer, and by the channels of each of the groups in a convolution
+// (channels). scale=loss takes a curvature in the shape of the weight. stochastic=True takes two numbers from MXNet's
+// own generator, which seed the drawing of signs; two zeros stand for the signs of the weights.
 #include "training/sign_scale.h"
 
 #include <cstring>
@@ -18,7 +19,7 @@ namespace {
 using namespace gluon_bnn::mxnet;
 using gluon_bnn::Scale;
 
-enum class Hint { kNone, kFlatten, kLast };
+enum class Hint { kNone, kFlatten, kLast, kChannels };
 
 // The seed in two float32 numbers: 0 where both are 0.0.
 uint64_t seed_of(const float* numbers) {
@@ -32,7 +33,11 @@ class SignScale {
   explicit SignScale(const Attributes& attributes)
       : rule_(attributes),
         hint_(choice_of<Hint>(attributes, "hint", "None",
-                              {{"flatten", Hint::kFlatten}, {"last", Hint::kLast}, {"None", Hint::kNone}})),
+                              {{"flatten", Hint::kFlatten},
+                               {"last", Hint::kLast},
+                               {"channels", Hint::kChannels},
+                               {"None", Hint::kNone}})),
+        groups_(size_of(attributes, "groups", "1")),
         stochastic_(flag_of(attributes, "stochastic", "False")),
         clip_(clip_of<double>(attributes, "clip")) {
     if (stochastic_ && rule_.scale != Scale::kNone) {
@@ -57,14 +62,14 @@ class SignScale {
     Shape& weight = (*in)[0];
     if (has_hint()) {
       expect_rows("a binary layer", (*in)[1]);
-      if (weight.size() == 2 && weight[1] == kUnknown) weight[1] = width_of((*in)[1], hint_ == Hint::kFlatten);
+      if (weight.size() >= 2 && weight[1] == kUnknown) weight[1] = inputs_of((*in)[1]);
     }
     if (weight.empty()) refuse("sign_scale takes weights with at least one axis, got none");
     for (int64_t size : weight) {
       if (size == kUnknown) {
         refuse("sign_scale cannot infer the shape of its weights, ", weight,
                ", from its output; give the layer its "
-               "in_units");
+               "in_units or in_channels");
       }
       if (size == 0) refuse("sign_scale takes at least one weight, got an array of shape ", weight);
     }
@@ -104,8 +109,19 @@ class SignScale {
  private:
   bool has_hint() const { return hint_ != Hint::kNone; }
 
+  // How many inputs a unit of the layer has that takes `data`: of a convolution, in one place of its kernel.
+  int64_t inputs_of(const Shape& data) const {
+    if (hint_ != Hint::kChannels) return width_of(data, hint_ == Hint::kFlatten);
+    if (data[1] == kUnknown) return kUnknown;
+    if (data[1] % groups_ != 0) {
+      refuse("a convolution of ", groups_, " groups takes channels that they divide, got an array of shape ", data);
+    }
+    return data[1] / groups_;
+  }
+
   ScaleAndRule rule_;
   Hint hint_;
+  int64_t groups_;
   bool stochastic_;
   double clip_;
 };
