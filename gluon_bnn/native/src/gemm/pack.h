@@ -14,6 +14,9 @@ void pack_inputs(const float* x, int64_t rows, int64_t inputs, uint32_t* bits);
 void pack_inputs_u8(const uint8_t* x, const int32_t* threshold, int64_t thresholds, int64_t rows, int64_t inputs,
                     uint32_t* bits);
 
+// Images: the signs of x (rows, channels, places) as bits (rows, places, ceil(channels / 32)).
+void pack_image(const float* x, int64_t rows, int64_t channels, int64_t places, uint32_t* bits);
+
 // The number of words that the packed weights of a layer have.
 inline int64_t packed_size(int64_t units, int64_t inputs) {
   return ceil_div(units, kBlock) * ceil_div(inputs, kWord) * kBlock;
@@ -41,6 +44,9 @@ void pack_weights(const float* w, int64_t units, int64_t inputs, uint32_t* bits,
     }
   });
 }
+
+// Bit t of word i becomes bit i of word t.
+void transpose_bits(uint32_t words[kWord]);
 
 // The packed weights (inputs, units) from those of (units, inputs).
 void transpose_weights(const uint32_t* bits, int64_t units, int64_t inputs, uint32_t* transposed);

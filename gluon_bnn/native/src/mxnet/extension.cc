@@ -21,7 +21,7 @@ using namespace gluon_bnn::mxnet;
 constexpr int kVersion = 11;
 constexpr int kFail = 0, kSuccess = 1;
 
-const Operator* const kOperators[] = {&kSignScale, &kScaleBias,    &kSign, &kBinaryDense, &kDataGradient,
+const Operator* const kOperators[] = {&kSignScale, &kScaleBias,    &kSign, &kBinaryDense, &kDataGradient, &kBinaryConv,
                                       &kBatchNorm, &kSquaredHinge, &kAdam, &kPack,        &kPackedDense};
 
 using Count = decltype(Operator::count);

@@ -173,8 +173,8 @@ constexpr Operator describe(const char* name) {
 }
 
 // All operators, each from the file of its name; kDataGradient belongs to kBinaryDense.
-extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kDataGradient, kBatchNorm, kSquaredHinge, kAdam,
-    kPack, kPackedDense;
+extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kDataGradient, kBinaryConv, kBatchNorm,
+    kSquaredHinge, kAdam, kPack, kPackedDense;
 
 }  // namespace mxnet
 }  // namespace gluon_bnn

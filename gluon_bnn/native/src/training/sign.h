@@ -14,6 +14,9 @@ void sign(const T* x, int64_t size, T* y);
 template <typename T>
 void sign_backward(bool masked, T clip, const T* dy, const T* x, int64_t size, T* dx);
 
+// Whether all of x is -1 or 1.
+bool all_signs(const float* x, int64_t size);
+
 }  // namespace gluon_bnn
 
 #endif  // GLUON_BNN_TRAINING_SIGN_H_
