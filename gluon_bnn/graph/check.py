@@ -10,7 +10,7 @@ import numpy as np
 
 from .graph import MOST_AXES, MOST_ELEMENTS, MOST_LABEL, MOST_NODES, MOST_WORDS, Graph, Node, Value
 from .kinds import KINDS
-from .kinds.kind import PLACE, SIZES, Kind
+from .kinds.kind import PLACE, PLACES, SIZES, Kind
 
 __all__ = ["check"]
 
@@ -123,10 +123,13 @@ def _check_attributes(kind: Kind, attributes: Any) -> None:
         if isinstance(allowed, tuple):
             if not isinstance(given, str) or given not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {given!r:.80}")
-        elif allowed == SIZES:
+        elif allowed in (SIZES, PLACES):
             if not isinstance(given, tuple) or any(type(size) is not int for size in given):
                 raise TypeError(f"{name} must be a tuple of int, got {given!r:.80}")
-            if not 1 <= len(given) <= MOST_AXES or min(given) < 1 or math.prod(given) > MOST_ELEMENTS:
+            if allowed == PLACES:
+                if not 1 <= len(given) <= MOST_AXES or not 0 <= min(given) <= max(given) <= MOST_ELEMENTS:
+                    raise ValueError(f"{name} must have 1 to {MOST_AXES} axes, each 0 to {MOST_ELEMENTS}, got {given}")
+            elif not 1 <= len(given) <= MOST_AXES or min(given) < 1 or math.prod(given) > MOST_ELEMENTS:
                 raise ValueError(
                     f"{name} must have 1 to {MOST_AXES} axes, sizes from 1 on and at most {MOST_ELEMENTS} elements, "
                     f"got {given}"

@@ -30,7 +30,7 @@ from .. import _files
 from ..graph.check import check
 from ..graph.graph import MOST_NODES, Graph, Node
 from ..graph.kinds import KINDS
-from ..graph.kinds.kind import PLACE, SIZE, SIZES
+from ..graph.kinds.kind import PLACE, PLACES, SIZE, SIZES
 from . import format1
 
 FORMATS = 1, 2
@@ -41,8 +41,10 @@ PIECE = 1 << 24  # bytes that are asked for at a time: what a file only claims t
 _DTYPES = {"F32": "<f4", "I32": "<i4"}
 _NUMBER = "(?:0|[1-9][0-9]{0,9})"
 # How the values of attributes are written, and read; of a choice among words, any word.
-_WRITTEN: dict[object, str] = {SIZE: _NUMBER, PLACE: _NUMBER, SIZES: f"{_NUMBER}(?:x{_NUMBER}){{0,30}}"}
-_READ: dict[object, Callable] = {SIZE: int, PLACE: int, SIZES: lambda text: tuple(map(int, text.split("x")))}
+_WRITTEN: dict[object, str] = dict.fromkeys((SIZE, PLACE), _NUMBER)
+_WRITTEN.update(dict.fromkeys((SIZES, PLACES), f"{_NUMBER}(?:x{_NUMBER}){{0,30}}"))
+_READ: dict[object, Callable] = dict.fromkeys((SIZE, PLACE), int)
+_READ.update(dict.fromkeys((SIZES, PLACES), lambda text: tuple(map(int, text.split("x")))))
 _PATTERNS = {
     name: re.compile(
         name

@@ -1,5 +1,6 @@
 """The NumPy engine: graphs against their nodes and the reference; the compiled library against it, to the bit."""
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -32,14 +33,14 @@ def node_is_the_reference(graph, index, xs, y):
     node, taken, gives = graph.nodes[index], graph.taken(index), graph.values[index]
     exact_xs = [signs(value, x) for value, x in zip(taken, xs)]
     attributes, arrays = node.attributes, node.arrays
-    rounded = gives.form != "float" and node.kind == "binary_dense" and "threshold" not in arrays
+    rounded = gives.form != "float" and "alpha" in arrays
     if rounded:
         attributes = {**attributes, "to": "float"}
-    zeros_and_ones = node.kind == "binary_dense" and taken[0].form == "bits01"
-    exact = reference.node(node.kind, attributes, arrays, *exact_xs, zeros_and_ones=zeros_and_ones)
+    exact = reference.node(node.kind, attributes, arrays, *exact_xs, form=taken[0].form)
     finite = [np.where(np.isfinite(x), np.abs(x), 0) for x in exact_xs]
     constants = [np.abs(array).max() for array in arrays.values() if array.dtype == np.float32]
     sums = max(x.sum(axis=-1).max() for x in finite) * (1 + float(max(constants, default=0))) ** 2
+    sums *= math.prod(attributes.get("kernel", (1,)))
     if not rounded:
         return close(signs(gives, y), exact, sums)
     sure = (np.abs(exact) > 1e-4 * (1 + sums)) | np.isnan(exact)  # about 0 the sign depends on the rounding

@@ -110,11 +110,6 @@ def test_inputs_that_are_refused(shape, scale, shift, error, words):
             [("image", dict(shape=(1, 2, 3))), ("concat", {}, 0, 1)],
             "differ in the last axis only, got 6 and 1x2x3",
         ),
-        (
-            (12,),
-            [("image", dict(shape=(2, 2, 3))), ("pack", dict(to="bits")), ("flatten", {})],
-            "flatten takes bits where channels are a multiple of 32, got bits 2x2x3",
-        ),
         ((2**20, 32), [("image", dict(shape=(2**20, 1, 32))), ("dense", dict(units=1025))], "at most 1073741824 elem"),
     ],
 )

@@ -4,13 +4,16 @@ import math
 
 import numpy as np
 
+from gluon_bnn.graph.bits import sign_sums
 from gluon_bnn.graph.check import check
 from gluon_bnn.graph.graph import Graph, Node
 from gluon_bnn.graph.kinds import KINDS
 from gluon_bnn.graph.kinds.activation import FUNCTIONS
 from gluon_bnn.graph.kinds.arithmetic import FUNCTIONS as OPERATIONS
 from gluon_bnn.graph.kinds.batch_norm import NORM
+from gluon_bnn.graph.kinds.kind import PLACES
 from gluon_bnn.graph.kinds.kind import SIZES as AXES
+from gluon_bnn.graph.kinds.window import CONV, POOL, pool_shape
 from gluon_bnn.reference import bits
 
 from sizes import SIZES
@@ -77,17 +80,23 @@ class Net:
         return len(self.nodes) - 1
 
     def _array(self, name, dtype, shape, node, taken):
-        rng, inputs = self.rng, taken[0].channels
+        rng, channels = self.rng, taken[0].channels
+        taps = math.prod(node.attributes.get("kernel", (1,)))
+        spread = (taps * channels) ** 0.5 / 2
         if name == "weight_bits":
-            return bits.pack_weights(rng.choice([-1.0, 1.0], (node.attributes["units"], inputs)))
+            units = node.attributes["units" if "units" in node.attributes else "channels"]
+            signs = rng.choice([-1.0, 1.0], (units, taps, channels))
+            return sign_bits(signs if taken[0].form != "float" else signs.reshape(units, 1, -1))
         if name == "sums":
-            signs = bits.unpack_weights(node.arrays["weight_bits"], node.attributes["units"], inputs)
-            return signs.sum(axis=1).astype(dtype)
+            return sign_sums(node.arrays["weight_bits"], shape[0], taps * channels)
         if name == "threshold_u8":
-            return rng.integers(-1, 258, shape).astype(dtype)
+            low, high = (-1, 258) if node.kind == "pack" else (-300 * spread, 300 * spread)
+            return rng.integers(low, high, shape).astype(dtype)
         if name == "threshold":
-            spread = max(2, int(inputs**0.5 / 2))
+            spread = max(2, int(spread))
             return rng.integers(-spread, spread, shape).astype(dtype)
+        if name == "falls":
+            return bits.pack_inputs(rng.choice([-1.0, 1.0], (1, channels)))[0]
         # Small constants, so that a difference of the inputs still shows after several layers.
         return rng.standard_normal(shape).astype(dtype) * dtype(0.1 if name in ("bias", "mean", "beta") else 1)
 
@@ -106,9 +115,16 @@ def chain(rng, shape, *rows, scale=None):
             name, _, text = word.partition("=")
             numbers = text.split("x") if text[0].isdigit() else ()
             sizes = tuple(map(int, numbers))
-            attributes[name] = (sizes if KINDS[kind].attributes[name] == AXES else sizes[0]) if numbers else text
+            several = KINDS[kind].attributes[name] in (AXES, PLACES)
+            attributes[name] = (sizes if several else sizes[0]) if numbers else text
         net.add(kind, norm="norm" in words, bias="plain" not in words, **attributes)
     return net.graph()
+
+
+def sign_bits(signs):
+    """weight_bits of signs (units, taps, channels), each tap from a word of its own."""
+    words = [bits.pack_weights(signs[:, tap]) for tap in range(signs.shape[1])]
+    return np.ascontiguousarray(np.concatenate(words, axis=1))
 
 
 def dense_over(weights, **arrays):
@@ -159,6 +175,37 @@ def awkward_nets(rng):
             yield random_graph(rng)
 
 
+def random_windows(rng, value, names):
+    """Attributes of windows that fit an image: kernels of one place and of the whole image, windows side by side and
+    apart, and padding that some windows lie in."""
+    chosen = {name: [] for name in names}
+    for size in value.shape[:2]:
+        dilation = int(rng.choice([1, 1, 2, 3])) if "dilation" in names else 1
+        kernel = int(rng.choice([1, 2, 3, min(size, 5)]))
+        least = max(0, -((size - (kernel - 1) * dilation - 1) // 2))
+        padding = int(rng.integers(least, max(least, kernel if "dilation" in names else kernel - 1) + 1))
+        for name, number in zip(CONV, (kernel, int(rng.integers(1, 4)), padding, dilation)):
+            if name in chosen:
+                chosen[name].append(number)
+    return {name: tuple(numbers) for name, numbers in chosen.items()}
+
+
+def random_pool(rng, value):
+    while True:
+        attributes = dict(random_windows(rng, value, POOL), rounding=str(rng.choice(["floor", "ceil"])))
+        try:
+            pool_shape(value, attributes)
+            return attributes
+        except ValueError:  # a window that lies wholly outside
+            pass
+
+
+def random_groups(rng, value, some):
+    groups = int(rng.choice([1, 1, value.channels, math.gcd(value.channels, 6)]))
+    channels = groups * int(rng.integers(1, 4)) if groups > 1 else some()
+    return dict(channels=channels, **random_windows(rng, value, CONV), groups=groups, bias=rng.random() < 0.5)
+
+
 def random_graph(rng, size=14):
     """A graph of about so many nodes, drawn one after the other: each takes earlier values of the form that it needs,
     late ones more often. Values that no node has taken are joined at the end."""
@@ -168,9 +215,9 @@ def random_graph(rng, size=14):
         return int(rng.choice(sizes))
 
     image = rng.random() < 0.5
-    shape = (
-        (some() if rng.random() < 0.5 else 32, int(rng.integers(1, 5)), int(rng.integers(1, 5))) if image else (some(),)
-    )
+    shape = (some(),)
+    if image:
+        shape = (int(rng.choice([1, 3, 32, some()])), int(rng.integers(1, 8)), int(rng.integers(1, 8)))
     inputs = math.prod(shape)
     net = Net(rng, shape, (None, SCALE, SCALE, -SCALE, scales(rng, inputs))[rng.integers(5)])
     if image:
@@ -184,16 +231,29 @@ def random_graph(rng, size=14):
         "pack": lambda: dict(to=str(rng.choice(["bits", "bits01"]))),
         "arithmetic": lambda: dict(function=str(rng.choice(list(OPERATIONS)))),
     }
+    windows = {
+        "binary_conv2d": lambda value: dict(
+            channels=some(),
+            **random_windows(rng, value, CONV),
+            pad=str(rng.choice(["zero", "plus", "minus"][: 2 if value.form == "bits01" else 3])),
+            to=str(rng.choice(["float", "bits", "bits01"])),
+            norm=rng.random() < 0.5,
+            bias=rng.random() < 0.5,
+        ),
+        "conv2d": lambda value: random_groups(rng, value, some),
+        "max_pool": lambda value: random_pool(rng, value),
+        "average_pool": lambda value: dict(random_pool(rng, value), count=str(rng.choice(["all", "inside"]))),
+    }
     kinds = [*makers, "arithmetic", "batch_norm", "flatten", "concat", "slice"]
     while len(net.nodes) < size:
         kind = str(rng.choice(kinds))
         # Late values are likelier, so that the graph is deep.
         first = len(net.nodes) - 1 - min(int(rng.geometric(0.4)) - 1, len(net.nodes) - 1)
         value, sources = net.values[first], [first]
-        attributes = makers[kind]() if kind in makers else {}
-        if value.form != "float" and kind not in ("binary_dense", "flatten"):
-            continue
-        if kind == "flatten" and value.form != "float" and value.channels % 32 and value.channels != value.size:
+        if len(value.shape) == 3 and rng.random() < 0.4:
+            kind = str(rng.choice(list(windows)))
+        attributes = makers[kind]() if kind in makers else windows[kind](value) if kind in windows else {}
+        if value.form != "float" and kind not in ("binary_dense", "flatten", "binary_conv2d", "max_pool"):
             continue
         if kind == "slice":
             begin = int(rng.integers(value.channels))

@@ -38,38 +38,13 @@ class BinaryDense(Kind):
         return taken[0].pixels and len(taken[0].shape) == 1  # each pixel of an image has a shift of its own
 
     def arrays(self, node: Node, taken: Sequence[Value]) -> tuple[Arrays, Arrays]:
-        units, inputs = node.attributes["units"], taken[0].channels
-        real, whole = (np.float32, (units,)), (np.int32, (units,))
-        must: Arrays = {"weight_bits": (np.int32, (-(-units // bits.LANES), bits.words(inputs), bits.LANES))}
-        may: Arrays = {}
-        if taken[0].form != "float" and node.attributes["to"] != "float":
-            must["threshold"] = whole
-        else:
-            must.update(alpha=real, bias=real)
-            may.update(dict.fromkeys(NORM, real))
-            if taken[0].form == "bits01":
-                must["sums"] = whole
+        must, may = sign_arrays(node, taken[0], node.attributes["units"], (1, taken[0].channels))
         if self.takes_pixels(node, taken):
-            must.update(alpha_u8=real, bias_u8=real)
+            must.update(dict.fromkeys(("alpha_u8", "bias_u8"), must["alpha"]))
         return must, may
 
     def check(self, node: Node, taken: Sequence[Value]) -> None:
-        """Tail bits and units past the last are 0, since dot counts them; sums is what the bits say."""
-        together(node, NORM)
-        units, inputs = node.attributes["units"], taken[0].channels
-        words, tail = node.arrays["weight_bits"], inputs % bits.WORD
-        if tail and (words[:, -1].view(np.uint32) >> np.uint32(tail)).any():
-            raise ValueError(f"weight_bits must be 0 past input {inputs - 1}, got bits set in the last words")
-        if units % bits.LANES and words[-1, :, units % bits.LANES :].any():
-            raise ValueError(f"weight_bits must be 0 past unit {units - 1}, got bits set in the last block")
-        if "sums" in node.arrays:
-            expected, sums = bits.sign_sums(words, units, inputs), node.arrays["sums"]
-            wrong = np.flatnonzero(sums != expected)
-            if wrong.size:
-                raise ValueError(
-                    f"sums must be the sums of the signs, {expected[wrong[0]]} for unit {wrong[0]}, "
-                    f"got {sums[wrong[0]]}, {wrong.size} wrong in all"
-                )
+        check_signs(node, node.attributes["units"], (1, taken[0].channels))
 
     def weights(self, node: Node, taken: Sequence[Value]) -> tuple[int, int]:
         others = sum(array.size for name, array in node.arrays.items() if name != "weight_bits")
@@ -84,21 +59,69 @@ class BinaryDense(Kind):
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
     def _run(self, attributes, arrays, taken, x):
-        units, weight_bits, to_bits = attributes["units"], arrays["weight_bits"], attributes["to"] != "float"
-        alpha, bias = ("alpha_u8", "bias_u8") if x.dtype == np.uint8 else ("alpha", "bias")
-        if taken.form == "float":
-            product = integer_dot if x.dtype == np.uint8 else float_dot
-            dot = product(x, weight_bits, units)
-        else:
+        units, weight_bits = attributes["units"], arrays["weight_bits"]
+        if taken.form != "float":
             dot = integer_dot(bits.unpack(x, taken.channels), weight_bits, units)
-            if to_bits:
-                return bits.pack(dot < arrays["threshold"])
-            if taken.form == "bits01":
-                dot = (dot.astype(np.int64) + arrays["sums"]) >> 1  # even: both differ from K by an even number
-        y = arrays[alpha] * dot.astype(np.float32, copy=False) + arrays[bias]
-        if "mean" in arrays:
-            y = normalize(arrays, y)
-        return bits.pack(y < 0) if to_bits else y
+        else:
+            dot = (integer_dot if x.dtype == np.uint8 else float_dot)(x, weight_bits, units)
+        return from_dot(attributes["to"], arrays, taken, dot, x.dtype == np.uint8)
+
+
+def sign_arrays(node: Node, taken: Value, units: int, inputs: tuple[int, int]) -> tuple[Arrays, Arrays]:
+    """The arrays of a product with 1-bit weights but those for pixels, as `Kind.arrays` gives them.
+
+    inputs : how many runs of inputs a unit has, and the size of each; a run begins in a word of its own
+    """
+    real, whole = (np.float32, (units,)), (np.int32, (units,))
+    words = inputs[0] * bits.words(inputs[1])
+    must: Arrays = {"weight_bits": (np.int32, (-(-units // bits.LANES), words, bits.LANES))}
+    may: Arrays = {}
+    if taken.form != "float" and node.attributes["to"] != "float":
+        must["threshold"] = whole
+    else:
+        must.update(alpha=real, bias=real)
+        may.update(dict.fromkeys(NORM, real))
+        if taken.form == "bits01":
+            must["sums"] = whole
+    return must, may
+
+
+def check_signs(node: Node, units: int, inputs: tuple[int, int]) -> None:
+    """ValueError unless tail bits and units past the last are 0, since dot counts them, and sums is what the bits say.
+
+    inputs : as `sign_arrays` takes it
+    """
+    together(node, NORM)
+    runs, size = inputs
+    words, tail = node.arrays["weight_bits"], size % bits.WORD
+    last = words[:, bits.words(size) - 1 :: bits.words(size)]
+    if tail and (last.view(np.uint32) >> np.uint32(tail)).any():
+        raise ValueError(f"weight_bits must be 0 past input {size - 1}, got bits set in the last words")
+    if units % bits.LANES and words[-1, :, units % bits.LANES :].any():
+        raise ValueError(f"weight_bits must be 0 past unit {units - 1}, got bits set in the last block")
+    if "sums" in node.arrays:
+        expected, sums = bits.sign_sums(words, units, runs * size), node.arrays["sums"]
+        wrong = np.flatnonzero(sums != expected)
+        if wrong.size:
+            raise ValueError(
+                f"sums must be the sums of the signs, {expected[wrong[0]]} for unit {wrong[0]}, "
+                f"got {sums[wrong[0]]}, {wrong.size} wrong in all"
+            )
+
+
+def from_dot(to: str, arrays: dict[str, np.ndarray], taken: Value, dot: np.ndarray, pixels: bool) -> np.ndarray:
+    """The value of the form `to` from the product of the signs with `taken`, or with its pixels: (..., units)."""
+    if taken.form != "float" and to != "float":
+        return bits.pack(dot < arrays["threshold"])
+    if pixels and "threshold_u8" in arrays:
+        return bits.pack(dot < arrays["threshold_u8"])
+    if taken.form == "bits01":
+        dot = (dot.astype(np.int64) + arrays["sums"]) >> 1  # even: both differ from K by an even number
+    alpha, bias = ("alpha_u8", "bias_u8") if pixels else ("alpha", "bias")
+    y = arrays[alpha] * dot.astype(np.float32, copy=False) + arrays[bias]
+    if "mean" in arrays:
+        y = normalize(arrays, y)
+    return bits.pack(y < 0) if to != "float" else y
 
 
 def float_dot(x: np.ndarray, weight_bits: np.ndarray, units: int) -> np.ndarray:

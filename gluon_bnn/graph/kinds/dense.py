@@ -31,11 +31,16 @@ class Dense(Kind):
         return node.attributes["units"] * taken[0].size
 
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
-        weight = node.arrays["weight"]
-        y = np.zeros((*x.shape[:-1], weight.shape[1]), np.float32)
-        for begin in range(0, len(weight), SUM):
-            part = np.zeros_like(y)
-            for k in range(begin, min(begin + SUM, len(weight))):
-                part += x[..., k, None] * weight[k]
-            y += part
+        y = ordered_dot(x, node.arrays["weight"])
         return y + node.arrays["bias"] if "bias" in node.arrays else y
+
+
+def ordered_dot(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """x (..., inputs) times weight (inputs, units), added up in blocks of SUM inputs."""
+    y = np.zeros((*x.shape[:-1], weight.shape[1]), np.float32)
+    for begin in range(0, len(weight), SUM):
+        part = np.zeros_like(y)
+        for k in range(begin, min(begin + SUM, len(weight))):
+            part += x[..., k, None] * weight[k]
+        y += part
+    return y

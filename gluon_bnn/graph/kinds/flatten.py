@@ -4,22 +4,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..bits import WORD
+from .. import bits
 from ..graph import Node, Value
 from .kind import Kind
 
 
 class Flatten(Kind):
-    """(height, width, channels) to (features,), row by row, channels innermost. Bits where no word has to be put
-    together from two: the number of channels is a multiple of 32, or all elements are channels of one pixel."""
+    """(height, width, channels) to (features,), row by row, channels innermost. Bits are packed again: a word of the
+    row may hold bits of several pixels."""
 
     name = "flatten"
 
     def value(self, node: Node, taken: Sequence[Value]) -> Value:
-        value = taken[0]
-        if value.form != "float" and value.channels % WORD and value.channels != value.size:
-            raise ValueError(f"flatten takes bits where channels are a multiple of {WORD}, got {value}")
-        return Value(value.form, (value.size,), value.pixels)
+        return Value(taken[0].form, (taken[0].size,), taken[0].pixels)
 
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
+        if taken[0].form != "float" and taken[0].channels % bits.WORD:
+            signs = bits.unpack(x, taken[0].channels)
+            return bits.pack(signs.reshape(len(x), -1) < 0)
         return x.reshape(len(x), -1)

@@ -11,6 +11,7 @@ from ..graph import MOST_ELEMENTS, Node, Value
 SIZE = "a whole number from 1 on"
 PLACE = "a whole number from 0 on"
 SIZES = "whole numbers from 1 on"
+PLACES = "whole numbers from 0 on"
 
 Shape = tuple[int, ...]
 Arrays = dict[str, tuple[type, Shape]]
@@ -20,7 +21,7 @@ class Kind:
     """A kind of node. A new one is one file, and a line in kinds/__init__.py; its C++ is one file as well.
 
     name : as in files and messages
-    attributes : {name: SIZE, PLACE, SIZES or a tuple of words}; all must be given
+    attributes : {name: SIZE, PLACE, SIZES, PLACES or a tuple of words}; all must be given
     sources : how many values it takes, (least, most)
     """
 

@@ -59,9 +59,11 @@ class Parts {
   const std::vector<Value>& float_sources(size_t least, size_t most);
   const Value& float_source() { return float_sources(1, 1)[0]; }
 
-  // The next attribute: a whole number from `least` on, a shape, or the index of one of `words`.
+  // The next attribute: a whole number from `least` on, a shape, whole numbers from 0 on, or the index of one of
+  // `words`.
   int64_t number(const char* name, int64_t least);
   Shape sizes(const char* name);
+  Shape places(const char* name);
   size_t word(const char* name, const std::vector<const char*>& words);
   // The element of `table` whose name is the next attribute.
   template <typename Table>

@@ -288,14 +288,23 @@ std::optional<int64_t> whole_number(std::string_view text) {
   return value;
 }
 
-std::optional<std::vector<int64_t>> sizes_in(std::string_view text) {
-  std::vector<int64_t> sizes;
-  int64_t elements = 1;
+std::optional<std::vector<int64_t>> places_in(std::string_view text) {
+  std::vector<int64_t> places;
   for (const std::string_view part : split(text, "x")) {
-    const auto size = whole_number(part);
-    if (!size || *size < 1 || *size > kMostElements / elements || sizes.size() == kMostAxes) return std::nullopt;
-    elements *= *size;
-    sizes.push_back(*size);
+    const auto place = whole_number(part);
+    if (!place || *place > kMostElements || places.size() == kMostAxes) return std::nullopt;
+    places.push_back(*place);
+  }
+  return places;
+}
+
+std::optional<std::vector<int64_t>> sizes_in(std::string_view text) {
+  auto sizes = places_in(text);
+  int64_t elements = 1;
+  for (size_t i = 0; sizes && i < sizes->size(); ++i) {
+    const int64_t size = (*sizes)[i];
+    if (size < 1 || size > kMostElements / elements) return std::nullopt;
+    elements *= size;
   }
   return sizes;
 }

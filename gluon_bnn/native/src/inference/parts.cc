@@ -70,6 +70,13 @@ Shape Parts::sizes(const char* name) {
          static_cast<Long>(kMostElements), shown(text).c_str());
 }
 
+Shape Parts::places(const char* name) {
+  const std::string_view text = attribute(name);
+  if (auto places = places_in(text)) return *std::move(places);
+  refuse("%s must be whole numbers, each 0 to %lld, joined by x, got %s", name, static_cast<Long>(kMostElements),
+         shown(text).c_str());
+}
+
 size_t Parts::word(const char* name, const std::vector<const char*>& words) {
   const std::string_view text = attribute(name);
   std::string allowed;

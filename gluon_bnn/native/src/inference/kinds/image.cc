@@ -1,18 +1,10 @@
 // A row of features in the order channels, height, width as an image with the channels innermost.
+#include "gemm/image.h"
+
 #include "inference/kinds/kinds.h"
 
 namespace gluon_bnn {
 namespace {
-
-// (rows, channels, places) to (rows, places, channels).
-template <typename T>
-void transpose(const T* x, int64_t rows, int64_t channels, int64_t places, T* y) {
-  for (int64_t r = 0; r < rows; ++r, x += channels * places, y += channels * places) {
-    for (int64_t place = 0; place < places; ++place) {
-      for (int64_t c = 0; c < channels; ++c) y[place * channels + c] = x[c * places + place];
-    }
-  }
-}
 
 class Image final : public Node {
  public:
@@ -27,10 +19,11 @@ class Image final : public Node {
   bool is_view() const override { return value.channels() == 1 || value.places() == 1; }
 
   void run(int64_t rows, bool pixels, const void* const* xs, void* y) const override {
+    const int64_t channels = value.channels(), places = value.places();
     if (pixels) {
-      transpose(static_cast<const uint8_t*>(xs[0]), rows, value.channels(), value.places(), static_cast<uint8_t*>(y));
+      channels_last(static_cast<const uint8_t*>(xs[0]), rows, channels, places, static_cast<uint8_t*>(y));
     } else {
-      transpose(static_cast<const float*>(xs[0]), rows, value.channels(), value.places(), static_cast<float*>(y));
+      channels_last(static_cast<const float*>(xs[0]), rows, channels, places, static_cast<float*>(y));
     }
   }
 };

@@ -16,7 +16,11 @@
   KIND(image)                 \
   KIND(arithmetic)            \
   KIND(concat)                \
-  KIND(slice)
+  KIND(slice)                 \
+  KIND(binary_conv2d)         \
+  KIND(conv2d)                \
+  KIND(max_pool)              \
+  KIND(average_pool)
 
 namespace gluon_bnn {
 

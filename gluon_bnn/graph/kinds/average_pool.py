@@ -1,0 +1,39 @@
+"""The mean of each window of an image."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..graph import Node, Value
+from .kind import Kind, floats
+from .window import POOL, ROUNDINGS, pool_shape, taps
+
+
+class AveragePool(Kind):
+    """The sum of each window, row by row from 0, divided by the number of its places.
+
+    count : "all" counts the places in the padded image, "inside" those in the image
+    """
+
+    name = "average_pool"
+    attributes = {**POOL, "rounding": ROUNDINGS, "count": ("all", "inside")}
+
+    def value(self, node: Node, taken: Sequence[Value]) -> Value:
+        floats(self, taken)
+        return Value("float", pool_shape(taken[0], node.attributes))
+
+    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
+        shape = pool_shape(taken[0], node.attributes)[:2]
+        y = np.zeros((len(x), *shape, x.shape[-1]), np.float32)
+        for _, index, values in taps(node.attributes, shape, x):
+            y[index] += values
+        down, across = (self._counts(node.attributes, axis, shape[axis], x.shape[1 + axis]) for axis in range(2))
+        return y / (down[:, None, None] * across[:, None]).astype(np.float32)
+
+    def _counts(self, attributes, axis, outputs, size):
+        """How many places of each window along an axis count."""
+        kernel, stride, padding = (attributes[name][axis] for name in POOL)
+        begin = np.arange(outputs) * stride - padding
+        if attributes["count"] == "all":
+            return np.minimum(begin + kernel, size + padding) - begin
+        return np.minimum(begin + kernel, size) - np.maximum(begin, 0)
