@@ -341,7 +341,7 @@ def load_trained(directory, wanted):
                     raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {settings[name]!r}")
             if not isinstance(settings["dataset"], str):
                 raise ValueError(f"dataset must be a string, got {settings['dataset']!r}")
-            net = nets.make(**{name: settings[name] for name in nets.OPTIONS})
+            net = nets.make(**{name: settings[name] for name in nets.OPTIONS if name in settings})
             for name, parameter in net._collect_params_with_prefix().items():
                 parameter.set_data(mx.nd.array(file.get_tensor(f"best/{name}")))
     except Exception as error:  # the file may hold anything, and nets.make is not made for that
@@ -395,7 +395,7 @@ def main(argv=None):
         np.save(os.path.join(scratch, "images.npy"), images.test)
         np.save(os.path.join(scratch, "pixels.npy"), images.test_pixels)
         for backend in found:
-            backend.run(directory, {name: settings[name] for name in nets.OPTIONS}, scratch)
+            backend.run(directory, {name: settings[name] for name in nets.OPTIONS if name in settings}, scratch)
         try:
             found += filter(None, [in_c(source, directory, scratch)])
         except ValueError as error:

@@ -50,11 +50,11 @@ def summary(results, rows, directory, seconds):
         lines.append(("frozen net", f"{files[_MODEL]:,} bytes, with {results['bits']:,} weights of 1 bit"))
     checked, agree = results["cross_check"], []
     if checked is not None:
-        agree.append(("NumPy reference", rows - checked["differing_predictions"]))
+        agree.append(("NumPy reference", checked["rows"] - checked["differing_predictions"], checked["rows"]))
     if "frozen_differing_predictions" in results:
-        agree.append(("frozen net", rows - results["frozen_differing_predictions"]))
-    agree.append(("export", results["export_same_predictions"]))
-    lines.append(("equal predictions", ", ".join(f"{name} {count} of {rows}" for name, count in agree)))
+        agree.append(("frozen net", rows - results["frozen_differing_predictions"], rows))
+    agree.append(("export", results["export_same_predictions"], rows))
+    lines.append(("equal predictions", ", ".join(f"{name} {count} of {of}" for name, count, of in agree)))
     if checked is not None:
         lines.append(
             (
@@ -96,13 +96,19 @@ def _error(outputs, labels):
 def _binary_layers(net):
     blocks = []
     net.apply(blocks.append)  # children first
-    return [block for block in blocks if isinstance(block, gluon_bnn.nn.BinaryDense)]
+    return [block for block in blocks if isinstance(block, (gluon_bnn.nn.BinaryDense, gluon_bnn.nn.BinaryConv2D))]
 
 
-def network_of(net, inputs):
-    """The sizes of a net's layers as text, for instance 784-100-10."""
-    weights = [p for name, p in net.collect_params().items() if name.endswith("weight")]
-    return "-".join(str(size) for size in (inputs, *(weight.shape[0] for weight in weights)))
+def network_of(net, shape):
+    """The sizes of a net's layers as text, for instance 784-100-10; 28x28-32C5-10 has a convolution of 32 channels and
+    5x5 places.
+
+    shape : of its images
+    """
+    weights = [p.shape for name, p in net.collect_params().items() if name.endswith("weight")]
+    layers = [f"{units}C{kernel[-1]}" if kernel else str(units) for units, _, *kernel in weights]
+    inputs = "x".join(map(str, shape[shape[0] == 1 :])) if any("C" in layer for layer in layers) else math.prod(shape)
+    return "-".join([str(inputs), *layers])
 
 
 def _cross_checked(net, x, outputs):
@@ -147,7 +153,7 @@ def _frozen_outputs(net, images, directory):
         form,
         input_shape=images.shape,
         input_scale=float(images.scale),
-        input_shift=images.shift.reshape(images.shape),
+        input_shift=images.shift,
         verbose=False,
     )
     path = os.path.join(directory, _MODEL)
@@ -179,6 +185,8 @@ def draw(net, history, outputs, images, args):
     pictures.curves(history, moved, os.path.join(directory, "curves.png"))
     names = images.names or range(images.classes)
     pictures.confusion_matrix(outputs.argmax(1), images.test_labels, names, os.path.join(directory, "confusion.png"))
-    first = next((layer.weight.data().asnumpy() for layer in _binary_layers(net)), np.empty((0, 0)))
-    if first.shape[1] == math.prod(images.shape):
-        pictures.filters(reference.binary.sign(first), images.shape, os.path.join(directory, "filters.png"))
+    weights = next((layer.weight.data().asnumpy() for layer in _binary_layers(net)), np.empty((0, 0)))
+    # Of a first layer with binary weights, which takes the images: all their pixels, or all their channels.
+    shape = images.shape if weights.ndim == 2 else weights.shape[1:]
+    if weights[:1].size == math.prod(shape) and shape[0] == images.shape[0]:
+        pictures.filters(reference.binary.sign(weights), shape, os.path.join(directory, "filters.png"))
