@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from .. import _table
 from .._arrays import gluon_array, on_nd, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
@@ -315,9 +316,7 @@ class Frozen(mx.gluon.nn.HybridSequential):
         cells += [(r.layer, r.form, f"{r.before:,}", f"{r.after:,}") for r in self.rows]
         total = [f"{sum(sizes):,}" for sizes in zip(*((r.before, r.after) for r in self.rows))] or ["0", "0"]
         cells.append(("total", "", *total))
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        for name, form, before, after in cells:
-            print(f"{name:<{widths[0]}}  {form:<{widths[1]}}  {before:>{widths[2]}}  {after:>{widths[3]}}")
+        print(_table.text(cells, right=(2, 3)))
 
 
 @dataclasses.dataclass

@@ -1,4 +1,4 @@
-"""Batch norm of the last axis, several times as fast as Gluon's."""
+"""Batch norm of the last axis or of an image's channels, several times as fast as Gluon's."""
 
 import math
 from typing import Any
@@ -9,22 +9,24 @@ from .parameter import check_dtype, gradient_adds, training
 
 
 class BatchNorm(mx.gluon.nn.BatchNorm):
-    """Batch norm of the last axis, where a dense layer has its units: Gluon's, several times as fast.
+    """Batch norm of the last axis, where a dense layer has its units, or of the channels of images: Gluon's, faster.
 
     y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
-    with the mean and the (biased) variance of each unit over the batch while MXNet trains, and with their
-    running averages otherwise: running = momentum running + (1 - momentum) batch's. The gradient goes through
-    the mean and the variance of the batch. Ioffe, Szegedy 2015, Batch Normalization, sections 3 and 3.1.
+    with the mean and the (biased) variance of each unit over the batch, and over all places of an image, while MXNet
+    trains, and with their running averages otherwise: running = momentum running + (1 - momentum) batch's. The gradient
+    goes through the mean and the variance of the batch. Ioffe, Szegedy 2015, Batch Normalization, sections 3 and 3.1.
 
     Parameters
     ----------
-    axis : -1, the last one
+    axis : that of the units: -1, the last one, or 1, the channels of images (rows, channels, ...). Gluon's own is 1
+        where nothing is said.
     momentum, epsilon, center, scale, use_global_stats, beta_initializer, gamma_initializer,
     running_mean_initializer, running_variance_initializer, in_channels :
         as in `mxnet.gluon.nn.BatchNorm`. With scale=False gamma is 1; with center=False beta stays as it is.
 
-    Inputs: (rows, ..., in_channels), float32 or float64. Outputs: the same shape.
+    Inputs: (rows, ..., in_channels), or with axis=1 (rows, in_channels, ...), float32 or float64. Outputs: the same
+    shape.
 
     Without the native library it is MXNet's operator, whose running averages change in the backward pass
     instead of the forward pass. Raises ValueError for another axis, and for an epsilon or momentum that is not a
@@ -49,8 +51,11 @@ class BatchNorm(mx.gluon.nn.BatchNorm):
         use_global_stats: bool = False,
         **kwargs: Any,
     ):
-        if axis != -1:
-            raise ValueError(f"axis must be -1, the last one (mxnet.gluon.nn.BatchNorm takes others), got {axis!r}")
+        if isinstance(axis, bool) or axis not in (-1, 1):
+            raise ValueError(
+                f"axis must be -1, the last one, or 1, the channels of images (mxnet.gluon.nn.BatchNorm takes others), "
+                f"got {axis!r}"
+            )
         for name, value, most in (("epsilon", epsilon, math.inf), ("momentum", momentum, 1)):
             if not (isinstance(value, (int, float)) and 0 <= value <= most and value < math.inf):
                 raise ValueError(
@@ -63,7 +68,7 @@ class BatchNorm(mx.gluon.nn.BatchNorm):
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any) -> Any:
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         adds = not self._ops.overwrites or gradient_adds([self.gamma, self.beta], isinstance(x, mx.sym.Symbol))
-        options = {name: self._kwargs[name] for name in ("eps", "momentum", "fix_gamma", "use_global_stats")}
+        options = {name: self._kwargs[name] for name in ("axis", "eps", "momentum", "fix_gamma", "use_global_stats")}
         told = training(lambda: self._ops.training(F)) if self._ops.overwrites else None
         return self._ops.batch_norm(F, x, gamma, beta, running_mean, running_var, training=told, adds=adds, **options)
 

@@ -178,6 +178,7 @@ class Composed:
         running_mean: Any,
         running_var: Any,
         *,
+        axis: int,
         eps: float,
         momentum: float,
         fix_gamma: bool,
@@ -185,7 +186,7 @@ class Composed:
         training: Any,
         adds: bool = True,
     ) -> Any:
-        """Batch norm over the last axis; formulas at `nn.BatchNorm`.
+        """Batch norm over an axis, -1 or 1; formulas at `nn.BatchNorm`.
 
         running_mean and running_var change in the backward pass, those of `native` in the forward pass while
         `training`, an array of one number, is not 1.
@@ -198,7 +199,7 @@ class Composed:
             running_mean,
             running_var,
             name="fwd",
-            axis=-1,
+            axis=axis,
             eps=eps,
             momentum=momentum,
             fix_gamma=fix_gamma,

@@ -37,7 +37,8 @@ def batches(x: Any, labels: Any, batch_size: int) -> Batches:
 
     The rows that are left over, fewer than a batch, are not used in that epoch: batch norm needs batches of one size.
 
-    Raises ValueError where there is not one label for each row, and for another batch size.
+    Raises ValueError where there is not one label for each row, for numbers that are not finite, and for another batch
+    size. (The sign of NaN is +1: a binary layer would train on it, and no loss would show it.)
 
     >>> of_ten = batches(np.arange(10), np.arange(10), 4)
     >>> [labels.asnumpy().tolist() for x, labels in of_ten(np.random.default_rng(0))], len(of_ten)
@@ -49,6 +50,13 @@ def batches(x: Any, labels: Any, batch_size: int) -> Batches:
         raise ValueError(f"batches needs one label for each of the {rows} rows, got {len(arrays[1])}")
     if not 1 <= size <= rows:
         raise ValueError(f"batch_size must be from 1 to {rows}, the number of rows, got {size}")
+    for name, array in zip(("x", "labels"), arrays):
+        wrong = np.flatnonzero(~np.isfinite(array))
+        if wrong.size:
+            raise ValueError(
+                f"{name} must be finite, got {array.flat[wrong[0]]} in row {wrong[0] // (array.size // rows)}, "
+                f"{wrong.size} numbers in all that are not"
+            )
     return Batches(mx.nd.array(arrays[0]), mx.nd.array(arrays[1]), size)
 
 

@@ -169,19 +169,19 @@ std::vector<Call> calls(Arrays& s) {
     gluon_bnn::adam_update({}, s.w.data(), kUnits * kInputs, s.y.data(), s.b.data(), s.c.data(), s.d.data());
   });
   training("batch_norm_train", [=, &s] {
-    gluon_bnn::batch_norm_train<float>(x, p, p, kRows, kInputs, 1e-5, 0.9, s.b.data(), s.c.data(), s.d.data(),
+    gluon_bnn::batch_norm_train<float>(x, p, p, {kRows, kInputs, 1}, 1e-5, 0.9, s.b.data(), s.c.data(), s.d.data(),
                                        s.d.data(), s.y.data());
   });
   training("batch_norm_train_backward", [=, &s] {
-    gluon_bnn::batch_norm_train_backward<float>(x, x, p, p, p, kRows, kInputs, s.y.data(), s.b.data(), s.c.data());
+    gluon_bnn::batch_norm_train_backward<float>(x, x, p, p, p, {kRows, kInputs, 1}, s.y.data(), s.b.data(), s.c.data());
   });
   training("batch_norm_infer", [=, &s] {
-    gluon_bnn::batch_norm_infer<float>(x, p, p, p, s.positive.data(), kRows, kInputs, 1e-5, s.y.data());
+    gluon_bnn::batch_norm_infer<float>(x, p, p, p, s.positive.data(), {kRows, kInputs, 1}, 1e-5, s.y.data());
   });
   training("batch_norm_infer_backward", [=, &s] {
     const double* of = s.doubles.data();
     double* to = s.more_doubles.data();
-    gluon_bnn::batch_norm_infer_backward<double>(of, of, of, of, of, kRows, kUnits, 1e-5, to, to + kRows * kUnits,
+    gluon_bnn::batch_norm_infer_backward<double>(of, of, of, of, of, {kRows, kUnits, 1}, 1e-5, to, to + kRows * kUnits,
                                                  to + (kRows + 1) * kUnits);
   });
   return list;

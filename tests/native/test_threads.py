@@ -75,10 +75,11 @@ def scale_bias(rng):
 
 
 def batch_norm(rng):
-    layer = nn.BatchNorm(in_channels=1500)
-    layer.initialize()
-    yield from with_gradients(layer, [normal(rng, 130, 1500)], [normal(rng, 130, 1500)])
-    yield from (layer.gamma.grad(), layer.beta.grad(), layer.running_mean.data(), layer.running_var.data())
+    for axis, shape in ((-1, (130, 1500)), (1, (70, 13, 9, 31))):
+        layer = nn.BatchNorm(axis, in_channels=shape[axis])
+        layer.initialize()
+        yield from with_gradients(layer, [normal(rng, *shape)], [normal(rng, *shape)])
+        yield from (layer.gamma.grad(), layer.beta.grad(), layer.running_mean.data(), layer.running_var.data())
 
 
 def adam(rng):

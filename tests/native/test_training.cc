@@ -197,34 +197,36 @@ void check_adam(int64_t size) {
   }
 }
 
-void check_batch_norm(int64_t m, int64_t n) {
+// An image of `places` is `places` rows; the element of unit u in row r, that is in place r % places, is at(r, u).
+void check_batch_norm(int64_t m, int64_t n, int64_t places) {
+  const auto at_of = [=](int64_t r, int64_t u) { return (r / places * n + u) * places + r % places; };
   const Floats x = reals(m * n), gamma = reals(n), beta = reals(n), dy = reals(m * n);
   Floats running_mean = reals(n), running_var(n, 0.5f), mean(n), inverse(n), y(m * n);
   const Floats old = running_mean;
-  gluon_bnn::batch_norm_train(x.data(), gamma.data(), beta.data(), m, n, 1e-3, 0.9, running_mean.data(),
-                              running_var.data(), mean.data(), inverse.data(), y.data());
+  gluon_bnn::batch_norm_train(x.data(), gamma.data(), beta.data(), {m / places, n, places}, 1e-3, 0.9,
+                              running_mean.data(), running_var.data(), mean.data(), inverse.data(), y.data());
   Floats dx(m * n), dgamma(n), dbeta(n);
-  gluon_bnn::batch_norm_train_backward(dy.data(), x.data(), gamma.data(), mean.data(), inverse.data(), m, n, dx.data(),
-                                       dgamma.data(), dbeta.data());
+  gluon_bnn::batch_norm_train_backward(dy.data(), x.data(), gamma.data(), mean.data(), inverse.data(),
+                                       {m / places, n, places}, dx.data(), dgamma.data(), dbeta.data());
   Doubles ys(m * n), dxs(m * n), running(n), y_size(m * n), dx_size(m * n), running_size(n);
   std::vector<Sum> averages(n), dgammas(n), dbetas(n);
   for (int64_t u = 0; u < n; ++u) {
-    for (int64_t r = 0; r < m; ++r) averages[u].add(x[r * n + u] / static_cast<double>(m));
+    for (int64_t r = 0; r < m; ++r) averages[u].add(x[at_of(r, u)] / static_cast<double>(m));
     const double average = averages[u].value;
     double var = 0;
-    for (int64_t r = 0; r < m; ++r) var += (x[r * n + u] - average) * (x[r * n + u] - average) / m;
+    for (int64_t r = 0; r < m; ++r) var += (x[at_of(r, u)] - average) * (x[at_of(r, u)] - average) / m;
     const double scale = 1 / std::sqrt(var + 1e-3), g = std::fabs(gamma[u]);
-    const auto normal = [&](int64_t r) { return (x[r * n + u] - average) * scale; };
-    const auto normal_size = [&](int64_t r) { return (std::fabs(x[r * n + u]) + averages[u].size) * scale; };
+    const auto normal = [&](int64_t r) { return (x[at_of(r, u)] - average) * scale; };
+    const auto normal_size = [&](int64_t r) { return (std::fabs(x[at_of(r, u)]) + averages[u].size) * scale; };
     for (int64_t r = 0; r < m; ++r) {
-      dbetas[u].add(dy[r * n + u]);
-      dgammas[u].value += dy[r * n + u] * normal(r);
-      dgammas[u].size += std::fabs(dy[r * n + u]) * normal_size(r);
+      dbetas[u].add(dy[at_of(r, u)]);
+      dgammas[u].value += dy[at_of(r, u)] * normal(r);
+      dgammas[u].size += std::fabs(dy[at_of(r, u)]) * normal_size(r);
     }
     running[u] = 0.9 * old[u] + 0.1 * average;
     running_size[u] = 0.9 * std::fabs(old[u]) + 0.1 * averages[u].size;
     for (int64_t r = 0; r < m; ++r) {
-      const int64_t at = r * n + u;
+      const int64_t at = at_of(r, u);
       ys[at] = gamma[u] * normal(r) + beta[u];
       y_size[at] = g * normal_size(r) + std::fabs(beta[u]);
       dxs[at] = gamma[u] * scale * (dy[at] - dbetas[u].value / m - normal(r) * dgammas[u].value / m);
@@ -269,7 +271,7 @@ int main(int argc, char**) {
     }
     if (argc == 1) check_layers({100, 70, 784});
     for (int64_t size : {1, 7, 16, 33, 1000, 40000}) check_adam(size);
-    for (int64_t units : {1, 5, 16, 33, 300}) check_batch_norm(70, units);
+    for (int64_t units : {1, 5, 16, 33, 300}) check_batch_norm(70, units, 1), check_batch_norm(72, units, 36);
   });
   std::printf("ok: %s; %.1f of %.0f units at most\n", names.c_str(), most, kBound);
 }

@@ -50,10 +50,10 @@ def values(layer):
     ]
 
 
-def within(found, expected, dtype):
+def within(found, expected, dtype, bound=BOUND):
     for array, (value, magnitude) in zip(found, expected):
         assert array.shape == np.shape(value) and array.dtype == dtype
-        assert (np.abs(array - value) <= BOUND * np.finfo(dtype).eps * magnitude).all()
+        assert (np.abs(array - value) <= bound * np.finfo(dtype).eps * magnitude).all()
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -74,6 +74,86 @@ def test_forward_and_backward(implementation, hybridized, dtype, training, seed,
         found = run(layer, x, d, training)
         expected = batch_norm.expected(x.astype(np.float64), d.astype(np.float64), *before, 1e-3, 0.75, training)
         within(found, expected, dtype)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hybridized", [True, False])
+@settings(max_examples=5)
+@over_sizes(rows=9, units=33, places=129)
+@example(seed=0, rows=3, units=2, places=4111)  # more places than are added up in float32
+@example(seed=0, rows=130, units=2, places=33)  # as many over several rows
+def test_channels(implementation, hybridized, dtype, training, seed, rows, units, places):
+    """Of sequences and of images."""
+    rng = np.random.default_rng(seed)
+    layer = make(units, dtype, rng=rng, axis=1, momentum=0.75, epsilon=1e-3)
+    if hybridized:
+        layer.hybridize(static_alloc=True, static_shape=True)
+    shape = (rows, units, places) if places % 3 or places < 9 else (rows, units, 3, places // 3)
+    x, d = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    before = values(layer)
+    found = run(layer, x, d, training)
+    assert found[0].shape == found[3].shape == shape
+    found = [batch_norm.by_units(array, 1) if array.ndim > 1 else array for array in found]
+    wide = [batch_norm.by_units(array, 1).astype(np.float64) for array in (x, d)]
+    # MXNet's own operator adds up all places one after the other, in the type of the data.
+    bound = BOUND if implementation == "native" else 4 * BOUND
+    within(found, batch_norm.expected(*wide, *before, 1e-3, 0.75, training), dtype, bound)
+
+
+def test_channels_of_rows_are_the_last_axis(rng, implementation):
+    x, d = (rng.standard_normal((40, 6)).astype(np.float32) for _ in range(2))
+    layers = [make(6, rng=np.random.default_rng(3), axis=axis) for axis in (-1, 1)]
+    for a, b in zip(*(run(layer, x, d, True) for layer in layers)):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("hybridized", [False, True])
+def test_between_convolutions(rng, implementation, hybridized):
+    """MXNet's convolutions and pools pass on arrays of many channels, and their gradients, in blocks of channels."""
+    nets = []
+    for kind in (nn.BatchNorm, mx.gluon.nn.BatchNorm):
+        net = mx.gluon.nn.HybridSequential()
+        net.add(
+            mx.gluon.nn.Conv2D(32, 3, padding=1, in_channels=16, use_bias=False),
+            kind(axis=1, in_channels=32),
+            mx.gluon.nn.Activation("relu"),
+            mx.gluon.nn.Conv2D(16, 3, in_channels=32, use_bias=False),
+            mx.gluon.nn.MaxPool2D(2),
+            kind(axis=1, in_channels=16),
+        )
+        net.initialize()
+        net.hybridize(hybridized)
+        nets.append(net)
+    for ours, theirs in zip(*(net.collect_params().values() for net in nets)):
+        value = rng.standard_normal(ours.shape)
+        for p in (ours, theirs):
+            p.set_data(mx.nd.array(abs(value) + 0.1 if "var" in p.name else value))
+    x, d, found = mx.nd.array(rng.standard_normal((5, 16, 8, 8))), mx.nd.array(rng.standard_normal((5, 16, 3, 3))), []
+    for net in nets:
+        data = x.copy()
+        data.attach_grad()
+        for _ in range(2):
+            with mx.autograd.record():
+                y = net(data)
+            y.backward(d)
+        parameters = net.collect_params().values()
+        gradients = [p.grad() for p in parameters if p.grad_req != "null"]
+        found.append([y, data.grad, *gradients, *(p.data() for p in parameters)])
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a.asnumpy(), b.asnumpy(), rtol=2e-4, atol=2e-4 * float(b.abs().max().asscalar()))
+
+
+@needs_library
+@over_sizes(rows=9, units=33, places=129)
+def test_inference_over_channels_is_mxnets_to_the_bit(seed, rows, units, places):
+    rng = np.random.default_rng(seed)
+    x = mx.nd.array(rng.standard_normal((rows, units, places)))
+    ours, theirs = make(units, rng=rng, axis=1), mx.gluon.nn.BatchNorm(in_channels=units)
+    theirs.initialize()
+    for name in ("gamma", "beta", "running_mean", "running_var"):
+        getattr(theirs, name).set_data(getattr(ours, name).data())
+    np.testing.assert_array_equal(ours(x).asnumpy(), theirs(x).asnumpy())
 
 
 @needs_library
@@ -109,6 +189,7 @@ def test_constant_units_are_beta(rng, implementation):
     "options",
     [
         {"use_global_stats": True},
+        {"scale": False, "axis": 1},
         {"scale": False},
         {"center": False},
         {"scale": False, "center": False, "use_global_stats": True},
@@ -120,7 +201,7 @@ def test_options_are_gluons(rng, implementation, options):
     )
     for layer in (ours, theirs):
         layer.hybridize()
-    x, d = (mx.nd.array(rng.standard_normal((20, 9))) for _ in range(2))
+    x, d = (mx.nd.array(rng.standard_normal((20, 9, 4) if "axis" in options else (20, 9))) for _ in range(2))
     results = []
     for layer in (ours, theirs):
         x.attach_grad()
@@ -142,6 +223,10 @@ def test_width_is_found_from_the_input(rng, implementation):
         net.hybridize(hybridized)
         assert net(mx.nd.array(rng.standard_normal((4, 5)))).shape == (4, 3)
         assert net[1].gamma.shape == (7,) and net[4].running_var.shape == (3,)
+    images = nn.BatchNorm(axis=1)
+    images.initialize()
+    images.hybridize()
+    assert images(mx.nd.ones((2, 3, 4, 5))).shape == (2, 3, 4, 5) and images.gamma.shape == (3,)
     alone = nn.BatchNorm()
     alone.initialize()
     assert alone(mx.nd.ones((2, 3, 4))).shape == (2, 3, 4) and alone.gamma.shape == (4,)
@@ -230,7 +315,9 @@ def test_parameters_are_gluons_own(rng, implementation, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"axis": 1}, "axis must be -1.*got 1"),
+        ({"axis": 0}, "axis must be -1.*or 1.*got 0"),
+        ({"axis": 2}, "axis must be"),
+        ({"axis": True}, "axis must be"),
         ({"epsilon": -1e-5}, "epsilon must be a finite number of at least 0, got -1e-05"),
         ({"epsilon": float("nan")}, "epsilon must be"),
         ({"epsilon": "small"}, "epsilon must be"),
@@ -254,10 +341,11 @@ def test_wrong_dtype():
     [
         ((5,), r"a batch axis and at least one more, got an array of shape \(5,\)"),
         ((4, 3), "of 5 units takes rows of as many numbers, got 3"),
+        ((4, 3, 5, 5), "of 5 units takes images of as many channels, got 3"),
     ],
 )
 def test_wrong_input(shape, message):
-    layer = nn.BatchNorm(in_channels=5)
+    layer = nn.BatchNorm(1 if len(shape) > 2 else -1, in_channels=5)
     layer.initialize()
     for hybridized in (False, True):
         layer.hybridize(hybridized)

@@ -729,6 +729,8 @@ def test_batches_of_arrays():
     "arguments, message",
     [
         ((X, LABELS[:-1], 20), "one label for each of the 60 rows, got 59"),
+        ((np.where(np.arange(60)[:, None] == 7, np.nan, X), LABELS, 20), r"x must be finite, got nan in row 7, "),
+        ((X, np.where(LABELS == 1, np.inf, LABELS), 20), "labels must be finite, got inf in row"),
         ((X, LABELS, 61), "from 1 to 60, the number of rows, got 61"),
         ((X, LABELS, 0), "from 1 to 60"),
         ((X[:0], LABELS[:0], 1), "from 1 to 0"),

@@ -111,7 +111,7 @@ def batch_norm(build: Build, x: Any, gamma: Any, beta: Any, mean: Any, var: Any)
 @converts("gluon_bnn_batch_norm")
 def native_batch_norm(build: Build, x: Any, gamma: Any, beta: Any, mean: Any, var: Any, training: Any) -> Any:
     gamma, beta, mean, var = (array.reshape(-1) for array in (gamma, beta, mean, var))
-    return _batch_norm(build, x, gamma, beta, mean, var, -1, build.get("eps"))
+    return _batch_norm(build, x, gamma, beta, mean, var, build.get("axis", -1), build.get("eps"))
 
 
 def _batch_norm(build, x, gamma, beta, mean, var, axis, eps):
