@@ -56,7 +56,7 @@ def fail(message):
 
 
 def load(form, directory, net_options, numpy_only):
-    """A function of images, float32 or uint8 (rows, 784), to outputs."""
+    """A function of images, float32 or uint8 (rows, 1, 28, 28), to outputs."""
     files = [os.path.join(directory, name) for name in FORMS[form][1]]
     if form == "runtime":
         from gluon_bnn import runtime
@@ -225,7 +225,12 @@ def save_forms(net, images, directory):
     frozen = {}
     for form in ("float", "packed") if library.available() else ("float",):
         frozen[form] = deploy.freeze(
-            net, form, input_scale=float(images.scale), input_shift=images.shift, verbose=form == "packed"
+            net,
+            form,
+            input_shape=images.shape,
+            input_scale=float(images.scale),
+            input_shift=images.shift,
+            verbose=form == "packed",
         )
         frozen[form].hybridize()
         frozen[form](mx.nd.array(images.test[:1]))

@@ -6,6 +6,7 @@ from gluon_bnn import data, train
 from gluon_bnn._compat import mx
 from gluon_bnn.data.folders import interleaved
 
+from common import cifar10
 from common.arguments import load_dataset
 
 INPUTS = ("unit", "signed", "centered")
@@ -31,7 +32,7 @@ class Images:
         images, labels, test = found["train_data"], found["train_label"].astype(int), found["test_data"]
         self.shape = images.shape[1:]
         self.test_labels, self.names = found["test_label"].astype(int), found.get("classes")
-        self.own = dataset not in data.SETS
+        self.own = dataset not in (*data.SETS, cifar10.NAME)
         seen = 1 + int(max(labels.max(), self.test_labels.max()))
         self.classes = len(self.names or range(seen)) if self.own else 10
         if self.classes < 2:

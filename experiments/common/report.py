@@ -31,7 +31,7 @@ def results_of(net, images, args):
             print(table)
     loaded = _exported_outputs(net, x, args.save_dir)
     same = found["export_same_predictions"] = int((loaded.argmax(1) == outputs.argmax(1)).sum())
-    found["bits"] = sum(layer.weight.data().size for layer in _binary_layers(net))
+    found["bits"] = bits_of(net)
     found["ok"] = (checked["ok"] if checked else not binary or table.ok) and same == len(x)
     return found, outputs
 
@@ -97,6 +97,11 @@ def _binary_layers(net):
     blocks = []
     net.apply(blocks.append)  # children first
     return [block for block in blocks if isinstance(block, (gluon_bnn.nn.BinaryDense, gluon_bnn.nn.BinaryConv2D))]
+
+
+def bits_of(net):
+    """How many binary weights a net has."""
+    return sum(layer.weight.data().size for layer in _binary_layers(net))
 
 
 def network_of(net, shape):

@@ -15,7 +15,6 @@ import pkgutil
 
 from gluon_bnn import initializer as initializers
 from gluon_bnn import mx, nn
-from gluon_bnn.cli import line_of
 
 IMAGE, CLASSES = (1, 28, 28), 10  # of MNIST
 WEIGHTS = ("binary", "stochastic", "real")
@@ -110,7 +109,7 @@ def make(
         made(mx.nd.zeros((1, *layers.shape))).wait_to_read()  # for sizes that the net's file leaves open
     except (ValueError, mx.base.MXNetError) as error:
         size = "x".join(map(str, layers.shape))
-        raise ValueError(f"the net {net} does not take images of {size}: {line_of(error)}") from None
+        raise ValueError(f"the net {net} does not take images of {size}: {str(error).splitlines()[-1]}") from None
     return made
 
 

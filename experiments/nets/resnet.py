@@ -5,28 +5,30 @@ The first convolution, the one-by-one convolutions of three shortcuts and the la
 
 from gluon_bnn import mx
 
+nn = mx.gluon.nn
 
-class Block(mx.gluon.nn.HybridBlock):
+
+class Block(mx.gluon.HybridBlock):
     """x + batch norm of a 3x3 convolution of activated x; with a stride, the shortcut is pooled, and has channels of its
     own."""
 
     def __init__(self, layers, channels, stride):
         super().__init__()
         with self.name_scope():
-            self.body, self.shortcut = mx.gluon.nn.HybridSequential(), mx.gluon.nn.HybridSequential()
+            self.body, self.shortcut = nn.HybridSequential(), nn.HybridSequential()
             self.body.add(layers.activation(), layers.conv(channels, 3, strides=stride, padding=1), layers.batch_norm())
             if stride > 1:
-                self.shortcut.add(mx.gluon.nn.AvgPool2D(stride), layers.ends.conv(channels, 1), layers.batch_norm())
+                self.shortcut.add(nn.AvgPool2D(stride, ceil_mode=True), layers.ends.conv(channels, 1), layers.batch_norm())
 
     def hybrid_forward(self, F, x):
         return self.body(x) + self.shortcut(x)
 
 
 def make(layers):
-    net = mx.gluon.nn.HybridSequential()
+    net = nn.HybridSequential()
     net.add(layers.ends.conv(64, 3, padding=1), layers.batch_norm())
     for channels in (64, 128, 256, 512):
         for i in range(4):  # ResNet-18 has 4 convolutions of each width
             net.add(Block(layers, channels, stride=2 if channels > 64 and i == 0 else 1))
-    net.add(mx.gluon.nn.GlobalAvgPool2D(), layers.ends.dense(layers.classes, use_bias=True))
+    net.add(nn.GlobalAvgPool2D(), layers.ends.dense(layers.classes, use_bias=True))
     return net
