@@ -2,8 +2,9 @@
 
 from .arrays import batches
 from .fit import evaluate, fit, predict, rates
+from .statistics import reestimate
 
-__all__ = ["batches", "evaluate", "fit", "predict", "rates"]
+__all__ = ["batches", "evaluate", "fit", "predict", "rates", "reestimate"]
 
 
 def __dir__():

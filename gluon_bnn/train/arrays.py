@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import as_in_gluon
+from .._arrays import as_in_gluon, gluon_array
 from .._compat import mx
 
 
@@ -58,6 +58,18 @@ def batches(x: Any, labels: Any, batch_size: int) -> Batches:
                 f"{wrong.size} numbers in all that are not"
             )
     return Batches(mx.nd.array(arrays[0]), mx.nd.array(arrays[1]), size)
+
+
+def in_batches(net: mx.gluon.Block, x: np.ndarray, batch_size: int) -> Iterator[mx.nd.NDArray]:
+    """The rows of x in their order, on the net's device; float64, NumPy's default, is cast to the type of the net's
+    parameters. Raises ValueError for an x without rows."""
+    if len(x) == 0:
+        raise ValueError("at least one row is needed, got none")
+    first = next(iter(net.collect_params().values()), None) if isinstance(net, mx.gluon.Block) else None
+    device = first.list_ctx()[0] if first is not None else mx.current_context()
+    dtype = first.dtype if first is not None and x.dtype == np.float64 else x.dtype
+    for i in range(0, len(x), batch_size):
+        yield gluon_array(x[i : i + batch_size], device, dtype)
 
 
 def numbers(value: Any) -> np.ndarray:

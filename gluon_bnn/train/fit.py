@@ -20,11 +20,11 @@ import numpy as np
 
 from .. import _files, _interrupt
 from .. import metric as metrics
-from .._arrays import gluon_array
 from .._compat import mx
 from .._progress import EpochProgress
 from ..metric import AnyMetric
-from .arrays import numbers
+from . import statistics
+from .arrays import in_batches, numbers
 from .checkpoint import Checkpoint, set_values, states, values
 from .seeding import seeded
 from .workers import Workers, digest
@@ -46,14 +46,7 @@ def predict(net: mx.gluon.Block, x: np.ndarray, batch_size: int = 1000) -> np.nd
 
     Raises ValueError for an x without rows, and for a net that gives more than one array.
     """
-    if len(x) == 0:
-        raise ValueError("predict needs at least one row, got none")
-    first = next(iter(net.collect_params().values()), None) if isinstance(net, mx.gluon.Block) else None
-    device = first.list_ctx()[0] if first is not None else mx.current_context()
-    dtype = first.dtype if first is not None and x.dtype == np.float64 else x.dtype
-    return np.concatenate(
-        [_one(net(gluon_array(x[i : i + batch_size], device, dtype))).asnumpy() for i in range(0, len(x), batch_size)]
-    )
+    return np.concatenate([_one(net(batch)).asnumpy() for batch in in_batches(net, x, batch_size)])
 
 
 def evaluate(
@@ -95,6 +88,7 @@ def fit(
     epochs: Optional[int] = None,
     patience: Optional[int] = None,
     ties: str = "first",
+    reestimate: Union[np.ndarray, Iterable[Any], None] = None,
     watch: Optional[Mapping[str, Callable[[mx.gluon.Block], float]]] = None,
 ) -> dict:
     """Train for a number of epochs; returns the history and leaves the best epoch in the net.
@@ -141,6 +135,9 @@ def fit(
     epochs : how many, in place of learning_rates
     patience : stop after so many epochs in a row without a better number of `validate`; None to train them all
     ties : "first" or "last", which of equally good epochs is kept; where validation has few rows, many are equal
+    reestimate : inputs, without augmentation, on which batch norm statistics are re-estimated at the end of every epoch
+        before it is validated and kept: what `train.reestimate` takes, an array or an iterable of batches that can be
+        gone over in every epoch. By default they are running averages of training batches. Every worker does it.
     watch : functions of the net to a number, called after every epoch as `validate` is, each with the name under which
         the history has its numbers; they choose nothing
 
@@ -182,6 +179,9 @@ def fit(
     run = {"settings": json.loads(json.dumps(settings)), "seed": operator.index(seed), "mode": mode}
     if ties == "last":
         run["ties"] = ties
+    if reestimate is not None:
+        statistics.layers_of(net)  # raises where there are none
+        run["reestimated"] = True
     validation = None if judge is None else f"validation_{measure.name}"
     shown_names = ["loss", measure.name, *([validation] if validation else [])]
     watch = watch or {}
@@ -238,6 +238,9 @@ def fit(
                 )
             if workers.size > 1:
                 workers.average()
+            if reestimate is not None:
+                statistics.reestimate(net, reestimate)
+            if workers.size > 1:
                 workers.check_equal(
                     "Run all on machines that give the same results", weights=digest(*values(net).values())
                 )
