@@ -73,9 +73,7 @@ def run(args, argv, held):
             f"{args.seed}; results go to {args.save_dir}",
             flush=True,
         )
-    batches = batches_of(
-        images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp, args.bend
-    )
+    batches = batches_of(images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp, args.bend)
 
     # The net. Stochastic signs are for training: what is tested then are the real weights (BinaryConnect, section 2.6).
     try:
@@ -110,6 +108,7 @@ def run(args, argv, held):
             patience=args.patience,
             # Few validation images make many epochs equal, and the first of them may be hardly trained.
             ties="last" if images.own else "first",
+            reestimate=images.train[: args.reestimate] if args.reestimate else None,
             watch={"test_error": lambda net: train.evaluate(tested, images.test, images.test_labels)}
             if args.watch_test
             else None,

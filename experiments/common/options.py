@@ -20,15 +20,7 @@ BATCH_SIZE = 100
 # The options that do not change what a run computes; the number of workers is a setting of its own.
 NO_SETTINGS = ("recipe", "save_dir", "resume", "overwrite", "data_dir", "kvstore")
 # Left out where not given: older checkpoints and records lack them.
-WHERE_GIVEN = (
-    "image_size",
-    "patience",
-    "real_ends",
-    "binary_inputs",
-    "weight_decay",
-    "reestimate",
-    "watch_test",
-)
+WHERE_GIVEN = ("image_size", "patience", "real_ends", "binary_inputs", "weight_decay", "reestimate", "watch_test")
 
 
 def _parser():
@@ -211,8 +203,12 @@ def parse_args(argv=None):
     rules = [rule.name for rule in quantizers.rules(None if args.scale == "none" else args.scale)]
     if args.gradient not in (None, *rules):
         parser.error(f"--scale {args.scale} goes with --gradient {' or '.join(rules)}, got {args.gradient}")
+    if args.reestimate and args.weights == "stochastic":
+        parser.error("--reestimate is for nets that are tested as they train, not for --weights stochastic")
     if args.binary_inputs and args.inputs != "signed":
-        parser.error("--binary-inputs needs --inputs signed: the others are hardly ever negative, so that all signs are 1")
+        parser.error(
+            "--binary-inputs needs --inputs signed: the others are hardly ever negative, so that all signs are 1"
+        )
     for name in nets.SHAPE:
         if getattr(args, name) != parser.get_default(name) and not nets.takes(args.net, name):
             parser.error(f"--net {args.net} does not take --{name}")

@@ -154,12 +154,7 @@ def _frozen_outputs(net, images, directory):
     """Outputs of the net with 1-bit weights, as saved for the runtime and loaded back."""
     form = "packed" if gluon_bnn.native.library.available() else "float"
     frozen = gluon_bnn.freeze(
-        net,
-        form,
-        input_shape=images.shape,
-        input_scale=float(images.scale),
-        input_shift=images.shift,
-        verbose=False,
+        net, form, input_shape=images.shape, input_scale=float(images.scale), input_shift=images.shift, verbose=False
     )
     path = os.path.join(directory, _MODEL)
     gluon_bnn.runtime.save(frozen, path)

@@ -58,8 +58,7 @@ class Layers:
 
     def batch_norm(self, units=0, **options):
         """Of units or of channels: of axis 1."""
-        if units: return nn.BatchNorm(in_channels=units, **options)
-        return mx.gluon.nn.BatchNorm(axis=1, in_channels=units, **options)
+        return nn.BatchNorm(axis=1, in_channels=units, **options)
 
 
 SHAPE = ("hidden", "dropout")  # the options that shape a net

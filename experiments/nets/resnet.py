@@ -1,6 +1,6 @@
 """A ResNet-18 for images of 32x32 whose convolutions each have a shortcut of real values (Bi-Real Net).
 
-The first convolution, the one-by-one convolutions of three shortcuts and the last layer have real weights: `layers.ends`.
+With --real-ends the first convolution, the 1x1 convolutions of three shortcuts and the last layer have real weights.
 """
 
 from gluon_bnn import mx
@@ -9,8 +9,8 @@ nn = mx.gluon.nn
 
 
 class Block(mx.gluon.HybridBlock):
-    """x + batch norm of a 3x3 convolution of activated x; with a stride, the shortcut is pooled, and has channels of its
-    own."""
+    """x plus the batch norm of a 3x3 convolution of activated x; with a stride, the shortcut is pooled, and changes its
+    channels by a 1x1 convolution."""
 
     def __init__(self, layers, channels, stride):
         super().__init__()
@@ -18,7 +18,8 @@ class Block(mx.gluon.HybridBlock):
             self.body, self.shortcut = nn.HybridSequential(), nn.HybridSequential()
             self.body.add(layers.activation(), layers.conv(channels, 3, strides=stride, padding=1), layers.batch_norm())
             if stride > 1:
-                self.shortcut.add(nn.AvgPool2D(stride, ceil_mode=True), layers.ends.conv(channels, 1), layers.batch_norm())
+                pool = nn.AvgPool2D(stride, ceil_mode=True)
+                self.shortcut.add(pool, layers.ends.conv(channels, 1), layers.batch_norm())
 
     def hybrid_forward(self, F, x):
         return self.body(x) + self.shortcut(x)

@@ -6,8 +6,8 @@ and activations, weights held within [-1, 1], Adam with a rate of 1e-3, cross-en
 
 Deviations:
 1. 50,000 images to train and 10,000 to choose the epoch; theirs trains on all 60,000 and keeps the last epoch.
-2. Batch norm's statistics are re-estimated on 10,000 training images before every validation. Theirs are running averages
-   with a momentum of 0.99; epsilon is 1e-5, theirs 1e-3.
+2. Batch norm's statistics are re-estimated on 10,000 training images before every validation. Theirs are running
+   averages with a momentum of 0.99. Epsilon is 1e-5, theirs 1e-3.
 """
 
 from recipes import Recipe

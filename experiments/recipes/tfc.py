@@ -1,8 +1,8 @@
 """FINN's TFC: 784-64-64-64-10, inputs, weights and hidden activations of one bit. Expected test error: 6.83%.
 
 Paper: Umuroglu et al. 2017, FINN, section 5; figure and training are those of Brevitas, examples/bnn_pynq: signs of
-2 pixel - 1, dropout 0.2 of inputs and hidden values, squared hinge loss, batch norm after every hidden layer, Adam with a
-rate of 0.02, real weights drawn from U(-1, 1) and held within [-1, 1].
+2 pixel - 1, dropout 0.2 of inputs and hidden values, squared hinge loss, batch norm after every hidden layer, Adam with
+a rate of 0.02, real weights drawn from U(-1, 1) and held within [-1, 1].
 
 Deviations:
 1. 60 epochs, in which the rate falls from 0.01 by a constant factor to a thousandth; theirs are 1000, from 0.02, and it
