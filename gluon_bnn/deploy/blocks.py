@@ -70,18 +70,15 @@ class StepBlock(mx.gluon.HybridBlock):
 
     def deployed(self, x: Any, y: Any) -> Deployed:
         """What it holds and multiplies; x are the arrays that it takes, y is what it gives."""
-        step, matrix = self._step, self._step.matrix
+        step, shape = self._step, self._step.outputs(y.shape)
         weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
         if step.binary:
             parameter = self._reg_params[step.binary]
-            weights[parameter] = Held(math.prod(matrix), 0, bytes_of(parameter))
-        bits = 1 if isinstance(step, steps.PackedDense) and step.source != "float" else None
-        if isinstance(step, steps.Pack):
-            return Deployed(weights, output_shape=(*y.shape[:-1], step.in_units))
-        if matrix is None:
-            return Deployed(weights)
-        rows = y.shape[:-1]
-        return Deployed(weights, math.prod((*rows, *matrix)), 1 if step.binary else 32, bits, (*rows, matrix[0]))
+            weights[parameter] = Held(step.units * step.products, 0, bytes_of(parameter))
+        if step.products is None:
+            return Deployed(weights, output_shape=shape)
+        bits = 1 if step.takes_bits else None
+        return Deployed(weights, math.prod(shape) * step.products, 1 if step.binary else 32, bits, shape)
 
     def hybrid_forward(self, F: Any, x: Any, *xs: Any, **arrays: Any) -> Any:
         if isinstance(self._step, steps.Kept):  # its block takes what the net takes
@@ -96,7 +93,8 @@ class BinaryBlock(StepBlock):
     """The block of a step with 1-bit weights: with `signs`, `alpha` and `binary_weight`, as a layer that trains."""
 
     def signs(self) -> mx.nd.NDArray:
-        """The +-1 that the layer multiplies by, float32 (units, inputs).
+        """The +-1 that the layer multiplies by, float32 (units, inputs), of a convolution (units, channels / groups,
+        *kernel).
 
         In the packed form a layer from bits to bits has thresholds instead of a scale, and a batch norm whose factor
         is below 0 has inverted the signs of its unit.
@@ -114,9 +112,10 @@ class BinaryBlock(StepBlock):
         return gluon_array(alpha)
 
     def binary_weight(self) -> mx.nd.NDArray:
-        """alpha * signs, float32 (units, inputs): y = x @ binary_weight().T + bias, but for rounding. A batch norm that
-        the layer has taken in comes after that. Raises as `alpha`."""
-        return self.alpha().reshape((-1, 1)) * self.signs()
+        """alpha * signs, float32 in the shape of the signs: y = x @ binary_weight().T + bias for a dense layer, but for
+        rounding. A batch norm that the layer has taken in comes after that. Raises as `alpha`."""
+        signs = self.signs()
+        return self.alpha().reshape((-1,) + (1,) * (signs.ndim - 1)) * signs
 
 
 class HeldBlock(mx.gluon.SymbolBlock):

@@ -15,8 +15,9 @@ from . import steps
 from .blocks import Frozen, HeldBlock, StepBlock
 from .convert import convert
 from .exported import library_operators
+from .lower import input_of
 from .passes import pack, simplify
-from .plan import Width
+from .plan import Shape
 from .trace import blocks_of, is_container, trace
 
 nn = mx.gluon.nn
@@ -88,13 +89,15 @@ def freeze(
             "freeze takes a net with a BinaryDense, BinaryActivation or BinarySigmoid in it; got "
             + (", ".join(sorted({type(block).__name__ for block in blocks_of(net)} - CONTAINERS)) or "an empty net")
         )
-    plan.widths(Width())  # raises where layers do not fit
+    shape = _shape(input_shape)
+    plan.shapes(Shape())  # raises where layers do not fit
     plan = simplify(plan)
+    given = Shape() if shape is None else input_of(plan, shape)
     if form == "packed":
-        plan = pack(plan)
+        plan = pack(plan, given)
     else:
         _check_operators(plan)
-    frozen = Frozen(plan, form, _shape(input_shape))
+    frozen = Frozen(plan, form, shape)
     if any(given is not None for given in (input_shape, input_scale, input_shift)):
         shape = frozen.graph.input_shape  # raises where the runtime does not take the layers, or the shape
         frozen.input_scale, frozen.input_shift = _input(shape, input_scale, input_shift)
@@ -167,7 +170,7 @@ def _check_parameter(parameter, finite=True):
 def _check_operators(plan):
     """ValueError where something in the float form runs on our library."""
     for step in plan.steps:
-        if isinstance(step, (steps.PackedDense, steps.Pack)):
+        if step.is_packed:
             raise ValueError(
                 f"form='float' is for MXNet's own operators only, but {step.name} was frozen in the packed form: "
                 "freeze the net that it was made from, or use form='packed'"

@@ -76,7 +76,7 @@ def test_outputs_that_overflow_are_refused(name):
     arrays = {n: np.ones(4, np.float32) for n in ("alpha", "bias", "mean", "factor", "beta")}
     arrays[name][2] = {"alpha": 1e38, "factor": 3e38}.get(name, np.inf)
     alpha, bias = arrays.pop("alpha"), arrays.pop("bias")
-    with pytest.raises(ValueError, match="output of unit 2 must be finite for every product of 7 signs"):
+    with pytest.raises(ValueError, match="output of unit 2 must be finite for every product from -7 to 7"):
         fold.thresholds(alpha, bias, arrays, 7)
 
 
@@ -87,7 +87,7 @@ def test_bits_to_bits(rng, source):
     alpha, bias, norm = parameters(rng, inputs, True, units)
     signs = rng.choice([-1.0, 1.0], (units, inputs)).astype(np.float32)
     x = rng.choice([-1.0, 1.0], (rows, inputs))
-    arrays = fold.packed_dense(signs, alpha, bias, norm, source, "bits")
+    arrays = fold.packed(signs, alpha, bias, norm, source, "bits")
     assert arrays.keys() == {"weight_bits", "threshold"}
     found = bits.xnor_dense(bits.pack_inputs(x), arrays["weight_bits"], units, inputs)
     dot = (x if source == "bits" else (x + 1) / 2) @ signs.T
@@ -118,7 +118,7 @@ def test_uint8_dense(rng):
     signs = rng.choice([-1.0, 1.0], (5, 37)).astype(np.float32)
     alpha, bias = rng.random(5).astype(np.float32), rng.standard_normal(5).astype(np.float32)
     scale, shift = np.float32(1 / 255), rng.standard_normal(37).astype(np.float32)
-    arrays = fold.packed_dense(signs, alpha, bias, {}, "float", "float")
+    arrays = fold.packed(signs, alpha, bias, {}, "float", "float")
     node = fold.with_uint8(Node("binary_dense", (0,), {"units": 5, "to": "float"}, arrays), scale, shift)
     alpha, bias = alpha.astype(np.float64), bias.astype(np.float64)
     found = node.arrays

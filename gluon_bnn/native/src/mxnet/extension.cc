@@ -21,8 +21,9 @@ using namespace gluon_bnn::mxnet;
 constexpr int kVersion = 11;
 constexpr int kFail = 0, kSuccess = 1;
 
-const Operator* const kOperators[] = {&kSignScale, &kScaleBias,    &kSign, &kBinaryDense, &kDataGradient, &kBinaryConv,
-                                      &kBatchNorm, &kSquaredHinge, &kAdam, &kPack,        &kPackedDense};
+const Operator* const kOperators[] = {&kSignScale,   &kScaleBias, &kSign,         &kBinaryDense,   &kDataGradient,
+                                      &kBinaryConv,  &kBatchNorm, &kSquaredHinge, &kAdam,          &kPack,
+                                      &kPackedDense, &kPackImage, &kPackedConv,   &kPackedMaxPool, &kPackedFlatten};
 
 using Count = decltype(Operator::count);
 using InferType = decltype(Operator::infer_type);

@@ -172,9 +172,9 @@ constexpr Operator describe(const char* name) {
   return described;
 }
 
-// All operators, each from the file of its name; kDataGradient belongs to kBinaryDense.
+// All operators, each from the file of its name; kDataGradient belongs to kBinaryDense, kPackedFlatten to kPackImage.
 extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kDataGradient, kBinaryConv, kBatchNorm,
-    kSquaredHinge, kAdam, kPack, kPackedDense;
+    kSquaredHinge, kAdam, kPack, kPackedDense, kPackImage, kPackedConv, kPackedMaxPool, kPackedFlatten;
 
 }  // namespace mxnet
 }  // namespace gluon_bnn
