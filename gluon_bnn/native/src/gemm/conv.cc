@@ -13,7 +13,22 @@ struct Outside {
   T fill, last;
 };
 
-// Reads windows of an image (rows, height, width, pixel).
+// A copy of `size` elements for runs of a few dozen bytes, where a call of memcpy takes longer than the copy. Of 16
+// bytes and more, the last vector overlaps the one before.
+template <typename T>
+inline void copy_run(const T* from, T* to, int64_t size) {
+  constexpr int64_t kVector = 16 / sizeof(T);
+  if (size > 16 * kVector) {
+    std::memcpy(to, from, size * sizeof(T));
+  } else if (size >= kVector) {
+    for (int64_t i = 0; i < size - kVector; i += kVector) std::memcpy(to + i, from + i, 16);
+    std::memcpy(to + size - kVector, from + size - kVector, 16);
+  } else {
+    for (int64_t i = 0; i < size; ++i) to[i] = from[i];
+  }
+}
+
+// Copies windows of an image (rows, height, width, pixel).
 template <typename T>
 class Windows {
  public:
@@ -23,46 +38,77 @@ class Windows {
         horizontal_(sizes.horizontal()),
         x_(x),
         pixel_(pixel),
+        kernel_row_(sizes.kernel_w * pixel),
         outside_(outside),
         out_height_(sizes.out_height()),
-        out_width_(sizes.out_width()) {}
+        out_width_(sizes.out_width()),
+        whole_(sizes.dilation_w == 1 ? horizontal_.whole() : Range{0, 0}) {}
 
-  int64_t size() const { return sizes_.taps() * pixel_; }
+  // The elements of a window.
+  int64_t size() const { return sizes_.kernel_h * kernel_row_; }
 
-  // The window of a place of the result, counted over all rows: size() elements.
-  void copy(int64_t place, T* to) const {
-    const int64_t out_x = place % out_width_, line = place / out_width_;
-    const int64_t out_y = line % out_height_, row = line / out_height_;
-    const Taps down = vertical_.taps(out_y), across = horizontal_.taps(out_x);
-    const int64_t begin = sizes_.kernel_w * pixel_;
-    for (int64_t i = 0; i < sizes_.kernel_h; ++i, to += begin) {
-      if (i < down.begin || i >= down.end) {
-        fill(sizes_.kernel_w, to);
-        continue;
-      }
-      const int64_t y = vertical_.start(out_y) + i * sizes_.dilation_h;
-      fill(across.begin, to);
-      for (int64_t j = across.begin; j < across.end; ++j) {
-        const int64_t x = horizontal_.start(out_x) + j * sizes_.dilation_w;
-        const T* from = x_ + ((row * sizes_.height + y) * sizes_.width + x) * pixel_;
-        std::memcpy(to + j * pixel_, from, pixel_ * sizeof(T));
-      }
-      fill(sizes_.kernel_w - across.end, to + across.end * pixel_);
+  // The windows are what lies in `x`, pixel by pixel.
+  const T* without_copy() const {
+    const bool same = sizes_.taps() == 1 && sizes_.stride_h == 1 && sizes_.stride_w == 1;
+    return same && sizes_.pad_h == 0 && sizes_.pad_w == 0 ? x_ : nullptr;
+  }
+
+  // The windows of `count` places of the result from `place` on, counted over all rows.
+  void copy(int64_t place, int64_t count, T* to) const {
+    int64_t out_x = place % out_width_, line = place / out_width_;
+    for (; count > 0; ++line, out_x = 0) {
+      const int64_t end = smaller(out_width_, out_x + count);
+      copy_line(line / out_height_, line % out_height_, out_x, end, to);
+      to += (end - out_x) * size();
+      count -= end - out_x;
     }
   }
 
  private:
-  void fill(int64_t taps, T* to) const {
-    std::fill(to, to + taps * pixel_, outside_.fill);
-    for (int64_t tap = 0; tap < taps; ++tap) to[(tap + 1) * pixel_ - 1] = outside_.last;
+  // Those of places [begin, end) of line out_y of the result.
+  void copy_line(int64_t row, int64_t out_y, int64_t begin, int64_t end, T* to) const {
+    const Range down = vertical_.taps(out_y);
+    const int64_t kernel_row = kernel_row_, stride = sizes_.stride_w * pixel_;
+    const int64_t step = sizes_.dilation_h * sizes_.width * pixel_;  // from a kernel row to the next
+    // Where the first tap inside of the line with out_x = 0 would lie; only what lies inside of the image is read.
+    const int64_t line = row * sizes_.height + vertical_.start(out_y) + down.begin * sizes_.dilation_h;
+    int64_t from = (line * sizes_.width + horizontal_.start(begin)) * pixel_;
+    for (int64_t out_x = begin; out_x < end; ++out_x, to += size(), from += stride) {
+      if (down.begin > 0) fill(0, down.begin * sizes_.kernel_w, to);
+      const T* x = x_ + from;
+      T* next = to + down.begin * kernel_row;
+      if (out_x >= whole_.begin && out_x < whole_.end) {
+        for (int64_t i = down.begin; i < down.end; ++i, x += step, next += kernel_row) copy_run(x, next, kernel_row);
+      } else {
+        const Range across = horizontal_.taps(out_x);
+        for (int64_t i = down.begin; i < down.end; ++i, x += step, next += kernel_row) copy_taps(x, across, next);
+      }
+      if (down.end < sizes_.kernel_h) fill(down.end * sizes_.kernel_w, sizes_.taps(), to);
+    }
+  }
+
+  void copy_taps(const T* from, const Range& across, T* to) const {
+    fill(0, across.begin, to);
+    for (int64_t j = across.begin; j < across.end; ++j) {
+      copy_run(from + j * sizes_.dilation_w * pixel_, to + j * pixel_, pixel_);
+    }
+    fill(across.end, sizes_.kernel_w, to);
+  }
+
+  // Pixels [begin, end) get what is outside.
+  void fill(int64_t begin, int64_t end, T* to) const {
+    std::fill(to + begin * pixel_, to + end * pixel_, outside_.fill);
+    if (outside_.last == outside_.fill) return;
+    for (int64_t pixel = begin + 1; pixel <= end; ++pixel) to[pixel * pixel_ - 1] = outside_.last;
   }
 
   ConvSizes sizes_;
   WindowAxis vertical_, horizontal_;
   const T* x_;
-  int64_t pixel_;
+  int64_t pixel_, kernel_row_;
   Outside<T> outside_;
   int64_t out_height_, out_width_;
+  Range whole_;  // the places of a line whose kernel rows are copied in one piece
 };
 
 Windows<uint32_t> windows_of_bits(const ConvSizes& sizes, Pad pad, const uint32_t* x) {
@@ -72,11 +118,11 @@ Windows<uint32_t> windows_of_bits(const ConvSizes& sizes, Pad pad, const uint32_
 }
 
 // Tells the classes of places along an axis apart: from one output to the next neither end of the taps inside moves up.
-int64_t class_of(const Taps& taps) { return taps.begin + taps.end; }
+int64_t class_of(const Range& taps) { return taps.begin + taps.end; }
 
 // The classes along an axis, and for each value of class_of its index among them.
 struct Classes {
-  std::vector<Taps> taps;
+  std::vector<Range> taps;
   std::vector<int32_t> index;
 
   explicit Classes(const WindowAxis& axis) : index(2 * axis.kernel + 1, -1) {
@@ -105,14 +151,15 @@ int64_t ones(const uint32_t* words, int64_t count, int64_t stride) {
 
 }  // namespace
 
-Border::Border(const ConvSizes& sizes, Pad pad, const uint32_t* w) : pad_(pad) {
+Border::Border(const ConvSizes& sizes, Pad pad, const uint32_t* w)
+    : pad_(pad), vertical_(sizes.vertical()), horizontal_(sizes.horizontal()), channels_(sizes.channels) {
   if (pad != Pad::kZero || (sizes.pad_h == 0 && sizes.pad_w == 0)) return;
   const Classes rows(sizes.vertical()), columns(sizes.horizontal());
   units_ = ceil_div(sizes.units, kBlock) * kBlock;
   rows_ = rows.index;
   columns_ = columns.index;
   column_classes_ = static_cast<int64_t>(columns.taps.size());
-  corrections_.resize(rows.taps.size() * columns.taps.size() * units_);
+  corrections_.resize((1 + rows.taps.size() * columns.taps.size()) * units_);
   // sums[i][j] is the sum of a unit's signs in the first i rows and j columns of its kernel.
   const int64_t width = sizes.kernel_w + 1, pixel = sizes.pixel_words();
   std::vector<int32_t> sums((sizes.kernel_h + 1) * width);
@@ -125,10 +172,10 @@ Border::Border(const ConvSizes& sizes, Pad pad, const uint32_t* w) : pad_(pad) {
         above[width + j + 1] = static_cast<int32_t>(above[width + j] + above[j + 1] - above[j] + sum);
       }
     }
-    int32_t* to = corrections_.data() + unit;
-    for (const Taps& down : rows.taps) {
+    int32_t* to = corrections_.data() + units_ + unit;
+    for (const Range& down : rows.taps) {
       const int32_t *above = &sums[down.begin * width], *below = &sums[down.end * width];
-      for (const Taps& across : columns.taps) {
+      for (const Range& across : columns.taps) {
         const int32_t inside = below[across.end] - below[across.begin] - above[across.end] + above[across.begin];
         const int32_t outside = sums.back() - inside;
         *to = (outside + (outside & 1)) / 2;
@@ -138,12 +185,25 @@ Border::Border(const ConvSizes& sizes, Pad pad, const uint32_t* w) : pad_(pad) {
   }
 }
 
-Border::Place Border::at(const ConvSizes& sizes, int64_t y, int64_t x) const {
-  const Taps down = sizes.vertical().taps(y), across = sizes.horizontal().taps(x);
-  const int64_t outside = sizes.taps() - down.size() * across.size();
-  if (outside == 0) return {nullptr, 0};
-  const int64_t index = rows_[class_of(down)] * column_classes_ + columns_[class_of(across)];
-  return {corrections_.data() + index * units_, outside & sizes.channels & 1};
+void Border::find(int64_t place, int64_t count, Place* to) const {
+  const int64_t width = horizontal_.outputs(), height = vertical_.outputs();
+  const Range whole = horizontal_.whole();
+  int64_t x = place % width, y = place / width % height;
+  while (count > 0) {
+    const Range down = vertical_.taps(y);
+    for (; x < width && count > 0; ++x, --count) {
+      const bool inside = down.size() == vertical_.kernel && x >= whole.begin && x < whole.end;
+      *to++ = inside ? Place{corrections_.data(), 0, true} : at(down, horizontal_.taps(x));
+    }
+    x = 0;
+    y = y + 1 == height ? 0 : y + 1;
+  }
+}
+
+Border::Place Border::at(const Range& down, const Range& across) const {
+  const int64_t outside = vertical_.kernel * horizontal_.kernel - down.size() * across.size();
+  const int64_t index = 1 + rows_[class_of(down)] * column_classes_ + columns_[class_of(across)];
+  return {corrections_.data() + index * units_, outside & channels_ & 1, false};
 }
 
 namespace {
@@ -151,53 +211,89 @@ namespace {
 constexpr int64_t kConvWords = 128;          // words of a tile's weights at a time, as in xnor.cc
 constexpr int64_t kWindowWords = 16 * 1024;  // of a buffer of windows: 64 KB, which an L2 cache holds
 
+// A part of the result that one thread computes: places [begin, end), counted over all rows, and units.
+struct Share {
+  int64_t begin, end, unit, end_unit;
+};
+
+// Threads share the places in whole strips of `rows`; where there are too few for equal shares, the units in tiles.
+Share share_of(int64_t places, int64_t rows, int64_t units, int64_t tile, int threads, int64_t part) {
+  const int64_t strips = ceil_div(places, rows), tiles = ceil_div(units, tile);
+  if (strips < 16 * threads && tiles >= threads) {
+    return {0, places, tiles * part / threads * tile, smaller(units, tiles * (part + 1) / threads * tile)};
+  }
+  return {strips * part / threads * rows, smaller(places, strips * (part + 1) / threads * rows), 0, units};
+}
+
+// Places of a chunk that go through a micro-kernel together.
+struct Strip {
+  int64_t row, rows;
+  int64_t odd;        // of all of them
+  bool is_at_border;  // some windows lie partly outside
+};
+
+// Cuts `rows` places into strips of at most `most`; returns their number. `at` is null where there is no border.
+int64_t cut(int64_t rows, int64_t most, const Border::Place* at, Strip* strips) {
+  int64_t count = 0;
+  for (int64_t row = 0, end; row < rows; row = end) {
+    end = at == nullptr ? rows : row + 1;
+    while (end < rows && at[end].odd == at[row].odd) ++end;
+    for_each_strip(Tile{row, end - row, 0, 0}, most, [&](const Tile& part) {
+      Strip& strip = strips[count++] = {part.row, part.rows, at == nullptr ? 0 : at[row].odd, false};
+      for (int64_t r = part.row; at != nullptr && r < part.row + part.rows; ++r) strip.is_at_border |= !at[r].is_inside;
+    });
+  }
+  return count;
+}
+
+// What the counts of a strip begin at, from a unit on.
+inline void begin_counts(const Strip& strip, const Border::Place* at, int64_t unit, int64_t blocks, int32_t* counts) {
+  for (int64_t r = 0; r < strip.rows; ++r) {
+    const int32_t* begin = at[strip.row + r].begin + unit;
+    for (int64_t b = 0; b < blocks; ++b) {
+      std::memcpy(counts + r * kTileUnits + b * kBlock, begin + b * kBlock, kBlock * sizeof(int32_t));
+    }
+  }
+}
+
 // Calls epilogue(place, rows, unit, units, inputs, counts) for all strips of `rows` places and `units` units.
 template <typename RunEpilogue>
 void xnor_windows(const ConvSizes& sizes, const Border& border, const uint32_t* x, const uint32_t* w,
                   const RunEpilogue& epilogue) {
   const Kernels& k = kernels();
   const Windows<uint32_t> windows = windows_of_bits(sizes, border.pad(), x);
-  const int64_t words = windows.size(), places = sizes.rows * sizes.places(), block_stride = words * kBlock;
-  const int64_t tile = k.xnor_blocks * kBlock, tiles = ceil_div(sizes.units, tile);
-  const int64_t strips = ceil_div(places, k.xnor_rows);
+  const PackedWeights weights(w, windows.size() * kWord);
+  const int64_t words = weights.words, places = sizes.rows * sizes.places();
   const int64_t most = k.xnor_rows * std::max<int64_t>(1, smaller(kChunkRows, kWindowWords / words) / k.xnor_rows);
+  const int64_t tile_units = k.xnor_blocks * kBlock;
   const int threads = threads_for(0.03 * places * sizes.units * words);
-  // Threads share the places; where these are too few for equal shares, the units.
-  const bool by_units = strips < 16 * threads && tiles >= threads;
-  const Scratch<uint32_t> buffers(threads, most * words);
+  const bool is_copied = windows.without_copy() == nullptr;
+  const Scratch<uint32_t> buffers(threads, is_copied ? most * words : 0);
   const Scratch<int32_t> scratch(threads, most * kTileUnits);
-  const Scratch<Border::Place> at_border(threads, most);
+  const Scratch<Border::Place> borders(threads, border.is_empty() ? 0 : most);
+  const Scratch<Strip> chunk_strips(threads, most);
   parallel_for<Schedule::kStatic>(threads, threads, [&](int64_t part, int thread) {
-    const auto share = [=](int64_t all, bool is_shared, int64_t i) {
-      return is_shared ? all * i / threads : all * (i - part);
-    };
-    const int64_t begin = smaller(places, k.xnor_rows * share(strips, !by_units, part));
-    const int64_t end = smaller(places, k.xnor_rows * share(strips, !by_units, part + 1));
-    const int64_t first_tile = share(tiles, by_units, part), last_tile = share(tiles, by_units, part + 1);
-    uint32_t* buffer = buffers[thread];
-    Border::Place* border_at = at_border[thread];
-    for (int64_t place = begin; place < end; place += most) {
-      const int64_t rows = smaller(most, end - place);
-      for (int64_t r = 0; r < rows; ++r) {
-        windows.copy(place + r, buffer + r * words);
-        const int64_t in_row = (place + r) % sizes.places();
-        border_at[r] = border.is_empty() ? Border::Place{nullptr, 0}
-                                         : border.at(sizes, in_row / sizes.out_width(), in_row % sizes.out_width());
-      }
-      for (int64_t unit = first_tile * tile; unit < smaller(sizes.units, last_tile * tile); unit += tile) {
-        const int64_t units = smaller(tile, sizes.units - unit), blocks = ceil_div(units, kBlock);
-        for (int64_t r = 0, count; r < rows; r += count) {
-          count = 1;
-          while (r + count < rows && count < k.xnor_rows && border_at[r + count].odd == border_at[r].odd) ++count;
-          int32_t* counts = scratch[thread];
-          std::memset(counts, 0, count * kTileUnits * sizeof(int32_t));
-          for (int64_t i = 0; i < count; ++i) {
-            if (border_at[r + i].begin == nullptr) continue;
-            std::memcpy(counts + i * kTileUnits, border_at[r + i].begin + unit, blocks * kBlock * sizeof(int32_t));
+    const Share share = share_of(places, k.xnor_rows, sizes.units, tile_units, threads, part);
+    for (int64_t place = share.begin; place < share.end; place += most) {
+      const int64_t rows = smaller(most, share.end - place);
+      const uint32_t* chunk = is_copied ? buffers[thread] : windows.without_copy() + place * words;
+      if (is_copied) windows.copy(place, rows, buffers[thread]);
+      const Border::Place* at = border.is_empty() ? nullptr : borders[thread];
+      if (at != nullptr) border.find(place, rows, borders[thread]);
+      Strip* const strips = chunk_strips[thread];
+      const int64_t strip_count = cut(rows, k.xnor_rows, at, strips);
+      for (int64_t unit = share.unit; unit < share.end_unit; unit += tile_units) {
+        const int64_t units = smaller(tile_units, share.end_unit - unit), blocks = ceil_div(units, kBlock);
+        for (int64_t word = 0; word < words; word += kConvWords) {
+          const int64_t count = smaller(kConvWords, words - word);
+          for (const Strip* strip = strips; strip < strips + strip_count; ++strip) {
+            int32_t* counts = scratch[thread] + strip->row * kTileUnits;
+            if (word == 0 && strip->is_at_border) begin_counts(*strip, at, unit, blocks, counts);
+            k.xnor_gemm(chunk + strip->row * words + word, words, strip->rows, weights.at(unit, word),
+                        weights.block_stride(), blocks, count, word == 0 && !strip->is_at_border, counts);
+            if (word + count < words) continue;
+            epilogue(place + strip->row, strip->rows, unit, units, sizes.inputs() + strip->odd, counts);
           }
-          k.xnor_gemm(buffer + r * words, words, count, w + unit / kBlock * block_stride, block_stride, blocks, words,
-                      false, counts);
-          epilogue(place + r, count, unit, units, sizes.inputs() + border_at[r].odd, counts);
         }
       }
     }
@@ -229,16 +325,37 @@ void xnor_conv_bits(const ConvSizes& sizes, const Border& border, const uint32_t
 
 namespace {
 
-// Calls body(first place, windows, thread) for strips of at most `most` places, whose windows lie one after the other.
-template <typename T, typename Body>
-void for_each_window_strip(const Windows<T>& windows, int64_t places, int64_t most, double work, const Body& body) {
-  const int threads = threads_for(work);
-  const Scratch<T> buffers(threads, most * windows.size());
-  parallel_for<Schedule::kStatic>(threads, ceil_div(places, most), [&](int64_t i, int thread) {
-    const int64_t place = i * most, rows = smaller(most, places - place);
-    for (int64_t r = 0; r < rows; ++r) windows.copy(place + r, buffers[thread] + r * windows.size());
-    body(place, rows, buffers[thread]);
-  });
+DenseSizes product_of(const ConvSizes& sizes) { return {sizes.rows * sizes.places(), sizes.units, sizes.inputs()}; }
+
+// The windows of a convolution as the rows of a product.
+template <typename T>
+class WindowRows {
+ public:
+  WindowRows(int threads, const ConvSizes& sizes, const T* x, T outside)
+      : windows_(sizes, x, sizes.channels, {outside, outside}), buffers_(threads, kTileRows * windows_.size()) {}
+
+  RowsOf<T> rows_of() const {
+    return [this](int64_t row, int64_t count, int thread) {
+      windows_.copy(row, count, buffers_[thread]);
+      return buffers_[thread];
+    };
+  }
+
+ private:
+  Windows<T> windows_;
+  Scratch<T> buffers_;
+};
+
+// One float weight per channel and tap: the channels lie together, in x and in w. The sums are those of dense_f32.
+void depthwise(int64_t taps, int64_t channels, const float* x, const float* w, float* part, float* sums) {
+  std::fill(sums, sums + channels, 0.0f);
+  for (int64_t begin = 0; begin < taps; begin += kSumWords * kWord) {
+    std::fill(part, part + channels, 0.0f);
+    for (int64_t tap = begin; tap < smaller(taps, begin + kSumWords * kWord); ++tap) {
+      for (int64_t c = 0; c < channels; ++c) part[c] += x[tap * channels + c] * w[tap * channels + c];
+    }
+    for (int64_t c = 0; c < channels; ++c) sums[c] += part[c];
+  }
 }
 
 }  // namespace
@@ -246,61 +363,46 @@ void for_each_window_strip(const Windows<T>& windows, int64_t places, int64_t mo
 void lut_conv(const ConvSizes& sizes, Pad pad, const float* x, const uint32_t* w, const Epilogue& epilogue,
               const Result& result) {
   const float outside = pad == Pad::kZero ? 0.0f : (pad == Pad::kPlus ? 1.0f : -1.0f);
-  const Windows<float> windows(sizes, x, sizes.channels, {outside, outside});
-  const int64_t places = sizes.rows * sizes.places(), words = ceil_div(sizes.units, kWord);
-  const double work = 0.4 * places * sizes.units * ceil_div(sizes.inputs(), kWord);
-  for_each_window_strip(windows, places, 48, work, [&](int64_t place, int64_t rows, const float* strip) {
-    lut_dense({rows, sizes.units, sizes.inputs()}, strip, w, epilogue,
-              {result.y == nullptr ? nullptr : result.y + place * sizes.units,
-               result.bits == nullptr ? nullptr : result.bits + place * words});
-  });
+  const DenseSizes product = product_of(sizes);
+  const WindowRows<float> rows(lut_threads(product), sizes, x, outside);
+  lut_product(product, rows.rows_of(), w, epilogue, result);
 }
 
 void u8_conv(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue, float* y) {
-  const Windows<uint8_t> windows(sizes, x, sizes.channels, {0, 0});
-  const int64_t places = sizes.rows * sizes.places();
-  const double work = 0.3 * places * sizes.units * ceil_div(sizes.inputs(), kWord);
-  for_each_window_strip(windows, places, 48, work, [&](int64_t place, int64_t rows, const uint8_t* strip) {
-    u8_dense({rows, sizes.units, sizes.inputs()}, strip, w, epilogue, {y + place * sizes.units, nullptr});
-  });
+  const DenseSizes product = product_of(sizes);
+  const WindowRows<uint8_t> rows(u8_threads(product), sizes, x, 0);
+  u8_product(product, rows.rows_of(), w, epilogue, {y, nullptr});
 }
 
 void u8_conv_bits(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, const int32_t* threshold,
                   uint32_t* bits) {
-  const Windows<uint8_t> windows(sizes, x, sizes.channels, {0, 0});
-  const int64_t inputs = sizes.inputs(), input_words = ceil_div(inputs, kWord), words = ceil_div(sizes.units, kWord);
-  std::vector<uint8_t> window(inputs);
-  for (int64_t place = 0; place < sizes.rows * sizes.places(); ++place) {
-    windows.copy(place, window.data());
-    std::fill(bits + place * words, bits + (place + 1) * words, 0u);
-    for (int64_t unit = 0; unit < sizes.units; ++unit) {
-      int32_t dot = 0;
-      for (int64_t i = 0; i < inputs; ++i) {
-        const uint32_t word = w[(unit / kBlock * input_words + i / kWord) * kBlock + unit % kBlock];
-        dot += word >> (i % kWord) & 1 ? -window[i] : window[i];
-      }
-      bits[place * words + unit / kWord] |= static_cast<uint32_t>(dot < threshold[unit]) << (unit % kWord);
-    }
-  }
+  const DenseSizes product = product_of(sizes);
+  const WindowRows<uint8_t> rows(u8_threads(product), sizes, x, 0);
+  u8_product_bits(product, rows.rows_of(), w, threshold, bits);
 }
 
 void conv(const ConvSizes& sizes, int64_t groups, const float* x, const float* w, const float* bias, float* y) {
   const Kernels& k = kernels();
   const Windows<float> windows(sizes, x, sizes.channels, {0.0f, 0.0f});
-  const int64_t places = sizes.rows * sizes.places(), channels = sizes.channels / groups, units = sizes.units / groups;
-  const int64_t taps = sizes.taps();
-  const double work = 0.05 * places * sizes.units * taps * channels;
-  const int threads = threads_for(work);
+  const int64_t places = sizes.rows * sizes.places(), taps = sizes.taps();
+  const int64_t channels = sizes.channels / groups, units = sizes.units / groups;  // of a group
+  const int threads = threads_for(0.05 * places * sizes.units * taps * channels);
   const Scratch<float> buffers(threads, 2 * windows.size());
   parallel_for<Schedule::kStatic>(threads, places, [&](int64_t place, int thread) {
-    float *window = buffers[thread], *group = window + windows.size();
-    windows.copy(place, window);
+    float *const window = buffers[thread], *const of_group = window + windows.size();
+    float* const to = y + place * sizes.units;
+    windows.copy(place, 1, window);
+    if (groups > 1 && channels == 1 && units == 1) {
+      depthwise(taps, sizes.channels, window, w, of_group, to);
+      for (int64_t c = 0; bias != nullptr && c < groups; ++c) to[c] += bias[c];
+      return;
+    }
     for (int64_t g = 0; g < groups; ++g) {
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        std::memcpy(group + tap * channels, window + tap * sizes.channels + g * channels, channels * sizeof(float));
+      for (int64_t tap = 0; groups > 1 && tap < taps; ++tap) {
+        copy_run(window + tap * sizes.channels + g * channels, of_group + tap * channels, channels);
       }
-      k.dense_f32(group, taps * channels, w + g * units, sizes.units, bias == nullptr ? nullptr : bias + g * units,
-                  units, y + place * sizes.units + g * units);
+      k.dense_f32(groups > 1 ? of_group : window, taps * channels, w + g * units, sizes.units,
+                  bias == nullptr ? nullptr : bias + g * units, units, to + g * units);
     }
   });
 }

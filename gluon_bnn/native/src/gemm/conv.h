@@ -47,17 +47,22 @@ class Border {
   bool is_empty() const { return corrections_.empty(); }
 
   struct Place {
-    const int32_t* begin;  // of the counts, for all units in whole blocks; null where they begin at 0
+    const int32_t* begin;  // of the counts, for all units in whole blocks
     int64_t odd;           // 1 where `inputs` is larger by 1
+    bool is_inside;        // the whole window: the counts begin at 0
   };
-  // Place (y, x) of the result, which must be one of `sizes`; to be called where the border is not empty.
-  Place at(const ConvSizes& sizes, int64_t y, int64_t x) const;
+  // `count` places of the result from `place` on, counted over all rows. The border must not be empty.
+  void find(int64_t place, int64_t count, Place* to) const;
 
  private:
+  Place at(const Range& down, const Range& across) const;
+
   Pad pad_;
+  WindowAxis vertical_, horizontal_;
+  int64_t channels_;
   std::vector<int32_t> rows_, columns_;  // the classes along each axis, by the taps that lie inside
   int64_t column_classes_ = 0, units_ = 0;
-  std::vector<int32_t> corrections_;  // (classes of rows, of columns, units in whole blocks)
+  std::vector<int32_t> corrections_;  // zeros, then (classes of rows, of columns), each for all units in whole blocks
 };
 
 // ---- From bits (rows, height, width, pixel_words) ----

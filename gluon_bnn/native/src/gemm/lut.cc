@@ -16,12 +16,11 @@ struct Plan {
   int threads;
   int64_t chunks, units;
 
-  Plan(const Kernels& k, const DenseSizes& sizes) {
+  Plan(const Kernels& k, const DenseSizes& sizes) : threads(lut_threads(sizes)) {
     const int64_t word_tables = kWordGroups * k.lut_entries;
     rows = smaller(k.lut_rows, sizes.rows);
     words = kTables / word_tables / rows / kSumWords * kSumWords;
     table_stride = words * word_tables;
-    threads = threads_for(0.4 * sizes.rows * sizes.units * ceil_div(sizes.inputs, kWord));
     // Where rows are few, the threads share the units, and each of them builds the tables. The number of chunks is then
     // a multiple of the threads, and in any case so large that a chunk has at most about kChunkUnits units.
     const int64_t parts = ceil_div(sizes.rows, rows) >= 4 * threads ? 1 : threads;
@@ -38,12 +37,12 @@ struct Plan {
   }
 };
 
-// Builds the tables of a tile's rows for `words` words of inputs from `word` on, with zeros after the last input.
-void build_tables(const Kernels& k, int64_t inputs, const float* x, const Tile& tile, int64_t word, int64_t words,
+// Builds the tables of some rows of inputs for `words` words from `word` on, with zeros after the last input.
+void build_tables(const Kernels& k, int64_t inputs, const float* x, int64_t rows, int64_t word, int64_t words,
                   int64_t table_stride, float* tables) {
   const int64_t whole = smaller(words, inputs / kWord - word);
-  for (int64_t r = 0; r < tile.rows; ++r, tables += table_stride) {
-    const float* from = x + (tile.row + r) * inputs + word * kWord;
+  for (int64_t r = 0; r < rows; ++r, tables += table_stride) {
+    const float* from = x + r * inputs + word * kWord;
     k.lut_build(from, whole * kWordGroups, tables);
     if (whole == words) continue;
     float padded[kWord] = {};
@@ -54,8 +53,12 @@ void build_tables(const Kernels& k, int64_t inputs, const float* x, const Tile& 
 
 }  // namespace
 
-void lut_dense(const DenseSizes& sizes, const float* x, const uint32_t* w, const Epilogue& epilogue,
-               const Result& result) {
+int lut_threads(const DenseSizes& sizes) {
+  return threads_for(0.4 * sizes.rows * sizes.units * ceil_div(sizes.inputs, kWord));
+}
+
+void lut_product(const DenseSizes& sizes, const RowsOf<float>& rows_of, const uint32_t* w, const Epilogue& epilogue,
+                 const Result& result) {
   const Kernels& k = kernels();
   const PackedWeights weights(w, sizes.inputs);
   const Plan plan(k, sizes);
@@ -63,6 +66,7 @@ void lut_dense(const DenseSizes& sizes, const float* x, const uint32_t* w, const
   parallel_for<Schedule::kDynamic>(plan.threads, plan.tiles(sizes), [&](int64_t i, int thread) {
     const Tile tile = plan.tile(sizes, i);
     if (tile.units <= 0) return;
+    const float* x = rows_of(tile.row, tile.rows, thread);
     float* tables = scratch[thread];
     float* sums = tables + kTables;
     float* out = sums + plan.rows * plan.units;
@@ -70,7 +74,7 @@ void lut_dense(const DenseSizes& sizes, const float* x, const uint32_t* w, const
     for (int64_t word = 0; word < weights.words; word += plan.words) {
       const int64_t words = smaller(plan.words, weights.words - word);
       const int64_t groups = ceil_div(smaller(words * kWord, sizes.inputs - word * kWord), kGroup);
-      build_tables(k, sizes.inputs, x, tile, word, words, plan.table_stride, tables);
+      build_tables(k, sizes.inputs, x, tile.rows, word, words, plan.table_stride, tables);
       k.lut_gemm(tables, plan.table_stride, tile.rows, weights.at(tile.unit, word), weights.block_stride(),
                  tile.blocks(), groups, sums, plan.units);
     }
@@ -81,6 +85,11 @@ void lut_dense(const DenseSizes& sizes, const float* x, const uint32_t* w, const
       });
     }
   });
+}
+
+void lut_dense(const DenseSizes& sizes, const float* x, const uint32_t* w, const Epilogue& epilogue,
+               const Result& result) {
+  lut_product(sizes, [&](int64_t row, int64_t, int) { return x + row * sizes.inputs; }, w, epilogue, result);
 }
 
 }  // namespace gluon_bnn

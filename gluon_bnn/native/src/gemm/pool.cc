@@ -14,10 +14,10 @@ void for_each_window(const PoolSizes& s, const Body& body) {
   const WindowAxis vertical = s.vertical(), horizontal = s.horizontal();
   parallel_for<Schedule::kStatic>(threads_for(work), s.rows * s.out_height, [&](int64_t i, int) {
     const int64_t row = i / s.out_height, out_y = i % s.out_height;
-    const Taps down = vertical.taps(out_y);
+    const Range down = vertical.taps(out_y);
     const int64_t line = row * s.height + vertical.start(out_y) + down.begin;
     for (int64_t out_x = 0; out_x < s.out_width; ++out_x) {
-      const Taps across = horizontal.taps(out_x);
+      const Range across = horizontal.taps(out_x);
       body(i * s.out_width + out_x, down, across, line * s.width + horizontal.start(out_x) + across.begin);
     }
   });
@@ -32,7 +32,7 @@ int64_t padded_taps(const WindowAxis& axis, int64_t output) {
 
 void max_pool(const PoolSizes& s, const float* x, float* y) {
   const int64_t channels = s.channels;
-  for_each_window(s, [=](int64_t place, Taps down, Taps across, int64_t first) {
+  for_each_window(s, [=](int64_t place, Range down, Range across, int64_t first) {
     float* to = y + place * channels;
     std::fill(to, to + channels, -FLT_MAX);
     for (int64_t i = 0; i < down.size(); ++i) {
@@ -46,7 +46,7 @@ void max_pool(const PoolSizes& s, const float* x, float* y) {
 
 void max_pool_bits(const PoolSizes& s, const uint32_t* x, const uint32_t* falls, uint32_t* y) {
   const int64_t words = ceil_div(s.channels, kWord);
-  for_each_window(s, [=](int64_t place, Taps down, Taps across, int64_t first) {
+  for_each_window(s, [=](int64_t place, Range down, Range across, int64_t first) {
     uint32_t* to = y + place * words;
     for (int64_t word = 0; word < words; ++word) {
       uint32_t all = ~0u, any = 0;
@@ -65,7 +65,7 @@ void max_pool_bits(const PoolSizes& s, const uint32_t* x, const uint32_t* falls,
 
 void average_pool(const PoolSizes& s, bool count_padding, const float* x, float* y) {
   const int64_t channels = s.channels;
-  for_each_window(s, [=](int64_t place, Taps down, Taps across, int64_t first) {
+  for_each_window(s, [=](int64_t place, Range down, Range across, int64_t first) {
     float* to = y + place * channels;
     std::fill(to, to + channels, 0.0f);
     for (int64_t i = 0; i < down.size(); ++i) {

@@ -6,6 +6,8 @@
 #ifndef GLUON_BNN_GEMM_TILES_H_
 #define GLUON_BNN_GEMM_TILES_H_
 
+#include <functional>
+
 #include "gemm/gemm.h"
 #include "parallel.h"
 
@@ -29,6 +31,21 @@ struct PackedWeights {
   const uint32_t* at(int64_t unit, int64_t word) const { return bits + (unit / kBlock * words + word) * kBlock; }
 };
 
+// Where products find `count` rows of their inputs from `row` on, one after the other: in an array, or in a buffer of
+// the thread that they are copied to. It is called in parallel regions.
+template <typename T>
+using RowsOf = std::function<const T*(int64_t row, int64_t count, int thread)>;
+
+// lut_dense and u8_dense over rows from anywhere, at most kTileRows at a time, and the threads that they use.
+void lut_product(const DenseSizes& sizes, const RowsOf<float>& rows_of, const uint32_t* w, const Epilogue& epilogue,
+                 const Result& result);
+void u8_product(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w, const Epilogue& epilogue,
+                const Result& result);
+void u8_product_bits(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w,
+                     const int32_t* threshold, uint32_t* bits);
+int lut_threads(const DenseSizes& sizes);
+int u8_threads(const DenseSizes& sizes);
+
 // Calls body(tile, thread) for all tiles of `tile_units` units. Threads get rows that lie together and, where there are
 // enough rows, all units of these rows.
 template <typename Body>
@@ -46,10 +63,11 @@ void for_each_tile(int threads, const DenseSizes& sizes, int64_t tile_units, con
 // would leave execution units of the processor idle.
 template <typename Body>
 void for_each_strip(const Tile& tile, int64_t most, const Body& body) {
-  const int64_t end = tile.row + tile.rows;
-  for (int64_t row = tile.row, rows; row < end; row += rows) {
-    rows = ceil_div(end - row, ceil_div(end - row, most));
-    body(Tile{row, rows, tile.unit, tile.units});
+  const int64_t strips = ceil_div(tile.rows, most), rows = tile.rows / strips, larger = tile.rows % strips;
+  for (int64_t i = 0, row = tile.row; i < strips; ++i) {
+    const Tile strip = {row, rows + (i < larger ? 1 : 0), tile.unit, tile.units};
+    body(strip);
+    row += strip.rows;
   }
 }
 

@@ -14,10 +14,9 @@ struct alignas(64) Buffers {
 
 // sums = the dot products of a strip. The kernel takes whole words of inputs, so the last word of each row is copied to
 // a buffer with zeros after it.
-void multiply(const Kernels& k, int64_t inputs, const uint8_t* x, const PackedWeights& weights, const Tile& strip,
+void multiply(const Kernels& k, int64_t inputs, const uint8_t* rows, const PackedWeights& weights, const Tile& strip,
               Buffers* buffers) {
   const int64_t whole = inputs / kWord, tail = inputs % kWord;
-  const uint8_t* rows = x + strip.row * inputs;
   std::memset(buffers->sums, 0, strip.rows * kTileUnits * sizeof(int32_t));
   k.u8_gemm(rows, inputs, strip.rows, weights.at(strip.unit, 0), weights.block_stride(), strip.blocks(), whole,
             buffers->sums);
@@ -30,23 +29,52 @@ void multiply(const Kernels& k, int64_t inputs, const uint8_t* x, const PackedWe
             1, buffers->sums);
 }
 
-}  // namespace
-
-void u8_dense(const DenseSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue,
-              const Result& result) {
+// Calls epilogue(strip, buffers) for all strips of all tiles.
+template <typename RunEpilogue>
+void u8_strips(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w,
+               const RunEpilogue& epilogue) {
   const Kernels& k = kernels();
   const PackedWeights weights(w, sizes.inputs);
-  const int threads = threads_for(0.3 * sizes.rows * sizes.units * weights.words);
+  const int threads = u8_threads(sizes);
   const Scratch<Buffers> scratch(threads, 1);
   for_each_tile(threads, sizes, k.u8_blocks * kBlock, [&](const Tile& tile, int thread) {
     Buffers* buffers = scratch[thread];
     for_each_strip(tile, k.u8_rows, [&](const Tile& strip) {
-      multiply(k, sizes.inputs, x, weights, strip, buffers);
-      write_tile(k, result, strip, sizes.units, buffers->out, [&](float* y, int64_t y_stride) {
-        k.epilogue_u8(buffers->sums, strip.rows, strip.units, epilogue_at(epilogue, strip.unit), y, y_stride);
-      });
+      multiply(k, sizes.inputs, rows_of(strip.row, strip.rows, thread), weights, strip, buffers);
+      epilogue(strip, buffers);
     });
   });
+}
+
+}  // namespace
+
+int u8_threads(const DenseSizes& sizes) {
+  return threads_for(0.3 * sizes.rows * sizes.units * ceil_div(sizes.inputs, kWord));
+}
+
+void u8_product(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w, const Epilogue& epilogue,
+                const Result& result) {
+  const Kernels& k = kernels();
+  u8_strips(sizes, rows_of, w, [&](const Tile& strip, Buffers* buffers) {
+    write_tile(k, result, strip, sizes.units, buffers->out, [&](float* y, int64_t y_stride) {
+      k.epilogue_u8(buffers->sums, strip.rows, strip.units, epilogue_at(epilogue, strip.unit), y, y_stride);
+    });
+  });
+}
+
+void u8_product_bits(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w,
+                     const int32_t* threshold, uint32_t* bits) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(sizes.units, kWord);
+  u8_strips(sizes, rows_of, w, [&](const Tile& strip, Buffers* buffers) {
+    k.epilogue_u8_bits(buffers->sums, strip.rows, strip.units, threshold + strip.unit,
+                       bits + strip.row * words + strip.unit / kWord, words);
+  });
+}
+
+void u8_dense(const DenseSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue,
+              const Result& result) {
+  u8_product(sizes, [&](int64_t row, int64_t, int) { return x + row * sizes.inputs; }, w, epilogue, result);
 }
 
 }  // namespace gluon_bnn

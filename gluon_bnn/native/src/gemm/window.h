@@ -8,8 +8,8 @@
 
 namespace gluon_bnn {
 
-// The taps of a window that lie inside of the image: from `begin` to before `end`.
-struct Taps {
+// From `begin` to before `end`.
+struct Range {
   int64_t begin, end;
 
   int64_t size() const { return end - begin; }
@@ -25,7 +25,16 @@ struct WindowAxis {
   // Where the first tap of an output lies; below 0 before the image.
   int64_t start(int64_t output) const { return output * stride - pad; }
 
-  Taps taps(int64_t output) const {
+  // The outputs whose taps all lie inside.
+  Range whole() const {
+    const int64_t begin = smaller(outputs(), ceil_div(pad, stride));
+    const int64_t end = size + pad < extent() ? 0 : smaller(outputs(), (size + pad - extent()) / stride + 1);
+    return {begin, std::max(begin, end)};
+  }
+
+  // The taps of an output that lie inside of the image.
+  Range taps(int64_t output) const {
+    if (start(output) >= 0 && start(output) + extent() <= size) return {0, kernel};  // no division: these are most
     const int64_t before = std::max<int64_t>(0, -start(output)), left = std::max<int64_t>(0, size - start(output));
     const int64_t end = smaller(kernel, ceil_div(left, dilation));
     return {smaller(end, ceil_div(before, dilation)), end};

@@ -68,6 +68,15 @@ void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int6
   }
 }
 
+void epilogue_u8_bits(const int32_t* sums, int64_t rows, int64_t units, const int32_t* threshold, uint32_t* y,
+                      int64_t y_stride) {
+  for (int64_t r = 0; r < rows; ++r, sums += kTileUnits, y += y_stride) {
+    pack_bits(
+        units, y, [=](int64_t u) { return mask_of(_mm256_cmpgt_epi32(load(threshold + u), load(sums + u))); },
+        [=](int64_t u) { return sums[u] < threshold[u]; });
+  }
+}
+
 template <int R>
 void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, bool first_words, int32_t* counts) {
   const __m256i nibbles = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
@@ -237,6 +246,7 @@ constexpr Kernels by_name() {
   k.lut_gemm = lut_gemm;
   k.lut_rows = 4;
   k.u8_gemm = u8_gemm;
+  k.epilogue_u8_bits = epilogue_u8_bits;
   k.u8_rows = 4;
   k.u8_blocks = 4;
   k.dw_gemm = dw_gemm;

@@ -71,6 +71,7 @@ constexpr Kernels by_name() {
   k.lut_gemm = lut_gemm;
   k.lut_rows = 4;
   k.u8_gemm = u8_gemm<Add4>;
+  k.epilogue_u8_bits = epilogue_u8_bits;
   k.u8_rows = 6;
   k.u8_blocks = 4;
   k.dw_gemm = dw_gemm;

@@ -54,6 +54,16 @@ void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int6
   }
 }
 
+void epilogue_u8_bits(const int32_t* sums, int64_t rows, int64_t units, const int32_t* threshold, uint32_t* y,
+                      int64_t y_stride) {
+  for (int64_t r = 0; r < rows; ++r, sums += kTileUnits, y += y_stride) {
+    pack_bits(units, y, [=](int64_t u, __mmask16 mask) {
+      return _mm512_mask_cmplt_epi32_mask(mask, _mm512_loadu_si512(sums + u),
+                                          _mm512_maskz_loadu_epi32(mask, threshold + u));
+    });
+  }
+}
+
 // One column of 16 units after the other, so that its scales stay in registers for all rows. dot and dot01 are computed
 // as in portable.h.
 template <bool kNorm, bool kSums, bool kStream>

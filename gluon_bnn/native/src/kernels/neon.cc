@@ -60,6 +60,15 @@ void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int6
   }
 }
 
+void epilogue_u8_bits(const int32_t* sums, int64_t rows, int64_t units, const int32_t* threshold, uint32_t* y,
+                      int64_t y_stride) {
+  for (int64_t r = 0; r < rows; ++r, sums += kTileUnits, y += y_stride) {
+    pack_bits(
+        units, y, [=](int64_t u) { return vcltq_s32(vld1q_s32(sums + u), vld1q_s32(threshold + u)); },
+        [=](int64_t u) { return sums[u] < threshold[u]; });
+  }
+}
+
 template <int R>
 void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t words, bool first_words, int32_t* counts) {
   for (int64_t begin = 0; begin < words; begin += kBytes) {
@@ -196,6 +205,7 @@ constexpr Kernels by_name() {
   k.lut_gemm = lut_gemm;
   k.lut_rows = 1;
   k.u8_gemm = u8_gemm;
+  k.epilogue_u8_bits = epilogue_u8_bits;
   k.u8_rows = 1;
   k.u8_blocks = 4;
   k.dw_gemm = dw_gemm<kDwUnits, kDwInputs>;

@@ -95,6 +95,13 @@ void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int6
   }
 }
 
+void epilogue_u8_bits(const int32_t* sums, int64_t rows, int64_t units, const int32_t* threshold, uint32_t* y,
+                      int64_t y_stride) {
+  for (int64_t r = 0; r < rows; ++r, sums += kTileUnits, y += y_stride) {
+    pack_bits(units, y, [=](int64_t u) { return sums[u] < threshold[u]; });
+  }
+}
+
 constexpr Kernels by_name() {
   Kernels k = portable_kernels("serial");
   k.pack = pack;
@@ -108,6 +115,7 @@ constexpr Kernels by_name() {
   k.lut_gemm = lut_gemm;
   k.lut_rows = 1;
   k.u8_gemm = u8_gemm;
+  k.epilogue_u8_bits = epilogue_u8_bits;
   k.u8_rows = 1;
   k.u8_blocks = 2;
   k.dw_gemm = dw_gemm<kDwUnits, kDwInputs>;

@@ -110,6 +110,10 @@ struct Kernels {
   void (*epilogue_u8)(const int32_t* sums, int64_t rows, int64_t units, const Epilogue& epilogue, float* y,
                       int64_t y_stride);
 
+  // y[r][u / 32] gets the bit sums[r][u] < threshold[u].
+  void (*epilogue_u8_bits)(const int32_t* sums, int64_t rows, int64_t units, const int32_t* threshold, uint32_t* y,
+                           int64_t y_stride);
+
   // ---- Floats ----
 
   // y[u] = sum_k x[k] w[k][u] + bias[u] for `units` columns of w; bias may be null. The products are added one after

@@ -82,7 +82,7 @@ void from_floats(const ConvSizes& sizes, float pad, const float* x, const float*
   const int64_t covered_size = Covered(sizes, regions[0]).size(), width = products.blocks() * kBlock;
   const int64_t table_words = smaller(kTableWords, products.words()), row_size = products.row_size();
   const int64_t tables_size = products.tables_size(table_words), rows_size = k.lut_rows * row_size;
-  const Scratch<float> scratch(threads, covered_size + tables_size + rows_size + kStripPlaces * width);
+  const Scratch<float> scratch(threads, covered_size + tables_size + rows_size + 2 * kStripPlaces * width);
   parallel_for<Schedule::kDynamic>(threads, regions.count(), [&](int64_t i, int thread) {
     const Region region = regions[i];
     const Covered covered(sizes, region);
@@ -90,6 +90,7 @@ void from_floats(const ConvSizes& sizes, float pad, const float* x, const float*
     float* const tables = inputs + covered_size;
     float* const rows = tables + tables_size;
     float* const sums = rows + rows_size;
+    float* const results = sums + kStripPlaces * width;
     std::fill_n(rows, rows_size, 0.0f);
     load_covered(sizes, covered, x + region.image * image, pad, inputs);
     for (int64_t down = 0; down < region.height; ++down) {
@@ -108,14 +109,22 @@ void from_floats(const ConvSizes& sizes, float pad, const float* x, const float*
             products.add(tables, count, word, words, 0, products.blocks(), sums + p * width, width);
           }
         }
-        float* to = y + region.image * sizes.units * places + (region.y + down) * sizes.out_width() + region.x + first;
-        transpose(sums, width, strip, sizes.units, to, places);
-        for (int64_t u = 0; u < sizes.units; ++u, to += places) {
-          for (int64_t p = 0; p < strip; ++p) to[p] = alpha[u] * to[p] + bias[u];
-        }
+        k.epilogue_lut(sums, width, strip, sizes.units, {alpha, bias}, results, width);
+        transpose(results, width, strip, sizes.units,
+                  y + region.image * sizes.units * places + (region.y + down) * sizes.out_width() + region.x + first,
+                  places);
       }
     }
   });
+}
+
+void write_dots(const int32_t* dots, int64_t size, float alpha, float bias, float* __restrict y) {
+  const auto write = [&](int64_t begin, int64_t count) {
+    for (int64_t i = begin; i < begin + count; ++i) y[i] = alpha * static_cast<float>(dots[i]) + bias;
+  };
+  int64_t i = 0;
+  for (; i + kBlock <= size; i += kBlock) write(i, kBlock);
+  write(i, size - i);
 }
 
 void from_bits(const ConvSizes& sizes, Pad pad, const uint32_t* x, const float* w, const float* alpha,
@@ -123,37 +132,41 @@ void from_bits(const ConvSizes& sizes, Pad pad, const uint32_t* x, const float* 
   const Kernels& k = kernels();
   const int64_t words = sizes.words(), places = sizes.places(), all = sizes.rows * places;
   const int64_t tile = k.xnor_blocks * kBlock, task = 8 * tile;
+  const int32_t inputs = static_cast<int32_t>(sizes.inputs());
   const int threads = threads_for(kXnorWord * all * sizes.units * words);
   const Scratch<uint32_t> kernel_bits(1, sizes.units * words);
   pack_kernel_rows(sizes, w, kernel_bits[0]);
   const Outside outside(sizes, pad, kernel_bits[0]);
-  const Scratch<uint32_t> columns(threads, words * tile);
-  const Scratch<int32_t> scratch(threads, (k.xnor_rows + 1) * kTileUnits);
+  const Scratch<uint32_t> windows(threads, words * tile);
+  const Scratch<int32_t> scratch(threads, k.xnor_rows * kTileUnits);
   parallel_for<Schedule::kDynamic>(threads, ceil_div(all, task), [&](int64_t i, int thread) {
     int32_t* const counts = scratch[thread];
-    int32_t* const dots = counts + k.xnor_rows * kTileUnits;
+    Outside::Place corrected[kTileUnits];
     for (int64_t begin = i * task; begin < smaller(all, (i + 1) * task); begin += tile) {
-      const int64_t count = smaller(tile, all - begin);
-      load_windows(sizes, pad, x, begin, count, columns[thread]);
-      const int32_t* corrections[kTileUnits];
-      const bool corrected = outside.find(sizes, begin, count, corrections);
+      const int64_t count = smaller(tile, all - begin), blocks = ceil_div(count, kBlock);
+      load_windows(sizes, pad, x, begin, count, windows[thread]);
+      const int64_t corrections = outside.find(sizes, begin, count, corrected);
       for (int64_t unit = 0; unit < sizes.units; unit += k.xnor_rows) {
         const int64_t units = smaller(k.xnor_rows, sizes.units - unit);
-        k.xnor_gemm(kernel_bits[0] + unit * words, words, units, columns[thread], words * kBlock,
-                    ceil_div(count, kBlock), words, true, counts);
-        for (int64_t r = 0; r < units; ++r) {
-          const int32_t* from = counts + r * kTileUnits;
-          const int32_t inputs = static_cast<int32_t>(sizes.inputs());
-          for (int64_t p = 0; p < count; ++p) dots[p] = (inputs - from[p]) - from[p];
-          for (int64_t p = 0; corrected && p < count; ++p) {
-            if (corrections[p] != nullptr) dots[p] -= corrections[p][unit + r];
+        k.xnor_gemm(kernel_bits[0] + unit * words, words, units, windows[thread], words * kBlock, blocks, words, true,
+                    counts);
+        for (int64_t r = 0; r < units; ++r) {  // counts become dots
+          int32_t* to = counts + r * kTileUnits;
+          for (int64_t b = 0; b < blocks; ++b, to += kBlock) {
+            for (int64_t lane = 0; lane < kBlock; ++lane) to[lane] = (inputs - to[lane]) - to[lane];
           }
-          const float scale = alpha[unit + r], shift = bias[unit + r];
-          for (int64_t p = 0, size; p < count; p += size) {  // the part of each image
-            const int64_t row = (begin + p) / places, place = (begin + p) % places;
-            size = smaller(count - p, places - place);
-            float* __restrict to = y + (row * sizes.units + unit + r) * places + place;
-            for (int64_t q = 0; q < size; ++q) to[q] = scale * static_cast<float>(dots[p + q]) + shift;
+        }
+        for (int64_t c = 0; c < corrections; ++c) {
+          for (int64_t r = 0; r < units; ++r) {
+            counts[r * kTileUnits + corrected[c].place] -= corrected[c].sums[unit + r];
+          }
+        }
+        for (int64_t p = 0, size; p < count; p += size) {  // the part of each image
+          const int64_t row = (begin + p) / places, place = (begin + p) % places;
+          size = smaller(count - p, places - place);
+          float* to = y + (row * sizes.units + unit) * places + place;
+          for (int64_t r = 0; r < units; ++r, to += places) {
+            write_dots(counts + r * kTileUnits + p, size, alpha[unit + r], bias[unit + r], to);
           }
         }
       }

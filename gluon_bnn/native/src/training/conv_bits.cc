@@ -110,18 +110,17 @@ Outside::Outside(const ConvSizes& sizes, Pad pad, const uint32_t* bits)
   }
 }
 
-bool Outside::find(const ConvSizes& sizes, int64_t begin, int64_t count, const int32_t** sums) const {
-  if (empty_) return false;
-  bool any = false;
+int64_t Outside::find(const ConvSizes& sizes, int64_t begin, int64_t count, Place* found) const {
+  if (empty_) return 0;
+  int64_t size = 0;
   for_each_run(sizes, begin, count, count, [&](const Run& run) {
     for (int64_t i = 0; i < run.size; ++i) {
       const int64_t row = rows_[run.y], column = columns_[run.x + i];
-      const bool inside = row == 0 && column == 0;
-      sums[run.first + i] = inside ? nullptr : &sums_[(row * column_classes_ + column) * sizes.units];
-      any |= !inside;
+      if (row == 0 && column == 0) continue;
+      found[size++] = {run.first + i, &sums_[(row * column_classes_ + column) * sizes.units]};
     }
   });
-  return any;
+  return size;
 }
 
 }  // namespace gluon_bnn

@@ -27,9 +27,13 @@ class Outside {
   // `bits` are those of pack_kernel_rows.
   Outside(const ConvSizes& sizes, Pad pad, const uint32_t* bits);
 
-  // For each of the places, counted as above, the sums (units,), or null where all taps lie inside; whether there are
-  // sums for any.
-  bool find(const ConvSizes& sizes, int64_t begin, int64_t count, const int32_t** sums) const;
+  // A place outside of which taps lie, and the sums (units,) for it.
+  struct Place {
+    int64_t place;
+    const int32_t* sums;
+  };
+  // Finds those among `count` places, counted as above. Returns how many they are.
+  int64_t find(const ConvSizes& sizes, int64_t begin, int64_t count, Place* found) const;
 
  private:
   bool empty_;

@@ -17,6 +17,7 @@ namespace {
 
 constexpr double kConvMultiply = kTouch / 16;  // nanoseconds per product
 constexpr int64_t kChunkSize = 1 << 21;        // numbers or words of a chunk: 8 MB
+constexpr int64_t kPanels = 1 << 18;           // numbers of the panels of a chunk, which stay in the L2 cache
 constexpr int64_t kPartPlaces = 512;           // places whose tables stay in the L1 cache
 
 // `count` numbers of a unit of dy from place `begin` on, counted through all images, with zeros up to `size`.
@@ -70,20 +71,26 @@ bool reaches(const WindowAxis& axis, int64_t i) {
 std::vector<double> sums_outside(const ConvSizes& sizes, const float* dy) {
   std::vector<double> sums(sizes.units * sizes.taps());
   const int64_t places = sizes.places(), width = sizes.out_width();
+  std::vector<Taps> columns;
+  std::vector<int64_t> all(width), edges;  // columns; those that have taps outside
+  for (int64_t x = 0; x < width; ++x) {
+    columns.push_back(sizes.horizontal().taps(x));
+    all[x] = x;
+    if (columns[x].size() < sizes.kernel_w) edges.push_back(x);
+  }
   const int threads = threads_for(kTouch * sizes.rows * sizes.units * places);
   parallel_for<Schedule::kStatic>(threads, sizes.units, [&](int64_t unit, int) {
-    double* to = &sums[unit * sizes.taps()];
-    for (int64_t row = 0; row < sizes.rows; ++row) {
-      const float* d = dy + (row * sizes.units + unit) * places;
-      for (int64_t y = 0; y < sizes.out_height(); ++y) {
-        const Taps down = sizes.vertical().taps(y);
-        for (int64_t x = 0; x < width; ++x) {
-          const Taps across = sizes.horizontal().taps(x);
-          if (down.size() == sizes.kernel_h && across.size() == sizes.kernel_w) continue;
-          for (int64_t tap = 0; tap < sizes.taps(); ++tap) {
-            const int64_t h = tap / sizes.kernel_w, v = tap % sizes.kernel_w;
-            const bool inside = h >= down.begin && h < down.end && v >= across.begin && v < across.end;
-            if (!inside) to[tap] += d[y * width + x];
+    double* const to = &sums[unit * sizes.taps()];
+    for (int64_t y = 0; y < sizes.out_height(); ++y) {
+      const Taps down = sizes.vertical().taps(y);
+      for (int64_t x : down.size() < sizes.kernel_h ? all : edges) {
+        const Taps across = columns[x];
+        double sum = 0;
+        for (int64_t row = 0; row < sizes.rows; ++row) sum += dy[(row * sizes.units + unit) * places + y * width + x];
+        for (int64_t h = 0; h < sizes.kernel_h; ++h) {
+          const bool inside = h >= down.begin && h < down.end;
+          for (int64_t v = 0; v < sizes.kernel_w; ++v) {
+            if (!inside || v < across.begin || v >= across.end) to[h * sizes.kernel_w + v] += sum;
           }
         }
       }
@@ -128,25 +135,33 @@ void add_from_signs(const ConvSizes& sizes, Pad pad, const float* dy, const uint
   }
 }
 
+// `size` is a multiple of 8. Calls of memcpy would take longer than the copies.
+inline void copy_tile(const float* from, int64_t size, float* to) {
+  for (int64_t i = 0; i < size; i += 8) std::memcpy(to + i, from + i, 8 * sizeof(float));
+}
+
 // Floats and floats, in tiles as in weight_gradient.cc.
 void add_from_reals(const ConvSizes& sizes, float pad, const float* dy, const float* x, int64_t stride, float* g) {
-  constexpr int64_t kRows = 128;  // rows of panels that stay in the L1 cache; their products are added up by themselves
+  constexpr int64_t kRows = 256;  // rows of panels that stay in the L1 cache; their products are added up by themselves
   constexpr int64_t kTiles = 8;
+  constexpr int64_t kLineFloats = 16;
   constexpr int64_t kRegionSize = 1 << 16;
   const Kernels& k = kernels();
   const int64_t tile_units = k.dw_units, tile_inputs = k.dw_inputs, places = sizes.places();
   const int64_t unit_tiles = ceil_div(sizes.units, tile_units), input_tiles = ceil_div(sizes.inputs(), tile_inputs);
   const int64_t row_size = unit_tiles * tile_units + input_tiles * tile_inputs;
-  const int64_t most = smaller(kRegionSize / (sizes.channels * sizes.stride_h * sizes.stride_w), kChunkSize / row_size);
+  const int64_t most = smaller(kRegionSize / (sizes.channels * sizes.stride_h * sizes.stride_w), kPanels / row_size);
   const Regions regions(sizes.rows, sizes.out_height(), sizes.out_width(), most);
-  const int64_t some = smaller(regions.count(), std::max<int64_t>(1, kChunkSize / row_size / regions.most_places()));
+  const int64_t some = smaller(regions.count(), std::max<int64_t>(1, kPanels / row_size / regions.most_places()));
   const int64_t length = some * regions.most_places();  // of a panel
   const int threads = threads_for(kConvMultiply * sizes.rows * places * sizes.units * sizes.inputs());
   const int64_t covered_size = Covered(sizes, regions[0]).size(), window_size = input_tiles * tile_inputs;
-  const Scratch<float> panels(1, length * row_size);
+  // Panels are a cache line longer than their rows: those of a row would else share a set of the cache.
+  const int64_t x_size = length * tile_inputs + kLineFloats, dy_size = length * tile_units + kLineFloats;
+  const Scratch<float> panels(1, input_tiles * x_size + unit_tiles * dy_size);
   const Scratch<float> scratch(threads, covered_size + window_size + tile_units * tile_inputs);
   float* const x_panels = panels[0];
-  float* const dy_panels = x_panels + length * input_tiles * tile_inputs;
+  float* const dy_panels = x_panels + input_tiles * x_size;
   const int64_t image = sizes.channels * sizes.height * sizes.width;
   const int64_t tiles = std::clamp<int64_t>(unit_tiles * input_tiles / (4 * threads), 1, kTiles);
   const int64_t strips = ceil_div(unit_tiles, tiles);
@@ -162,20 +177,21 @@ void add_from_reals(const ConvSizes& sizes, float pad, const float* dy, const fl
       std::fill_n(window, window_size, 0.0f);
       load_covered(sizes, covered, x + region.image * image, pad, inputs);
       int64_t row = begins[i];
-      for (int64_t down = 0; down < region.height; ++down) {
-        const float* d = dy + region.image * sizes.units * places + (region.y + down) * sizes.out_width() + region.x;
-        for (int64_t t = 0; t < unit_tiles; ++t) {
-          float* to = dy_panels + (t * length + row) * tile_units;
-          const int64_t units = smaller(tile_units, sizes.units - t * tile_units);
-          if (units < tile_units) std::fill_n(to, region.width * tile_units, 0.0f);
-          transpose(d + t * tile_units * places, places, units, region.width, to, tile_units);
+      for (int64_t t = 0; t < unit_tiles; ++t) {
+        const int64_t units = smaller(tile_units, sizes.units - t * tile_units);
+        const float* d = dy + (region.image * sizes.units + t * tile_units) * places + region.y * sizes.out_width();
+        float* to = dy_panels + t * dy_size + row * tile_units;
+        if (units < tile_units) std::fill_n(to, region.places() * tile_units, 0.0f);
+        for (int64_t y = 0; y < region.height; ++y, d += sizes.out_width(), to += region.width * tile_units) {
+          transpose(d + region.x, places, units, region.width, to, tile_units);
         }
+      }
+      for (int64_t down = 0; down < region.height; ++down) {
         for (int64_t across = 0; across < region.width; ++across, ++row) {
           const int64_t at = covered.at(down * sizes.stride_h, across * sizes.stride_w);
           copy_window(sizes, covered, inputs + at, window);
           for (int64_t t = 0; t < input_tiles; ++t) {
-            std::memcpy(x_panels + (t * length + row) * tile_inputs, window + t * tile_inputs,
-                        tile_inputs * sizeof(float));
+            copy_tile(window + t * tile_inputs, tile_inputs, x_panels + t * x_size + row * tile_inputs);
           }
         }
       }
@@ -186,7 +202,7 @@ void add_from_reals(const ConvSizes& sizes, float pad, const float* dy, const fl
       const int64_t input = i / strips, first = i % strips * tiles, end = smaller(first + tiles, unit_tiles);
       for (int64_t row = 0; row < rows; row += kRows) {
         for (int64_t t = first; t < end; ++t) {
-          k.dw_gemm(dy_panels + (t * length + row) * tile_units, x_panels + (input * length + row) * tile_inputs,
+          k.dw_gemm(dy_panels + t * dy_size + row * tile_units, x_panels + input * x_size + row * tile_inputs,
                     smaller(kRows, rows - row), true, sums, tile_inputs);
           for (int64_t u = 0; u < smaller(tile_units, sizes.units - t * tile_units); ++u) {
             float* __restrict to = g + (t * tile_units + u) * stride + input * tile_inputs;
