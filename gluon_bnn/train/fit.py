@@ -23,7 +23,7 @@ from .. import metric as metrics
 from .._compat import mx
 from .._progress import EpochProgress
 from ..metric import AnyMetric
-from . import statistics
+from . import setup, statistics
 from .arrays import in_batches, numbers
 from .checkpoint import Checkpoint, set_values, states, values
 from .seeding import seeded
@@ -150,6 +150,9 @@ def fit(
     or from the generator that `batches` gets, are then the same in a resumed run. Generators of your own are not.
     NumPy's and Python's are afterwards in the state that they had before.
 
+    A UserWarning says where a net is set up so that it cannot learn: a sign whose input is never below 0, as that of a
+    relu is, and binary weights beyond a clip that gives them no gradient, under an optimiser that leaves them there.
+
     Ctrl-C raises KeyboardInterrupt after the step that it falls in; the checkpoint of the last whole epoch stays.
 
     Raises ValueError for options that do not go together, for labels or outputs that are not as said above, where a
@@ -212,6 +215,10 @@ def fit(
                 # shows now, not an hour later.
                 for _ in range(1 if resume else 2):
                     saved.save(epochs, history, best)
+        warned = workers.rank > 0 or not isinstance(net, mx.gluon.Block)
+        if not warned:
+            setup.warn_of_signs(net)
+            warned = setup.warn_of_starved(net, trainer._optimizer)
         workers.start()
         progress = progress and workers.rank == 0
         last = {} if not done else _shown(measure, *(history[name][-1] for name in shown_names))
@@ -245,6 +252,7 @@ def fit(
                     "Run all on machines that give the same results", weights=digest(*values(net).values())
                 )
             found = [total / rows, measured / rows]
+            warned = warned or setup.warn_of_starved(net, trainer._optimizer)
             if judge is not None:
                 with workers.together():
                     validated = metrics.number(judge(net), "validate") if workers.rank == 0 else None

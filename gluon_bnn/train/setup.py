@@ -1,0 +1,79 @@
+"""Warnings where a net is set up so that a part of it cannot learn. Only what is certain is said."""
+
+import math
+import warnings
+
+import numpy as np
+
+from .. import nn
+from .._compat import mx
+from ..nn.binary_layer import BinaryLayer
+from ..optimizer import BinaryAdam
+
+gluon = mx.gluon.nn
+SIGNS = nn.BinaryActivation, nn.BinarySigmoid
+# What is never below 0, and what keeps it so.
+NEVER_BELOW_0 = "relu", "sigmoid", "softrelu"
+KEEPS = gluon.Flatten, gluon.Dropout, gluon.conv_layers._Pooling
+STARVED = 0.01  # the share of a layer's weights from which on a warning is worth reading
+
+
+class CannotLearn(UserWarning):
+    """A part of the net gets no gradient, or gives the same whatever it is given."""
+
+
+def warn_of_signs(net: mx.gluon.Block) -> None:
+    """A warning for each sign, in a sequence of blocks, whose input is never below 0: it gives +1 always."""
+    source = None  # of the values between two blocks, where they are never below 0
+    for block in _in_order(net):
+        if isinstance(block, SIGNS):
+            if source is not None:
+                warnings.warn(
+                    f"{block.name} gives 1 whatever its input is, because that is never below 0: it comes from "
+                    f"{source}. Leave that out, or put batch norm between the two",
+                    CannotLearn,
+                    stacklevel=3,
+                )
+            source = f"the BinarySigmoid {block.name}" if isinstance(block, nn.BinarySigmoid) else None
+        elif not isinstance(block, KEEPS):
+            activation = block if isinstance(block, gluon.Activation) else getattr(block, "act", None)
+            kind = getattr(activation, "_act_type", None)
+            source = f"the {kind} of {block.name}" if kind in NEVER_BELOW_0 else None
+
+
+def _in_order(block):
+    """The blocks of a net one after the other; one that is no sequence counts as one."""
+    if type(block) in (gluon.Sequential, gluon.HybridSequential):
+        for each in block._children.values():
+            yield from _in_order(each)
+    else:
+        yield block
+
+
+def warn_of_starved(net: mx.gluon.Block, optimizer: mx.optimizer.Optimizer) -> bool:
+    """A warning, and True, where weights of a binary layer are beyond its clip, get no gradient there, and nothing else
+    brings them back: no optimiser that holds them within the clip, and no weight decay."""
+    held = 1 if isinstance(optimizer, BinaryAdam) else math.inf
+    blocks: list[mx.gluon.Block] = []
+    net.apply(blocks.append)
+    for layer in blocks:
+        if not isinstance(layer, BinaryLayer) or layer.clip is None or layer.clip >= held or optimizer.wd:
+            continue
+        weight = layer.weight.data().asnumpy()
+        beyond = np.abs(weight) > layer.clip
+        if beyond.mean() >= STARVED and not _gradient(layer, weight[beyond]).any():
+            warnings.warn(
+                f"{beyond.mean():.0%} of the weights of {layer.name} are beyond its clip of {layer.clip}, where the "
+                f"rule {layer.gradient!r} gives them no gradient: their signs never change again. The optimizer "
+                '"binaryadam" holds weights within 1; clip=None has a gradient everywhere',
+                CannotLearn,
+                stacklevel=3,
+            )
+            return True
+    return False
+
+
+def _gradient(layer, weight):
+    """What the gradient of weights beyond the clip is multiplied with; ones where more is added."""
+    alpha, n = np.ones_like(weight), layer.weight.data().size
+    return np.ones(1) if layer.rule.through_alpha else layer.rule.factor(np, weight, alpha, n, np.zeros_like(weight))

@@ -1,0 +1,119 @@
+"""Warnings where a net is set up so that it cannot learn, and none where it can."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from gluon_bnn import nn, train
+from gluon_bnn._compat import mx
+from gluon_bnn.train.setup import CannotLearn
+
+from gluon_nets import sequential
+from tiny_runs import LABELS, X
+
+gluon = mx.gluon.nn
+
+
+def fit(net, optimizer="binaryadam", epochs=1, init=None, **options):
+    net.initialize(init or mx.init.Xavier())
+    train.fit(
+        net,
+        mx.gluon.Trainer(net.collect_params(), optimizer, options, kvstore=None),
+        mx.gluon.loss.SoftmaxCrossEntropyLoss(),
+        train.batches(X, LABELS, 20),
+        epochs=epochs,
+        progress=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "blocks, source",
+    [
+        (lambda: [nn.BinaryDense(6), nn.Activation("relu"), nn.BinaryActivation(), nn.BinaryDense(3)], "relu"),
+        (lambda: [gluon.Dense(6, activation="sigmoid"), nn.BinaryActivation(), nn.BinaryDense(3)], "sigmoid"),
+        (lambda: [nn.BinaryDense(6, activation="softrelu"), nn.BinarySigmoid(), nn.BinaryDense(3)], "softrelu"),
+        (lambda: [nn.BinaryDense(6), nn.BinarySigmoid(), nn.BinaryActivation(), nn.BinaryDense(3)], "BinarySigmoid"),
+        (
+            lambda: [
+                gluon.HybridLambda(lambda F, x: F.reshape(x, (-1, 1, 12))),
+                sequential(nn.BinaryConv1D(4, 3, activation="relu"), gluon.MaxPool1D(2), gluon.Dropout(0.1)),
+                gluon.Flatten(),
+                nn.BinaryActivation(),
+                nn.BinaryDense(3),
+            ],
+            "relu",
+        ),
+    ],
+)
+def test_signs_of_what_is_never_below_0(blocks, source):
+    with pytest.warns(CannotLearn, match=f"gives 1 whatever its input is.*{source}"):
+        fit(sequential(*blocks()))
+
+
+class Own(mx.gluon.HybridBlock):
+    def hybrid_forward(self, F, x):
+        return x - 1
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        lambda: [nn.BinaryDense(6), nn.Activation("relu"), nn.BatchNorm(), nn.BinaryActivation(), nn.BinaryDense(3)],
+        lambda: [nn.BinaryDense(6), nn.Activation("tanh"), nn.BinaryActivation(), nn.BinaryDense(3)],
+        lambda: [nn.BinaryDense(6, activation="relu"), Own(), nn.BinaryActivation(), nn.BinaryDense(3)],
+        lambda: [nn.BinaryDense(6, activation="relu"), nn.BinaryDense(6), nn.BinaryActivation(), gluon.Dense(3)],
+        lambda: [gluon.LeakyReLU(0.1), nn.BinaryActivation(), nn.BinaryDense(3, activation="relu")],
+        lambda: [gluon.HybridLambda("identity"), nn.BinaryActivation(), nn.BinaryDense(3)],
+    ],
+)
+def test_nets_that_can_learn(blocks):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CannotLearn)
+        fit(sequential(*blocks()))
+
+
+WIDE = mx.init.Uniform(1.5)  # a third of the weights is beyond 1
+
+
+@pytest.mark.parametrize(
+    "layer, optimizer, options",
+    [
+        (dict(gradient="ste"), "adam", {}),
+        (dict(scale="loss"), "sgd", {"momentum": 0.9}),
+        (dict(scale=None, stochastic=True), "adam", {}),
+        (dict(gradient="ste", clip=0.5), "binaryadam", {}),
+    ],
+)
+def test_starved_weights(layer, optimizer, options):
+    with pytest.warns(CannotLearn, match="of the weights of .* are beyond its clip.*no gradient") as found:
+        fit(sequential(nn.BinaryDense(20, **layer), nn.BinaryDense(3)), optimizer, 3, WIDE, **options)
+    assert [each.category for each in found].count(CannotLearn) == 1, "once in a run"
+
+
+@pytest.mark.parametrize(
+    "layer, optimizer, options",
+    [
+        (dict(gradient="ste"), "binaryadam", {}),
+        (dict(gradient="ste", clip=None), "adam", {}),
+        (dict(gradient="ste"), "adam", {"wd": 1e-3}),
+        (dict(gradient="xnor"), "adam", {}),
+        (dict(gradient="exact"), "adam", {}),
+        (dict(gradient="notebook"), "adam", {}),
+        (dict(gradient="ste", clip=2.0), "adam", {}),
+    ],
+)
+def test_weights_that_come_back(layer, optimizer, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CannotLearn)
+        fit(sequential(nn.BinaryDense(20, **layer), nn.BinaryDense(3)), optimizer, 2, WIDE, **options)
+
+
+def test_weights_that_starve_later():
+    net = sequential(nn.BinaryDense(20, gradient="ste"), nn.BinaryDense(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CannotLearn)
+        fit(net, "adam", learning_rate=1e-4)
+    with pytest.warns(CannotLearn, match="are beyond its clip"):
+        fit(net, "adam", 2, mx.init.Uniform(0.99), learning_rate=0.3)
+    assert (np.abs(net[0].weight.data().asnumpy()) > 1).any()
