@@ -132,11 +132,36 @@ class Native(Composed):
         of_signs: Optional[tuple] = None,
         apart: bool = False,
     ) -> Any:
+        """In float32, with one or two axes and one group, it is one operator, as `binary_dense`."""
+        weight = adding(F, weight) if adds and rule.native is not None else weight
+        if dtype == "float32" and groups == 1 and len(kernel) < 3 and rule.native is not None and not stochastic:
+            kind = {}
+            if of_signs is not None:
+                x, clip_of_signs = of_signs
+                kind = {"sign": "True", "sign_clip": str(clip_of_signs)}
+            inputs = [adding(F, x), weight]
+            if bias is not None:
+                inputs.append(row(F, bias, adds))
+            if curvature is not None:
+                inputs.append(curvature)
+            return F.gluon_bnn_binary_conv(
+                *inputs,
+                channels=str(channels),
+                kernel=str(kernel),
+                strides=str(strides),
+                padding=str(padding),
+                dilation=str(dilation),
+                pad_value=str(pad_value),
+                scale=str(scale),
+                gradient=rule.native,
+                clip=str(clip),
+                no_bias=str(bias is None),
+                **kind,
+            )[0]
         sizes = convolution(channels, kernel, strides, padding, dilation, groups)
         if rule.native is None:
             signs, alpha = super().sign_scale(F, weight, scale, rule, clip, curvature=curvature, stochastic=stochastic)
         else:
-            weight = adding(F, weight) if adds else weight
             told = (x, {"hint": "channels", "groups": str(groups)}) if hint else None
             signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic, told)
         return self._convolution(F, x, signs, alpha, bias, scale, rule, pad_value, sizes)

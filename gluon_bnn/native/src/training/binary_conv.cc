@@ -136,12 +136,12 @@ void from_bits(const ConvSizes& sizes, Pad pad, const uint32_t* x, const float* 
   const int threads = threads_for(kXnorWord * all * sizes.units * words);
   const Scratch<uint32_t> kernel_bits(1, sizes.units * words);
   pack_kernel_rows(sizes, w, kernel_bits[0]);
-  const Outside outside(sizes, pad, kernel_bits[0]);
+  const OutsideSums outside(sizes, pad, kernel_bits[0]);
   const Scratch<uint32_t> windows(threads, words * tile);
   const Scratch<int32_t> scratch(threads, k.xnor_rows * kTileUnits);
   parallel_for<Schedule::kDynamic>(threads, ceil_div(all, task), [&](int64_t i, int thread) {
     int32_t* const counts = scratch[thread];
-    Outside::Place corrected[kTileUnits];
+    OutsideSums::Place corrected[kTileUnits];
     for (int64_t begin = i * task; begin < smaller(all, (i + 1) * task); begin += tile) {
       const int64_t count = smaller(tile, all - begin), blocks = ceil_div(count, kBlock);
       load_windows(sizes, pad, x, begin, count, windows[thread]);

@@ -10,12 +10,12 @@ namespace gluon_bnn {
 namespace {
 
 // Numbers the classes of all outputs along an axis, by the taps that lie inside; `found` gets the taps of each.
-std::vector<int64_t> classes_along(const WindowAxis& axis, std::vector<Taps>* found) {
+std::vector<int64_t> classes_along(const WindowAxis& axis, std::vector<Range>* found) {
   std::vector<int64_t> classes(axis.outputs());
   *found = {{0, axis.kernel}};
   for (int64_t i = 0; i < axis.outputs(); ++i) {
-    const Taps taps = axis.taps(i);
-    const auto same = std::find_if(found->begin(), found->end(), [=](const Taps& other) {
+    const Range taps = axis.taps(i);
+    const auto same = std::find_if(found->begin(), found->end(), [=](const Range& other) {
       return taps.begin == other.begin && taps.end == other.end;
     });
     classes[i] = same - found->begin();
@@ -83,10 +83,10 @@ void load_windows(const ConvSizes& sizes, Pad pad, const uint32_t* x, int64_t be
   });
 }
 
-Outside::Outside(const ConvSizes& sizes, Pad pad, const uint32_t* bits)
+OutsideSums::OutsideSums(const ConvSizes& sizes, Pad pad, const uint32_t* bits)
     : empty_(pad != Pad::kZero || (sizes.pad_h == 0 && sizes.pad_w == 0)) {
   if (empty_) return;
-  std::vector<Taps> down, across;
+  std::vector<Range> down, across;
   rows_ = classes_along(sizes.vertical(), &down);
   columns_ = classes_along(sizes.horizontal(), &across);
   column_classes_ = static_cast<int64_t>(across.size());
@@ -98,8 +98,8 @@ Outside::Outside(const ConvSizes& sizes, Pad pad, const uint32_t* bits)
       for (int64_t word = 0; word < sizes.pixel_words(); ++word) tap -= 2 * __builtin_popcount(*bits++);
     }
     int32_t* to = &sums_[unit];
-    for (const Taps& rows : down) {
-      for (const Taps& columns : across) {
+    for (const Range& rows : down) {
+      for (const Range& columns : across) {
         for (int64_t tap = 0; tap < sizes.taps(); ++tap) {
           const int64_t h = tap / sizes.kernel_w, v = tap % sizes.kernel_w;
           if (h < rows.begin || h >= rows.end || v < columns.begin || v >= columns.end) *to += taps[tap];
@@ -110,7 +110,7 @@ Outside::Outside(const ConvSizes& sizes, Pad pad, const uint32_t* bits)
   }
 }
 
-int64_t Outside::find(const ConvSizes& sizes, int64_t begin, int64_t count, Place* found) const {
+int64_t OutsideSums::find(const ConvSizes& sizes, int64_t begin, int64_t count, Place* found) const {
   if (empty_) return 0;
   int64_t size = 0;
   for_each_run(sizes, begin, count, count, [&](const Run& run) {

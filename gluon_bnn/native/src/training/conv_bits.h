@@ -22,10 +22,10 @@ void load_windows(const ConvSizes& sizes, Pad pad, const uint32_t* x, int64_t be
 
 // Words outside of an image count as +1. Where they stand for 0, dots are too large by the sum of the unit's signs that
 // lie outside. These sums are the same for all places where the same taps lie outside, a class of places.
-class Outside {
+class OutsideSums {
  public:
   // `bits` are those of pack_kernel_rows.
-  Outside(const ConvSizes& sizes, Pad pad, const uint32_t* bits);
+  OutsideSums(const ConvSizes& sizes, Pad pad, const uint32_t* bits);
 
   // A place outside of which taps lie, and the sums (units,) for it.
   struct Place {

@@ -61,7 +61,7 @@ void load_columns(const ConvSizes& sizes, Pad pad, const uint32_t* x, int64_t be
 // Whether tap i along an axis lies inside of the image for any output.
 bool reaches(const WindowAxis& axis, int64_t i) {
   for (int64_t output = 0; output < axis.outputs(); ++output) {
-    const Taps taps = axis.taps(output);
+    const Range taps = axis.taps(output);
     if (i >= taps.begin && i < taps.end) return true;
   }
   return false;
@@ -71,7 +71,7 @@ bool reaches(const WindowAxis& axis, int64_t i) {
 std::vector<double> sums_outside(const ConvSizes& sizes, const float* dy) {
   std::vector<double> sums(sizes.units * sizes.taps());
   const int64_t places = sizes.places(), width = sizes.out_width();
-  std::vector<Taps> columns;
+  std::vector<Range> columns;
   std::vector<int64_t> all(width), edges;  // columns; those that have taps outside
   for (int64_t x = 0; x < width; ++x) {
     columns.push_back(sizes.horizontal().taps(x));
@@ -82,9 +82,9 @@ std::vector<double> sums_outside(const ConvSizes& sizes, const float* dy) {
   parallel_for<Schedule::kStatic>(threads, sizes.units, [&](int64_t unit, int) {
     double* const to = &sums[unit * sizes.taps()];
     for (int64_t y = 0; y < sizes.out_height(); ++y) {
-      const Taps down = sizes.vertical().taps(y);
+      const Range down = sizes.vertical().taps(y);
       for (int64_t x : down.size() < sizes.kernel_h ? all : edges) {
-        const Taps across = columns[x];
+        const Range across = columns[x];
         double sum = 0;
         for (int64_t row = 0; row < sizes.rows; ++row) sum += dy[(row * sizes.units + unit) * places + y * width + x];
         for (int64_t h = 0; h < sizes.kernel_h; ++h) {
