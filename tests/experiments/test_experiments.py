@@ -104,6 +104,54 @@ def test_bits_of_nets_for_cifar10():
     assert bits_of(nets.make("resnet", shape=(3, 32, 32), real_ends=True)) == 9 * (convolutions - 64 * 3)
 
 
+@pytest.mark.parametrize("net", ["larq", "lenet", "lenet_xnor", "lenet_bmxnet"])
+@pytest.mark.parametrize("real_ends", [False, True])
+def test_nets_of_convolutions_are_what_the_reference_computes(rng, net, real_ends):
+    """Value by value, after one step of training, in which batch norm sees images."""
+    from gluon_bnn import mx
+
+    from common.cross_check import cross_check
+
+    activation = "relu" if net == "lenet" else "binary"
+    made = nets.make(net, activation=activation, real_ends=real_ends)
+    x = rng.normal(size=(20, 1, 28, 28)).astype(np.float32)
+    with mx.autograd.record():
+        y = made(mx.nd.array(x))
+    y.backward()
+    found = cross_check(made, x, made(mx.nd.array(x)).asnumpy())
+    assert found["ok"] and found["rows"] == 20, found
+    assert found["differing_predictions"] <= found["rows_with_differing_hidden_bits"] <= 5
+    wrong = made(mx.nd.array(x)).asnumpy() + 0.01
+    assert not cross_check(made, x, wrong)["ok"]
+
+
+def test_the_reference_computes_few_images_of_large_nets(rng, monkeypatch):
+    from common import cross_check
+
+    net = nets.make("larq")
+    monkeypatch.setattr(cross_check, "PRODUCTS", 7 * 3_000_000)  # a pass takes 2,829,376
+    x = rng.normal(size=(20, 1, 28, 28)).astype(np.float32)
+    assert cross_check.cross_check(net, x, np.zeros((20, 10), np.float32))["rows"] == 7
+
+
+@pytest.mark.slow
+def test_a_recipe_of_a_net_of_convolutions(tmp_path, monkeypatch):
+    import train_mnist
+
+    monkeypatch.setattr("common.cross_check.PRODUCTS", 10**8)  # 35 images
+    options = ["--dataset", "digits", "--epochs", "1", "--reestimate", "300", "--watch-test"]
+    train_mnist.main(["--recipe", "larq", *options, "--save-dir", str(tmp_path)])
+    found = record(tmp_path / "record.json")
+    assert (found["bits"], found["network"]) == (93088, "28x28-32C3-64C3-64C3-64-10")
+    assert found["cross_check"]["ok"] and found["frozen_differing_predictions"] == 0
+    assert (
+        found["curve"]["test_error"] == [found["test_error_best_epoch"]] == [round(found["test_error_as_trained"], 6)]
+    )
+    assert found["settings"]["reestimate"] == 300
+    assert (tmp_path / "filters.png").stat().st_size > 1000
+    assert (tmp_path / "model.safetensors").stat().st_size < 20000
+
+
 def test_nets_say_what_images_they_do_not_take():
     with pytest.raises(ValueError, match="the net lenet does not take images of 3x4x5: "):
         nets.make("lenet", shape=(3, 4, 5))
@@ -192,6 +240,7 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
         (["--dataset", "", "--data-dir", "."], "--dataset must be digits, mnist"),
         (["--dataset", ".", "--data-dir", "."], "leave --data-dir out"),
         (["--data-dir", "nowhere"], "--data-dir must be a directory that holds digits/"),
+        (["--dataset", "cifar10", "--data-dir", "nowhere"], "CIFAR-10 is not here: none of nowhere, "),
         (["--data-dir", "."], "--data-dir must be a directory that holds digits/"),
         (["--data-dir", "", "--dataset", "mnist"], "--data-dir must be a directory that holds mnist/"),
         (["--batch-size", "5000"], "at most the 1198"),
@@ -217,6 +266,7 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
         (["--recipe", "bnn", "--gradient", "xnor"], "--scale none goes with --gradient ste, got xnor"),
         (["--net", "cnn"], "--net: invalid choice: 'cnn'"),
         (["--binary-inputs"], "--binary-inputs needs --inputs signed"),
+        (["--weights", "stochastic", "--scale", "none", "--reestimate", "9"], "not for --weights stochastic"),
         (["--net", "larq", "--hidden", "5"], "--net larq does not take --hidden"),
     ],
 )
@@ -244,6 +294,7 @@ WORK = [
     ("fuzz_runtime.py", "fuzz_runtime", "fuzz", "--save-dir", []),
     ("reproduce.py", "reproduce", "run", "--save-dir", ["--results", "results"]),
     ("reproduce.py", "reproduce", "run", "--results", ["--save-dir", "runs"]),
+    ("bench_nets.py", "bench_nets", "measure", "--save-dir", []),
     ("deploy.py", "train_mnist", "main", "--save-dir", []),
     ("train_mnist.py", "train_mnist", "train", "--save-dir", []),
 ]
@@ -335,6 +386,7 @@ def test_help(tmp_path):
         "deploy.py",
         "draw_rules.py",
         "execute_tutorial.py",
+        "bench_nets.py",
         "reproduce.py",
         "fuzz_runtime.py",
         "results_table.py",
