@@ -106,6 +106,7 @@ def run(args, argv, held):
             learning_rates=rates,
             validate=lambda net: train.evaluate(tested, images.validation, images.validation_labels),
             patience=args.patience,
+            reestimate=images.train[: args.reestimate] if args.reestimate else None,
             # Few validation images make many epochs equal, and the first of them may be hardly trained.
             ties="last" if images.own else "first",
             reestimate=images.train[: args.reestimate] if args.reestimate else None,

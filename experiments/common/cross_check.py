@@ -42,17 +42,21 @@ def _reference(layer, x):
     nn = mx.gluon.nn
 
     def value(name):
-        parameter = getattr(layer, name, None)
+        parameter = getattr(layer, name)
         return None if parameter is None else parameter.data().asnumpy().astype(np.float64)
 
+    if isinstance(layer, (nn.Dense, nn.Conv1D, nn.Conv2D, nn.Conv3D)):
+        y = _product(layer, x, value)
+        return y if layer.act is None else _reference(layer.act, y)
     if isinstance(layer, nn.BatchNorm):
-        values = map(value, ("gamma", "beta", "running_mean", "running_var"))
-        return np.moveaxis(reference.dense.batch_norm_inference(np.moveaxis(x, 1, -1), *values), -1, 1)
-    if isinstance(layer, (nn.Dense, nn.Conv2D)):
-        x = _product(layer, x, value("weight"), value("bias"), value("curvature"))
-        return x if layer.act is None else _reference(layer.act, x)
-    if isinstance(layer, (nn.MaxPool2D, nn.AvgPool2D, nn.GlobalAvgPool2D)):
-        return _pooled(layer._kwargs, x)
+        axis = layer._kwargs["axis"]
+        names = ("gamma", "beta", "running_mean", "running_var")
+        y = reference.dense.batch_norm_inference(np.moveaxis(x, axis, -1), *map(value, names))
+        return np.moveaxis(y, -1, axis)
+    if isinstance(layer, nn.conv_layers._Pooling) and layer._kwargs["pool_type"] in ("max", "avg"):
+        return _pool(x, **layer._kwargs)
+    if isinstance(layer, nn.Flatten):
+        return x.reshape(len(x), -1)
     if isinstance(layer, gluon_bnn.nn.BinaryActivation):
         return reference.binary.sign(x)
     if isinstance(layer, gluon_bnn.nn.BinarySigmoid):
@@ -68,32 +72,30 @@ def _reference(layer, x):
 _ACTIVATIONS = {"relu": reference.dense.relu, "sigmoid": reference.dense.sigmoid, "tanh": np.tanh}
 
 
-def _product(layer, x, weight, bias, curvature):
-    """Of a dense layer or a convolution, without its activation."""
-    binary = isinstance(layer, (gluon_bnn.nn.BinaryDense, gluon_bnn.nn.BinaryConv2D))
+def _product(layer, x, value):
+    """What a dense layer or a convolution gives, its activation left aside."""
+    arrays = value("weight"), value("bias")
+    binary = isinstance(layer, gluon_bnn.nn.binary_layer.BinaryLayer)
+    scale = dict(scale=layer.scale, curvature=value("curvature")) if binary else {}
     if isinstance(layer, mx.gluon.nn.Dense):
-        x = x.reshape(len(x), -1)
-        if binary:
-            return reference.binary.binary_dense(x, weight, bias, layer.scale, curvature)
-        return reference.dense.affine(x, weight, bias)
-    names = dict(strides="stride", padding="pad", dilation="dilate", groups="num_group")
-    options = {name: layer._kwargs[gluons] for name, gluons in names.items()}
+        x = x.reshape(len(x), -1) if layer._flatten else x
+        return (reference.binary.binary_dense if binary else reference.dense.affine)(x, *arrays, **scale)
+    names = {"strides": "stride", "padding": "pad", "dilation": "dilate", "groups": "num_group"}
+    sizes = {name: layer._kwargs[theirs] for name, theirs in names.items()}
     if binary:
-        options["pad_value"] = layer.pad_value
-        return reference.conv.binary_conv(x, weight, bias, layer.scale, curvature, **options)
-    y = reference.conv.conv(x, weight, **options)
-    return y if bias is None else y + bias[:, None, None]
+        return reference.conv.binary_conv(x, *arrays, **scale, **sizes, pad_value=layer.pad_value)
+    y = reference.conv.conv(x, arrays[0], **sizes)
+    return y if arrays[1] is None else y + arrays[1].reshape((1, -1) + (1,) * (y.ndim - 2))
 
 
-def _pooled(options, x):
-    """Of images (rows, channels, height, width), by a pool of deployed nets, which have the channels last."""
-    attributes = dict(strides=options["stride"], kernel=options["kernel"], padding=options["pad"])
-    attributes["rounding"] = {"valid": "floor", "full": "ceil"}[options["pooling_convention"]]
-    if options["global_pool"]:
-        attributes = dict(strides=(1, 1), kernel=x.shape[2:], padding=(0, 0), rounding="floor")
-    attributes["count"] = "all" if options.get("count_include_pad", True) else "inside"
-    kind = {"max": "max_pool", "avg": "average_pool"}[options["pool_type"]]
-    return np.moveaxis(reference.graph.node(kind, attributes, {}, np.moveaxis(x, 1, -1)), -1, 1)
+def _pool(x, kernel, stride, pad, global_pool, pool_type, pooling_convention, count_include_pad=True, **_):
+    """What a pooling layer of Gluon's with these attributes gives."""
+    if global_pool:
+        kernel, stride, pad = x.shape[2:], 1, 0
+    ceil = pooling_convention == "full"
+    if pool_type == "max":
+        return reference.conv.max_pool(x, kernel, stride, pad, ceil)
+    return reference.conv.average_pool(x, kernel, stride, pad, ceil, count_include_pad)
 
 
 def hidden_values(net, x):
@@ -118,7 +120,7 @@ def cross_check(net, x, outputs):
     """
     layers = _layers(net)
     binary = any(map(_is_binary, layers))
-    if any(isinstance(layer, mx.gluon.nn.Conv2D) for layer in layers):
+    if any(isinstance(layer, mx.gluon.nn.conv_layers._Conv) for layer in layers):
         x = x[: max(1, PRODUCTS // sum(gluon_bnn.summary(net, x.shape[1:]).macs.values()))]
         outputs = outputs[: len(x)]
     hidden_error = output_error = 0.0
@@ -130,7 +132,7 @@ def cross_check(net, x, outputs):
         for found, value in zip(hidden_values(net, x[rows]), hidden):
             hidden_error = max(hidden_error, np.abs(found - value)[same_bits].max(initial=0))
             if binary:
-                same_bits &= ((found < 0) == (value < 0)).reshape(len(found), -1).all(axis=1)
+                same_bits &= ((found < 0) == (value < 0)).reshape(len(value), -1).all(axis=1)
         output_error = max(output_error, np.abs(outputs[rows] - expected)[same_bits].max(initial=0))
         differing += int((outputs[rows].argmax(axis=1) != expected.argmax(axis=1)).sum())
         different_bits += int((~same_bits).sum())

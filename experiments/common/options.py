@@ -200,11 +200,11 @@ def parse_args(argv=None):
         parser.error("--scale loss needs --optimizer binaryadam, which keeps the curvature of the loss")
     if args.weights == "stochastic" and args.scale != "none":
         parser.error("--weights stochastic needs --scale none: what is drawn is +1 or -1, without a scale")
+    if args.weights == "stochastic" and args.reestimate:
+        parser.error("--reestimate makes statistics of binary weights; --weights stochastic validates the real ones")
     rules = [rule.name for rule in quantizers.rules(None if args.scale == "none" else args.scale)]
     if args.gradient not in (None, *rules):
         parser.error(f"--scale {args.scale} goes with --gradient {' or '.join(rules)}, got {args.gradient}")
-    if args.reestimate and args.weights == "stochastic":
-        parser.error("--reestimate is for nets that are tested as they train, not for --weights stochastic")
     if args.binary_inputs and args.inputs != "signed":
         parser.error(
             "--binary-inputs needs --inputs signed: the others are hardly ever negative, so that all signs are 1"

@@ -8,6 +8,7 @@ import numpy as np
 
 import gluon_bnn
 from gluon_bnn import mx, reference, train
+from gluon_bnn.nn.binary_layer import BinaryLayer
 
 from common.cross_check import cross_check
 
@@ -96,7 +97,7 @@ def _error(outputs, labels):
 def _binary_layers(net):
     blocks = []
     net.apply(blocks.append)  # children first
-    return [block for block in blocks if isinstance(block, (gluon_bnn.nn.BinaryDense, gluon_bnn.nn.BinaryConv2D))]
+    return [block for block in blocks if isinstance(block, BinaryLayer)]
 
 
 def bits_of(net):

@@ -56,9 +56,9 @@ class Layers:
         layer = mx.gluon.nn.Conv2D if self._real else functools.partial(nn.BinaryConv2D, **self._binary)
         return layer(channels, kernel, **options)
 
-    def batch_norm(self, units=0, **options):
-        """Of units or of channels: of axis 1."""
-        return nn.BatchNorm(axis=1, in_channels=units, **options)
+    def batch_norm(self, units=0, axis=1, **options):
+        """Axis 1 is that of the units of a dense layer and of the channels of a convolution."""
+        return nn.BatchNorm(axis, in_channels=units, **options)
 
 
 SHAPE = ("hidden", "dropout")  # the options that shape a net

@@ -192,8 +192,9 @@ class Composed:
         `training`, an array of one number, is not 1.
         adds : False where no gradient of gamma and beta has to be added (see gradients.py)
         """
+        x = adding(F, x)
         y = F.BatchNorm(
-            _in_plain_order(F, adding(F, x)),
+            _in_plain_order(F, x) if axis == -1 else x,
             gamma,
             beta,
             running_mean,
@@ -205,7 +206,7 @@ class Composed:
             fix_gamma=fix_gamma,
             use_global_stats=use_global_stats,
         )
-        return _in_plain_order(F, y)
+        return _in_plain_order(F, y) if axis == -1 else y
 
     @takes_np
     def squared_hinge(self, F: Any, outputs: Any, labels: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Convolutions over any number of axes of space, with real and with binary weights, forward and backward.
+"""Convolutions over any number of axes of space, with real and with binary weights, forward and backward; pooling.
 
 x (rows, in_channels, *sizes), w (channels, in_channels / groups, *kernel). With X, the image x with pad_value outside,
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from .binary import Gradient, sign_scale, sign_scale_backward
 
-__all__ = ["binary_conv", "binary_conv_backward", "conv", "conv_backward", "output_sizes"]
+__all__ = ["average_pool", "binary_conv", "binary_conv_backward", "conv", "conv_backward", "max_pool", "output_sizes"]
 
 
 def __dir__():
@@ -30,16 +30,22 @@ Sizes = Union[int, tuple[int, ...]]
 
 
 def output_sizes(
-    sizes: tuple[int, ...], kernel: tuple[int, ...], strides: Sizes = 1, padding: Sizes = 0, dilation: Sizes = 1
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: Sizes = 1,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil: bool = False,
 ) -> tuple:
-    """How many places y has along each axis of space. Raises ValueError where it would have none.
+    """How many places y has along each axis of space, where the last step is rounded down, or up with `ceil`. Raises
+    ValueError where it would have none.
 
     >>> output_sizes((28, 28), (5, 5), strides=2, padding=1)
     (13, 13)
     """
     axes = len(sizes)
     each = zip(sizes, kernel, _each(strides, axes), _each(padding, axes), _each(dilation, axes))
-    found = tuple((size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, s, p, d in each)
+    found = tuple((size + 2 * p - d * (k - 1) - 1 + ceil * (s - 1)) // s + 1 for size, k, s, p, d in each)
     if min(found) < 1:
         raise ValueError(f"the kernel {kernel} with dilation {dilation} is larger than {sizes} with padding {padding}")
     return found
@@ -148,6 +154,52 @@ def binary_conv_backward(
         ),
         "bias": d.sum(axis=(0, *range(2, d.ndim))),
     }
+
+
+def max_pool(
+    x: np.ndarray, kernel: tuple[int, ...], strides: Sizes, padding: Sizes = 0, ceil: bool = False
+) -> np.ndarray:
+    """The largest number of each window of x (rows, channels, *sizes); places outside of x do not count. A window that
+    is outside altogether, which `ceil` makes possible, has the least finite number, as MXNet gives it.
+
+    >>> max_pool(np.array([[[1.0, 5.0, 2.0]]]), (2,), 2, ceil=True)
+    array([[[5., 2.]]])
+    """
+    x = np.asarray(x)
+    return _windows(x, kernel, strides, padding, ceil, np.finfo(x.dtype).min).max(axis=0)
+
+
+def average_pool(
+    x: np.ndarray,
+    kernel: tuple[int, ...],
+    strides: Sizes,
+    padding: Sizes = 0,
+    ceil: bool = False,
+    count_include_pad: bool = True,
+) -> np.ndarray:
+    """The mean of each window of x (rows, channels, *sizes). Padding counts as zeros, or with count_include_pad=False
+    not at all; what `ceil` adds beyond it never counts.
+
+    >>> average_pool(np.array([[[2.0, 4.0, 6.0]]]), (2,), 2, ceil=True)
+    array([[[3., 6.]]])
+    """
+    x = np.asarray(x)
+    counted = np.ones(x.shape)
+    if count_include_pad:
+        counted = _padded(counted, padding, 1)
+        x, padding = _padded(x, padding, 0), 0
+    sums, counts = (_windows(each, kernel, strides, padding, ceil, 0).sum(axis=0) for each in (x, counted))
+    with np.errstate(invalid="ignore"):  # NaN for a window that is outside altogether
+        return (sums / counts).astype(x.dtype)
+
+
+def _windows(x, kernel, strides, padding, ceil, outside):
+    """(places of the kernel, rows, channels, *output_sizes)"""
+    axes = x.ndim - 2
+    sizes = output_sizes(x.shape[2:], kernel, strides, padding, ceil=ceil)
+    image = _padded(x, padding, outside)
+    image = np.pad(image, [(0, 0), (0, 0)] + [(0, s) for s in _each(strides, axes)], constant_values=outside)
+    return np.stack([image[seen] for _, seen in _places(np.empty((1, 1, *kernel)), sizes, strides, 1)])
 
 
 def _each(value, axes):

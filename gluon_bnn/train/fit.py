@@ -183,7 +183,7 @@ def fit(
     if ties == "last":
         run["ties"] = ties
     if reestimate is not None:
-        statistics.layers_of(net)  # raises where there are none
+        statistics.check(net, reestimate)
         run["reestimated"] = True
     validation = None if judge is None else f"validation_{measure.name}"
     shown_names = ["loss", measure.name, *([validation] if validation else [])]

@@ -80,6 +80,20 @@ def reestimate(net: mx.gluon.Block, x: Union[np.ndarray, Iterable[Any]], batch_s
                 hook.detach()
 
 
+def check(net: mx.gluon.Block, x: Any) -> None:
+    """What `reestimate` raises for such a net, and for an array that the net does not take, before there is any work;
+    ValueError also for batches that can be gone over only once."""
+    layers_of(net)
+    if hasattr(x, "__next__"):
+        raise ValueError(
+            f"batch norm statistics are re-estimated in every epoch, and a {type(x).__name__} is used up after one; "
+            "give an array, a list of batches or a DataLoader"
+        )
+    if hasattr(x, "shape"):
+        with mx.autograd.pause(train_mode=False):
+            net(next(in_batches(net, x[:1], 1)))
+
+
 def layers_of(net: mx.gluon.Block) -> list[mx.gluon.Block]:
     """The layers of a net that `reestimate` sets; the errors are described there."""
     if not isinstance(net, mx.gluon.Block):

@@ -13,7 +13,7 @@ FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 
 @pytest.fixture
 def files(tmp_path, monkeypatch, rng):
-    """{name: (labels, images)} of the six files in cifar10/ below the current directory, which Gluon takes for whole."""
+    """{name: (labels, images)} of the six files in cifar10/ below tmp_path; where these are whole, Gluon takes them."""
     from gluon_bnn import mx
 
     monkeypatch.chdir(tmp_path)

@@ -58,6 +58,7 @@ def test_train_mnist(tmp_path, activation, scale):
         "1",
         "--seed",
         "2147483647",
+        *(["--reestimate", "500"] if activation == "binary" else []),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -65,6 +66,7 @@ def test_train_mnist(tmp_path, activation, scale):
     assert directory.name.startswith(f"digits-{activation}-")
     found = record(directory / "record.json")
     assert found["bits"] == 79400 and found["cross_check"]["ok"]
+    assert found["settings"].get("reestimate") == (500 if activation == "binary" else None)
     assert found["export_same_predictions"] == 360
     assert ("test_error_real_weights_own_averages" in found) == (scale == "none")
     for picture in ("curves.png", "confusion.png", "filters.png"):
@@ -250,6 +252,10 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
             "goes with --gradient ste, got exact",
         ),
         (["--weights", "stochastic"], "--weights stochastic needs --scale none"),
+        (
+            ["--weights", "stochastic", "--scale", "none", "--reestimate", "9"],
+            "--reestimate makes statistics of binary",
+        ),
         (["--weights", "stochastic", "--scale", "layer"], "--weights stochastic needs --scale none"),
         (["--epochs", "0"], "above 0"),
         (["--epochs", "9" * 20], "at most 1000000"),
@@ -265,7 +271,6 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
         (["--recipe", "bnn", "--gradient", "xnor"], "--scale none goes with --gradient ste, got xnor"),
         (["--net", "cnn"], "--net: invalid choice: 'cnn'"),
         (["--binary-inputs"], "--binary-inputs needs --inputs signed"),
-        (["--weights", "stochastic", "--scale", "none", "--reestimate", "9"], "not for --weights stochastic"),
         (["--net", "larq", "--hidden", "5"], "--net larq does not take --hidden"),
     ],
 )

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import example, settings
+from hypothesis import example, given, settings
 
 import gluon_bnn
 from gluon_bnn import nn
@@ -15,7 +15,7 @@ from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.native import library
 
 from needs import needs_library
-from sizes import over_sizes
+from sizes import SEEDS, over_sizes, sizes
 
 BOUND = 8.0  # 3.4 seen over all cases and 20 seeds, in units of eps times the sum of magnitudes
 
@@ -80,7 +80,8 @@ def test_forward_and_backward(implementation, hybridized, dtype, training, seed,
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hybridized", [True, False])
 @settings(max_examples=5)
-@over_sizes(rows=9, units=33, places=129)
+@given(seed=SEEDS, rows=sizes(9), units=sizes(33), places=sizes(129))
+@example(seed=1, rows=2, units=3, places=49)
 @example(seed=0, rows=3, units=2, places=4111)  # more places than are added up in float32
 @example(seed=0, rows=130, units=2, places=33)  # as many over several rows
 def test_channels(implementation, hybridized, dtype, training, seed, rows, units, places):
@@ -99,6 +100,19 @@ def test_channels(implementation, hybridized, dtype, training, seed, rows, units
     # MXNet's own operator adds up all places one after the other, in the type of the data.
     bound = BOUND if implementation == "native" else 4 * BOUND
     within(found, batch_norm.expected(*wide, *before, 1e-3, 0.75, training), dtype, bound)
+
+
+@needs_library
+def test_exports_from_before_there_was_an_axis(rng, tmp_path):
+    layer, x = make(4, rng=rng), mx.nd.array(rng.standard_normal((6, 3, 4)))
+    layer.hybridize()
+    y = layer(x).asnumpy()
+    layer.export(str(tmp_path / "net"))
+    path = tmp_path / "net-symbol.json"
+    text = path.read_text()
+    assert '"axis": "-1", ' in text
+    path.write_text(text.replace('"axis": "-1", ', ""))
+    np.testing.assert_array_equal(load_exported(str(tmp_path / "net"))(x).asnumpy(), y)
 
 
 def test_channels_of_rows_are_the_last_axis(rng, implementation):
@@ -145,7 +159,8 @@ def test_between_convolutions(rng, implementation, hybridized):
 
 
 @needs_library
-@over_sizes(rows=9, units=33, places=129)
+@settings(max_examples=9)
+@given(seed=SEEDS, rows=sizes(9), units=sizes(33), places=sizes(129))
 def test_inference_over_channels_is_mxnets_to_the_bit(seed, rows, units, places):
     rng = np.random.default_rng(seed)
     x = mx.nd.array(rng.standard_normal((rows, units, places)))

@@ -173,6 +173,37 @@ def test_save_load_and_cast(rng, implementation, tmp_path):
         layer.cast("float16")
 
 
+def test_parameters_are_gluons_own(rng, tmp_path):
+    """Files of parameters go from one to the other."""
+    ours = nn.BinaryConv2D(4, 3, padding=1, in_channels=2)
+    theirs = mx.gluon.nn.Conv2D(4, 3, padding=1, in_channels=2)
+    ours.initialize(mx.init.Normal(1))
+    ours.save_parameters(str(tmp_path / "p"))
+    theirs.load_parameters(str(tmp_path / "p"))
+    theirs.weight.set_data(ours.binary_weight())
+    x = data(rng, 2, 2, 5, 6)
+    np.testing.assert_allclose(ours(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-4, atol=1e-4)
+    theirs.save_parameters(str(tmp_path / "q"))
+    ours.load_parameters(str(tmp_path / "q"))
+    np.testing.assert_array_equal(ours.weight.data().asnumpy(), theirs.weight.data().asnumpy())
+
+
+def test_summaries_of_gluon_and_mxnet(rng, implementation, capsys):
+    net = of_every_layer()
+    net.summary(data(rng, 1, 2, 7, 6))
+    mx.viz.print_summary(net(mx.sym.var("data")), {"data": (1, 2, 7, 6)})
+    assert "BinaryConv2D-1" in capsys.readouterr().out
+
+
+def test_images_of_other_sizes(rng, implementation):
+    """A hybridized layer takes them one after the other."""
+    layer = nn.BinaryConv2D(4, 3, in_channels=2, padding=1, pad_value=1)
+    layer.initialize(mx.init.Normal(1))
+    layer.hybridize()
+    for shape in ((2, 2, 5, 6), (1, 2, 9, 4), (2, 2, 5, 6), (3, 2, 1, 1)):
+        assert errors(layer, data(rng, *shape), rng) < check.BOUND
+
+
 def test_products_of_signs_are_exact(rng, implementation):
     """alpha times an integer, rounded once, to the bit: MXNet's convolution must not be Winograd's, or anything else
     that divides."""
@@ -216,6 +247,56 @@ def test_a_layer_used_many_times(rng, implementation, mode):
         net.hybridize(**MODES[mode])
     run(net, x, mx.nd.array(d))
     np.testing.assert_allclose(layer.weight.grad().asnumpy(), sum(range(1, 13)) * once, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_among_layers_of_mxnet(rng, mode):
+    """Its convolutions and pools pass on arrays of 16 channels and more, and their gradients, in blocks of channels."""
+
+    def make():
+        net = sequential(
+            mx.gluon.nn.Conv2D(32, 3, padding=1, in_channels=16, use_bias=False),
+            nn.BatchNorm(axis=1, in_channels=32),
+            nn.BinaryActivation(),
+            nn.BinaryConv2D(16, 3, padding=1, in_channels=32, scale="channel", use_bias=False),
+            mx.gluon.nn.MaxPool2D(2),
+            nn.BatchNorm(axis=1, in_channels=16),
+            nn.BinaryConv2D(32, 3, in_channels=16, pad_value=1, padding=1, groups=2),
+            mx.gluon.nn.Conv2D(16, 3, in_channels=32),
+            mx.gluon.nn.AvgPool2D(2),
+            nn.BinaryDense(3, in_units=16),
+        )
+        net.initialize()
+        return net
+
+    with ops.use("composed"):
+        nets = [make()]
+    nets.append(make())
+    for own, other in zip(*(net.collect_params().values() for net in nets)):
+        if "running" not in own.name:
+            value = mx.nd.array(rng.uniform(-1, 1, own.shape))
+            own.set_data(value)
+            other.set_data(value)
+    x, d, found = data(rng, 2, 16, 8, 8), data(rng, 2, 3), []
+    for net in nets:
+        if MODES[mode] is not None:
+            net.hybridize(**MODES[mode])
+        for _ in range(2):
+            y, dx, _ = run(net, x, d)
+        gradients = [p.grad().asnumpy() for p in net.collect_params().values() if p.grad_req != "null"]
+        found.append([y, dx, *gradients])
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_empty_batch_is_an_error(implementation, hybridize):
+    layer = nn.BinaryConv2D(4, 3, in_channels=3)
+    layer.initialize()
+    layer.hybridize(hybridize)
+    with mx.util.np_shape(True), pytest.raises((mx.base.MXNetError, ValueError)) as error:
+        layer(mx.nd.zeros((0, 3, 5, 5))).wait_to_read()
+    assert "division by zero" not in str(error.value)
 
 
 @pytest.mark.parametrize("hybridize", [False, True])
@@ -269,6 +350,8 @@ def test_real_weights(rng, implementation):
         real.hybridize(hybridize)
         np.testing.assert_allclose(real[3](hidden).asnumpy(), expected, rtol=1e-4, atol=1e-4)
     assert type(nn.with_real_weights(nn.BinaryConv1D(3, 2, in_channels=2))) is mx.gluon.nn.Conv1D
+    net.cast("float64")
+    assert nn.with_real_weights(net)(x.astype("float64")).dtype == np.float64
 
 
 def test_an_activation_of_its_own(rng, implementation):
@@ -377,3 +460,16 @@ def test_arrays_of_np(rng, implementation, kind):
             assert isinstance(net[0].binary_weight(), type(x)) and isinstance(y, type(x))
     for nd, np_ in zip(*found):
         np.testing.assert_array_equal(nd, np_)
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_gluons_pools_are_the_references(rng, ceil_mode, padding):
+    x = data(rng, 2, 3, 6, 7)
+    options = dict(strides=(2, 3), padding=padding, ceil_mode=ceil_mode)
+    found = mx.gluon.nn.MaxPool2D((3, 3), **options)(x).asnumpy()
+    sizes = (3, 3), (2, 3), padding, ceil_mode
+    np.testing.assert_array_equal(found, conv.max_pool(x.asnumpy(), *sizes))
+    for every in (True, False):
+        found = mx.gluon.nn.AvgPool2D((3, 3), count_include_pad=every, **options)(x).asnumpy()
+        np.testing.assert_allclose(found, conv.average_pool(x.asnumpy(), *sizes, every), rtol=1e-5, atol=1e-6)

@@ -19,6 +19,7 @@ def layers():
     return sequential(
         gluon.BatchNorm(),
         nn.BinaryConv1D(4, 2, padding=1, pad_value=-1, scale="channel"),
+        nn.BatchNorm(axis=1),
         nn.BinaryDense(9, activation="relu"),
         nn.BatchNorm(),
         nn.BinaryActivation(),

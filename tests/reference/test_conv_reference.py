@@ -12,7 +12,7 @@ SHAPES = [  # x, w, options
     ((2, 3, 7), (4, 3, 3), dict(strides=2, padding=1, pad_value=1)),
     ((2, 4, 6), (6, 2, 2), dict(dilation=3, groups=2, padding=2)),
     ((1, 2, 5, 4), (3, 2, 3, 2), dict(strides=(1, 2), padding=(2, 0), pad_value=-1)),
-    ((2, 6, 5, 6), (3, 2, 2, 3), dict(strides=(3, 1), dilation=(1, 2), groups=3, padding=(1, 2))),
+    ((1, 3, 5, 6), (3, 1, 2, 3), dict(strides=(3, 1), dilation=(1, 2), groups=3, padding=(1, 2))),
     ((1, 2, 3, 4, 3), (2, 1, 2, 1, 3), dict(groups=2, strides=(1, 2, 1), padding=1, pad_value=1)),
     ((1, 1, 1), (1, 1, 1), {}),
 ]
@@ -96,6 +96,30 @@ def test_a_kernel_of_one_place_is_the_dense_layer(rng):
     found = conv.binary_conv_backward(d[:, :, None], x[:, :, None], w[:, :, None], "channel", "exact")
     for name, value in dense.items():
         np.testing.assert_allclose(found[name].reshape(value.shape), value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("kernel, strides", [((2, 2), 2), ((3, 2), (2, 3)), ((3, 3), 1), ((2, 3), 3)])
+def test_pooling(rng, kernel, strides, padding, ceil):
+    """Window by window."""
+    x = rng.standard_normal((2, 3, 6, 7))
+    largest = conv.max_pool(x, kernel, strides, padding, ceil)
+    means = [conv.average_pool(x, kernel, strides, padding, ceil, all_count) for all_count in (True, False)]
+    room = [size + 2 * padding - k for size, k in zip(x.shape[2:], kernel)]
+    steps = [-(-r // s) if ceil else r // s for r, s in zip(room, np.broadcast_to(strides, 2))]
+    assert largest.shape == means[0].shape == (2, 3, steps[0] + 1, steps[1] + 1)
+    for at in np.ndindex(*largest.shape[2:]):
+        begin = np.array(at) * strides - padding
+        inside = [slice(max(b, 0), max(b, 0) if b + k <= 0 else b + k) for b, k in zip(begin, kernel)]
+        window = x[(slice(None), slice(None), *inside)]
+        if window.size == 0:
+            assert (largest[(..., *at)] == np.finfo(x.dtype).min).all()
+            continue
+        padded = np.prod([min(b + k, size + padding) - b for b, k, size in zip(begin, kernel, x.shape[2:])])
+        np.testing.assert_allclose(largest[(..., *at)], window.max(axis=(2, 3)))
+        np.testing.assert_allclose(means[0][(..., *at)], window.sum(axis=(2, 3)) / padded)
+        np.testing.assert_allclose(means[1][(..., *at)], window.mean(axis=(2, 3)))
 
 
 @pytest.mark.parametrize(

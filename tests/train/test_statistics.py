@@ -199,11 +199,21 @@ class TestFit:
         for a, b in zip(values(net), values(other)):
             np.testing.assert_array_equal(a, b)
 
-    def test_refused_before_the_first_step(self):
-        net = sequential(nn.BinaryDense(3, in_units=12))
+    @pytest.mark.parametrize(
+        "given, error, message",
+        [
+            (X, ValueError, "a net without one"),
+            (X[:0], ValueError, "at least one row"),
+            ((each for each in ()), ValueError, "used up after one"),
+            (X[:, :5], mx.base.MXNetError, "."),
+        ],
+    )
+    def test_refused_before_the_first_step(self, given, error, message):
+        net = sequential(nn.BinaryDense(3, in_units=12), *([] if "without" in message else [nn.BatchNorm()]))
         net.initialize()
-        trainer = mx.gluon.Trainer(net.collect_params(), "adam", kvstore=None)
+        net(mx.nd.array(X))
         before = values(net)
-        with pytest.raises(ValueError, match="a net without one"):
-            fit(net, trainer, reestimate=X)
-        np.testing.assert_array_equal(values(net)[0], before[0])
+        with pytest.raises(error, match=message):
+            fit(net, mx.gluon.Trainer(net.collect_params(), "adam", kvstore=None), reestimate=given)
+        for a, b in zip(values(net), before):
+            np.testing.assert_array_equal(a, b)
