@@ -180,7 +180,8 @@ class Frozen(mx.gluon.nn.HybridSequential):
     """A net for inference, made by `freeze`: hybridize, export, save_parameters as with any HybridBlock.
 
     form : "packed" or "float"
-    input_shape : for the runtime, the shape of one input; None stands for (inputs of the first layer,)
+    input_shape : for the runtime, the shape of one input; None stands for (inputs of the first layer,), and is not
+        enough for a net with convolutions or pooling
     input_scale, input_shift : for the runtime, which takes uint8 inputs p as scale * p + shift: a float or float32
         (inputs,), and float32 (inputs,); or both None
 
@@ -281,8 +282,9 @@ class Frozen(mx.gluon.nn.HybridSequential):
         """The net as a `gluon_bnn.graph.graph.Graph` for the runtime, in the packed form, with the parameters as they
         are now; NumPy arrays.
 
-        The runtime works on rows, (rows, inputs), so flattening is not in it. Raises ValueError where the net has
-        layers that the runtime does not know, layers that do not fit together on rows, or several outputs.
+        A row of its input is flat, in Gluon's order, and so is that of its output; images have the channels innermost
+        in between. Raises ValueError where the net has layers that the runtime does not know, layers that do not fit
+        together, several outputs, or convolutions or pooling and no input shape.
         """
         found = [
             block.step if isinstance(block, (StepBlock, HeldBlock)) else steps.Kept(row=Row(block.name), block=block)

@@ -17,7 +17,7 @@ from ..graph.kinds import KINDS
 from ..graph.kinds.activation import FUNCTIONS
 from . import fold
 from .passes import in_floats, pack
-from .plan import Plan, Shape
+from .plan import Plan, Shape, Step
 from .steps import Held, Kept
 from .steps.windows import Windowed
 
@@ -34,7 +34,7 @@ def graph_of(
     ValueError where the runtime does not take a layer, the net has several outputs, or the shape does not fit.
     """
     plan = plan.ending(plan.outputs)
-    unknown = [step for step in plan.steps if isinstance(step, (Held, Kept))]
+    unknown: list[Step] = [step for step in plan.steps if isinstance(step, (Held, Kept))]
     if not unknown:
         given = input_of(plan, shape)
         plan = in_floats(pack(plan, given))
@@ -42,11 +42,11 @@ def graph_of(
         unknown = [step for step in plan.steps if not step.in_runtime(*(shapes[source] for source in step.sources))]
     if unknown:
         raise ValueError(
-            "the runtime takes binary and other dense layers, which flatten images; convolutions (in floats with a "
-            "padding of 0) and pooling over one and two axes of space; BatchNorm, Concat and slices over units or "
-            "channels (with axis=1 only where that is certain: next to a layer that flattens, or with input_shape in "
-            f"freeze; else axis=-1), Flatten, arithmetic, and the activations {', '.join(FUNCTIONS)}; got "
-            + ", ".join(f"{step.name} ({step!r})" for step in unknown)
+            "the runtime takes binary and other dense layers (of images only with flatten=True), convolutions and "
+            "pooling over one and two axes of space (binary ones with groups only with pad_value=0), BatchNorm, Concat "
+            "and slices over the units (with axis=1 only where that is certain: next to a layer that flattens, or with "
+            "input_shape in freeze; else axis=-1), Flatten, arithmetic, and the activations "
+            f"{', '.join(FUNCTIONS)}; got " + ", ".join(f"{step.name} ({step!r})" for step in unknown)
         )
     if len(plan.outputs) != 1:
         raise ValueError(f"the runtime takes nets with one output, got {len(plan.outputs)}")

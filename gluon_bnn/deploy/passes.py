@@ -27,9 +27,24 @@ from .steps import (
 
 def simplify(plan: Plan) -> Plan:
     """Drops steps that do nothing or are not used, and folds constants into the binary layer before them."""
-    for change in (_without_flatten, _without_clip, _with_constants):
+    for change in (_signs_first, _without_flatten, _without_clip, _with_constants):
         plan = change(plan.ending(plan.outputs))
     return plan.ending(plan.outputs)
+
+
+def _signs_first(plan):
+    """Takes signs before a Flatten instead of after it, where nothing else takes what is flattened: next to the layer
+    whose outputs they are of."""
+    users, now, made = plan.users(), {0: 0}, plan.empty()
+    for place, step in plan.places():
+        sources = tuple(now[source] for source in step.sources)
+        flatten = made[sources[0]]
+        if isinstance(step, FloatSign) and isinstance(flatten, Flatten) and len(users[step.sources[0]]) == 1:
+            made.steps[sources[0] - 1] = dataclasses.replace(step, sources=flatten.sources)
+            step = dataclasses.replace(flatten, sources=sources)
+            sources = step.sources
+        now[place] = made.add(dataclasses.replace(step, sources=sources))
+    return dataclasses.replace(made, outputs=tuple(now[place] for place in plan.outputs))
 
 
 def _without_flatten(plan):

@@ -171,15 +171,19 @@ class Step:
         """What it gives in MXNet; F is mx.nd or mx.sym."""
         raise NotImplementedError
 
+    def reordered(self, order: np.ndarray) -> "Step":
+        """The same product where its inputs come in another order, number order[i] as the i-th."""
+        raise NotImplementedError
+
     def after(self, *xs: Any) -> Shape:
         """What is known of the shape of its value, from those that it takes; ValueError where these cannot be."""
         return xs[0]
 
-    def in_runtime(self, *xs: Shape) -> bool:
+    def in_runtime(self, *xs: Any) -> bool:
         """Whether the runtime has it for values of these shapes."""
         return True
 
-    def layout(self, *xs: Shape) -> str:
+    def layout(self, *xs: Any) -> str:
         """How the runtime must have the values that it takes where they are images: "any"; "image", with the channels
         innermost; or "row", in Gluon's order."""
         return "any"

@@ -824,7 +824,9 @@ class TestRefused:
             (sequential(), "an empty net"),
         ):
             net.initialize()
-            with pytest.raises(ValueError, match=f"a BinaryDense, BinaryActivation or BinarySigmoid in it; got {what}"):
+            with pytest.raises(
+                ValueError, match=f"a binary layer, BinaryActivation or BinarySigmoid in it; got {what}"
+            ):
                 freeze(net, "float")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -39,6 +39,7 @@ from gluon_bnn import runtime
 from gluon_bnn._progress import progress_bar
 from gluon_bnn.graph import engine
 from gluon_bnn.graph.kinds import KINDS
+from gluon_bnn.graph.kinds.kind import PLACES, SIZES
 from gluon_bnn.native import bindings, library
 from gluon_bnn.runtime.file import crc32, dumps, read
 
@@ -133,6 +134,8 @@ NAMES = (
     "1.weight",
     "2.slope",
     "2.operand",
+    "3.falls",
+    "2.threshold_u8",
     "-1.bias",
     "00.alpha",
     "0.x",
@@ -307,11 +310,15 @@ def edit_line(content, rng, right_checksum=False):
 def _new_entry(count, rng):
     """A node without arrays that follows `count` others, most often one that takes the last."""
     sources = [count - 1] + [int(n) for n in rng.integers(0, count, rng.integers(0, 3))]
-    kind = _pick(rng, ("activation", "flatten", "image", "arithmetic", "concat", "slice", "pack"))
+    plain = "activation", "flatten", "image", "arithmetic", "concat", "slice", "pack", "max_pool", "average_pool"
+    kind = _pick(rng, plain)
     attributes = []
     for name, allowed in KINDS[kind].attributes.items():
         value = _pick(rng, allowed) if isinstance(allowed, tuple) else rng.integers(0, 40)
-        attributes.append(f"{name}={'x'.join(map(str, rng.integers(1, 7, 3))) if name == 'shape' else value}")
+        if allowed in (SIZES, PLACES):
+            low, high, count = (1, 7, 3) if name == "shape" else (0, 4, 2)
+            value = "x".join(map(str, rng.integers(low, high, count)))
+        attributes.append(f"{name}={value}")
     return " ".join([kind, ",".join(map(str, sources[: KINDS[kind].sources[1]])), *attributes])
 
 

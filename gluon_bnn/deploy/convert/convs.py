@@ -1,6 +1,6 @@
 """Converters of convolutions and pooling, and of the packed operators on images."""
 
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _unpadded(build, x, axes, values):
     return inner.sources[0], before[-axes:], int(value)
 
 
-def _held(build, place, operator, **attributes) -> Optional[Held]:
+def _held(build, place, operator, **attributes):
     """The Held step that gives a value, if it is this operator with these attributes."""
     step = build.step(place, Held)
     if not step or step.operator != operator:
@@ -101,7 +101,7 @@ def pooling(build: Build, x: Any) -> Any:
     if build.get("global_pool"):
         return build(Pool, x, function=function, axes=axes)
     count = "inside" if build.get("count_include_pad", True) is False else "all"
-    sizes = _sizes(build, axes, strides="stride", padding="pad")
+    sizes = _sizes(build, axes, strides="stride", padding="pad", dilation="dilate")
     return build(Pool, x, function=function, axes=axes, window=kernel, rounding=rounding, count=count, **sizes)
 
 
@@ -125,7 +125,8 @@ def packed_max_pool(build: Build, x: Any, falls: Any = None) -> Any:
     kernel = build.get("kernel", ())
     options: dict[str, Any] = {"window": kernel, "axes": build.get("axes"), "channels": build.get("channels")}
     if kernel:
-        options.update(_sizes(build, len(kernel), strides="strides", padding="padding"), rounding=build.get("rounding"))
+        options.update(_sizes(build, len(kernel), strides="strides", padding="padding", dilation="dilation"))
+        options["rounding"] = build.get("rounding")
     return build(PackedMaxPool, x, arrays={} if falls is None else {"falls": falls}, **options)
 
 

@@ -23,6 +23,14 @@ class _Convolution(Windowed):
     groups: int = 1
 
     @property
+    def units(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def in_channels(self) -> int:
+        raise NotImplementedError
+
+    @property
     def products(self) -> int:
         return self.in_channels // self.groups * math.prod(self.window)
 

@@ -102,7 +102,7 @@ class Arithmetic(Step):
             return x if self._operand(x) else Shape((None,), not x.flat, self.name)  # x may be spread over the operand
         if x.open or y.open or len(x.sizes) != len(y.sizes):
             return x if x.last == y.last else Shape(layer=self.name)
-        sizes = tuple(None if None in pair else max(pair) for pair in zip(x.sizes, y.sizes))
+        sizes = tuple(None if a is None or b is None else max(a, b) for a, b in zip(x.sizes, y.sizes))
         return x if sizes == x.sizes else Shape(sizes, False, self.name)
 
     def _operand(self, x: Shape) -> Optional[str]:
@@ -126,7 +126,7 @@ class Arithmetic(Step):
     def node(self, x: Shape, y: Optional[Shape] = None) -> Node:
         if y is None:
             operand = self.arrays["operand"]
-            fits, given, arrays = self._operand(x), str(operand.shape), {"operand": operand.reshape(-1)}
+            fits, given, arrays = self._operand(x) is not None, str(operand.shape), {"operand": operand.reshape(-1)}
         else:
             fits, given, arrays = x.sizes == y.sizes, str(y), {}
         if not fits:

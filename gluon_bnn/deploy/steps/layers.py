@@ -49,10 +49,6 @@ class _Product(Step):
     def in_runtime(self, x: Shape) -> bool:
         return self.flatten or not x.image
 
-    def reordered(self, order: np.ndarray) -> "Step":
-        """The same layer where its inputs come in another order, number order[i] as the i-th."""
-        raise NotImplementedError
-
 
 @step
 class FloatDense(_Product):
@@ -76,8 +72,7 @@ class FloatDense(_Product):
         self, sources: tuple[int, ...], arrays: dict[str, np.ndarray], folded: tuple[Row, ...], source: str, to: str
     ) -> Step:
         """The same layer on bits."""
-        options = dict(flatten=self.flatten, units=self.units, in_units=self.inputs, source=source, to=to)
-        return PackedDense(sources, arrays, self.row, folded, **options)
+        return PackedDense(sources, arrays, self.row, folded, self.flatten, self.units, self.inputs, source, to)
 
     @property
     def units(self) -> int:

@@ -47,7 +47,7 @@ class Pool(Windowed):
         )
 
     def node(self, x: Shape) -> Node:
-        whole = dataclasses.replace(self, window=self.window or x.sizes[1:])
+        whole = dataclasses.replace(self, window=self.window or tuple(size or 0 for size in x.sizes[1:]))
         attributes = {name: sizes for name, sizes in whole.sizes().items() if name != "dilation"}
         attributes["rounding"] = self.rounding
         if self.function == "max":
@@ -56,7 +56,7 @@ class Pool(Windowed):
 
     def packed(self, sources: tuple[int, ...], arrays: dict[str, np.ndarray], channels: int) -> "PackedMaxPool":
         """The same pooling of bits."""
-        names = "strides", "padding", "window", "axes", "rounding"
+        names = "strides", "padding", "dilation", "window", "axes", "rounding"
         options = {name: getattr(self, name) for name in names}
         return PackedMaxPool(sources, arrays, self.row, self.folded, channels=channels, **options)
 

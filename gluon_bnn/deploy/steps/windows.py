@@ -9,7 +9,8 @@ Places = tuple[int, ...]
 
 @step
 class Windowed(Step):
-    """A step with a window. strides, padding and dilation have a number for each axis of space."""
+    """A step with a window. strides, padding and dilation have a number for each axis of space; the dilation of pooling
+    is 1."""
 
     strides: Places = (1, 1)
     padding: Places = (0, 0)

@@ -10,7 +10,7 @@
 // written as bits only, which are kept for the backward pass.
 #include "training/binary_conv.h"
 
-#include "mxnet/operator.h"
+#include "mxnet/window.h"
 
 namespace {
 
@@ -25,21 +25,12 @@ class BinaryConv {
   explicit BinaryConv(const Attributes& attributes)
       : rule_(attributes),
         channels_(size_of(attributes, "channels")),
-        kernel_(sizes_of(attributes, "kernel", 1)),
-        strides_(sizes_of(attributes, "strides", 1)),
-        padding_(sizes_of(attributes, "padding", 0)),
-        dilation_(sizes_of(attributes, "dilation", 1)),
+        window_(attributes),
         pad_(choice_of<Pad>(attributes, "pad_value", "0", {{"0", Pad::kZero}, {"1", Pad::kPlus}, {"-1", Pad::kMinus}})),
         clip_(clip_of<float>(attributes, "clip")),
         has_bias_(!flag_of(attributes, "no_bias", "False")),
         sign_(flag_of(attributes, "sign", "False")),
-        sign_clip_(clip_of<float>(attributes, "sign_clip")) {
-    if (kernel_.size() > 2) refuse("a binary convolution here has one axis or two, got kernel=", kernel_);
-    for (const Shape* each : {&strides_, &padding_, &dilation_}) {
-      if (each->size() == kernel_.size()) continue;
-      refuse("strides, padding and dilation must have as many numbers as kernel=", kernel_, ", got ", *each);
-    }
-  }
+        sign_clip_(clip_of<float>(attributes, "sign_clip")) {}
 
   int inputs() const { return 2 + has_bias_ + rule_.has_curvature(); }
   int outputs() const { return 2 + sign_; }
@@ -51,20 +42,13 @@ class BinaryConv {
   }
 
   void infer_shape(Shapes* in, Shapes* out) const {
-    const Shape& data = (*in)[0];
-    const size_t axes = kernel_.size();
-    if (!data.empty() && data.size() != axes + 2) {
-      refuse("a binary convolution with kernel=", kernel_, " takes a batch axis, channels and ", axes,
-             axes == 1 ? " axis" : " axes", " of places, got an array of shape ", data);
-    }
-    const Shape unknown(axes + 2, kUnknown);
-    const Shape& shape = data.empty() ? unknown : data;
-    expect_some("a binary convolution", shape);
+    const size_t axes = window_.axes();
+    const Shape shape = image_of("a binary convolution", (*in)[0], axes);
     Shape& weight = (*in)[1];
     if (weight.size() == axes + 2 && weight[1] != kUnknown && shape[1] != kUnknown && weight[1] != shape[1]) {
       refuse("a binary convolution of ", weight[1], " channels takes images of as many, got an array of shape ", shape);
     }
-    Shape wanted = kernel_;
+    Shape wanted = window_.kernel;
     wanted.insert(wanted.begin(), {channels_, shape[1]});
     expect_shape("the weight", wanted, &weight);
     if (has_bias_) expect_numbers("the bias", channels_, &(*in)[2]);
@@ -72,16 +56,7 @@ class BinaryConv {
     Shape y = shape, bits = shape;
     y[1] = channels_;
     bits[1] = shape[1] == kUnknown ? kUnknown : ceil_div(shape[1], kWord);
-    for (size_t axis = 0; axis < axes; ++axis) {
-      if (shape[axis + 2] == kUnknown) continue;
-      const gluon_bnn::WindowAxis along = {shape[axis + 2], kernel_[axis], strides_[axis], padding_[axis],
-                                           dilation_[axis]};
-      if (along.size + 2 * along.pad < along.extent()) {
-        refuse("a kernel that covers ", along.extent(), " places does not fit into the ", along.size + 2 * along.pad,
-               " of an axis with its padding, got an array of shape ", shape);
-      }
-      y[axis + 2] = along.outputs();
-    }
+    for (size_t axis = 0; axis < axes; ++axis) y[axis + 2] = window_.outputs(axis, shape[axis + 2], false, shape);
     (*out)[0] = y;
     width_of(y, true);  // must be known to MXNet
     (*out)[1] = {channels_};
@@ -111,51 +86,13 @@ class BinaryConv {
   }
 
  private:
-  // Numbers from `least` on, one for each axis, as Python writes a tuple: (3, 3) or (3,).
-  static Shape sizes_of(const Attributes& attributes, const char* name, int64_t least) {
-    const std::string_view text = attributes.get(name, "nothing");
-    Shape sizes;
-    const char *at = text.data(), *end = at + text.size();
-    const auto skip = [&](char c) { return at != end && *at == c && ++at; };
-    bool valid = skip('(');
-    while (valid && !skip(')')) {
-      int64_t size = 0;
-      const auto [next, error] = std::from_chars(at, end, size);
-      valid = error == std::errc() && size >= least && size <= GLUON_BNN_MOST_INPUTS;
-      sizes.push_back(size);
-      at = next;
-      if (!skip(',')) valid = valid && at != end && *at == ')';
-      skip(' ');
-    }
-    if (!valid || at != end || sizes.empty()) {
-      refuse(name, " must be a tuple of whole numbers from ", least, " to ", GLUON_BNN_MOST_INPUTS, ", got ", text);
-    }
-    return sizes;
-  }
-
-  ConvSizes sizes_of(const Tensor& data) const {
-    const bool flat = kernel_.size() == 1;
-    const auto first = [=](const Shape& sizes, int64_t missing) { return flat ? missing : sizes[0]; };
-    return {data.shape[0],
-            flat ? 1 : data.shape[2],
-            data.shape[data.shape.size() - 1],
-            data.shape[1],
-            channels_,
-            first(kernel_, 1),
-            kernel_.back(),
-            first(strides_, 1),
-            strides_.back(),
-            first(padding_, 0),
-            padding_.back(),
-            first(dilation_, 1),
-            dilation_.back()};
-  }
+  ConvSizes sizes_of(const Tensor& data) const { return window_.conv(data, 2, data.shape[1], channels_); }
 
   int curvature() const { return 2 + has_bias_; }  // its place among the inputs
 
   ScaleAndRule rule_;
   int64_t channels_;
-  Shape kernel_, strides_, padding_, dilation_;
+  Window window_;
   Pad pad_;
   float clip_;
   bool has_bias_, sign_;

@@ -6,7 +6,6 @@
 //
 // Floats are (rows, channels, [height,] width), bits (rows, [height,] width, words of channels). The arrays are those
 // of packed.h.
-#include "gemm/conv.h"
 #include "gemm/image.h"
 #include "mxnet/packed.h"
 #include "mxnet/window.h"
@@ -72,7 +71,7 @@ class PackedConv : public Inference {
   }
 
   void forward(const Tensors& in, const Tensors& out) const {
-    const ConvSizes sizes = sizes_of(in[0]);
+    const ConvSizes sizes = window_.conv(in[0], static_cast<int>(first_place()), in_channels_, channels_);
     const uint32_t* weights = arrays_.weights(in);
     // Floats with the channels innermost, as the kernels take and give them.
     const int64_t places = sizes.height * sizes.width, size = sizes.rows * sizes.places() * sizes.units;
@@ -101,17 +100,6 @@ class PackedConv : public Inference {
   bool of_bits() const { return arrays_.source != Form::kFloat; }
   bool to_float() const { return arrays_.target == Form::kFloat; }
   size_t first_place() const { return of_bits() ? 1 : 2; }
-
-  ConvSizes sizes_of(const Tensor& data) const {
-    const Window& w = window_;
-    const bool flat = w.axes() == 1;
-    const int first = static_cast<int>(first_place());
-    return {
-        data.shape[0],    flat ? 1 : data.shape[first],   data.shape[first + !flat], in_channels_,
-        channels_,        Window::vertical(w.kernel, 1),  w.kernel.back(),           Window::vertical(w.strides, 1),
-        w.strides.back(), Window::vertical(w.padding, 0), w.padding.back(),          Window::vertical(w.dilation, 1),
-        w.dilation.back()};
-  }
 
   PackedArrays arrays_;
   Window window_;

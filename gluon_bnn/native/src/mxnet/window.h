@@ -3,7 +3,7 @@
 #ifndef GLUON_BNN_MXNET_WINDOW_H_
 #define GLUON_BNN_MXNET_WINDOW_H_
 
-#include "gemm/window.h"
+#include "gemm/conv.h"
 #include "mxnet/operator.h"
 
 namespace gluon_bnn {
@@ -58,6 +58,24 @@ struct Window {
 
   // The vertical number of one of these, or what a sequence has in its place.
   static int64_t vertical(const Shape& sizes, int64_t missing) { return sizes.size() == 1 ? missing : sizes[0]; }
+
+  // The convolution of an array whose axes of space begin with axis `first`.
+  ConvSizes conv(const Tensor& data, int first, int64_t in_channels, int64_t channels) const {
+    const bool flat = axes() == 1;
+    return {data.shape[0],
+            flat ? 1 : data.shape[first],
+            data.shape[first + !flat],
+            in_channels,
+            channels,
+            vertical(kernel, 1),
+            kernel.back(),
+            vertical(strides, 1),
+            strides.back(),
+            vertical(padding, 0),
+            padding.back(),
+            vertical(dilation, 1),
+            dilation.back()};
+  }
 
   // How many windows there are along an axis, kUnknown where its size is. Those that reach beyond the padding count
   // where `ceil`.
