@@ -109,7 +109,6 @@ def run(args, argv, held):
             reestimate=images.train[: args.reestimate] if args.reestimate else None,
             # Few validation images make many epochs equal, and the first of them may be hardly trained.
             ties="last" if images.own else "first",
-            reestimate=images.train[: args.reestimate] if args.reestimate else None,
             watch={"test_error": lambda net: train.evaluate(tested, images.test, images.test_labels)}
             if args.watch_test
             else None,

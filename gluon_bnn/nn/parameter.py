@@ -28,12 +28,12 @@ _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
 
 class _Trace:
     """What the layers of a graph share while it is traced: the names of all parameters of the block, the parameters
-    that they use without adding to gradients, the symbol that tells whether MXNet trains, and the symbols of signs with
-    what these are the signs of."""
+    that they use without adding to gradients, the symbol that tells whether MXNet trains, the symbols of signs with what
+    these are the signs of, and whether any layer has put an operator there that an export does not have."""
 
     def __init__(self, block):
         self.names = set(block.collect_params())
-        self.parameters, self.training, self.signs = [], None, []
+        self.parameters, self.training, self.signs, self.rewritten = [], None, [], False
 
 
 class BinaryWeight(mx.gluon.Parameter):
@@ -86,6 +86,15 @@ def from_inputs_alone(x: mx.sym.Symbol) -> bool:
     that of the block's inputs is."""
     trace = _trace()
     return trace is not None and trace.names.isdisjoint(x.list_inputs())
+
+
+def runs(x: Any) -> bool:
+    """Whether x is an array, or belongs to a graph that a block runs itself, and not to one that is exported, frozen or
+    the body of a loop."""
+    trace = _trace()
+    if trace is not None:
+        trace.rewritten = True
+    return trace is not None or not isinstance(x, mx.sym.Symbol)
 
 
 def training(make: Callable[[], mx.sym.Symbol]) -> mx.sym.Symbol:
@@ -155,7 +164,7 @@ def _build_cache(original, block, *args):
         original(block, *args)
     finally:
         _tracing.reset(token)
-    if not trace.parameters and trace.training is None:
+    if not trace.parameters and trace.training is None and not trace.rewritten:
         return None
     graph, block._cached_graph = block._cached_graph[1], ()
     if any(_uses(graph, parameter.name) > 1 for parameter in trace.parameters):

@@ -209,6 +209,12 @@ class Composed:
         return _in_plain_order(F, y) if axis == -1 else y
 
     @takes_np
+    def max_pool(self, F: Any, x: Any, **options: Any) -> Any:
+        """Max pooling of x (rows, channels, height, width); options of MXNet's Pooling: kernel, stride, pad,
+        pooling_convention."""
+        return F.Pooling(x, pool_type="max", **options)
+
+    @takes_np
     def squared_hinge(self, F: Any, outputs: Any, labels: Any) -> Any:
         """max(0, 1 - t x)^2 averaged over classes, of each row (rows,); t is 1 for the label and -1 for all others.
 

@@ -135,27 +135,30 @@ class Native(Composed):
         """In float32, with one or two axes and one group, it is one operator, as `binary_dense`."""
         weight = adding(F, weight) if adds and rule.native is not None else weight
         if dtype == "float32" and groups == 1 and len(kernel) < 3 and rule.native is not None and not stochastic:
-            kind = {}
+            names = ("channels", "kernel", "strides", "padding", "dilation")
+            sizes = dict(zip(names, map(str, (channels, kernel, strides, padding, dilation))))
+            kind, carriers = {}, ()
             if of_signs is not None:
                 x, clip_of_signs = of_signs
                 kind = {"sign": "True", "sign_clip": str(clip_of_signs)}
-            inputs = [adding(F, x), weight]
+            x = adding(F, x)
+            if of_signs is None and apart:
+                carriers = F.gluon_bnn_conv_data_gradient(x, **sizes)
+                x, kind = F.BlockGrad(x), {"apart": "True"}
+            inputs = [x, weight]
             if bias is not None:
                 inputs.append(row(F, bias, adds))
             if curvature is not None:
                 inputs.append(curvature)
             return F.gluon_bnn_binary_conv(
                 *inputs,
-                channels=str(channels),
-                kernel=str(kernel),
-                strides=str(strides),
-                padding=str(padding),
-                dilation=str(dilation),
+                *carriers,
                 pad_value=str(pad_value),
                 scale=str(scale),
                 gradient=rule.native,
                 clip=str(clip),
                 no_bias=str(bias is None),
+                **sizes,
                 **kind,
             )[0]
         sizes = convolution(channels, kernel, strides, padding, dilation, groups)
@@ -210,6 +213,13 @@ class Native(Composed):
             momentum=repr(float(momentum)),
             inference="1",
         )[0]
+
+    @takes_np
+    def max_pool(self, F: Any, x: Any, *, kernel: Sizes, stride: Sizes, pad: Sizes, pooling_convention: str) -> Any:
+        rounding = {"valid": "floor", "full": "ceil"}[pooling_convention]
+        return F.gluon_bnn_max_pool(
+            adding(F, x), kernel=str(kernel), strides=str(stride), padding=str(pad), rounding=rounding
+        )
 
     @takes_np
     def squared_hinge(self, F: Any, outputs: Any, labels: Any) -> Any:

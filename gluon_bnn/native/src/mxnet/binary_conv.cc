@@ -1,16 +1,27 @@
 // A whole binary convolution of one or two axes for training as MXNet sees it, float32. No arithmetic here.
 //
-//   gluon_bnn_binary_conv(data, weight, [bias], [curvature], channels=, kernel=, strides=, padding=, dilation=,
-//                         pad_value=, scale=, gradient=, clip=, no_bias=, sign=, sign_clip=)
+//   gluon_bnn_binary_conv(data, weight, [bias], [curvature], [ddot, w], channels=, kernel=, strides=, padding=,
+//   dilation=,
+//                         pad_value=, scale=, gradient=, clip=, no_bias=, sign=, sign_clip=, apart=)
 //                                                                              -> y, alpha, [input bits]
 //
 // data (rows, in_channels, [height,] width), weight (channels, in_channels, *kernel). alpha (channels,) is for the
 // backward pass. scale=loss takes a curvature in the shape of the weight; no gradient goes there. With sign=True the
 // layer works on the signs of its data, as if gluon_bnn_sign(data, clip=sign_clip) came before it, but the signs are
 // written as bits only, which are kept for the backward pass.
+//
+//   gluon_bnn_conv_data_gradient(data, channels=, kernel=, strides=, padding=, dilation=) -> ddot, w
+//
+// With apart=True the gradient of the data has this operator of its own, for the reasons and in the way of
+// binary_dense.cc. The layer writes ddot, the gradient of its product, and its weights as the gradients of this
+// operator's outputs:
+//
+//   gluon_bnn_binary_conv(BlockGrad(data), weight, *gluon_bnn_conv_data_gradient(data), apart=True)
 #include "training/binary_conv.h"
 
-#include "mxnet/window.h"
+#include <cstring>
+
+#include "mxnet/operator.h"
 
 namespace {
 
@@ -20,19 +31,104 @@ using gluon_bnn::ConvSizes;
 using gluon_bnn::kWord;
 using gluon_bnn::Pad;
 
+// The attributes that say what is convolved, and the shapes that follow from them.
+class Geometry {
+ public:
+  explicit Geometry(const Attributes& attributes)
+      : channels_(size_of(attributes, "channels")),
+        kernel_(tuple_of(attributes, "kernel", 1)),
+        strides_(tuple_of(attributes, "strides", 1)),
+        padding_(tuple_of(attributes, "padding", 0)),
+        dilation_(tuple_of(attributes, "dilation", 1)) {
+    if (kernel_.size() > 2) refuse("a binary convolution here has one axis or two, got kernel=", kernel_);
+    for (const Shape* each : {&strides_, &padding_, &dilation_}) {
+      if (each->size() == kernel_.size()) continue;
+      refuse("strides, padding and dilation must have as many numbers as kernel=", kernel_, ", got ", *each);
+    }
+  }
+
+  int64_t channels() const { return channels_; }
+
+  // A shape that has the right number of axes, from that of the data.
+  Shape images(const Shape& data) const {
+    const size_t axes = kernel_.size();
+    if (data.empty()) return Shape(axes + 2, kUnknown);
+    if (data.size() != axes + 2) {
+      refuse("a binary convolution with kernel=", kernel_, " takes a batch axis, channels and ", axes,
+             axes == 1 ? " axis" : " axes", " of places, got an array of shape ", data);
+    }
+    expect_some("a binary convolution", data);
+    return data;
+  }
+
+  void expect_weight(const Shape& images, Shape* weight) const {
+    if (weight->size() == images.size() && (*weight)[1] != kUnknown && images[1] != kUnknown &&
+        (*weight)[1] != images[1]) {
+      refuse("a binary convolution of ", (*weight)[1], " channels takes images of as many, got an array of shape ",
+             images);
+    }
+    Shape wanted = kernel_;
+    wanted.insert(wanted.begin(), {channels_, images[1]});
+    expect_shape("the weight", wanted, weight);
+  }
+
+  Shape outputs(const Shape& images) const {
+    Shape y = images;
+    y[1] = channels_;
+    for (size_t axis = 0; axis < kernel_.size(); ++axis) {
+      const int64_t size = images[axis + 2];
+      if (size == kUnknown) continue;
+      const gluon_bnn::WindowAxis along = {size, kernel_[axis], strides_[axis], padding_[axis], dilation_[axis]};
+      if (along.size + 2 * along.pad < along.extent()) {
+        refuse("a kernel that covers ", along.extent(), " places does not fit into the ", along.size + 2 * along.pad,
+               " of an axis with its padding, got an array of shape ", images);
+      }
+      y[axis + 2] = along.outputs();
+    }
+    width_of(y, true);  // MXNet must be able to count its numbers
+    return y;
+  }
+
+  ConvSizes sizes_of(const Tensor& data) const {
+    const bool flat = kernel_.size() == 1;
+    const auto first = [=](const Shape& sizes, int64_t missing) { return flat ? missing : sizes[0]; };
+    ConvSizes sizes = {};
+    sizes.rows = data.shape[0];
+    sizes.channels = data.shape[1];
+    sizes.height = flat ? 1 : data.shape[2];
+    sizes.width = data.shape.back();
+    sizes.units = channels_;
+    sizes.kernel_h = first(kernel_, 1);
+    sizes.kernel_w = kernel_.back();
+    sizes.stride_h = first(strides_, 1);
+    sizes.stride_w = strides_.back();
+    sizes.pad_h = first(padding_, 0);
+    sizes.pad_w = padding_.back();
+    sizes.dilation_h = first(dilation_, 1);
+    sizes.dilation_w = dilation_.back();
+    return sizes;
+  }
+
+ private:
+  int64_t channels_;
+  Shape kernel_, strides_, padding_, dilation_;
+};
+
 class BinaryConv {
  public:
   explicit BinaryConv(const Attributes& attributes)
-      : rule_(attributes),
-        channels_(size_of(attributes, "channels")),
-        window_(attributes),
+      : geometry_(attributes),
+        rule_(attributes),
         pad_(choice_of<Pad>(attributes, "pad_value", "0", {{"0", Pad::kZero}, {"1", Pad::kPlus}, {"-1", Pad::kMinus}})),
         clip_(clip_of<float>(attributes, "clip")),
         has_bias_(!flag_of(attributes, "no_bias", "False")),
         sign_(flag_of(attributes, "sign", "False")),
-        sign_clip_(clip_of<float>(attributes, "sign_clip")) {}
+        apart_(flag_of(attributes, "apart", "False")),
+        sign_clip_(clip_of<float>(attributes, "sign_clip")) {
+    if (sign_ && apart_) refuse("apart=True allows sign=False only");
+  }
 
-  int inputs() const { return 2 + has_bias_ + rule_.has_curvature(); }
+  int inputs() const { return carrier() + 2 * apart_; }
   int outputs() const { return 2 + sign_; }
 
   void infer_type(Types in, Types out) const {
@@ -42,30 +138,25 @@ class BinaryConv {
   }
 
   void infer_shape(Shapes* in, Shapes* out) const {
-    const size_t axes = window_.axes();
-    const Shape shape = image_of("a binary convolution", (*in)[0], axes);
+    const Shape images = geometry_.images((*in)[0]);
     Shape& weight = (*in)[1];
-    if (weight.size() == axes + 2 && weight[1] != kUnknown && shape[1] != kUnknown && weight[1] != shape[1]) {
-      refuse("a binary convolution of ", weight[1], " channels takes images of as many, got an array of shape ", shape);
-    }
-    Shape wanted = window_.kernel;
-    wanted.insert(wanted.begin(), {channels_, shape[1]});
-    expect_shape("the weight", wanted, &weight);
-    if (has_bias_) expect_numbers("the bias", channels_, &(*in)[2]);
+    geometry_.expect_weight(images, &weight);
+    if (has_bias_) expect_numbers("the bias", geometry_.channels(), &(*in)[2]);
     if (rule_.has_curvature()) expect_shape("the curvature, as the weights,", weight, &(*in)[curvature()]);
-    Shape y = shape, bits = shape;
-    y[1] = channels_;
-    bits[1] = shape[1] == kUnknown ? kUnknown : ceil_div(shape[1], kWord);
-    for (size_t axis = 0; axis < axes; ++axis) y[axis + 2] = window_.outputs(axis, shape[axis + 2], false, shape);
-    (*out)[0] = y;
-    width_of(y, true);  // must be known to MXNet
-    (*out)[1] = {channels_};
-    if (sign_) (*out)[2] = bits;
+    (*out)[0] = geometry_.outputs(images);
+    (*out)[1] = {geometry_.channels()};
+    if (apart_) {
+      expect_shape("a carrier", (*out)[0], &(*in)[carrier()]);
+      expect_shape("a carrier", weight, &(*in)[carrier() + 1]);
+    }
+    if (!sign_) return;
+    (*out)[2] = images;
+    if (images[1] != kUnknown) (*out)[2][1] = ceil_div(images[1], kWord);
   }
 
   void forward(const Tensors& in, const Tensors& out) const {
     const Tensor &data = in[0], &weight = in[1];
-    const ConvSizes sizes = sizes_of(data);
+    const ConvSizes sizes = geometry_.sizes_of(data);
     float* alpha = out[1].data<float>();
     gluon_bnn::binary_conv_alpha(sizes, rule_.scale, weight.data<float>(),
                                  rule_.has_curvature() ? in[curvature()].data<float>() : nullptr, alpha);
@@ -78,25 +169,59 @@ class BinaryConv {
     // Gradients of the outputs, the inputs, the outputs.
     const int first_input = outputs(), first_output = first_input + inputs();
     const Tensor &dy = in[0], &data = in[first_input], &weight = in[first_input + 1], &alpha = in[first_output + 1];
-    gluon_bnn::binary_conv_backward(sizes_of(data), pad_, rule_.scale, rule_.gradient, clip_, dy.data<float>(),
-                                    data.data<float>(), sign_ ? in[first_output + 2].data<uint32_t>() : nullptr,
-                                    sign_clip_, weight.data<float>(), alpha.data<float>(), out[0].data<float>(),
-                                    out[1].data<float>(), has_bias_ ? out[2].data<float>() : nullptr);
+    const ConvSizes sizes = geometry_.sizes_of(data);
+    if (apart_) {
+      gluon_bnn::binary_conv_ddot(sizes, dy.data<float>(), alpha.data<float>(), out[carrier()].data<float>());
+      std::memcpy(out.back().address, weight.address, weight.size() * sizeof(float));
+    }
+    gluon_bnn::binary_conv_backward(
+        sizes, pad_, rule_.scale, rule_.gradient, clip_, dy.data<float>(), data.data<float>(),
+        sign_ ? in[first_output + 2].data<uint32_t>() : nullptr, sign_clip_, weight.data<float>(), alpha.data<float>(),
+        apart_ ? nullptr : out[0].data<float>(), out[1].data<float>(), has_bias_ ? out[2].data<float>() : nullptr);
     if (rule_.has_curvature()) set_to_zero(out[curvature()]);
   }
 
  private:
-  ConvSizes sizes_of(const Tensor& data) const { return window_.conv(data, 2, data.shape[1], channels_); }
+  // Places among the inputs.
+  int curvature() const { return 2 + has_bias_; }
+  int carrier() const { return curvature() + rule_.has_curvature(); }
 
-  int curvature() const { return 2 + has_bias_; }  // its place among the inputs
-
+  Geometry geometry_;
   ScaleAndRule rule_;
-  int64_t channels_;
-  Window window_;
   Pad pad_;
   float clip_;
-  bool has_bias_, sign_;
+  bool has_bias_, sign_, apart_;
   float sign_clip_;
+};
+
+class ConvDataGradient {
+ public:
+  explicit ConvDataGradient(const Attributes& attributes) : geometry_(attributes) {}
+
+  int inputs() const { return 1; }
+  int outputs() const { return 2; }
+
+  void infer_type(Types in, Types out) const {
+    expect_type("conv_data_gradient", in, 0, kFloat32);
+    out[0] = out[1] = kFloat32;
+  }
+
+  void infer_shape(Shapes* in, Shapes* out) const {
+    const Shape images = geometry_.images((*in)[0]);
+    (*out)[0] = geometry_.outputs(images);
+    (*out)[1] = {};
+    geometry_.expect_weight(images, &(*out)[1]);
+  }
+
+  void forward(const Tensors&, const Tensors&) const {}
+
+  void backward(const Tensors& in, const Tensors& out) const {
+    gluon_bnn::binary_conv_dx(geometry_.sizes_of(in[2]), in[0].data<float>(), in[1].data<float>(),
+                              out[0].data<float>());
+  }
+
+ private:
+  Geometry geometry_;
 };
 
 }  // namespace
@@ -105,6 +230,7 @@ namespace gluon_bnn {
 namespace mxnet {
 
 const Operator kBinaryConv = describe<BinaryConv>("gluon_bnn_binary_conv");
+const Operator kConvDataGradient = describe<ConvDataGradient>("gluon_bnn_conv_data_gradient");
 
 }  // namespace mxnet
 }  // namespace gluon_bnn

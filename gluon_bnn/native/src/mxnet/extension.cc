@@ -21,9 +21,10 @@ using namespace gluon_bnn::mxnet;
 constexpr int kVersion = 11;
 constexpr int kFail = 0, kSuccess = 1;
 
-const Operator* const kOperators[] = {&kSignScale,   &kScaleBias, &kSign,         &kBinaryDense,   &kDataGradient,
-                                      &kBinaryConv,  &kBatchNorm, &kSquaredHinge, &kAdam,          &kPack,
-                                      &kPackedDense, &kPackImage, &kPackedConv,   &kPackedMaxPool, &kPackedFlatten};
+const Operator* const kOperators[] = {
+    &kSignScale,        &kScaleBias, &kSign,       &kBinaryDense,   &kDataGradient, &kBinaryConv,
+    &kConvDataGradient, &kMaxPool,   &kBatchNorm,  &kSquaredHinge,  &kAdam,         &kPack,
+    &kPackedDense,      &kPackImage, &kPackedConv, &kPackedMaxPool, &kPackedFlatten};
 
 using Count = decltype(Operator::count);
 using InferType = decltype(Operator::infer_type);

@@ -172,9 +172,11 @@ constexpr Operator describe(const char* name) {
   return described;
 }
 
-// All operators, each from the file of its name; kDataGradient belongs to kBinaryDense, kPackedFlatten to kPackImage.
-extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kDataGradient, kBinaryConv, kBatchNorm,
-    kSquaredHinge, kAdam, kPack, kPackedDense, kPackImage, kPackedConv, kPackedMaxPool, kPackedFlatten;
+// All operators, each from the file of its name; kDataGradient belongs to kBinaryDense, kConvDataGradient to
+// kBinaryConv, kPackedFlatten to kPackImage.
+extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kDataGradient, kBinaryConv, kConvDataGradient,
+    kMaxPool, kBatchNorm, kSquaredHinge, kAdam, kPack, kPackedDense, kPackImage, kPackedConv, kPackedMaxPool,
+    kPackedFlatten;
 
 }  // namespace mxnet
 }  // namespace gluon_bnn

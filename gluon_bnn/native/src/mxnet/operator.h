@@ -78,6 +78,28 @@ inline int64_t size_of(const Attributes& attributes, const char* name, std::stri
   return size;
 }
 
+// Numbers from `least` on, one for each axis, as Python writes a tuple: (3, 3) or (3,).
+inline Shape tuple_of(const Attributes& attributes, const char* name, int64_t least) {
+  const std::string_view text = attributes.get(name, "nothing");
+  Shape sizes;
+  const char *at = text.data(), *end = at + text.size();
+  const auto skip = [&](char c) { return at != end && *at == c && ++at; };
+  bool valid = skip('(');
+  while (valid && !skip(')')) {
+    int64_t size = 0;
+    const auto [next, error] = std::from_chars(at, end, size);
+    valid = error == std::errc() && size >= least && size <= GLUON_BNN_MOST_INPUTS;
+    sizes.push_back(size);
+    at = next;
+    if (!skip(',')) valid = valid && at != end && *at == ')';
+    skip(' ');
+  }
+  if (!valid || at != end || sizes.empty()) {
+    refuse(name, " must be a tuple of whole numbers from ", least, " to ", GLUON_BNN_MOST_INPUTS, ", got ", text);
+  }
+  return sizes;
+}
+
 // The value that the text names.
 template <typename T>
 using Choices = std::vector<std::pair<const char*, T>>;

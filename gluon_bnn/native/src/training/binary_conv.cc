@@ -365,4 +365,17 @@ void binary_conv_backward(const ConvSizes& sizes, Pad pad, Scale scale, Gradient
   if (dbias != nullptr) gradient_to_bias(sizes, dy, dbias);
 }
 
+void binary_conv_ddot(const ConvSizes& sizes, const float* dy, const float* alpha, float* ddot) {
+  const int64_t places = sizes.places(), planes = sizes.rows * sizes.units;
+  parallel_for<Schedule::kStatic>(threads_for(kTouch * planes * places), planes, [=](int64_t plane, int) {
+    const float scale = alpha[plane % sizes.units];
+    for (int64_t i = plane * places; i < (plane + 1) * places; ++i) ddot[i] = scale * dy[i];
+  });
+}
+
+void binary_conv_dx(const ConvSizes& sizes, const float* ddot, const float* w, float* dx) {
+  const std::vector<float> one(sizes.units, 1.0f);
+  gradient_to_inputs(sizes, ddot, one.data(), nullptr, std::numeric_limits<float>::infinity(), w, dx);
+}
+
 }  // namespace gluon_bnn

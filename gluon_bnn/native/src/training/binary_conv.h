@@ -28,6 +28,10 @@ void binary_conv_backward(const ConvSizes& sizes, Pad pad, Scale scale, Gradient
                           const float* x, const uint32_t* signs, float sign_clip, const float* w, const float* alpha,
                           float* dx, float* dw, float* dbias);
 
+// In parts: ddot = dy alpha; dx = conv^T(ddot, signs of w), where nothing is masked.
+void binary_conv_ddot(const ConvSizes& sizes, const float* dy, const float* alpha, float* ddot);
+void binary_conv_dx(const ConvSizes& sizes, const float* ddot, const float* w, float* dx);
+
 }  // namespace gluon_bnn
 
 #endif  // GLUON_BNN_TRAINING_BINARY_CONV_H_
