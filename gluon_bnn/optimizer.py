@@ -199,7 +199,8 @@ class BinaryAdam(mx.optimizer.Adam):
         if self.glorot:
             for i, parameter in enumerate(map(self._binary, indices)):
                 if parameter:
-                    units, inputs, *kernel = parameter.shape
+                    # Of the array: the parameter of a loaded export does not know its shape.
+                    units, inputs, *kernel = parameter.list_data()[0].shape
                     lrs[i] /= math.sqrt(1.5 / ((units + inputs) * math.prod(kernel)))
         return lrs
 

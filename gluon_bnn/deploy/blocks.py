@@ -13,7 +13,7 @@ from .. import _table
 from .._arrays import gluon_array, on_nd, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
-from ..nn.deployed import Deployed, Held, products
+from ..nn.deployed import Deployed, Held
 from . import steps
 from .lower import graph_of
 from .plan import Plan, Row, Step
@@ -140,11 +140,9 @@ class HeldBlock(mx.gluon.SymbolBlock):
             self._reg_params[name] = parameter
 
     def deployed(self, x: Any, y: Any) -> Deployed:
-        """As that of a StepBlock. Multiply-accumulates are known for convolutions and operators without matrices."""
+        """As that of a StepBlock. Multiply-accumulates are known for operators without matrices."""
         weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
-        matrices = [p for p in weights if len(p.shape) > 1]
-        if self._step.operator == "Convolution" and len(matrices) == 1:
-            return Deployed(weights, products(matrices[0], y), 32, type=self._step.operator)
+        matrices = any(len(p.shape) > 1 for p in weights)
         return Deployed(weights, None if matrices else 0, type=self._step.operator)
 
     @takes_np

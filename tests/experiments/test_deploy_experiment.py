@@ -93,9 +93,9 @@ def test_trains_and_deploys(tmp_path):
 @pytest.mark.slow
 def test_from_an_earlier_run(tmp_path):
     options = ["--inputs", "signed", "--activation", "sigmoid", "--weights", "stochastic", "--scale", "none"]
-    done = programs.script("train_mnist.py", *NET, *options, "--save-dir", "run", cwd=tmp_path)
+    done = programs.script_here("train_mnist.py", *NET, *options, "--save-dir", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = programs.script("deploy.py", "--from", "run", "--save-dir", "deployed", cwd=tmp_path)
+    done = programs.script_here("deploy.py", "--from", "run", "--save-dir", "deployed", cwd=tmp_path)
     found = check_record(done, tmp_path / "deployed", "signed", "sigmoid")
     trained = json.loads((tmp_path / "run" / "record.json").read_text())
     assert found["forms"]["net as trained"]["test_error"] == trained["test_error"]

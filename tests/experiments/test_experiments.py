@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 
 import nets
 import programs
-from paths import script_of
 
 TINY = ["--epochs", "2", "--batch-size", "300"]
 
@@ -20,10 +18,9 @@ def record(path):
         return json.load(file)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", ["notebook_nn.py", "notebook_bnn.py"])
 def test_notebook(tmp_path, script):
-    done = programs.script(script, "--iterations", "3", "--seed", "2147483647", "--seeds", "2", cwd=tmp_path)
+    done = programs.script_here(script, "--iterations", "3", "--seed", "2147483647", "--seeds", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "loss at 2 : " in done.stdout and "predictions [" in done.stdout
     name = script[:-3]
@@ -35,10 +32,11 @@ def test_notebook(tmp_path, script):
     assert (tmp_path / "runs" / name / f"{name}.png").stat().st_size > 5000
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["xnor", "exact", "ste"])
 def test_notebook_rules_agree(tmp_path, gradient):
-    done = programs.script("notebook_bnn.py", "--iterations", "3", "--gradient", gradient, "--lr", "1", cwd=tmp_path)
+    done = programs.script_here(
+        "notebook_bnn.py", "--iterations", "3", "--gradient", gradient, "--lr", "1", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     found = record(tmp_path / "runs" / "notebook_bnn" / "notebook_bnn.json")
     assert found["runs"][0]["largest_difference"]["weights"] < 1e-12
@@ -47,7 +45,7 @@ def test_notebook_rules_agree(tmp_path, gradient):
 @pytest.mark.slow
 @pytest.mark.parametrize("activation, scale", [("relu", "channel"), ("binary", "layer"), ("binary_sigmoid", "none")])
 def test_train_mnist(tmp_path, activation, scale):
-    done = programs.script(
+    done = programs.script_here(
         "train_mnist.py",
         *TINY,
         "--activation",
@@ -171,7 +169,7 @@ def test_binary_inputs_are_the_signs_of_pixels(rng):
 
 @pytest.mark.slow
 def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
-    done = programs.script(
+    done = programs.script_here(
         "train_mnist.py", *TINY, "--weights", "stochastic", "--scale", "none", "--save-dir", ".", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -379,7 +377,6 @@ def test_notebook_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     assert message in leaves(capsys, monkeypatch, "notebook_bnn.py", *arguments, module="notebook")
 
 
-@pytest.mark.slow
 def test_help(tmp_path):
     scripts = [
         "train_mnist.py",
@@ -397,23 +394,13 @@ def test_help(tmp_path):
         "bench/serve.py",
         "notebook.py",
     ]
-    running = {
-        script: subprocess.Popen(
-            [sys.executable, script_of(script), "--help"],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for script in scripts
-    }
-    for script, process in running.items():
-        said, wrong = process.communicate()
-        assert process.returncode == 0 and not wrong, script
+    for script in scripts:
+        done = programs.script_here(script, "--help", cwd=tmp_path)
+        assert done.returncode == 0 and not done.stderr, script
         if script == "notebook.py":
-            assert len(said) > 50  # no script: it says what it is
+            assert len(done.stdout) > 50  # no script: it says what it is
         else:
-            assert said.startswith(f"usage: {os.path.basename(script)}")
+            assert done.stdout.startswith(f"usage: {os.path.basename(script)}")
 
 
 @pytest.mark.parametrize(

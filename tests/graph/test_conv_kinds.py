@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import sys
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -15,7 +16,7 @@ from gluon_bnn import runtime
 from gluon_bnn.graph import bits, engine
 from gluon_bnn.graph.check import check
 from gluon_bnn.graph.graph import MOST_ELEMENTS, MOST_ELEMENTS_U8, Node, Value
-from gluon_bnn.graph.kinds import KINDS, binary_conv2d
+from gluon_bnn.graph.kinds import KINDS, window
 from gluon_bnn.graph.kinds.batch_norm import NORM
 from gluon_bnn.native import bindings, library
 from gluon_bnn.reference import graph as reference
@@ -328,13 +329,35 @@ def parts_of(content):
     return header["__metadata__"]["gluon_bnn"].rpartition("; ")[0], dict(deserialize(content))
 
 
-def test_blocks_of_images(rng, monkeypatch):
-    """How many images go through a product of floats at a time changes nothing."""
-    x, w = odd_floats(rng, 7, 4, 4, 3), rng.choice([-1.0, 1.0], (17, 9, 3))
-    options = dict(CONV, channels=17, pad="zero", to="float", arrays=sign_arrays(w, "float"))
-    whole = one("binary_conv2d", x, **options)
-    monkeypatch.setattr(binary_conv2d, "ELEMENTS", 250)
-    assert same(one("binary_conv2d", x, **options), whole)
+def test_blocks_of_windows(rng, monkeypatch):
+    """How many windows go through a product of floats at a time changes nothing."""
+    x, w = odd_floats(rng, 3, 4, 4, 3), rng.choice([-1.0, 1.0], (17, 9, 3))
+    sign = dict(CONV, channels=17, pad="zero", to="float", arrays=sign_arrays(w, "float"))
+    real = dict(CONV, channels=6, groups=3, arrays={"weight": odd_floats(rng, 9, 6)})
+    whole = one("binary_conv2d", x, **sign), one("conv2d", x, **real)
+    for elements in (1, 250):
+        monkeypatch.setattr(window, "ELEMENTS", elements)
+        assert same(one("binary_conv2d", x, **sign), whole[0]) and same(one("conv2d", x, **real), whole[1])
+
+
+def test_a_small_file_asks_for_little(rng, monkeypatch):
+    """A pool whose window is all padding but for a place takes no time for the padding, and windows of a convolution
+    that are together larger than memory are never there together."""
+    wide = dict(kernel=(2**30, 1), strides=(2**29, 1), padding=(2**30 - 1, 0), rounding="floor")
+    net = Net(rng, (5, 3, 2))
+    net.add("image", shape=(3, 2, 5))
+    net.add("average_pool", **wide, count="all")
+    net.add("max_pool", **wide)
+    net.add("flatten")
+    graph, x = net.graph(), odd_floats(rng, 1, 30)
+    assert same(runtime.Model(graph)(x), engine.run(graph, x))
+    monkeypatch.setattr(window, "ELEMENTS", 1 << 16)
+    sizes = dict(channels=1, kernel=(20, 20), strides=(1, 1), padding=(25, 25), dilation=(1, 1))
+    tracemalloc.start()
+    one("conv2d", odd_floats(rng, 1, 2, 2, 1), arrays={"weight": odd_floats(rng, 400, 1)}, groups=1, **sizes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2e6  # of 1.7 MB for all windows
 
 
 def layers(rng):
@@ -374,7 +397,9 @@ def test_library_is_the_engine(rng, isa):
             for x in itertools.chain(inputs_of(rng, graph, 3), inputs_of(rng, graph, 1)):
                 y = engine.run(graph, x)
                 assert same(model(x), y)
-                assert same(model(x.reshape(len(x), *graph.input_shape)), y)
+                images = x.reshape(len(x), *graph.input_shape)
+                assert same(model(images), y) and same(model(images[0]), y[0])
+                assert (model.predict(images) == y.argmax(axis=1)).all()
 
 
 def main():

@@ -78,7 +78,7 @@ class Conv(_OfArray):
     def node(self, x: Shape) -> Node:
         by_input = self._weight.reshape(self.units, -1, math.prod(self.window)).transpose(2, 1, 0)
         arrays = {**self.arrays, "weight": np.ascontiguousarray(by_input.reshape(-1, self.units))}
-        return Node("conv2d", (), {"channels": self.units, **self.sizes(), "groups": self.groups}, arrays)
+        return Node("conv2d", (), {"channels": self.units, **self.pairs(), "groups": self.groups}, arrays)
 
     text = "Conv"
 
@@ -188,18 +188,15 @@ class PackedConv(_Convolution):
             *(arrays[name] for name in self.ORDER if name in arrays),
             channels=str(self.units),
             in_channels=str(self.in_channels),
-            kernel=str(self.window),
-            strides=str(self.strides),
-            padding=str(self.padding),
-            dilation=str(self.dilation),
             pad=self.pad,
             source=self.source,
             target="float" if self.to == "float" else "bits",
             norm=str("mean" in arrays),
+            **{name: str(each) for name, each in self.sizes().items()},
         )
 
     def node(self, x: Shape) -> Node:
-        attributes = {"channels": self.units, **self.sizes(), "pad": self.pad, "to": self.to}
+        attributes = {"channels": self.units, **self.pairs(), "pad": self.pad, "to": self.to}
         return Node("binary_conv2d", (), attributes, self.arrays)
 
     def _more(self):

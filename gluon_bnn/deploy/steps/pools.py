@@ -48,8 +48,8 @@ class Pool(Windowed):
 
     def node(self, x: Shape) -> Node:
         whole = dataclasses.replace(self, window=self.window or tuple(size or 0 for size in x.sizes[1:]))
-        attributes = {name: sizes for name, sizes in whole.sizes().items() if name != "dilation"}
-        attributes["rounding"] = self.rounding
+        attributes = {**whole.pairs(), "rounding": self.rounding}
+        del attributes["dilation"]
         if self.function == "max":
             return Node("max_pool", (), attributes)
         return Node("average_pool", (), {**attributes, "count": self.count})
@@ -81,16 +81,13 @@ class PackedMaxPool(Pool):
         return (shape[0], self.channels, *shape[1:-1])
 
     def forward(self, F: Any, x: Any, falls: Any = None) -> Any:
-        window = {}
-        if self.window:
-            window = {"kernel": self.window, "strides": self.strides, "padding": self.padding}
         return F.gluon_bnn_packed_max_pool(
             *((x,) if falls is None else (x, falls)),
             channels=str(self.channels),
             axes=str(self.axes),
             rounding=self.rounding,
             falls=str(falls is not None),
-            **{name: str(sizes) for name, sizes in window.items()},
+            **{name: str(each) for name, each in self.sizes().items() if self.window},
         )
 
     def node(self, x: Shape) -> Node:

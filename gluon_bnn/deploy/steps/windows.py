@@ -1,6 +1,6 @@
 """What convolutions and pooling have in common: a window that moves over the axes of space of (channels, *places)."""
 
-from typing import Any, Optional
+from typing import Optional
 
 from ..plan import Shape, Step, step
 
@@ -69,10 +69,13 @@ class Windowed(Step):
     def layout(self, x: Shape) -> str:
         return "image"
 
-    def sizes(self) -> dict[str, Any]:
-        """The window as attributes of a node: pairs, a sequence being an image of height 1."""
-        named = {"kernel": self.window, "strides": self.strides, "padding": self.padding, "dilation": self.dilation}
-        return {name: (0 if name == "padding" else 1,) * (2 - len(each)) + each for name, each in named.items()}
+    def sizes(self) -> dict[str, Places]:
+        """The window as attributes of our operators."""
+        return {"kernel": self.window, "strides": self.strides, "padding": self.padding, "dilation": self.dilation}
+
+    def pairs(self) -> dict[str, Places]:
+        """The window as attributes of a node: a sequence is an image of height 1."""
+        return {name: (int(name != "padding"),) * (2 - len(each)) + each for name, each in self.sizes().items()}
 
     def geometry(self) -> str:
         """The window as text: 3x3, and what is not the default."""

@@ -1,9 +1,10 @@
 // Max pooling of images of bits, as MXNet sees it: attributes, shapes, types and errors. Inference only.
 //
-//   gluon_bnn_packed_max_pool(data, [falls], channels=, kernel=, strides=, padding=, rounding=, falls=) -> bits
+//   gluon_bnn_packed_max_pool(data, [falls], channels=, axes=, kernel=, strides=, padding=, dilation=, rounding=,
+//                             falls=) -> bits
 //
-// data (rows, [height,] width, words of channels). Without an attribute `kernel` the window is the whole image.
-// Channels whose bit is 1 in the input `falls`, (words,), take the minimum.
+// data (rows, [height,] width, words of channels), with as many `axes` of space; dilation must be 1. Without an attribute
+// `kernel` the window is the whole image. Channels whose bit is 1 in the input `falls`, (words,), take the minimum.
 #include <optional>
 
 #include "gemm/pool.h"
@@ -24,6 +25,9 @@ class PackedMaxPool : public Inference {
         falls_(flag_of(attributes, "falls", "False")) {
     if (attributes.get("kernel", "").empty()) return;
     window_.emplace(attributes);
+    for (int64_t each : window_->dilation) {
+      if (each != 1) refuse("the dilation of a pool must be 1, got ", window_->dilation);
+    }
     if (axes_ != static_cast<int64_t>(window_->axes())) {
       refuse("kernel must have as many numbers as there are axes, ", axes_, ", got ", window_->kernel);
     }

@@ -9,40 +9,17 @@
 namespace gluon_bnn {
 namespace mxnet {
 
-// Numbers from `least` on, as Python writes a tuple: (3, 3), (3,) or ().
-inline Shape sizes_of(const Attributes& attributes, const char* name, int64_t least,
-                      std::string_view missing = "nothing") {
-  const std::string_view text = attributes.get(name, missing);
-  Shape sizes;
-  const char *at = text.data(), *end = at + text.size();
-  const auto skip = [&](char c) { return at != end && *at == c && ++at; };
-  bool valid = skip('(');
-  while (valid && !skip(')')) {
-    int64_t size = 0;
-    const auto [next, error] = std::from_chars(at, end, size);
-    valid = error == std::errc() && size >= least && size <= GLUON_BNN_MOST_INPUTS;
-    sizes.push_back(size);
-    at = next;
-    if (!skip(',')) valid = valid && at != end && *at == ')';
-    skip(' ');
-  }
-  if (!valid || at != end) {
-    refuse(name, " must be a tuple of whole numbers from ", least, " to ", GLUON_BNN_MOST_INPUTS, ", got ", text);
-  }
-  return sizes;
-}
-
 // Attributes kernel, strides, padding and dilation, each with a number for each axis of space, of which there are one
 // or two.
 struct Window {
   Shape kernel, strides, padding, dilation;
 
   explicit Window(const Attributes& attributes)
-      : kernel(sizes_of(attributes, "kernel", 1)),
-        strides(sizes_of(attributes, "strides", 1)),
-        padding(sizes_of(attributes, "padding", 0)),
-        dilation(sizes_of(attributes, "dilation", 1, kernel.size() == 1 ? "(1,)" : "(1, 1)")) {
-    if (kernel.empty() || kernel.size() > 2) refuse("a window has one axis or two, got kernel=", kernel);
+      : kernel(tuple_of(attributes, "kernel", 1)),
+        strides(tuple_of(attributes, "strides", 1)),
+        padding(tuple_of(attributes, "padding", 0)),
+        dilation(tuple_of(attributes, "dilation", 1)) {
+    if (kernel.size() > 2) refuse("a window has one axis or two, got kernel=", kernel);
     for (const Shape* each : {&strides, &padding, &dilation}) {
       if (each->size() == kernel.size()) continue;
       refuse("strides, padding and dilation must have as many numbers as kernel=", kernel, ", got ", *each);
