@@ -207,6 +207,7 @@ def test_flatten_packs_bits_again(rng):
         assert one_row is found and (found == bits.pack(x.reshape(3, -1) < 0)).all()
 
 
+@pytest.mark.slow
 def test_convolutions_and_pools_of_mxnet(rng):
     """Of signs, exactly; of pools to the bit, NaN and zeros of both signs included."""
     from gluon_bnn import mx
