@@ -56,7 +56,7 @@ def fail(message):
 
 
 def load(form, directory, net_options, numpy_only):
-    """A function of images, float32 or uint8 (rows, 1, 28, 28), to outputs."""
+    """A function of images, float32 or uint8 (rows, 784), to outputs."""
     files = [os.path.join(directory, name) for name in FORMS[form][1]]
     if form == "runtime":
         from gluon_bnn import runtime
@@ -215,6 +215,11 @@ def in_c(images, directory, scratch):
     return Backend("classify.c, uint8", "runtime", "uint8", times={"process_seconds": seconds}, classes=classes)
 
 
+def rows_of(images):
+    """(rows, 784), as the C program reads them too."""
+    return images.reshape(len(images), -1)
+
+
 def save_forms(net, images, directory):
     """Write the files of all forms; the net frozen in the float form."""
     from gluon_bnn import deploy, runtime
@@ -225,15 +230,10 @@ def save_forms(net, images, directory):
     frozen = {}
     for form in ("float", "packed") if library.available() else ("float",):
         frozen[form] = deploy.freeze(
-            net,
-            form,
-            input_shape=images.shape,
-            input_scale=float(images.scale),
-            input_shift=images.shift,
-            verbose=form == "packed",
+            net, form, input_scale=float(images.scale), input_shift=images.shift.reshape(-1), verbose=form == "packed"
         )
         frozen[form].hybridize()
-        frozen[form](mx.nd.array(images.test[:1]))
+        frozen[form](mx.nd.array(rows_of(images.test[:1])))
         frozen[form].export(os.path.join(directory, form))
     runtime.save(frozen[form], os.path.join(directory, "model.safetensors"))
     return frozen["float"]
@@ -246,7 +246,7 @@ def hidden_values(net, frozen, images):
 
     from common import cross_check
 
-    x, pixels = images.test, images.test_pixels
+    x, pixels = rows_of(images.test), rows_of(images.test_pixels)
     inputs, dense = frozen.graph.nodes[:2]
     first = runtime.Model(Graph((inputs, dataclasses.replace(dense, attributes={**dense.attributes, "to": "float"}))))
     return {
@@ -397,8 +397,8 @@ def main(argv=None):
     found, complaints = backends(settings["activation"]), []
     print(f"{settings['dataset']}: {len(images.test)} test images, a fresh process for each form")
     with tempfile.TemporaryDirectory() as scratch:
-        np.save(os.path.join(scratch, "images.npy"), images.test)
-        np.save(os.path.join(scratch, "pixels.npy"), images.test_pixels)
+        np.save(os.path.join(scratch, "images.npy"), rows_of(images.test))
+        np.save(os.path.join(scratch, "pixels.npy"), rows_of(images.test_pixels))
         for backend in found:
             backend.run(directory, {name: settings[name] for name in nets.OPTIONS if name in settings}, scratch)
         try:
