@@ -123,11 +123,16 @@ def by_instruction_set(name):
 def sections(papers):
     """{name of a pair of marks: what stands between them}."""
     trained = [name for name, _ in tables.TRAINED]
+    steps = [*map(tables.training_steps, by_instruction_set("bench_training"))]
+    nets = sorted(glob.glob(os.path.join(RECORDS, "bench_nets_*.json")))
+    if nets:
+        titles = {name: recipe.title for name, recipe in recipes.methods().items()}
+        steps.append(tables.random_images(read(*(os.path.basename(path)[: -len(".json")] for path in nets)), titles))
     return {
         "papers": table(papers),
         "trained": tables.trained(dict(zip(trained, read(*trained)))),
         "deployment": tables.deployment(*read("deploy_relu", "deploy_binary")),
-        "training steps": "\n\n".join(map(tables.training_steps, by_instruction_set("bench_training"))),
+        "training steps": "\n\n".join(steps),
         "layers": "\n\n".join(map(tables.layers, by_instruction_set("bench_inference"))),
         "one image": "\n\n".join(map(tables.one_image, by_instruction_set("bench_inference"))),
     }
