@@ -5,7 +5,8 @@ each binary product and a ReLU behind it, the exact gradient through weights and
 falls to a tenth every 15 epochs, weight decay 1e-5, cross-entropy, batches of 128, 60 epochs.
 
 Deviations:
-1. 16 epochs, in which the rate falls every 4 epochs; theirs are 60, in which it falls every 15.
+1. 12 epochs, in which the rate falls from 0.003 by a constant factor to a hundredth; theirs are 60. In a first run of
+   ours a rate of 0.01 was too high for so few: 4.6% validation error after 4 epochs at that rate, 1.9% after the next.
 2. Weights are held within [-1, 1] after every step; theirs are moved to a mean of 0 over their input channels first.
 3. Binary layers have no biases. Batch norm divides by sqrt(var + 1e-5), theirs by sqrt(var + 1e-4).
 4. Batch norm's statistics are re-estimated on 10,000 training images before every validation.
@@ -25,7 +26,7 @@ RECIPE = Recipe(
         dataset="mnist",
         net="lenet_xnor",
         batch_size=128,
-        epochs=16,
+        epochs=12,
         loss="crossentropy",
         inputs="signed",
         activation="binary",
@@ -36,8 +37,8 @@ RECIPE = Recipe(
         optimizer="binaryadam",
         weight_decay=1e-5,
         initializer="xavier",
-        lr=0.01,
-        lr_steps=(4, 8, 12),
+        lr=0.003,
+        lr_end=3e-5,
         reestimate=10000,
         watch_test=True,
     ),
