@@ -180,7 +180,8 @@ def test_hidden_values_are_those_of_the_first_layer(dropout, hidden):
     images = Images("digits", inputs="centered")
     mx.random.seed(3)
     net = make(hidden=hidden, activation="binary", dropout=dropout)
-    frozen = gluon_bnn.freeze(net, "float", input_scale=float(images.scale), input_shift=images.shift, verbose=False)
+    scaled = dict(input_scale=float(images.scale), input_shift=images.shift.reshape(-1))
+    frozen = gluon_bnn.freeze(net, "float", **scaled, verbose=False)
     expected = reference_outputs(net, images.test)[0][0]
     for name, values in deploy.hidden_values(net, frozen, images).items():
         np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=name)

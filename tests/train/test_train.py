@@ -801,6 +801,34 @@ def test_ties(tmp_path):
         fit(*make(), ties="best")
 
 
+def test_watched_numbers_are_in_the_history_and_choose_nothing(tmp_path):
+    """A run that was cut off and resumed has them of all epochs."""
+
+    def watch():
+        numbers = iter(range(100))
+        return {"first": lambda net: next(numbers), "weights": lambda net: float(net[0].weight.data().sum().asscalar())}
+
+    plain = fit(*make())
+    whole = fit(*make(), watch=watch())
+    assert whole["first"] == [0, 1, 2, 3, 4, 5] and len(set(whole["weights"])) == 6
+    assert {name: whole[name] for name in plain if name != "seconds"} == {
+        name: plain[name] for name in plain if name != "seconds"
+    }
+    path = tmp_path / "checkpoint"
+    net, trainer = make()
+    cut_at(path, 3, KeyboardInterrupt(), made=(net, trainer), watch=watch())
+    resumed = fit(*make(), watch=watch(), checkpoint=path, resume=True)
+    assert resumed["weights"] == whole["weights"] and resumed["first"] == [0, 1, 0, 1, 2, 3]
+    with pytest.raises(ValueError, match="history of loss, error, validation_error, seconds, first, weights"):
+        fit(*make(), checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize("name", ["loss", "seconds", "best_epoch", "validation_error"])
+def test_watched_numbers_have_names_of_their_own(name):
+    with pytest.raises(ValueError, match=f"does not have already, got {name}"):
+        fit(*make(), watch={name: len})
+
+
 def test_patience_of_a_resumed_run(tmp_path):
     """A run that was cut off while it was waiting stops in the same epoch, with the same net."""
     numbers = [0.5, 0.3, 0.4, 0.35, 0.45, 0.2]
