@@ -7,7 +7,8 @@ a rate of 0.02, real weights drawn from U(-1, 1) and held within [-1, 1].
 Deviations:
 1. 60 epochs, in which the rate falls from 0.01 by a constant factor to a thousandth; theirs are 1000, from 0.02, and it
    halves every 40.
-2. Training images are moved by up to a pixel, differently in every epoch, in place of dropout.
+2. Training images are moved by up to a pixel, differently in every epoch, in place of dropout. Without either the net
+   overfits: after 10 epochs 2.5% of the training and 3.3% of the validation images are wrong, with it 4.9 and 3.1%.
 3. Batch norm after the last layer is per class; theirs has one mean and one variance for all classes.
 4. 50,000 images to train and 10,000 to choose the epoch. Theirs trains on all 60,000 and reports the epoch that is best
    on the test images, which the record has too.
