@@ -20,7 +20,8 @@ class Recipe:
     options : those of train_mnist.py, by their names; all others keep their defaults
     table : the README's table that shows it, "methods" on one network, or "nets", each of its own
     row : the table is sorted by this number; methods without one come last
-    seeds : the runs that reproduce.py makes unless seeds are given; none where few machines have the data
+    seeds : the runs that reproduce.py makes unless seeds are given: those that are recorded. None where the data is on
+        few machines
     error : the name in the record of the error that the method is judged by
     remark : what the table adds to that error, with names of other errors of the record in braces
     """

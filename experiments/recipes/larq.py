@@ -17,7 +17,6 @@ RECIPE = Recipe(
     published="2.0",
     table="nets",
     row=23,
-    seeds=(0, 1, 2),
     options=dict(
         dataset="mnist",
         net="larq",

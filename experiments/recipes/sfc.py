@@ -21,7 +21,6 @@ RECIPE = Recipe(
     published="2.19, best test epoch of 1000",
     table="nets",
     row=21,
-    seeds=(0, 1, 2),
     remark="best test epoch: {test_error_best_epoch}",
     options=dict(
         dataset="mnist",
