@@ -37,6 +37,7 @@ from common.record import writable, write_record
 RECORD, CHART = "bench_inference.json", "bench_inference.png"
 MOST = 2**20  # rows, units or inputs
 SHAPES = ("1x1024x1024", "1x4096x4096", "64x1024x1024", "256x4096x4096", "1024x4096x4096", "60000x100x784")
+CONVS = ("1x28x64", "1x56x64", "1x28x128", "1x14x256", "1x7x512", "64x28x64", "64x14x256")
 OURS = ("xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary", "binary_dense_u8")
 ROOFLINES = ("registers alone", "weights read")
 HIDDEN_LAYERS = 3
@@ -113,6 +114,19 @@ def layer_record(times, operations):
     }
 
 
+def conv_record(times, operations):
+    us = microseconds(times)
+    return {
+        "us": us,
+        "gops": {name: digits(operations / t / 1e3) for name, t in us.items()},
+        "of_registers": {name: ratio(times, "registers alone", name) for name in times if "conv2d" in name},
+        "of_dense_product": ratio(times, "dense product", "binary_conv2d"),
+        "cost_of_zeros_outside": ratio(times, "binary_conv2d", "binary_conv2d, +1 outside"),
+        "times_best_int8": ratio(times, best(times, "int8"), "binary_conv2d"),
+        "times_best_float32": ratio(times, best(times, "float32"), "binary_conv2d"),
+    }
+
+
 def growth_record(times):
     """{kernel: {axis: sizes, microseconds, growth on doubling, sizes where that is above CLIFF, and the time per
     operation relative to that of the largest size}}."""
@@ -147,7 +161,7 @@ def show_growth(record):
                 )
 
 
-def targets(layers, net, size, growth):
+def targets(layers, convs, net, size, growth):
     """The performance targets and what was measured; "reached" is None where a peer is missing."""
     rows = []
 
@@ -183,6 +197,17 @@ def targets(layers, net, size, growth):
             add(f"{shape} binary_dense_u8, times binary_dense", ratio(times, "binary_dense", "binary_dense_u8"), 1.5)
         slowest = min(ratio(times, "MXNet float32", name) for name in OURS)
         add(f"{shape} slowest of ours, times MXNet float32", slowest, 1)
+    for shape, found in convs.items():
+        images, side, channels = sizes_of(shape)
+        if shape not in CONVS:
+            continue
+        if images > 1:
+            add(f"{shape} binary_conv2d, of the dense product", found["of_dense_product"], 0.85)
+            continue
+        least = 0.7 if channels == 64 else 0.85
+        add(f"{shape} binary_conv2d, of registers alone", found["of_registers"]["binary_conv2d"], least)
+        add(f"{shape} binary_conv2d, times the best int8", found["times_best_int8"], 3 if side == 56 else 5)
+        add(f"{shape} binary_conv2d, times the best float32", found["times_best_float32"], 10)
     add("one image, runtime, us", microseconds(net)["runtime"], most=60)
     add("one image, runtime, times ONNX Runtime float32", ratio(net, "ONNX Runtime float32", "runtime"), 20)
     add("one image, runtime, times ONNX Runtime int8", ratio(net, "ONNX Runtime int8", "runtime"), 2)
@@ -196,11 +221,16 @@ def targets(layers, net, size, growth):
     return rows
 
 
-def shape(text):
-    """An argparse type: ROWSxUNITSxINPUTS."""
-    if not re.fullmatch("[1-9][0-9]{0,6}x[1-9][0-9]{0,6}x[1-9][0-9]{0,6}", text) or max(sizes_of(text)) > MOST:
-        raise argparse.ArgumentTypeError(f"must be ROWSxUNITSxINPUTS, each at most {MOST}, got {text}")
+def shape(text, names="ROWSxUNITSxINPUTS", most=MOST):
+    """An argparse type: three sizes."""
+    if not re.fullmatch("[1-9][0-9]{0,6}x[1-9][0-9]{0,6}x[1-9][0-9]{0,6}", text) or max(sizes_of(text)) > most:
+        raise argparse.ArgumentTypeError(f"must be {names}, each at most {most}, got {text}")
     return text
+
+
+def conv(text):
+    """An argparse type: a convolution."""
+    return shape(text, "ROWSxSIZExCHANNELS", 2**12)
 
 
 def sizes_of(shape):
@@ -211,6 +241,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
     parser.add_argument(
         "--shapes", type=shape, nargs="+", default=SHAPES, metavar="ROWSxUNITSxINPUTS", help="dense layers to time"
+    )
+    parser.add_argument(
+        "--convs",
+        type=conv,
+        nargs="*",
+        default=CONVS,
+        metavar="ROWSxSIZExCHANNELS",
+        help="3x3 convolutions of signs to time, of images SIZE x SIZE",
     )
     parser.add_argument("--width", type=positive(int, MOST), default=2048, help="hidden units of the whole net")
     parser.add_argument("--model", metavar="FILE", help="a file of runtime.save, in place of a net of random weights")
@@ -239,6 +277,15 @@ def main():
         for name in args.shapes:
             layers[name] = measure(workers.values(), args.rounds, "layer", *sizes_of(name))
             show(f"{name} (rows x units x inputs)", layers[name], 2 * math.prod(sizes_of(name)))
+        convs = {}
+        for name in args.convs:
+            times, (rows, size, channels) = (
+                measure(workers.values(), args.rounds, "conv", *sizes_of(name)),
+                sizes_of(name),
+            )
+            operations = 2 * rows * size**2 * 9 * channels**2
+            show(f"{name} (rows x size x channels), 3x3, zeros outside", times, operations)
+            convs[name] = conv_record(times, operations)
         made, outputs = (os.path.join(directory, name) for name in ("net.safetensors", "outputs.npy"))
         mxnet.ask("freeze", sizes, made, outputs)
         model = (args.model, None) if args.model else (made, outputs)
@@ -253,7 +300,7 @@ def main():
         )
         growth = growth_record(measure([ours], args.rounds, "growth", args.largest))
         show_growth(growth)
-    wanted = targets(layers, net, size, growth)
+    wanted = targets(layers, convs, net, size, growth)
     print("\nwanted and found")
     for row in wanted:
         mark = {True: "reached", False: "MISSED", None: "not measured"}[row["reached"]]
@@ -266,6 +313,7 @@ def main():
         **about.pop("ours"),
         peers={package: version for found in about.values() for package, version in found.items()},
         layers={name: layer_record(times, 2 * math.prod(sizes_of(name))) for name, times in layers.items()},
+        convs=convs,
         net={
             "sizes": sizes,
             "us": microseconds(net),

@@ -215,6 +215,11 @@ def in_c(images, directory, scratch):
     return Backend("classify.c, uint8", "runtime", "uint8", times={"process_seconds": seconds}, classes=classes)
 
 
+def rows_of(images):
+    """(rows, 784), as the C program reads them too."""
+    return images.reshape(len(images), -1)
+
+
 def save_forms(net, images, directory):
     """Write the files of all forms; the net frozen in the float form."""
     from gluon_bnn import deploy, runtime
@@ -225,10 +230,10 @@ def save_forms(net, images, directory):
     frozen = {}
     for form in ("float", "packed") if library.available() else ("float",):
         frozen[form] = deploy.freeze(
-            net, form, input_scale=float(images.scale), input_shift=images.shift, verbose=form == "packed"
+            net, form, input_scale=float(images.scale), input_shift=images.shift.reshape(-1), verbose=form == "packed"
         )
         frozen[form].hybridize()
-        frozen[form](mx.nd.array(images.test[:1]))
+        frozen[form](mx.nd.array(rows_of(images.test[:1])))
         frozen[form].export(os.path.join(directory, form))
     runtime.save(frozen[form], os.path.join(directory, "model.safetensors"))
     return frozen["float"]
@@ -241,7 +246,7 @@ def hidden_values(net, frozen, images):
 
     from common import cross_check
 
-    x, pixels = images.test, images.test_pixels
+    x, pixels = rows_of(images.test), rows_of(images.test_pixels)
     inputs, dense = frozen.graph.nodes[:2]
     first = runtime.Model(Graph((inputs, dataclasses.replace(dense, attributes={**dense.attributes, "to": "float"}))))
     return {
@@ -341,7 +346,7 @@ def load_trained(directory, wanted):
                     raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {settings[name]!r}")
             if not isinstance(settings["dataset"], str):
                 raise ValueError(f"dataset must be a string, got {settings['dataset']!r}")
-            net = nets.make(**{name: settings[name] for name in nets.OPTIONS})
+            net = nets.make(**{name: settings[name] for name in nets.OPTIONS if name in settings})
             for name, parameter in net._collect_params_with_prefix().items():
                 parameter.set_data(mx.nd.array(file.get_tensor(f"best/{name}")))
     except Exception as error:  # the file may hold anything, and nets.make is not made for that
@@ -392,10 +397,10 @@ def main(argv=None):
     found, complaints = backends(settings["activation"]), []
     print(f"{settings['dataset']}: {len(images.test)} test images, a fresh process for each form")
     with tempfile.TemporaryDirectory() as scratch:
-        np.save(os.path.join(scratch, "images.npy"), images.test)
-        np.save(os.path.join(scratch, "pixels.npy"), images.test_pixels)
+        np.save(os.path.join(scratch, "images.npy"), rows_of(images.test))
+        np.save(os.path.join(scratch, "pixels.npy"), rows_of(images.test_pixels))
         for backend in found:
-            backend.run(directory, {name: settings[name] for name in nets.OPTIONS}, scratch)
+            backend.run(directory, {name: settings[name] for name in nets.OPTIONS if name in settings}, scratch)
         try:
             found += filter(None, [in_c(source, directory, scratch)])
         except ValueError as error:

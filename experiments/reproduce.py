@@ -121,7 +121,8 @@ def verify(args):
             images[key] = images.get(key) or Images(key[0], args.data_dir, key[1])
             x, labels = images[key].test, images[key].test_labels
             try:
-                found = float((runtime.load(path).predict(x) != labels).mean())
+                model = runtime.load(path)
+                found = float((model.predict(x.reshape(len(x), *model.input_shape)) != labels).mean())
             except (OSError, ValueError) as error:
                 print(f"{method}-{record['seed']}: {error}")
                 wrong += 1

@@ -1,4 +1,4 @@
-"""The tables of experiments/README.md, and the chart of the papers' methods, made from the records.
+"""The tables of experiments/README.md, and the chart of the papers' methods on one network, made from the records.
 
     python experiments/results_table.py           # rewrites both
     python experiments/results_table.py --check   # says whether the README is up to date
@@ -57,7 +57,7 @@ def mean_percent(records, name):
 
 
 def row(method, records):
-    """The row of a method: errors in percent, as their mean over the seeds and the spread from best to worst."""
+    """The cells of a method: errors in percent, as their mean over the seeds and the spread from best to worst."""
     recipe, settings = recipe_of(method), records[0]["settings"]
     errors = [100 * test_error(record) for record in records]
     ours = mean_percent(records, recipe.error)
@@ -65,9 +65,14 @@ def row(method, records):
         others = {name: mean_percent(records, name) for name in records[0] if name.startswith("test_error")}
         ours += f" ({recipe.remark.format(**others)})"
     weights = {"real": "32", "stochastic": "1 (at test 32)"}.get(settings["weights"], "1")
+    bits = f"{weights}, {1 if settings['activation'].startswith('binary') else 32}"
+    if recipe.table == "nets":
+        inputs = ", inputs 1" if settings.get("binary_inputs") else ""
+        ends = ", first and last layer real" if settings.get("real_ends") else ""
+        bits = f"{records[0]['network']} | {records[0]['bits']:,} | {bits}{inputs}{ends}"
     cells = (
         recipe.title,
-        f"{weights}, {1 if settings['activation'].startswith('binary') else 32}",
+        bits,
         records[0]["epochs"],
         recipe.published,
         ours,
@@ -78,15 +83,26 @@ def row(method, records):
     return f"| {' | '.join(map(str, cells))} |"
 
 
+# What comes before and in the head of a table, by the `table` of its recipes.
+TABLES = {
+    "methods": ("", "| method | bits: weights, activations |", "|---|---|"),
+    "nets": (
+        "\nThe papers' own nets; of a convolution, an architecture names channels, C and the size of the kernel:\n\n",
+        "| net | architecture | weights of 1 bit | bits: weights, activations |",
+        "|---|---|---:|---|",
+    ),
+}
+
+
 def table(records):
-    """The table of the papers' methods in Markdown, one row per method."""
-    return "\n".join(
-        [
-            "| method | bits: weights, activations | epochs | published | ours | spread | seeds | best epochs |",
-            "|---|---|---:|---:|---:|---:|---:|---:|",
-            *(row(method, found) for method, found in records.items()),
-        ]
-    )
+    """The tables of the papers' methods and nets in Markdown, one row per recipe."""
+    tables = []
+    for name, (before, head, line) in TABLES.items():
+        rows = [row(method, found) for method, found in records.items() if recipe_of(method).table == name]
+        if rows:
+            head += " epochs | published | ours | spread | seeds | best epochs |"
+            tables.append(before + "\n".join([head, line + "---:|" * 6, *rows]))
+    return "\n".join(tables)
 
 
 def read(*names):
@@ -107,11 +123,16 @@ def by_instruction_set(name):
 def sections(papers):
     """{name of a pair of marks: what stands between them}."""
     trained = [name for name, _ in tables.TRAINED]
+    steps = [*map(tables.training_steps, by_instruction_set("bench_training"))]
+    nets = sorted(glob.glob(os.path.join(RECORDS, "bench_nets_*.json")))
+    if nets:
+        titles = {name: recipe.title for name, recipe in recipes.methods().items()}
+        steps.append(tables.random_images(read(*(os.path.basename(path)[: -len(".json")] for path in nets)), titles))
     return {
         "papers": table(papers),
         "trained": tables.trained(dict(zip(trained, read(*trained)))),
         "deployment": tables.deployment(*read("deploy_relu", "deploy_binary")),
-        "training steps": "\n\n".join(map(tables.training_steps, by_instruction_set("bench_training"))),
+        "training steps": "\n\n".join(steps),
         "layers": "\n\n".join(map(tables.layers, by_instruction_set("bench_inference"))),
         "one image": "\n\n".join(map(tables.one_image, by_instruction_set("bench_inference"))),
     }
@@ -133,7 +154,7 @@ def check_writable():
 
 
 def update(directory=RESULTS, readme=README):
-    """Rewrite the tables in the README, and the chart in the directory of the records."""
+    """Rewrite the tables in the README, and the chart of the methods in the directory of the records."""
     records = load_records(directory)
     if readme and records:
         with open(readme, encoding="utf-8") as file:
@@ -144,6 +165,7 @@ def update(directory=RESULTS, readme=README):
     except ImportError:
         print("no chart: pip install 'gluon-bnn[experiments]' (or matplotlib) draws it")
     else:
+        records = {method: found for method, found in records.items() if recipe_of(method).table == "methods"}
         if records:
             titles = {
                 method: recipe_of(method).title + (f", seed {found[0]['seed']}" if found[1:] else "")

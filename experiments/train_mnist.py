@@ -21,7 +21,6 @@ if __name__ == "__main__":
     interrupt.says("nothing was written yet")
 
 import contextlib
-import math
 import os
 import sys
 import time
@@ -74,12 +73,13 @@ def run(args, argv, held):
             f"{args.seed}; results go to {args.save_dir}",
             flush=True,
         )
-    batches = batches_of(
-        images.train, images.train_labels, batch_size, images.shift, images.shape, args.shift, args.warp, args.bend
-    )
+    batches = batches_of(images.train, images.train_labels, batch_size, images.shift, args.shift, args.warp, args.bend)
 
     # The net. Stochastic signs are for training: what is tested then are the real weights (BinaryConnect, section 2.6).
-    net = nets.make(**net_options(args), shape=images.shape, classes=images.classes)
+    try:
+        net = nets.make(**net_options(args), shape=images.shape, classes=images.classes)
+    except ValueError as error:
+        sys.exit(f"train_mnist.py: {error}")
     net.hybridize(static_alloc=True, static_shape=True)
     tested = gluon_bnn.nn.with_real_weights(net) if args.weights == "stochastic" else net
 
@@ -88,7 +88,7 @@ def run(args, argv, held):
     loss.hybridize(static_alloc=True, static_shape=True)
 
     # The optimizer, and its rate in each epoch.
-    options = {"learning_rate": args.lr, **({"glorot": True} if args.glorot else {})}
+    options = {"learning_rate": args.lr, "wd": args.weight_decay or 0, **({"glorot": True} if args.glorot else {})}
     trainer = mx.gluon.Trainer(net.collect_params(), args.optimizer, options, kvstore=kvstore, update_on_kvstore=False)
     rates = learning_rates(args)
 
@@ -109,6 +109,9 @@ def run(args, argv, held):
             reestimate=images.train[: args.reestimate] if args.reestimate else None,
             # Few validation images make many epochs equal, and the first of them may be hardly trained.
             ties="last" if images.own else "first",
+            watch={"test_error": lambda net: train.evaluate(tested, images.test, images.test_labels)}
+            if args.watch_test
+            else None,
             seed=args.seed,
             checkpoint=checkpoint_in(args.save_dir),
             resume=args.resume,
@@ -127,11 +130,14 @@ def run(args, argv, held):
     # The test.
     results, outputs = results_of(net, images, args)
     curve = {"loss": history["loss"], "error": history["error"], "val_error": history["validation_error"]}
+    if args.watch_test:
+        curve["test_error"] = history["test_error"]
+        results["test_error_best_epoch"] = min(history["test_error"])
     write_record(
         os.path.join(args.save_dir, "record.json"),
         argv if argv is None else ["train_mnist.py", *argv],
         method=args.method,
-        network=network_of(net, math.prod(images.shape)),
+        network=network_of(net, images.shape),
         **({"classes": images.names} if images.names else {}),
         seed=args.seed,
         epochs=done,

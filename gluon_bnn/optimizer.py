@@ -45,7 +45,10 @@ class _Plan:
             if own or others:
                 parameter = adam.param_dict[index].curvature
                 self._found.append((parameter, parameter.list_data()))
-            if adam._ops.adam_takes(weight[place], grad[place]):
+            # In inference MXNet's convolutions put their weights into a layout of oneDNN, which no operator of ours can
+            # write to; binary ones are no weights of MXNet's.
+            onednns = weight[place].ndim > 2 and not adam._binary(index)
+            if adam._ops.adam_takes(weight[place], grad[place]) and not onednns:
                 self.native.append((place, (*state[place], *own)))
                 bounds.append(1 if adam._binary(index) else None)
                 has_curvature.append(bool(own))
@@ -196,7 +199,8 @@ class BinaryAdam(mx.optimizer.Adam):
         if self.glorot:
             for i, parameter in enumerate(map(self._binary, indices)):
                 if parameter:
-                    units, inputs, *kernel = parameter.shape
+                    # Of the array: the parameter of a loaded export does not know its shape.
+                    units, inputs, *kernel = parameter.list_data()[0].shape
                     lrs[i] /= math.sqrt(1.5 / ((units + inputs) * math.prod(kernel)))
         return lrs
 

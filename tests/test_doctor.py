@@ -121,6 +121,7 @@ class TestWell:
         if report["data"]["mnist"] is None:  # a checkout's data/mnist may be there
             assert report["ok"] and any("MNIST" in text for text in report["advice"])
 
+    @pytest.mark.slow
     def test_runtime_only(self, bare):
         done = bare[1]()
         assert (done.returncode, done.stderr) == (0, ""), done
@@ -131,6 +132,7 @@ class TestWell:
         for name in ("scipy is not", "tqdm is not", "matplotlib, so", "MNIST"):
             assert name not in done.stdout
 
+    @pytest.mark.slow
     def test_what_a_runtime_only_install_runs(self, bare):
         code = """if True:
             import sys
@@ -174,6 +176,7 @@ class TestBroken:
         assert says.format(package) in found and f"PROBLEM: {'loading ' * ('loading' in says)}{package} " in found
         assert found.endswith(f"pip install --force-reinstall --no-deps {package}")
 
+    @pytest.mark.slow
     def test_both_end_the_process(self, bare):
         found = problems(bare[1](numpy="import os; os._exit(3)", safetensors="import os; os.abort()"))
         assert [line.split(":")[1] for line in found] == [
@@ -181,6 +184,7 @@ class TestBroken:
             " loading safetensors ends Python, by SIGABRT",
         ]
 
+    @pytest.mark.slow
     def test_a_package_that_is_not_there(self, bare):
         os.unlink(bare[0] / "safetensors")
         for path in bare[0].glob("safetensors-*"):
@@ -254,6 +258,7 @@ class TestBroken:
 
 
 class TestVariables:
+    @pytest.mark.slow
     @needs_library
     def test_instruction_set(self, bare, monkeypatch):
         """A bogus one is a problem of the report, not its end."""
@@ -270,6 +275,7 @@ class TestVariables:
             "GLUON_BNN_OPS takes one of auto, native, composed, got 'nativ'; unset GLUON_BNN_OPS for auto"
         ]
 
+    @pytest.mark.slow
     def test_both(self, bare, monkeypatch):
         monkeypatch.setenv("GLUON_BNN_OPS", "nativ")
         monkeypatch.setenv("GLUON_BNN_ISA", "avx3")
@@ -283,6 +289,7 @@ class TestVariables:
         monkeypatch.setenv("GLUON_BNN_OPS", choice)
         assert examine()["ok"]
 
+    @pytest.mark.slow
     def test_native_without_the_library(self, bare, monkeypatch):
         for path in (bare[0] / "gluon_bnn" / "native").glob("libgluon_bnn.*"):
             path.unlink()
@@ -407,6 +414,7 @@ class TestSystemLibraries:
     def test_none_is_missing_here(self):
         assert _missing.missing_libraries(_missing.mxnet_library()) == []
 
+    @pytest.mark.slow
     @needs_library
     @pytest.mark.skipif(not shutil.which("ldd"), reason="there is no ldd here")
     def test_a_real_one(self, bare):
@@ -511,6 +519,7 @@ class TestWhichCopy:
         found = place[2](tmp_path / "copy", metadata=None)
         assert found.how == "copy" and found.command.endswith(". (in a checkout of gluon_bnn)")
 
+    @pytest.mark.slow
     def test_the_doctor_says_it(self, bare):
         """A checkout without its library in the current directory, a wheel in site-packages."""
         root, _ = bare
@@ -565,6 +574,7 @@ class TestCommandLine:
             "the output cannot be written: [Errno 28] No space left on device\n"
         )
 
+    @pytest.mark.slow
     def test_text_that_cannot_be_shown(self, bare, monkeypatch):
         monkeypatch.setenv("PYTHONIOENCODING", "ascii")
         monkeypatch.setenv("GLUON_BNN_OPS", "\udcffü")

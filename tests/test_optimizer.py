@@ -372,6 +372,30 @@ def test_sparse_and_half_precision_are_left_to_mxnet(implementation):
     assert half.weight.data().dtype == np.float16 and np.isfinite(half.weight.data().asnumpy()).all()
 
 
+def test_real_convolutions_that_mxnet_has_put_into_a_layout_of_its_own(implementation):
+    """As validation does after every epoch. Steps are those of MXNet's Adam."""
+    found = {}
+    for name in ("binaryadam", "adam"):
+        mx.random.seed(5)
+        net = mx.gluon.nn.HybridSequential()
+        for channels in (32, 64, 64):
+            net.add(mx.gluon.nn.Conv2D(channels, 3, use_bias=False), nn.BatchNorm(axis=1))
+        net.add(mx.gluon.nn.Dense(10))
+        net.initialize(mx.init.Xavier())
+        x = mx.nd.random.normal(shape=(16, 1, 16, 16))
+        net(x[:1]).wait_to_read()
+        net.hybridize(static_alloc=True, static_shape=True)
+        trainer = mx.gluon.Trainer(net.collect_params(), name, {"learning_rate": 1e-3}, kvstore=None)
+        for _ in range(3):
+            with mx.autograd.record():
+                y = net(x)
+            y.backward()
+            trainer.step(16)
+            mx.nd.waitall()
+        found[name] = net(x).asnumpy()
+    np.testing.assert_allclose(found["binaryadam"], found["adam"], rtol=1e-4, atol=1e-4)
+
+
 def make(seed, scale, **options):
     np.random.seed(seed)
     mx.random.seed(seed)

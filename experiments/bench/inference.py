@@ -78,6 +78,31 @@ class Layer:
         return np.where(self.x < 0, np.float32(-1), np.float32(1)) @ self.signs.T
 
 
+class Conv:
+    """A convolution of signs, 3x3 with zeros around the image: x (rows, size, size, channels), w (channels, 9,
+    channels), both +1 and -1 in float32."""
+
+    def __init__(self, rows, size, channels):
+        generator = np.random.default_rng(rows + size + channels)
+        self.x = generator.choice(np.array([-1, 1], np.float32), (rows, size, size, channels))
+        self.w = generator.choice(np.array([-1, 1], np.float32), (channels, 9, channels))
+
+    def channels_first(self):
+        """x (rows, channels, size, size) and w (channels, channels, 3, 3)."""
+        w = self.w.reshape(-1, 3, 3, self.w.shape[2])
+        return np.ascontiguousarray(self.x.transpose(0, 3, 1, 2)), np.ascontiguousarray(w.transpose(0, 3, 1, 2))
+
+    def dot(self):
+        """The products, exact, channels first."""
+        _, size, _, channels = self.x.shape
+        padded = np.pad(self.x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        dot = np.zeros(self.x.shape, np.float32)
+        for tap, (i, j) in enumerate(np.ndindex(3, 3)):
+            part = np.ascontiguousarray(padded[:, i : i + size, j : j + size]).reshape(-1, channels)
+            dot += (part @ self.w[:, tap].T).reshape(dot.shape)
+        return np.ascontiguousarray(dot.transpose(0, 3, 1, 2))
+
+
 def net_inputs(inputs):
     """Images, (IMAGES, inputs) uint8, and the same as floats from 0 to 1."""
     images = np.random.default_rng(2).integers(0, 256, (IMAGES, inputs), np.uint8)
@@ -122,6 +147,10 @@ class Worker:
 
     def time(self, name):
         return self.calls[name].times()
+
+    def conv(self, rows, size, channels):
+        """The convolution of signs `Conv`."""
+        return {}
 
     def net(self, sizes, model, outputs):
         """One image through a whole net: the float net of these sizes, or a 1-bit net, the one in the file

@@ -75,12 +75,12 @@ def add_dataset(parser, default="digits"):
     parser.add_argument(
         "--dataset",
         default=default,
-        help="digits (embedded in the package), mnist, or a directory: with IDX files, or with a folder of pictures "
-        "for each class",
+        help="digits (embedded in the package), mnist, cifar10, or a directory: with IDX files, or with a folder of "
+        "pictures for each class",
     )
     parser.add_argument(
         "--data-dir",
-        help="the directory that holds digits/ or mnist/; default: GLUON_BNN_DATA, "
+        help="the directory that holds digits/, mnist/ or cifar10/; default: GLUON_BNN_DATA, "
         "data/, ...; MNIST that is in none of them is downloaded",
     )
 
@@ -89,15 +89,19 @@ def find_dataset(dataset, data_dir=None):
     """Where the set of --dataset is, or will be downloaded to (None). ValueError where an option is wrong."""
     from gluon_bnn import data
 
+    from common import cifar10
+
+    if dataset == cifar10.NAME:
+        return cifar10.find(data_dir)
     if dataset not in data.SETS:
         if not os.path.isdir(dataset):
             raise ValueError(
-                "--dataset must be digits, mnist or an existing directory with IDX files or folders of pictures, got "
-                f"{dataset!r}"
+                "--dataset must be digits, mnist, cifar10 or an existing directory with IDX files or folders of "
+                f"pictures, got {dataset!r}"
             )
         if data_dir is not None:
             raise ValueError(
-                f"--data-dir says where digits and mnist are; --dataset {dataset!r} is a directory "
+                f"--data-dir says where digits, mnist and cifar10 are; --dataset {dataset!r} is a directory "
                 "itself: leave --data-dir out"
             )
         return data.find(dataset)
@@ -115,9 +119,14 @@ def load_dataset(dataset, data_dir=None, image_size=None):
     of these options."""
     from gluon_bnn import data
 
+    from common import cifar10
+
     find_dataset(dataset, data_dir)
-    if image_size is not None and (dataset in data.SETS or not data.has_pictures(dataset)):
+    is_set = dataset in (*data.SETS, cifar10.NAME)
+    if image_size is not None and (is_set or not data.has_pictures(dataset)):
         raise ValueError(f"--image-size is for folders of pictures; the images of {dataset} have a size")
+    if dataset == cifar10.NAME:
+        return cifar10.load(data_dir)
     return data.load(dataset, root=data_dir, image_size=image_size)
 
 

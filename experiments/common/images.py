@@ -6,6 +6,7 @@ from gluon_bnn import data, train
 from gluon_bnn._compat import mx
 from gluon_bnn.data.folders import interleaved
 
+from common import cifar10
 from common.arguments import load_dataset
 
 INPUTS = ("unit", "signed", "centered")
@@ -14,9 +15,9 @@ SMOOTH = 4.0
 
 
 class Images:
-    """The three parts of a data set, x float32 (rows, inputs) and labels int (rows,), and how pixels became x.
+    """The three parts of a data set, x float32 (rows, *shape) and labels int (rows,), and how pixels became x.
 
-    shape : (channels, height, width), of which `inputs` is the product
+    shape : (channels, height, width)
     classes : their number; names : their names, or None; own : whether the images are of a directory, not of a set
 
     The last sixth of the training images is held out for validation: 50,000 and 10,000 of MNIST's 60,000. Images of a
@@ -28,11 +29,10 @@ class Images:
 
     def __init__(self, dataset, data_dir=None, inputs="unit", image_size=None):
         found = load_dataset(dataset, data_dir, image_size)
-        self.shape = found["train_data"].shape[1:]
-        images, labels = found["train_data"].reshape(len(found["train_data"]), -1), found["train_label"].astype(int)
-        test = found["test_data"].reshape(len(found["test_data"]), -1)
+        images, labels, test = found["train_data"], found["train_label"].astype(int), found["test_data"]
+        self.shape = images.shape[1:]
         self.test_labels, self.names = found["test_label"].astype(int), found.get("classes")
-        self.own = dataset not in data.SETS
+        self.own = dataset not in (*data.SETS, cifar10.NAME)
         seen = 1 + int(max(labels.max(), self.test_labels.max()))
         self.classes = len(self.names or range(seen)) if self.own else 10
         if self.classes < 2:
@@ -43,7 +43,7 @@ class Images:
         held_out = len(images) // 6
         if held_out < 1:
             raise ValueError(f"{dataset} must have at least 6 training images, got {len(images)}: add some")
-        self._gain, self.shift = np.float32(1), np.zeros(images.shape[1], np.float32)
+        self._gain, self.shift = np.float32(1), np.zeros(self.shape, np.float32)
         if inputs == "signed":
             self._gain, self.shift = np.float32(2), self.shift - 1
         elif inputs == "centered":
@@ -60,16 +60,17 @@ class Images:
         return self._gain * unit + self.shift
 
 
-def shifted(images, by, most, fill, shape):
-    """Each image (rows, inputs) moved by `by` (rows, 2) less `most` pixels; `fill` (inputs,) moves in."""
-    height, width = shape[1:]
-    padded = np.pad((images - fill).reshape(-1, *shape), ((0, 0), (0, 0), (most, most), (most, most)))
-    out = np.empty((len(images), *shape), images.dtype)
+def shifted(images, by, most, fill):
+    """Each image (rows, channels, height, width) moved by `by` (rows, 2) less `most` pixels; `fill`, an image, moves
+    in."""
+    height, width = images.shape[2:]
+    padded = np.pad(images - fill, ((0, 0), (0, 0), (most, most), (most, most)))
+    out = np.empty_like(images)
     for top in range(2 * most + 1):
         for left in range(2 * most + 1):
             rows = np.flatnonzero((by[:, 0] == top) & (by[:, 1] == left))
             out[rows] = padded[rows, :, top : top + height, left : left + width]
-    return out.reshape(len(images), -1) + fill
+    return out + fill
 
 
 def _blur(size):
@@ -86,10 +87,11 @@ def bends(generator, rows, deviation, height, width):
     return deviation * (_blur(height) @ noise @ _blur(width).T).reshape(rows, 2, -1).transpose(0, 2, 1)
 
 
-def warped(images, matrix, by, fill, shape):
-    """Each image (rows, inputs) turned, scaled and sheared about its middle by `matrix` (rows, 2, 2), and moved by `by`
-    pixels, (rows, 1, 2) or for each pixel (rows, pixels, 2), with bilinear interpolation; `fill` (inputs,) moves in."""
-    channels, height, width = shape
+def warped(images, matrix, by, fill):
+    """Each image (rows, channels, height, width) turned, scaled and sheared about its middle by `matrix` (rows, 2, 2),
+    and moved by `by` pixels, (rows, 1, 2) or for each pixel (rows, pixels, 2), with bilinear interpolation; `fill`, an
+    image, moves in."""
+    channels, height, width = images.shape[1:]
     middle = (np.array([height, width]) - 1) / 2
     grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1).reshape(-1, 2) - middle
     # Where the values of the new pixels lie in the old image, with a border of one pixel around it.
@@ -97,19 +99,19 @@ def warped(images, matrix, by, fill, shape):
     at = np.clip(at, 0, np.nextafter(np.array([height + 1, width + 1], np.float32), np.float32(0)))
     whole = at.astype(np.intp)
     down, right = (at - whole.astype(np.float32)).transpose(2, 0, 1)[:, :, None]
-    padded = np.pad((images - fill).reshape(-1, *shape), ((0, 0), (0, 0), (1, 1), (1, 1))).reshape(-1)
+    padded = np.pad(images - fill, ((0, 0), (0, 0), (1, 1), (1, 1))).reshape(-1)
     line, area = width + 2, (height + 2) * (width + 2)
     planes = area * np.arange(len(images) * channels).reshape(-1, channels, 1)
     first = (whole[..., 0] * line + whole[..., 1])[:, None] + planes
     top = padded[first] * (1 - right) + padded[first + 1] * right
     low = padded[first + line] * (1 - right) + padded[first + line + 1] * right
-    return (top * (1 - down) + low * down).reshape(len(images), -1) + fill
+    return (top * (1 - down) + low * down).reshape(images.shape) + fill
 
 
-def batches_of(x, labels, batch_size, fill, shape, shift=0, warp=0.0, bend=0.0):
+def batches_of(x, labels, batch_size, fill, shift=0, warp=0.0, bend=0.0):
     """What `train.fit` takes as batches, of images that are moved and bent differently in every epoch.
 
-    fill : (inputs,), the background
+    fill : an image, the background
     shift : each image is moved by up to so many pixels, drawn in every epoch; by whole pixels without warp and bend
     warp : affine distortion: each image is mapped by the unit matrix plus numbers up to this
     bend : elastic distortion: smooth random displacements with this standard deviation in pixels
@@ -131,10 +133,10 @@ def batches_of(x, labels, batch_size, fill, shape, shift=0, warp=0.0, bend=0.0):
                 matrix = np.eye(2) + generator.uniform(-warp, warp, (len(rows), 2, 2))
                 moves = generator.uniform(-shift, shift, (len(rows), 1, 2))
                 if bend:
-                    moves = moves + bends(generator, len(rows), bend, *shape[1:])
-                batch = warped(x[rows], matrix, moves, fill, shape)
+                    moves = moves + bends(generator, len(rows), bend, *x.shape[2:])
+                batch = warped(x[rows], matrix, moves, fill)
             else:
-                batch = shifted(x[rows], by[rows], shift, fill, shape)
+                batch = shifted(x[rows], by[rows], shift, fill)
             yield mx.nd.array(batch), labels_of[i : i + batch_size]
 
     return batches

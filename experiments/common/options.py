@@ -19,11 +19,8 @@ MOST_EPOCHS, MOST_UNITS, MOST_BEND = 10**6, 2**16, 28
 BATCH_SIZE = 100
 # The options that do not change what a run computes; the number of workers is a setting of its own.
 NO_SETTINGS = ("recipe", "save_dir", "resume", "overwrite", "data_dir", "kvstore")
-WHERE_GIVEN = (
-    "image_size",
-    "patience",
-    "reestimate",
-)  # left out where not given: older checkpoints and records lack them
+# Left out where not given: older checkpoints and records lack them.
+WHERE_GIVEN = ("image_size", "patience", "real_ends", "binary_inputs", "weight_decay", "reestimate", "watch_test")
 
 
 def _parser():
@@ -64,6 +61,8 @@ def _parser():
         help="weights beyond it get no gradient through the sign, or none for no limit",
     )
     add("--activation", choices=nets.ACTIVATIONS, default="relu", help="of the hidden layers")
+    add("--real-ends", action="store_true", help="real weights in the first and the last layer, as XNOR-Net has them")
+    add("--binary-inputs", action="store_true", help="the net sees the signs of its inputs, with --inputs signed")
 
     add = parser.add_argument_group("net").add_argument
     add("--net", choices=nets.names(), default="mlp", help="a file of experiments/nets")
@@ -93,6 +92,7 @@ def _parser():
         default="adam",
         help="binaryadam holds the weights behind binary ones within [-1, 1]",
     )
+    add("--weight-decay", type=positive(float), metavar="FACTOR", help="a weight's part of its gradient")
     add("--glorot", action="store_true", help="BinaryConnect's scale of learning rates, with binaryadam")
     add("--epochs", type=positive(int, MOST_EPOCHS), default=60, help="passes over the training images")
     add(
@@ -105,8 +105,13 @@ def _parser():
         "--reestimate",
         type=positive(int),
         metavar="IMAGES",
-        help="before every validation, batch norm statistics of so many plain training images, or of all where there "
-        "are fewer, in place of running averages",
+        help="before every validation, and before the test, batch norm gets the statistics of so many training images, "
+        "as they are without augmentation",
+    )
+    add(
+        "--watch-test",
+        action="store_true",
+        help="measure the test error after every epoch too, as papers do that report the best; it chooses nothing",
     )
     add(
         "--batch-size",
@@ -200,6 +205,10 @@ def parse_args(argv=None):
     rules = [rule.name for rule in quantizers.rules(None if args.scale == "none" else args.scale)]
     if args.gradient not in (None, *rules):
         parser.error(f"--scale {args.scale} goes with --gradient {' or '.join(rules)}, got {args.gradient}")
+    if args.binary_inputs and args.inputs != "signed":
+        parser.error(
+            "--binary-inputs needs --inputs signed: the others are hardly ever negative, so that all signs are 1"
+        )
     for name in nets.SHAPE:
         if getattr(args, name) != parser.get_default(name) and not nets.takes(args.net, name):
             parser.error(f"--net {args.net} does not take --{name}")
@@ -215,7 +224,7 @@ def settings_of(args):
     return {
         name: value
         for name, value in vars(args).items()
-        if name not in NO_SETTINGS and not (name in WHERE_GIVEN and value is None)
+        if name not in NO_SETTINGS and not (name in WHERE_GIVEN and value in (None, False))
     }
 
 

@@ -32,7 +32,7 @@ def results_of(net, images, args):
             print(table)
     loaded = _exported_outputs(net, x, args.save_dir)
     same = found["export_same_predictions"] = int((loaded.argmax(1) == outputs.argmax(1)).sum())
-    found["bits"] = sum(layer.weight.data().size for layer in _binary_layers(net))
+    found["bits"] = bits_of(net)
     found["ok"] = (checked["ok"] if checked else not binary or table.ok) and same == len(x)
     return found, outputs
 
@@ -51,11 +51,11 @@ def summary(results, rows, directory, seconds):
         lines.append(("frozen net", f"{files[_MODEL]:,} bytes, with {results['bits']:,} weights of 1 bit"))
     checked, agree = results["cross_check"], []
     if checked is not None:
-        agree.append(("NumPy reference", rows - checked["differing_predictions"]))
+        agree.append(("NumPy reference", checked["rows"] - checked["differing_predictions"], checked["rows"]))
     if "frozen_differing_predictions" in results:
-        agree.append(("frozen net", rows - results["frozen_differing_predictions"]))
-    agree.append(("export", results["export_same_predictions"]))
-    lines.append(("equal predictions", ", ".join(f"{name} {count} of {rows}" for name, count in agree)))
+        agree.append(("frozen net", rows - results["frozen_differing_predictions"], rows))
+    agree.append(("export", results["export_same_predictions"], rows))
+    lines.append(("equal predictions", ", ".join(f"{name} {count} of {of}" for name, count, of in agree)))
     if checked is not None:
         lines.append(
             (
@@ -100,10 +100,21 @@ def _binary_layers(net):
     return [block for block in blocks if isinstance(block, BinaryLayer)]
 
 
-def network_of(net, inputs):
-    """The sizes of a net's layers as text, for instance 784-100-10."""
-    weights = [p for name, p in net.collect_params().items() if name.endswith("weight")]
-    return "-".join(str(size) for size in (inputs, *(weight.shape[0] for weight in weights)))
+def bits_of(net):
+    """How many binary weights a net has."""
+    return sum(layer.weight.data().size for layer in _binary_layers(net))
+
+
+def network_of(net, shape):
+    """The sizes of a net's layers as text, for instance 784-100-10; 28x28-32C5-10 has a convolution of 32 channels and
+    5x5 places.
+
+    shape : of its images
+    """
+    weights = [p.shape for name, p in net.collect_params().items() if name.endswith("weight")]
+    layers = [f"{units}C{kernel[-1]}" if kernel else str(units) for units, _, *kernel in weights]
+    inputs = "x".join(map(str, shape[shape[0] == 1 :])) if any("C" in layer for layer in layers) else math.prod(shape)
+    return "-".join([str(inputs), *layers])
 
 
 def _cross_checked(net, x, outputs):
@@ -118,21 +129,16 @@ def _cross_checked(net, x, outputs):
 def real_weights_errors(net, images):
     """Test errors with the real weights behind the binary ones, by name for the record.
 
-    Once with the batch norm statistics of the binary net, and once with statistics re-estimated on 100 training batches
-    of 100: real weights are smaller than binary ones, so pre-activations are distributed differently. The net's
+    Once with the batch norm statistics of the binary net, and once with statistics re-estimated on 10,000 training
+    images: real weights are smaller than binary ones, so pre-activations are distributed differently. The net's
     parameters stay as they are.
     """
     real = gluon_bnn.nn.with_real_weights(net)
     found = {"test_error_real_weights": train.evaluate(real, images.test, images.test_labels)}
     averages = [p for name, p in net.collect_params().items() if name.endswith(("running_mean", "running_var"))]
     kept = [average.data().copy() for average in averages]
-    mx.random.seed(0)  # dropout then draws the same after a run that was resumed
     try:
-        for i in range(100):
-            rows = np.arange(100 * i, 100 * (i + 1)) % len(images.train)
-            with mx.autograd.record():
-                outputs = real(mx.nd.array(images.train[rows]))
-            outputs.backward()  # where MXNet's own batch norm changes its averages
+        train.reestimate(real, images.train[:10000])
         found["test_error_real_weights_own_averages"] = train.evaluate(real, images.test, images.test_labels)
     finally:
         for average, value in zip(averages, kept):
@@ -144,12 +150,7 @@ def _frozen_outputs(net, images, directory):
     """Outputs of the net with 1-bit weights, as saved for the runtime and loaded back."""
     form = "packed" if gluon_bnn.native.library.available() else "float"
     frozen = gluon_bnn.freeze(
-        net,
-        form,
-        input_shape=images.shape,
-        input_scale=float(images.scale),
-        input_shift=images.shift.reshape(images.shape),
-        verbose=False,
+        net, form, input_shape=images.shape, input_scale=float(images.scale), input_shift=images.shift, verbose=False
     )
     path = os.path.join(directory, _MODEL)
     gluon_bnn.runtime.save(frozen, path)
@@ -180,7 +181,8 @@ def draw(net, history, outputs, images, args):
     pictures.curves(history, moved, os.path.join(directory, "curves.png"))
     names = images.names or range(images.classes)
     pictures.confusion_matrix(outputs.argmax(1), images.test_labels, names, os.path.join(directory, "confusion.png"))
-    first = next((layer.weight.data().asnumpy() for layer in _binary_layers(net)), np.empty((0, 0)))
-    shape = images.shape if first.ndim == 2 else first.shape[1:]  # a convolution has filters of its kernel's size
-    if len(shape) == 3 and shape[0] == images.shape[0] and first[:1].size == math.prod(shape):
-        pictures.filters(reference.binary.sign(first), shape, os.path.join(directory, "filters.png"))
+    weights = next((layer.weight.data().asnumpy() for layer in _binary_layers(net)), np.empty((0, 0)))
+    # Of a first layer with binary weights, which takes the images: all their pixels, or all their channels.
+    shape = images.shape if weights.ndim == 2 else weights.shape[1:]
+    if weights[:1].size == math.prod(shape) and shape[0] == images.shape[0]:
+        pictures.filters(reference.binary.sign(weights), shape, os.path.join(directory, "filters.png"))

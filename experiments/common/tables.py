@@ -63,6 +63,22 @@ def training_steps(record):
     return f"{machine(record)}, PyTorch {record['torch']}:\n\n" + markdown(head, rows, "l" + "rr" * len(nets))
 
 
+def random_images(records, titles):
+    """Milliseconds of a training step and of inference of whole nets, from records of bench_nets.py.
+
+    titles : of the nets, by the names of their recipes
+    """
+    rows = []
+    for record in records:
+        for name, net in record["nets"].items():
+            pairs = [net["us"][what] for what in ("step", "one image", "an image of 100")]
+            cells = (f"{short(us['binary'] / 1000)} ({short(us['real'] / 1000)})" for us in pairs)
+            rows.append((titles[name], f"{net['bits']:,}", net["batch"], *cells))
+    head = ("net, random images; ms, in brackets with real weights in MXNet", "weights of 1 bit", "batch", "a step")
+    head += ("one image", "an image of 100")
+    return f"{machine(records[0])}:\n\n" + markdown(head, rows, "lrrrrr")
+
+
 def layers(record):
     """Microseconds of each layer and implementation, from a record of bench_inference.py."""
     found = record["layers"]

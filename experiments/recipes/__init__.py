@@ -18,8 +18,9 @@ class Recipe:
     published : the test error in percent that is published for this network and budget, with what differs; "" where
         none is
     options : those of train_mnist.py, by their names; all others keep their defaults
+    table : the README's table that shows it, "methods" on one network, or "nets", each of its own
     row : the table is sorted by this number; methods without one come last
-    seeds : the runs that reproduce.py makes
+    seeds : the runs that reproduce.py makes unless seeds are given; none where few machines have the data
     error : the name in the record of the error that the method is judged by
     remark : what the table adds to that error, with names of other errors of the record in braces
     """
@@ -27,6 +28,7 @@ class Recipe:
     title: str
     published: str
     options: dict
+    table: str = "methods"
     row: float = float("inf")
     seeds: tuple = (0,)
     error: str = "test_error"

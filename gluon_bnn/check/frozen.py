@@ -1,7 +1,8 @@
 """Frozen nets: what `check` compares each of their forms with.
 
-The nets hold binary layers, batch norm and binary activations. Over binary inputs their reference is float32,
-operation for operation, and every form must equal it to the bit, the net as trained included. Over real inputs it
+The nets hold binary layers, over rows and over images, batch norm, binary activations and max pooling. Over binary
+inputs their reference is float32, operation for operation, and every form must equal it to the bit, the net as trained
+included. Over real inputs it
 is float64, and errors are counted in units of the sums of magnitudes.
 """
 
@@ -12,28 +13,30 @@ from .._compat import mx
 from ..deploy import freeze
 from ..graph import engine
 from ..native import library
-from ..reference import binary, bits, dense
+from ..reference import binary, bits, conv, dense
 from .measure import MODES, Rows, exact, in_mode
 from .measure import units as units_of
 
 WIDTHS = 37, 70, 33, 10
+IMAGE = 5, 6, 7  # channels, height, width
+HIDDEN = nn.BinaryActivation, nn.BinarySigmoid
 
 
 def rows(choice: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) of nets made with the operators `choice`: as trained, frozen, and on the runtime.
 
-    For each scale, the largest error of several nets: with and without batch norm and bias, with
-    BinaryActivation and BinarySigmoid, and one layer over real inputs.
+    For each scale, the largest error of several nets: dense ones with and without batch norm and bias, convolutional
+    ones, each with BinaryActivation and with BinarySigmoid, and one layer over real inputs.
     """
     for scale in quantizers.SCALES:
         cases = [
-            _binary_case(scale, normed, hidden, generator)
-            for normed in (False, True)
-            for hidden in (nn.BinaryActivation, nn.BinarySigmoid)
-        ] + [_real_case(scale, generator)]
+            *(_binary_case(scale, normed, hidden, generator) for normed in (False, True) for hidden in HIDDEN),
+            *(_image_case(scale, hidden, generator) for hidden in HIDDEN),
+            _real_case(scale, generator),
+        ]
         nets = {"net as trained": [net for net, *_ in cases]}
         for form in ("float", "packed") if library.available() else ("float",):
-            nets[f"frozen {form}"] = [freeze(net, form, verbose=False) for net, *_ in cases]
+            nets[f"frozen {form}"] = [freeze(net, form, input_shape=x.shape[1:], verbose=False) for net, x, *_ in cases]
         row = dict(gradient="-", scale=str(scale), dtype="float32")
         for mode in MODES:
             for name, blocks in nets.items():
@@ -62,6 +65,28 @@ def _binary_case(scale, normed, hidden, generator):
     return net, x, _reference(net, x)[0], None
 
 
+def _image_case(scale, hidden, generator):
+    """The same of a convolutional net: padding of each kind, max pooling after batch norm and before it."""
+    net = mx.gluon.nn.HybridSequential()
+    pad_value = 1 if hidden is nn.BinaryActivation else 0
+    net.add(
+        nn.BinaryActivation(),
+        nn.BinaryConv2D(20, (3, 2), padding=1, in_channels=IMAGE[0], scale=scale),
+        mx.gluon.nn.BatchNorm(in_channels=20),
+        hidden(),
+        mx.gluon.nn.MaxPool2D(2),
+        nn.BinaryConv2D(33, 2, padding=1, in_channels=20, scale=scale, pad_value=pad_value, use_bias=False),
+        mx.gluon.nn.MaxPool2D(2),
+        mx.gluon.nn.BatchNorm(in_channels=33),
+        hidden(),
+        mx.gluon.nn.Flatten(),
+        nn.BinaryDense(WIDTHS[-1], in_units=33 * 2 * 2, scale=scale),
+    )
+    _randomise(net, generator)
+    x = generator.standard_normal((9, *IMAGE)).astype(np.float32)
+    return net, x, _reference(net, x)[0], None
+
+
 def _real_case(scale, generator):
     """(net, x, its outputs in float64, the sums of the magnitudes behind them): one layer with batch norm."""
     net = mx.gluon.nn.HybridSequential()
@@ -82,8 +107,9 @@ def _randomise(net, generator):
 
 
 def _reference(net, x):
-    """(outputs, sums of magnitudes) by the reference, in the dtype of x; alpha is the layer's own number."""
-    magnitude = np.abs(x)
+    """(outputs, sums of magnitudes) by the reference, in the dtype of x; alpha is the layer's own number. The
+    magnitudes are those of a net of one dense layer."""
+    magnitude = np.abs(x).reshape(len(x), -1)
     for block in net:
         values = {name: p.data().asnumpy().astype(x.dtype) for name, p in block._reg_params.items()}
         if isinstance(block, nn.BinaryDense):
@@ -91,11 +117,21 @@ def _reference(net, x):
             bias = values.get("bias", np.zeros(block.units, x.dtype))
             x = (alpha * _product(x, values["weight"])).astype(x.dtype) + bias
             magnitude = alpha * magnitude.sum(axis=1, keepdims=True) + np.abs(bias)
+        elif isinstance(block, nn.BinaryConv2D):
+            alpha, bias = block.alpha().asnumpy(), values.get("bias", np.zeros(block.channels, x.dtype))
+            dot = conv.conv(x, binary.sign(values["weight"]), padding=block.padding, pad_value=block.pad_value)
+            x = (alpha.reshape(-1, 1, 1) * dot.astype(x.dtype)).astype(x.dtype) + bias.reshape(-1, 1, 1)
+        elif isinstance(block, mx.gluon.nn.MaxPool2D):
+            high, wide = (size // 2 * 2 for size in x.shape[2:])
+            x = np.max([x[:, :, i:high:2, j:wide:2] for i in range(2) for j in range(2)], axis=0)
+        elif isinstance(block, mx.gluon.nn.Flatten):
+            x = magnitude = x.reshape(len(x), -1)
         elif isinstance(block, mx.gluon.nn.BatchNorm):
             arguments = [values[name] for name in ("gamma", "beta", "running_mean", "running_var")]
             eps = x.dtype.type(block._kwargs["eps"])
-            x = dense.batch_norm_inference(x, *arguments, eps)
-            magnitude = dense.batch_norm_inference(magnitude, *np.abs(arguments) * [[1], [1], [-1], [1]], eps)
+            x = np.moveaxis(dense.batch_norm_inference(np.moveaxis(x, 1, -1), *arguments, eps), -1, 1)
+            if x.ndim == 2:
+                magnitude = dense.batch_norm_inference(magnitude, *np.abs(arguments) * [[1], [1], [-1], [1]], eps)
         elif isinstance(block, nn.BinaryActivation):
             x = binary.sign(x)
         else:
@@ -119,7 +155,7 @@ def _outputs(block, x, mode, directory):
 
 def _without_mxnet(graph, x, kernels):
     if kernels == "NumPy":
-        return engine.run(graph, x)
+        return engine.run(graph, x.reshape(len(x), -1))
     with library.use(kernels):
         return runtime.Model(graph)(x)
 

@@ -13,7 +13,7 @@ from .. import _table
 from .._arrays import gluon_array, on_nd, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
-from ..nn.deployed import Deployed, Held, products
+from ..nn.deployed import Deployed, Held
 from . import steps
 from .lower import graph_of
 from .plan import Plan, Row, Step
@@ -70,18 +70,15 @@ class StepBlock(mx.gluon.HybridBlock):
 
     def deployed(self, x: Any, y: Any) -> Deployed:
         """What it holds and multiplies; x are the arrays that it takes, y is what it gives."""
-        step, matrix = self._step, self._step.matrix
+        step, shape = self._step, self._step.outputs(y.shape)
         weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
         if step.binary:
             parameter = self._reg_params[step.binary]
-            weights[parameter] = Held(math.prod(matrix), 0, bytes_of(parameter))
-        bits = 1 if isinstance(step, steps.PackedDense) and step.source != "float" else None
-        if isinstance(step, steps.Pack):
-            return Deployed(weights, output_shape=(*y.shape[:-1], step.in_units))
-        if matrix is None:
-            return Deployed(weights)
-        rows = y.shape[:-1]
-        return Deployed(weights, math.prod((*rows, *matrix)), 1 if step.binary else 32, bits, (*rows, matrix[0]))
+            weights[parameter] = Held(step.units * step.products, 0, bytes_of(parameter))
+        if step.products is None:
+            return Deployed(weights, output_shape=shape)
+        bits = 1 if step.takes_bits else None
+        return Deployed(weights, math.prod(shape) * step.products, 1 if step.binary else 32, bits, shape)
 
     def hybrid_forward(self, F: Any, x: Any, *xs: Any, **arrays: Any) -> Any:
         if isinstance(self._step, steps.Kept):  # its block takes what the net takes
@@ -96,7 +93,8 @@ class BinaryBlock(StepBlock):
     """The block of a step with 1-bit weights: with `signs`, `alpha` and `binary_weight`, as a layer that trains."""
 
     def signs(self) -> mx.nd.NDArray:
-        """The +-1 that the layer multiplies by, float32 (units, inputs).
+        """The +-1 that the layer multiplies by, float32 (units, inputs), of a convolution (units, channels / groups,
+        *kernel).
 
         In the packed form a layer from bits to bits has thresholds instead of a scale, and a batch norm whose factor
         is below 0 has inverted the signs of its unit.
@@ -114,9 +112,10 @@ class BinaryBlock(StepBlock):
         return gluon_array(alpha)
 
     def binary_weight(self) -> mx.nd.NDArray:
-        """alpha * signs, float32 (units, inputs): y = x @ binary_weight().T + bias, but for rounding. A batch norm that
-        the layer has taken in comes after that. Raises as `alpha`."""
-        return self.alpha().reshape((-1, 1)) * self.signs()
+        """alpha * signs, float32 in the shape of the signs: y = x @ binary_weight().T + bias for a dense layer, but for
+        rounding. A batch norm that the layer has taken in comes after that. Raises as `alpha`."""
+        signs = self.signs()
+        return self.alpha().reshape((-1,) + (1,) * (signs.ndim - 1)) * signs
 
 
 class HeldBlock(mx.gluon.SymbolBlock):
@@ -141,11 +140,9 @@ class HeldBlock(mx.gluon.SymbolBlock):
             self._reg_params[name] = parameter
 
     def deployed(self, x: Any, y: Any) -> Deployed:
-        """As that of a StepBlock. Multiply-accumulates are known for convolutions and operators without matrices."""
+        """As that of a StepBlock. Multiply-accumulates are known for operators without matrices."""
         weights = {p: Held(0, math.prod(p.shape), bytes_of(p)) for p in self._reg_params.values()}
-        matrices = [p for p in weights if len(p.shape) > 1]
-        if self._step.operator == "Convolution" and len(matrices) == 1:
-            return Deployed(weights, products(matrices[0], y), 32, type=self._step.operator)
+        matrices = any(len(p.shape) > 1 for p in weights)
         return Deployed(weights, None if matrices else 0, type=self._step.operator)
 
     @takes_np
@@ -181,7 +178,8 @@ class Frozen(mx.gluon.nn.HybridSequential):
     """A net for inference, made by `freeze`: hybridize, export, save_parameters as with any HybridBlock.
 
     form : "packed" or "float"
-    input_shape : for the runtime, the shape of one input; None stands for (inputs of the first layer,)
+    input_shape : for the runtime, the shape of one input; None stands for (inputs of the first layer,), and is not
+        enough for a net with convolutions or pooling
     input_scale, input_shift : for the runtime, which takes uint8 inputs p as scale * p + shift: a float or float32
         (inputs,), and float32 (inputs,); or both None
 
@@ -282,8 +280,9 @@ class Frozen(mx.gluon.nn.HybridSequential):
         """The net as a `gluon_bnn.graph.graph.Graph` for the runtime, in the packed form, with the parameters as they
         are now; NumPy arrays.
 
-        The runtime works on rows, (rows, inputs), so flattening is not in it. Raises ValueError where the net has
-        layers that the runtime does not know, layers that do not fit together on rows, or several outputs.
+        A row of its input is flat, in Gluon's order, and so is that of its output; images have the channels innermost
+        in between. Raises ValueError where the net has layers that the runtime does not know, layers that do not fit
+        together, several outputs, or convolutions or pooling and no input shape.
         """
         found = [
             block.step if isinstance(block, (StepBlock, HeldBlock)) else steps.Kept(row=Row(block.name), block=block)

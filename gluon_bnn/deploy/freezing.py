@@ -15,8 +15,9 @@ from . import steps
 from .blocks import Frozen, HeldBlock, StepBlock
 from .convert import convert
 from .exported import library_operators
+from .lower import input_of
 from .passes import pack, simplify
-from .plan import Width
+from .plan import Shape
 from .trace import blocks_of, is_container, trace
 
 nn = mx.gluon.nn
@@ -42,20 +43,28 @@ def freeze(
         block, with the same parameters. The runtime has none of these.
     form : "packed" (our library's operators on bits) or "float" (MXNet's own operators, +-1 as float32). The float
         form takes no operator of our library that stays.
-    input_shape : for the runtime, the shape of one input, like (1, 28, 28); by default (inputs of the first layer,)
+    input_shape : for the runtime, the shape of one input, like (1, 28, 28); by default (inputs of the first layer,).
+        Nets with convolutions or pooling need it there: (channels, height, width), or (channels, width) of sequences.
+        The Gluon forms do without.
     input_scale, input_shift : for the runtime, which then takes uint8 inputs p as x = scale * p + shift, in
         float32. Each is a number, an array that broadcasts to input_shape, or one with a number for each
         input or for each channel (the first axis of input_shape). No scale is 0, the shift is 0 by default. With one
-        scale above 0 for all inputs the first layer works on the uint8 themselves, which is faster.
+        scale above 0 for all inputs the first layer works on the uint8 themselves, which is faster. A convolution does
+        so where the shift is one per channel and it has no padding, or where the shift and its pad_value are 0.
     verbose : print `summary`, what became of each layer
 
     ReLU keeps NaN in every form, and in the runtime. Gluon's own Activation("relu"), in the net as trained, makes 0
     of it.
 
-    Batch norm always uses its running averages. A BatchNorm right after a BinaryDense is folded into it if
-    it normalises the layer's units; a binary activation between such layers then costs nothing: the first
-    passes bits to the second, each by comparing its integer product with a threshold. Where other layers take the
-    values in between, as a shortcut does, these stay floats, and the signs of them become bits.
+    Batch norm always uses its running averages. A BatchNorm right after a binary layer is folded into it if it
+    normalises the layer's units, which are the channels of a convolution; a binary activation between such layers then
+    costs nothing: the first passes bits to the second, each by comparing its integer product with a threshold. Max
+    pooling between a convolution and the binary activation, before batch norm or after it, works on these bits. Where
+    other layers take the values in between, as a shortcut does, these stay floats, and the signs of them become bits.
+    Whatever pad_value is, nothing is rounded at the borders.
+
+    Convolutions with groups or over three axes of space have no 1-bit form: they stay as MXNet's own convolutions of
+    +-1, and `summary` says so. The runtime has those with groups where they pad with 0, and none over three axes.
 
     Returns a `Frozen`. Raises TypeError for another kind of net, and a shape, scale or shift of another type;
     ValueError for another form, a wrong shape, scale or shift, a net that is frozen already, a net in which nothing
@@ -85,16 +94,18 @@ def freeze(
     plan = convert(traced)
     if not any(map(steps.is_binary, plan.steps)):
         raise ValueError(
-            "freeze takes a net with a BinaryDense, BinaryActivation or BinarySigmoid in it; got "
+            "freeze takes a net with a binary layer, BinaryActivation or BinarySigmoid in it; got "
             + (", ".join(sorted({type(block).__name__ for block in blocks_of(net)} - CONTAINERS)) or "an empty net")
         )
-    plan.widths(Width())  # raises where layers do not fit
+    shape = _shape(input_shape)
+    plan.shapes(Shape())  # raises where layers do not fit
     plan = simplify(plan)
+    given = Shape() if shape is None else input_of(plan, shape)
     if form == "packed":
-        plan = pack(plan)
+        plan = pack(plan, given)
     else:
         _check_operators(plan)
-    frozen = Frozen(plan, form, _shape(input_shape))
+    frozen = Frozen(plan, form, shape)
     if any(given is not None for given in (input_shape, input_scale, input_shift)):
         shape = frozen.graph.input_shape  # raises where the runtime does not take the layers, or the shape
         frozen.input_scale, frozen.input_shift = _input(shape, input_scale, input_shift)
@@ -167,7 +178,7 @@ def _check_parameter(parameter, finite=True):
 def _check_operators(plan):
     """ValueError where something in the float form runs on our library."""
     for step in plan.steps:
-        if isinstance(step, (steps.PackedDense, steps.Pack)):
+        if step.is_packed:
             raise ValueError(
                 f"form='float' is for MXNet's own operators only, but {step.name} was frozen in the packed form: "
                 "freeze the net that it was made from, or use form='packed'"

@@ -1,4 +1,9 @@
-"""From a plan to the runtime's graph, which works on rows: `graph_of`."""
+"""From a plan to the runtime's graph: `graph_of`.
+
+A row of a value is (features,) in the runtime, in Gluon's order, or an image with the channels innermost. What is an
+image in Gluon becomes one where the first step needs it; a sequence, (channels, width), has height 1, and where there
+are more than two axes of space, all but the last count as the height.
+"""
 
 import dataclasses
 import math
@@ -8,10 +13,13 @@ import numpy as np
 
 from ..graph.check import check
 from ..graph.graph import MOST_AXES, Graph, Node
+from ..graph.kinds import KINDS
 from ..graph.kinds.activation import FUNCTIONS
 from . import fold
-from .passes import pack
-from .plan import Plan, Width
+from .passes import in_floats, pack
+from .plan import Plan, Shape, Step
+from .steps import Held, Kept
+from .steps.windows import Windowed
 
 
 def graph_of(
@@ -25,36 +33,46 @@ def graph_of(
     scale, float32 (1,) or (inputs,), and shift, float32 (inputs,), are those of uint8 inputs, or None. Raises
     ValueError where the runtime does not take a layer, the net has several outputs, or the shape does not fit.
     """
-    plan = pack(plan.ending(plan.outputs))
-    _check_layers(plan, shape)
-    first = _first(plan)
+    plan = plan.ending(plan.outputs)
+    unknown: list[Step] = [step for step in plan.steps if isinstance(step, (Held, Kept))]
+    if not unknown:
+        given = input_of(plan, shape)
+        plan = in_floats(pack(plan, given))
+        shapes = plan.shapes(given)
+        unknown = [step for step in plan.steps if not step.in_runtime(*(shapes[source] for source in step.sources))]
+    if unknown:
+        raise ValueError(
+            "the runtime takes binary and other dense layers (of images only with flatten=True), convolutions and "
+            "pooling over one and two axes of space (binary ones with groups only with pad_value=0), BatchNorm, Concat "
+            "and slices over the units (with axis=1 only where that is certain: next to a layer that flattens, or with "
+            "input_shape in freeze; else axis=-1), Flatten, arithmetic, and the activations "
+            f"{', '.join(FUNCTIONS)}; got " + ", ".join(f"{step.name} ({step!r})" for step in unknown)
+        )
+    if len(plan.outputs) != 1:
+        raise ValueError(f"the runtime takes nets with one output, got {len(plan.outputs)}")
+    return _Nodes(given.sizes, scale, shift).of(plan, shapes)
+
+
+def input_of(plan: Plan, shape: Optional[tuple[int, ...]]) -> Shape:
+    """The shape of the input; ValueError where it must be told, or cannot be this one."""
+    first, images = _first(plan), [step for step in plan.steps if isinstance(step, Windowed)]
+    if shape is None and images:
+        raise ValueError(
+            "the runtime needs input_shape in freeze, the shape of one image as the net takes it, since "
+            f"{images[0].name} ({images[0]!r}) takes any {images[0].image_shape}"
+        )
     if shape is None and first is None:
         raise ValueError(
             "the runtime needs input_shape in freeze, since the net does not begin with a dense layer or BatchNorm, "
             f"which would say how many inputs there are; got {', '.join(map(repr, plan.steps))}"
         )
-    shape = (first.inputs,) if shape is None else shape
-    inputs = first.inputs if first else math.prod(shape)
-    if not 1 <= len(shape) <= MOST_AXES or min(shape) < 1 or math.prod(shape) != inputs:
-        wanted = f"{inputs} elements, the inputs of {first.name}" if first else "no empty one"
+    if shape is None:
+        return Shape((first.inputs,), not _has_rows(plan))
+    rows = first.inputs if first and first.flattens else math.prod(shape)
+    if not 1 <= len(shape) <= MOST_AXES or min(shape) < 1 or math.prod(shape) != rows:
+        wanted = f"{rows} elements, the inputs of {first.name}" if first and first.flattens else "no empty one"
         raise ValueError(f"input_shape must have 1 to {MOST_AXES} axes and {wanted}; got {shape}")
-    if len(plan.outputs) != 1:
-        raise ValueError(f"the runtime takes nets with one output, got {len(plan.outputs)}")
-    arrays = {} if scale is None or shift is None else {"scale": scale, "shift": shift}
-    nodes, places = [Node("input", (), {"shape": shape}, arrays)], [0]
-    pixels = scale is not None and scale.shape == (1,) and scale[0] > 0
-    widths = plan.widths(Width(math.prod(shape), True))
-    for step in plan.steps:
-        node = step.node(*(widths[source] for source in step.sources))
-        sources = tuple(places[source] for source in step.sources)
-        if node is None:
-            places.append(sources[0])
-            continue
-        if pixels and sources == (0,) and node.kind in ("pack", "binary_dense"):
-            node = fold.with_uint8(node, arrays["scale"][0], arrays["shift"])
-        nodes.append(dataclasses.replace(node, sources=sources))
-        places.append(len(nodes) - 1)
-    return check(Graph(tuple(nodes)))
+    return Shape(shape, False)
 
 
 def _first(plan):
@@ -69,34 +87,93 @@ def _first(plan):
     return None
 
 
-def _check_layers(plan, shape):
-    flat = _flat(plan, shape)
-    unknown = [f"{step.name} ({step!r})" for step in plan.steps if not step.in_runtime(flat[step.sources[0]])]
-    if unknown:
-        raise ValueError(
-            "the runtime takes binary and other dense layers, BatchNorm, Concat and slices over the units (with axis=1 "
-            "only where that is certain: next to a layer that flattens, or with input_shape=(inputs,) in freeze; else "
-            f"axis=-1), Flatten, arithmetic, and the activations {', '.join(FUNCTIONS)}; got {', '.join(unknown)}"
-        )
-
-
-def _flat(plan, shape):
-    """For each place whether its value is certainly (rows, features): True, False, or None where that is open.
-
-    A step that works on an axis or on each element gives as many axes as it takes. A layer that flattens gives rows;
-    what it takes has as many elements as the layer has inputs, and is assumed to have one axis unless more are known.
-    """
-    flat = [None if shape is None else len(shape) == 1] + [None] * len(plan.steps)
-    before = None
-    while before != flat:
-        before = list(flat)
+def _has_rows(plan):
+    """Whether the input is certainly (features,), unless more is known: a layer flattens it, or flattens or gives rows
+    that are next to it in a step that changes no number of axes. What a layer flattens is assumed to have one axis."""
+    same, before = {0}, None
+    while same != before:
+        before = set(same)
         for place, step in plan.places():
-            if step.flattens:
-                flat[place] = True
-                flat[step.sources[0]] = True if flat[step.sources[0]] is None else flat[step.sources[0]]
-            elif step.flattens is False:
-                group = [place, *step.sources]
-                known = {flat[each] for each in group} - {None}
-                for each in group if known else ():
-                    flat[each] = flat[each] if flat[each] is not None else known == {True}
-    return flat
+            group = {place, *step.sources}
+            if step.flattens is False and same & group:
+                same |= group
+    return any(step.flattens and same & {place, step.sources[0]} for place, step in plan.places())
+
+
+class _Nodes:
+    """A graph in the making. values : what each node gives; scale, shifts : of uint8 inputs, as they are in a node that
+    can be passed as such; moved : {(node, "flatten" or "image"): the node that moves its elements}"""
+
+    def __init__(self, shape, scale, shift):
+        self.nodes, self.values, self.moved = [], [], {}
+        self.scale, self.shifts = scale, {0: shift}
+        self._append(Node("input", (), {"shape": shape}, {} if scale is None else {"scale": scale, "shift": shift}))
+
+    def of(self, plan: Plan, shapes: list[Shape]) -> Graph:
+        """The graph of a plan with values of these shapes."""
+        places = [0]
+        for step in plan.steps:
+            xs = [shapes[source] for source in step.sources]
+            sources = self._laid_out([places[source] for source in step.sources], xs, step.layout(*xs))
+            value = self.values[sources[0]]
+            if step.products and step.flattens and len(value.shape) > 1:
+                sources = [self._flat(sources[0])]
+                step = step.reordered(fold.places_first(value.size, value.channels))
+            node = step.node(*xs)
+            try:
+                places.append(sources[0] if node is None else self._add(node, *sources))
+            except ValueError as error:
+                raise ValueError(f"the runtime does not take {step.name} ({step!r}): {error}") from None
+        self._row(places[plan.outputs[0]])
+        return check(Graph(tuple(self.nodes)))
+
+    def _laid_out(self, nodes, xs, layout):
+        if layout == "row":
+            return [self._row(node) for node in nodes]
+        one = any(len(self.values[node].shape) > 1 for node in nodes) and len(nodes) > 1
+        if layout == "any" and not one:
+            return nodes
+        return [self._image(node, x) for node, x in zip(nodes, xs)]
+
+    def _image(self, node, x):
+        """The node as an image, if it is one in Gluon: of height 1 where it has one axis of space, and of all but the
+        last where it has more than two."""
+        if not x.image or len(self.values[node].shape) > 1:
+            return node
+        channels, *places = x.sizes
+        return self._once(node, Node("image", (), {"shape": (math.prod(places[:-1]), places[-1], channels)}))
+
+    def _flat(self, node):
+        """An image as a row in which the channels of a place are next to each other."""
+        return self._once(node, Node("flatten")) if len(self.values[node].shape) > 1 else node
+
+    def _row(self, node):
+        """An image as a row in Gluon's order, where the places of a channel are next to each other: such an image as
+        the node "image" takes, whose channels are the places."""
+        value = self.values[node]
+        row = self._flat(node)
+        if row == node or 1 in (value.channels, value.size // value.channels):
+            return row
+        turned = Node("image", (), {"shape": (1, value.channels, value.size // value.channels)})
+        return self._flat(self._once(row, turned))
+
+    def _once(self, source, node):
+        key = source, node.kind
+        if key not in self.moved:
+            self.moved[key] = self._add(node, source)
+            if self.values[source].pixels:
+                index = self.moved[key]
+                moved = KINDS[node.kind].run(node, (self.values[source],), self.shifts[source][None])
+                self.shifts[index] = moved.reshape(self.values[index].shape)
+        return self.moved[key]
+
+    def _add(self, node, *sources):
+        """A node that takes these; where they can be passed as uint8 and it can work on these, with arrays for that."""
+        if self.values[sources[0]].pixels:
+            node = fold.with_uint8(node, self.scale[0], self.shifts[sources[0]])
+        return self._append(dataclasses.replace(node, sources=sources))
+
+    def _append(self, node):
+        self.nodes.append(node)
+        self.values.append(KINDS[node.kind].value(node, tuple(self.values[source] for source in node.sources)))
+        return len(self.nodes) - 1

@@ -7,25 +7,53 @@ import dataclasses
 
 import numpy as np
 
+from ..graph import bits
 from . import fold
-from .plan import Plan, Width
-from .steps import Arithmetic, BatchNorm, Dense, Flatten, FloatDense, FloatSign, Pack, PackedDense
+from .plan import Plan, Shape
+from .steps import (
+    Arithmetic,
+    BatchNorm,
+    Dense,
+    Flatten,
+    FloatConv,
+    FloatDense,
+    FloatSign,
+    Pack,
+    PackedFlatten,
+    PackImage,
+    Pool,
+)
 
 
 def simplify(plan: Plan) -> Plan:
     """Drops steps that do nothing or are not used, and folds constants into the binary layer before them."""
-    for change in (_without_flatten, _without_clip, _with_constants):
+    for change in (_signs_first, _without_flatten, _without_clip, _with_constants):
         plan = change(plan.ending(plan.outputs))
     return plan.ending(plan.outputs)
 
 
+def _signs_first(plan):
+    """Takes signs before a Flatten instead of after it, where nothing else takes what is flattened: next to the layer
+    whose outputs they are of."""
+    users, now, made = plan.users(), {0: 0}, plan.empty()
+    for place, step in plan.places():
+        sources = tuple(now[source] for source in step.sources)
+        flatten = made[sources[0]]
+        if isinstance(step, FloatSign) and isinstance(flatten, Flatten) and len(users[step.sources[0]]) == 1:
+            made.steps[sources[0] - 1] = dataclasses.replace(step, sources=flatten.sources)
+            step = dataclasses.replace(flatten, sources=sources)
+            sources = step.sources
+        now[place] = made.add(dataclasses.replace(step, sources=sources))
+    return dataclasses.replace(made, outputs=tuple(now[place] for place in plan.outputs))
+
+
 def _without_flatten(plan):
     """Drops each Flatten of rows, and those before layers that all flatten by themselves."""
-    users, widths = plan.users(), plan.widths(Width())
+    users, shapes = plan.users(), plan.shapes(Shape())
     now, made = {0: 0}, plan.empty()
     for place, step in plan.places():
         sources = tuple(now[source] for source in step.sources)
-        if isinstance(step, Flatten) and _does_nothing(step, widths[step.sources[0]], [plan[i] for i in users[place]]):
+        if isinstance(step, Flatten) and _does_nothing(step, shapes[step.sources[0]], [plan[i] for i in users[place]]):
             now[place] = sources[0]
         else:
             now[place] = made.add(dataclasses.replace(step, sources=sources))
@@ -34,7 +62,7 @@ def _without_flatten(plan):
 
 def _does_nothing(flatten, taken, users):
     if flatten.shape and flatten.shape[0] == -1:  # it may make more rows, or fewer
-        return taken.flat and taken.channels == flatten.inputs
+        return taken.flat and taken.size == flatten.inputs
     return taken.flat or all(isinstance(user, (FloatDense, Dense)) and user.flatten for user in users)
 
 
@@ -64,7 +92,8 @@ def _with_constants(plan):
         sources = tuple(now[source] for source in step.sources)
         alone = len(step.sources) == 1 and len(users[step.sources[0]]) == 1
         before = made[sources[0]] if alone else None
-        array = _constant(step, before) if isinstance(step, Arithmetic) and isinstance(before, FloatDense) else None
+        binary = isinstance(before, (FloatDense, FloatConv))
+        array = _constant(step, before) if isinstance(step, Arithmetic) and binary else None
         if array is None:
             now[place] = made.add(dataclasses.replace(step, sources=sources))
             continue
@@ -75,90 +104,185 @@ def _with_constants(plan):
     return dataclasses.replace(made, outputs=tuple(now[place] for place in plan.outputs))
 
 
-def _constant(step, dense):
-    """(name, array) of the FloatDense that takes in this Arithmetic, or None."""
-    operand, units = step.arrays.get("operand"), dense.units
-    if operand is None or operand.size not in (1, units) or operand.shape[-1] != operand.size or operand.ndim > 2:
+def _constant(step, product):
+    """(name, array) of the binary layer that takes in this Arithmetic, or None."""
+    operand, units = step.arrays.get("operand"), product.units
+    along = (1, units) + (1,) * (product.arrays["signs"].ndim - 2)
+    if operand is None or operand.size not in (1, units) or not _spreads(operand.shape, along):
         return None
     values = np.broadcast_to(operand.reshape(-1), (units,)).astype(np.float32)
     if not np.isfinite(values).all():
         return None
-    no_bias = not dense.arrays["bias"].any() and np.signbit(dense.arrays["bias"]).all()
-    if step.function == "multiply" and no_bias and (dense.arrays["alpha"] == 1).all():
+    no_bias = not product.arrays["bias"].any() and np.signbit(product.arrays["bias"]).all()
+    if step.function == "multiply" and no_bias and (product.arrays["alpha"] == 1).all():
         return "alpha", values
     if step.function in ("add", "subtract") and no_bias:
         return "bias", values if step.function == "add" else -values
     return None
 
 
-def pack(plan: Plan) -> Plan:
-    """Binary layers on bits.
+def _spreads(shape, over):
+    """Whether an array of this shape broadcasts to the other."""
+    return len(shape) <= len(over) and all(a in (1, b) for a, b in zip(shape[::-1], over[::-1]))
 
-    A FloatDense takes in the BatchNorm after it where that normalises its units, and the FloatSign after that where
-    only binary layers of as many inputs follow, to which it passes bits; no other step may take the values in between.
-    Any other FloatSign before a FloatDense becomes a Pack, and stays as well where others take its value. The rest
-    stays as it is, PackedDense and Pack included.
+
+def in_floats(plan: Plan) -> Plan:
+    """Binary convolutions that are left in floats as the steps that they are in the runtime, where it has them."""
+    now, made = {0: 0}, plan.empty()
+    for place, step in plan.places():
+        sources = tuple(now[source] for source in step.sources)
+        for each in isinstance(step, FloatConv) and step.in_floats() or [step]:
+            sources = (made.add(dataclasses.replace(each, sources=sources)),)
+        (now[place],) = sources
+    return dataclasses.replace(made, outputs=tuple(now[place] for place in plan.outputs))
+
+
+def pack(plan: Plan, given: Shape) -> Plan:
+    """Binary layers on bits, for inputs of a shape of which `given` is known.
+
+    A layer with 1-bit weights takes in the BatchNorm after it where that normalises its units, and the FloatSign after
+    that where only binary layers follow that can use its bits; no other step may take the values in between. Between a
+    convolution and these signs there may be max pooling, which then works on bits. Any other FloatSign before a binary
+    layer becomes a Pack or PackImage, and stays as well where others take its value. The rest stays as it is: steps
+    that are packed already, and convolutions that have no bits.
     """
-    return _Packing(plan).run()
+    return _Packing(plan, given).run()
 
 
 class _Packing:
-    """now : for each place of the old plan that of its value in the new one; forms : for a FloatSign that a layer has
-    taken in, the form of the bits; packs : {(place of a FloatSign, options): place of a Pack}"""
+    """forms : for each place the form of the bits that can stand for its value, or None; floats : whether its value is
+    wanted as floats; now : the place of its floats in the new plan; taken : {place of signs that a layer has taken in:
+    (that of its bits, whether these are an image)}; packs : {(place, in which way): that of other bits}"""
 
-    def __init__(self, plan):
-        self.plan, self.users = plan, plan.users()
-        self.made, self.now, self.forms, self.packs = plan.empty(), {0: 0}, {}, {}
+    def __init__(self, plan, given):
+        self.plan, self.users, self.shapes = plan, plan.users(), plan.shapes(given)
+        self.made, self.now, self.taken, self.packs = plan.empty(), {0: 0}, {}, {}
+        self.forms, self.floats = [None], [True] * len(self.users)
+        for _, step in plan.places():
+            self.forms.append(self._form(step))
+        for place in range(len(plan.steps), 0, -1):  # after all that take its value
+            if self.forms[place]:
+                self.floats[place] = not all(self._takes_bits(user, place) for user in self.users[place])
+
+    def _form(self, step):
+        if isinstance(step, FloatSign):
+            return step.form
+        if not (isinstance(step, Flatten) or isinstance(step, Pool) and step.function == "max"):
+            return None
+        source = step.sources[0]
+        x, signs = self.shapes[source], isinstance(self.plan[source], FloatSign)
+        if isinstance(step, Flatten) and not step.keeps_rows(x):
+            return None
+        return self.forms[source] if x.image and x.units or signs and isinstance(step, Flatten) else None
+
+    def _takes_bits(self, user, place):
+        """Whether the step at `user` can take the bits of a value."""
+        step = self.plan[user]
+        if isinstance(step, FloatConv):
+            return not step.without_bits and (self.forms[place] == "bits" or step.pads_with >= 0)
+        if isinstance(step, FloatDense):
+            return step.flatten or not isinstance(self.plan[place], Pool)
+        return isinstance(step, (Pool, Flatten)) and self.forms[user] is not None and not self.floats[user]
 
     def run(self):
         for place, step in self.plan.places():
-            if isinstance(step, FloatDense):
-                self._dense(place, step)
-            elif place not in self.now and not (isinstance(step, FloatSign) and self._only_dense(place)):
+            if isinstance(step, FloatDense) or isinstance(step, FloatConv) and not step.without_bits:
+                self._product(place, step)
+            elif place not in self.now and self.floats[place]:
                 sources = tuple(self.now[source] for source in step.sources)
                 self.now[place] = self.made.add(dataclasses.replace(step, sources=sources))
         return dataclasses.replace(self.made, outputs=tuple(self.now[place] for place in self.plan.outputs))
 
-    def _dense(self, place, dense):
-        taken, norm, to = [], {}, "float"
-        following = self._next(place, BatchNorm)
-        if following and self.plan[following].axis in ((1, -1) if dense.flatten else (-1,)):
-            norm = self.plan[following].norm()  # flattened, the units are axis 1 of 2
-            taken.append(following)
-        following = self._next(taken[-1] if taken else place, FloatSign)
-        if following and self._only_dense(following, dense.units):  # else one flattens (rows, T, units)
-            to = self.forms[following] = self.plan[following].form
-            taken.append(following)
-        source, form = self._source(dense)
+    def _product(self, place, product):
+        norm, pools, sign = self._following(place, product)
+        arrays = self.plan[norm].norm() if norm else {}
+        source, form, order = self._source(place, product)
+        signs = product.signs() if order is None else product.signs()[:, order]
+        to = self.plan[sign].form if sign else "float"
+        # A padding of 0 between signs allows sums of any parity.
+        step = 1 if isinstance(product, FloatConv) and form == "bits" and product.pads_with == 0 else 2
         try:
-            arrays = fold.packed_dense(*(dense.arrays[name] for name in ("signs", "alpha", "bias")), norm, form, to)
+            found = fold.packed(signs, product.arrays["alpha"], product.arrays["bias"], arrays, form, to, step)
         except ValueError as error:
-            raise ValueError(f"{dense.name}: {error}") from None
-        folded = (*dense.folded, *(row for each in taken for row in (self.plan[each].row, *self.plan[each].folded)))
-        options = dict(flatten=dense.flatten, units=dense.units, in_units=dense.inputs, source=form, to=to)
-        self.now[place] = self.made.add(PackedDense((source,), arrays, dense.row, folded, **options))
-        self.now.update(dict.fromkeys(taken, self.now[place]))
+            raise ValueError(f"{product.name}: {error}") from None
+        taken = [place for place in (norm, sign) if place]
+        folded = (*product.folded, *(row for each in taken for row in (self.plan[each].row, *self.plan[each].folded)))
+        now = self.made.add(product.packed((source,), found, folded, form, to))
+        for pool, before_norm in pools:
+            falls = arrays["factor"] < 0 if before_norm and arrays else np.False_
+            options = {"falls": bits.pack(falls)} if falls.any() else {}
+            now = self.made.add(self.plan[pool].packed((now,), options, product.units))
+        self.now.update(dict.fromkeys([place, *taken, *(pool for pool, _ in pools)], now))
+        if sign:
+            self.taken[sign] = now, isinstance(product, FloatConv)
 
-    def _source(self, dense):
-        """(place in the new plan, form) of what a FloatDense takes."""
-        place = dense.sources[0]
-        sign = self.plan[place]
-        if not isinstance(sign, FloatSign):
-            return self.now[place], "float"
-        if place in self.forms:
-            return self.now[place], self.forms[place]
-        options = dense.inputs, sign.form, dense.flatten
-        if (place, options) not in self.packs:
-            source = self.now[sign.sources[0]]
-            self.packs[place, options] = self.made.add(Pack((source,), {}, sign.row, sign.folded, *options))
-        return self.packs[place, options], sign.form
+    def _following(self, place, product):
+        """(place of the BatchNorm, [(place of a Pool, whether it comes before the BatchNorm)], place of the FloatSign)
+        that a product takes in, or 0: pools only together with signs."""
+        norm, pools, at, conv = 0, [], place, isinstance(product, FloatConv)
+        while len(self.users[at]) == 1:
+            following = self.users[at][0]
+            step = self.plan[following]
+            if isinstance(step, FloatSign):
+                if not self.floats[following] and self._all_take(following, product):
+                    return norm, [(pool, before == 0) for pool, before in pools], following
+                break
+            if isinstance(step, BatchNorm) and not norm and step.axis in product.unit_axes:
+                norm = following
+            elif conv and isinstance(step, Pool) and step.function == "max":
+                pools.append((following, norm))
+            else:
+                break
+            at = following
+        return (norm if norm and self.plan[norm].sources[0] == place else 0), [], 0
 
-    def _next(self, place, kind):
-        """The place of the one step that takes a value, if it is of this kind; 0 if not."""
-        only = self.users[place][0] if len(self.users[place]) == 1 else 0
-        return only if isinstance(self.plan[only], kind) else 0
+    def _all_take(self, place, product):
+        """Whether all that take a value can take the bits that this product gives."""
+        for step, user in ((self.plan[user], user) for user in self.users[place]):
+            if isinstance(product, FloatDense):
+                if not (isinstance(step, FloatDense) and step.inputs == product.units):  # else one flattens more
+                    return False
+            elif isinstance(step, FloatDense):
+                if not (step.flatten or isinstance(self.plan[place], Flatten)):
+                    return False
+            elif not isinstance(step, FloatConv) and not self._all_take(user, product):
+                return False
+        return True
 
-    def _only_dense(self, place, units=None):
-        """Whether only binary layers take a value, all of so many inputs."""
-        users = [self.plan[user] for user in self.users[place]]
-        return all(isinstance(user, FloatDense) and units in (None, user.inputs) for user in users)
+    def _source(self, place, product):
+        """(place in the new plan, form, order) of what a product takes; `order` is that of a dense layer's inputs."""
+        source = product.sources[0]
+        form = self.forms[source] if self._takes_bits(place, source) else None
+        if form is None:
+            return self.now[source], "float", None
+        if isinstance(product, FloatConv):
+            return self._image(source, product.in_channels), form, None
+        flatten = product.flatten
+        while isinstance(self.plan[source], Flatten):
+            source, flatten = self.plan[source].sources[0], True
+        step, channels = self.plan[source], self.shapes[source].units
+        now, is_image = self.taken.get(source, (None, isinstance(step, Pool)))
+        if now and not is_image:
+            return now, form, None
+        if is_image:
+            image, options = self._image(source, channels), (channels, product.inputs)
+            rows = self._once((source, options), lambda: PackedFlatten((image,), {}, step.row, (), *options))
+            return rows, form, fold.places_first(product.inputs, channels)
+        options, taken = (product.inputs, form, flatten), self.now[step.sources[0]]
+        return self._once((source, options), lambda: Pack((taken,), {}, step.row, step.folded, *options)), form, None
+
+    def _image(self, place, channels):
+        """The place of the bits of an image."""
+        step = self.plan[place]
+        if place in self.taken:
+            return self.taken[place][0]
+        if isinstance(step, Pool):
+            image = self._image(step.sources[0], channels)
+            return self._once((place, "image"), lambda: step.packed((image,), {}, channels))
+        options, taken = (channels, step.form), self.now[step.sources[0]]
+        return self._once((place, "image"), lambda: PackImage((taken,), {}, step.row, step.folded, *options))
+
+    def _once(self, key, make):
+        if key not in self.packs:
+            self.packs[key] = self.made.add(make())
+        return self.packs[key]

@@ -5,6 +5,7 @@ Gluon (a block) and in the runtime (a node of `graph.Graph`). The steps themselv
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
@@ -39,13 +40,67 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Width:
-    """What is known of a value: the size of its last axis or None, whether it is certainly (rows, channels), and the
-    layer that gave it this width."""
+class Shape:
+    """What is known of the shape of a row of a value in Gluon.
 
-    channels: Optional[int] = None
-    flat: bool = False
+    sizes : of its axes, None where one is not known: (features,), or (channels, height, width) of an image
+    open : whether there may be more axes before these
+    layer : the layer that gave it this shape
+    """
+
+    sizes: tuple[Optional[int], ...] = (None,)
+    open: bool = True
     layer: str = "the input"
+
+    @property
+    def flat(self) -> bool:
+        """Whether it is certainly (features,)."""
+        return not self.open and len(self.sizes) == 1
+
+    @property
+    def image(self) -> bool:
+        """Whether it certainly has channels, and places after them."""
+        return not self.open and len(self.sizes) > 1
+
+    @property
+    def last(self) -> Optional[int]:
+        """The size of the last axis."""
+        return self.sizes[-1]
+
+    @property
+    def units(self) -> Optional[int]:
+        """The size of the axis over which layers work in the runtime: an image's channels, or the last axis."""
+        return self.last if self.open else self.sizes[0]
+
+    @property
+    def size(self) -> Optional[int]:
+        """The number of elements, None where it is not known."""
+        known = [size for size in self.sizes if size is not None]
+        return math.prod(known) if not self.open and len(known) == len(self.sizes) else None
+
+    def along(self, axis: int) -> Optional[int]:
+        """The size of an axis, as MXNet counts axes, where 0 is that of the rows."""
+        if axis < 0:
+            return self.sizes[axis] if -axis <= len(self.sizes) else None
+        return None if self.open or axis > len(self.sizes) else self.sizes[axis - 1]
+
+    def over_units(self, axis: int) -> bool:
+        """Whether this axis is certainly that of a dense layer's units, or of an image's channels."""
+        return axis == 1 and not self.open or axis == -1 and not self.image
+
+    def with_size(self, axis: int, size: Optional[int], layer: str) -> "Shape":
+        """The shape with another size of an axis."""
+        sizes = list(self.sizes)
+        place = axis if axis < 0 else axis - 1
+        if axis < 0 or not self.open:
+            if -len(sizes) <= place < len(sizes):
+                sizes[place] = size
+            return Shape(tuple(sizes), self.open, layer)
+        return Shape(layer=layer)  # it may be any of those that are known
+
+    def __str__(self):
+        text = ", ".join("?" if size is None else str(size) for size in self.sizes)
+        return text if self.flat else f"(..., {text})" if self.open else f"({text})"
 
 
 if TYPE_CHECKING:
@@ -82,15 +137,25 @@ class Step:
         return False
 
     binary: ClassVar[Optional[str]] = None  # the name of the array that is its 1-bit weights
+    is_packed: ClassVar[bool] = False  # whether it is an operator of our library
 
     def signs(self) -> np.ndarray:
         """Its 1-bit weights as float32 +-1 (units, inputs)."""
         raise NotImplementedError
 
     @property
-    def matrix(self) -> Optional[tuple[int, int]]:
-        """(units, inputs) of the product that it computes over the last axis, None without one."""
+    def products(self) -> Optional[int]:
+        """How many products add up to one of its outputs, None where it is no product."""
         return None
+
+    @property
+    def takes_bits(self) -> bool:
+        """Whether its inputs are bits in MXNet as well."""
+        return False
+
+    def outputs(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of its outputs, where its array in MXNet has this shape: not the same where it holds bits."""
+        return shape
 
     @property
     def name(self) -> str:
@@ -99,24 +164,32 @@ class Step:
 
     @property
     def inputs(self) -> Optional[int]:
-        """The number of inputs that it takes, None for any."""
+        """The number of inputs that it takes where these are a row or the last axis of one, None for any."""
         return None
 
     def forward(self, F: Any, *xs: Any, **arrays: Any) -> Any:
         """What it gives in MXNet; F is mx.nd or mx.sym."""
         raise NotImplementedError
 
-    def after(self, *xs: Any) -> Width:
-        """What is known of its value, from what it takes; ValueError where that cannot be."""
+    def reordered(self, order: np.ndarray) -> "Step":
+        """The same product where its inputs come in another order, number order[i] as the i-th."""
+        raise NotImplementedError
+
+    def after(self, *xs: Any) -> Shape:
+        """What is known of the shape of its value, from those that it takes; ValueError where these cannot be."""
         return xs[0]
 
-    def in_runtime(self, flat: Optional[bool]) -> bool:
-        """Whether the runtime has it over rows. `flat` says whether its values are (rows, features) in Gluon as well,
-        None where that is not certain."""
+    def in_runtime(self, *xs: Any) -> bool:
+        """Whether the runtime has it for values of these shapes."""
         return True
 
+    def layout(self, *xs: Any) -> str:
+        """How the runtime must have the values that it takes where they are images: "any"; "image", with the channels
+        innermost; or "row", in Gluon's order."""
+        return "any"
+
     def node(self, *xs: Any) -> Optional[Node]:
-        """Its node in the runtime's graph, without sources; None where it does nothing there."""
+        """Its node in the runtime's graph, without sources; None where it does nothing there. xs are Shapes."""
         raise NotImplementedError
 
     def __repr__(self):
@@ -177,9 +250,9 @@ class Plan:
                 now[place] = plan.add(dataclasses.replace(step, sources=tuple(now[s] for s in step.sources)))
         return dataclasses.replace(plan, outputs=tuple(now[place] for place in outputs))
 
-    def widths(self, given: Width) -> list[Width]:
-        """What is known of each value, where the input is `given`; ValueError where two layers do not fit."""
-        widths = [given]
+    def shapes(self, given: Shape) -> list[Shape]:
+        """What is known of the shape of each value, where the input is `given`; ValueError where layers do not fit."""
+        shapes = [given]
         for step in self.steps:
-            widths.append(step.after(*(widths[source] for source in step.sources)))
-        return widths
+            shapes.append(step.after(*(shapes[source] for source in step.sources)))
+        return shapes

@@ -16,8 +16,10 @@ _DOC = """A convolution over {space} whose weights are binary in the forward pas
 
     y = alpha * conv(x, sign(W)) + b, alpha = mean |W|
 
-    with Gluon's convolution of x, which is a cross-correlation, and W (channels, in_channels / groups, {kernel}).
-    The gradient to x is that of a convolution with alpha sign(W). {weights}
+    with Gluon's convolution of x, which is a cross-correlation, and W (channels, in_channels / groups, *kernel).
+    The gradient to x is that of a convolution with alpha sign(W).
+
+    {weights}
 
     Parameters
     ----------
@@ -26,11 +28,12 @@ _DOC = """A convolution over {space} whose weights are binary in the forward pas
     layout : "{layout}"
     {options}
     pad_value : what stands outside of the image where there is padding: 0, +1 or -1. Over inputs of +-1 a padding of
-        0 is a third value: such a net is exact in its 1-bit form too, which corrects the sums at the borders. Padding
-        with +1 or -1 needs no correction, and shows the net a border that it cannot tell from the image.
+        0 is a third value: the 1-bit form of the net has to correct the sums at the borders, and does so exactly.
+        Padding with +1 or -1 needs no correction, but a net cannot tell this border from the image.
 
-    Inputs: ({inputs}), float32, or float64 after `cast("float64")`. Outputs: ({outputs}), each of
-    their sizes floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
+    Inputs: ({inputs}), float32, or float64 after `cast("float64")`.
+    Outputs: ({outputs}), with sizes of
+    floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
 
     Raises ValueError when the layer is made with arguments outside of these, and when the first array that it is called
     on has another number of axes, or channels that the groups do not divide.
@@ -48,7 +51,6 @@ def _doc(axes):
     return described(_DOC).format_map(
         dict(
             space=("", "sequences", "images", "volumes")[axes],
-            kernel=("", "width of the kernel", "height, width", "depth, height, width")[axes],
             gluon=f"Conv{axes}D",
             name=f"BinaryConv{axes}D",
             layout=_layout(axes),

@@ -13,7 +13,9 @@ class BinaryDense(BinaryLayer, mx.gluon.nn.Dense):
 
     y = alpha * (x @ sign(W).T) + b, alpha = mean |W|
 
-    The gradient to x is d @ (alpha sign(W)). {weights}
+    The gradient to x is d @ (alpha sign(W)).
+
+    {weights}
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from scipy.special import erf, expit
 
 from .bits import unpack_inputs, unpack_weights
 
-__all__ = ["ACTIVATIONS", "ARITHMETIC", "node", "scaled"]
+__all__ = ["ACTIVATIONS", "ARITHMETIC", "node", "scaled", "windows"]
 
 
 def __dir__():
@@ -73,8 +73,8 @@ def _binary_conv2d(attributes, arrays, x):
     outside = {"zero": 0, "plus": 1, "minus": -1}[attributes["pad"]]
     if form == "bits01" and "threshold" in arrays:
         outside = 2 * outside - 1
-    windows = _windows(attributes, x, outside)
-    windows = windows.reshape(*windows.shape[:3], -1)
+    rows = windows(attributes, x, outside)
+    rows = rows.reshape(*rows.shape[:3], -1)
     taps = attributes["kernel"][0] * attributes["kernel"][1]
     weight_bits = arrays["weight_bits"]
     if form == "float":
@@ -82,7 +82,7 @@ def _binary_conv2d(attributes, arrays, x):
     else:  # each tap begins in a word of its own
         parts = np.split(weight_bits, taps, axis=1)
         signs = np.concatenate([unpack_weights(part, units, channels) for part in parts], axis=1)
-    return _after(attributes, arrays, windows @ signs.astype(np.float64).T)
+    return _after(attributes, arrays, rows @ signs.astype(np.float64).T)
 
 
 def _after(attributes, arrays, dot):
@@ -101,7 +101,7 @@ def _norm(arrays, y):
     return (y - arrays["mean"]) * arrays["factor"] + arrays["beta"] if "mean" in arrays else y
 
 
-def _windows(attributes, x, outside, beyond=0):
+def windows(attributes: dict, x: np.ndarray, outside: float, beyond: float = 0) -> np.ndarray:
     """The windows of x (rows, height, width, channels), (rows, out height, out width, kernel height, width, channels).
 
     outside : what the padding is; beyond : what is behind the padding, where the last windows of a pool may reach
@@ -112,22 +112,22 @@ def _windows(attributes, x, outside, beyond=0):
     rounded = math.ceil if attributes.get("rounding") == "ceil" else math.floor
     out_height = rounded((x.shape[1] - (height - 1) * below - 1) / down) + 1
     out_width = rounded((x.shape[2] - (width - 1) * beside - 1) / across) + 1
-    windows = np.full((len(x), out_height, out_width, height, width, x.shape[3]), beyond, np.float64)
+    y = np.full((len(x), out_height, out_width, height, width, x.shape[3]), beyond, np.float64)
     for out_y, out_x, i, j in np.ndindex(out_height, out_width, height, width):
         row, column = out_y * down + i * below, out_x * across + j * beside
         if row < x.shape[1] and column < x.shape[2]:
-            windows[:, out_y, out_x, i, j] = x[:, row, column]
-    return windows
+            y[:, out_y, out_x, i, j] = x[:, row, column]
+    return y
 
 
 def _conv2d(attributes, arrays, x):
     groups, weight = attributes["groups"], arrays["weight"]
     channels, units = x.shape[-1] // groups, attributes["channels"] // groups
-    windows = _windows(attributes, x, 0)
-    y = np.empty((*windows.shape[:3], attributes["channels"]))
+    rows = windows(attributes, x, 0)
+    y = np.empty((*rows.shape[:3], attributes["channels"]))
     for unit in range(attributes["channels"]):
         group = unit // units
-        part = windows[..., group * channels : (group + 1) * channels]
+        part = rows[..., group * channels : (group + 1) * channels]
         y[..., unit] = part.reshape(*part.shape[:3], -1) @ weight[:, unit]
     return y + arrays.get("bias", 0)
 
@@ -137,8 +137,9 @@ def _max_pool(attributes, arrays, x):
     lowest = np.finfo(np.float32).min
 
     def largest(x):
-        windows = _windows(attributes, np.where(np.isnan(x), lowest, x), lowest, lowest)
-        return np.maximum(windows.max(axis=(3, 4)), lowest)
+        return windows(attributes, np.maximum(np.where(np.isnan(x), lowest, x), lowest), lowest, lowest).max(
+            axis=(3, 4)
+        )
 
     if "falls" not in arrays:
         return largest(x)
@@ -147,8 +148,8 @@ def _max_pool(attributes, arrays, x):
 
 
 def _average_pool(attributes, arrays, x):
-    counts = _windows(attributes, np.ones(x.shape), 1 if attributes["count"] == "all" else 0)
-    return _windows(attributes, x, 0).sum(axis=(3, 4)) / counts.sum(axis=(3, 4))
+    counts = windows(attributes, np.ones(x.shape), 1 if attributes["count"] == "all" else 0)
+    return windows(attributes, x, 0).sum(axis=(3, 4)) / counts.sum(axis=(3, 4))
 
 
 _KINDS: dict[str, Callable[..., np.ndarray]] = {

@@ -5,8 +5,9 @@ Format 2: tensors "<node>.<array>", little-endian float32 and int32; in the meta
     format 2; input shape=1x28x28; binary_dense 0 units=64 to=bits; binary_dense 1 units=10 to=float; crc32 0123abcd
 
 that is the nodes in order, each as its kind, the nodes whose values it takes, joined by commas, and its attributes in
-the order in which the kind declares them; and the CRC-32 of the line before "; crc32" and then of each tensor, by
-name: its name in UTF-8 and its bytes. Accuracy and labels, where a net has them, are further lines before "; crc32":
+the order in which the kind declares them, several numbers joined by x as in kernel=3x3; and the CRC-32 of the line
+before "; crc32" and then of each tensor, by name: its name in UTF-8 and its bytes. Accuracy and labels, where a net has
+them, are further lines before "; crc32":
 
     ...; binary_dense 1 units=2 to=float
     accuracy 0.9771

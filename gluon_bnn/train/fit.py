@@ -13,7 +13,7 @@ import math
 import operator
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional, Union
 
 import numpy as np
@@ -89,6 +89,7 @@ def fit(
     patience: Optional[int] = None,
     ties: str = "first",
     reestimate: Union[np.ndarray, Iterable[Any], None] = None,
+    watch: Optional[Mapping[str, Callable[[mx.gluon.Block], float]]] = None,
 ) -> dict:
     """Train for a number of epochs; returns the history and leaves the best epoch in the net.
 
@@ -137,10 +138,12 @@ def fit(
     reestimate : inputs, without augmentation, on which batch norm statistics are re-estimated at the end of every epoch
         before it is validated and kept: what `train.reestimate` takes, an array or an iterable of batches that can be
         gone over in every epoch. By default they are running averages of training batches. Every worker does it.
+    watch : functions of the net to a number, called after every epoch as `validate` is, each with the name under which
+        the history has its numbers; they choose nothing
 
     Returns {"loss", "error", "validation_error", "seconds": one number for each epoch, "best_epoch": int}; with a
     metric the names are "metric" and "validation_metric". Without `validate` there is no "validation_error"; with
-    `patience` there is "stopped_early", a bool.
+    `patience` there is "stopped_early", a bool; the names of `watch` are added.
 
     Every epoch begins with the global generators of NumPy, Python and MXNet seeded from (seed, epoch), and so is every
     batch that a worker process of a DataLoader loads. Shuffles, transforms, dropout and whatever else draws from these,
@@ -183,7 +186,12 @@ def fit(
         statistics.check(net, reestimate)
         run["reestimated"] = True
     validation = None if judge is None else f"validation_{measure.name}"
-    names = ["loss", measure.name, *([validation] if validation else []), "seconds"]
+    shown_names = ["loss", measure.name, *([validation] if validation else [])]
+    watch = watch or {}
+    taken = set(watch) & {*shown_names, "seconds", "best_epoch", "stopped_early"}
+    if taken:
+        raise ValueError(f"watch must have names that the history does not have already, got {', '.join(taken)}")
+    names = [*shown_names, "seconds", *watch]
     history: dict[str, list[float]] = {name: [] for name in names}
     best = values(net)
     file = Checkpoint(checkpoint, net, trainer, run) if checkpoint else None
@@ -213,7 +221,7 @@ def fit(
             warned = setup.warn_of_starved(net, trainer._optimizer)
         workers.start()
         progress = progress and workers.rank == 0
-        last = {} if not done else _shown(measure, *(history[name][-1] for name in names[:-1]))
+        last = {} if not done else _shown(measure, *(history[name][-1] for name in shown_names))
         shown = stack.enter_context(EpochProgress(epochs, done, steps, progress, last.get("validation")))
         check_interrupt = stack.enter_context(_interrupt.deferred())
         for epoch in range(done, epochs):
@@ -249,9 +257,12 @@ def fit(
                 with workers.together():
                     validated = metrics.number(judge(net), "validate") if workers.rank == 0 else None
                 found.append(workers.gather(validated)[0])
-            for name, value in zip(names, [*found, time.perf_counter() - began]):
+            found.append(time.perf_counter() - began)
+            with workers.together():
+                watched = [metrics.number(each(net), "watch") for each in watch.values() if workers.rank == 0]
+            for name, value in zip(names, [*found, *workers.gather(watched)[0]]):
                 history[name].append(value)
-            shown.end_epoch(history["seconds"][-1], **_shown(measure, *found))
+            shown.end_epoch(history["seconds"][-1], **_shown(measure, *found[: len(shown_names)]))
             if judged.best == epoch:
                 best = values(net)
             with workers.together():

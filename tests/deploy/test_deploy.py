@@ -570,7 +570,7 @@ class TestStructure:
         with pytest.raises(ValueError, match="takes 30 inputs, but .* before it has 6"):
             frozen.graph
 
-    def test_flatten_that_nothing_replaces_stays(self, rng, tmp_path):
+    def test_flatten_between_signs_and_a_layer(self, rng, tmp_path):
         net = randomise(
             sequential(
                 nn.BinaryActivation(),
@@ -584,8 +584,8 @@ class TestStructure:
             rng,
         )
         assert agree(net, plus_minus(rng, 4, 3, 4), tmp_path) == [
-            "sign 12 -> 12 float float",
-            "binary_dense 12 -> 5 float float",
+            "pack 12 -> 12 float bits",
+            "binary_dense 12 -> 5 bits float",
             "sign 5 -> 5 float float",
             "sign 5 -> 5 float float",
             "binary_sigmoid 5 -> 5 float float",
@@ -824,7 +824,9 @@ class TestRefused:
             (sequential(), "an empty net"),
         ):
             net.initialize()
-            with pytest.raises(ValueError, match=f"a BinaryDense, BinaryActivation or BinarySigmoid in it; got {what}"):
+            with pytest.raises(
+                ValueError, match=f"a binary layer, BinaryActivation or BinarySigmoid in it; got {what}"
+            ):
                 freeze(net, "float")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -76,7 +76,7 @@ def test_outputs_that_overflow_are_refused(name):
     arrays = {n: np.ones(4, np.float32) for n in ("alpha", "bias", "mean", "factor", "beta")}
     arrays[name][2] = {"alpha": 1e38, "factor": 3e38}.get(name, np.inf)
     alpha, bias = arrays.pop("alpha"), arrays.pop("bias")
-    with pytest.raises(ValueError, match="output of unit 2 must be finite for every product of 7 signs"):
+    with pytest.raises(ValueError, match="output of unit 2 must be finite for every product from -7 to 7"):
         fold.thresholds(alpha, bias, arrays, 7)
 
 
@@ -87,7 +87,7 @@ def test_bits_to_bits(rng, source):
     alpha, bias, norm = parameters(rng, inputs, True, units)
     signs = rng.choice([-1.0, 1.0], (units, inputs)).astype(np.float32)
     x = rng.choice([-1.0, 1.0], (rows, inputs))
-    arrays = fold.packed_dense(signs, alpha, bias, norm, source, "bits")
+    arrays = fold.packed(signs, alpha, bias, norm, source, "bits")
     assert arrays.keys() == {"weight_bits", "threshold"}
     found = bits.xnor_dense(bits.pack_inputs(x), arrays["weight_bits"], units, inputs)
     dot = (x if source == "bits" else (x + 1) / 2) @ signs.T
@@ -118,7 +118,7 @@ def test_uint8_dense(rng):
     signs = rng.choice([-1.0, 1.0], (5, 37)).astype(np.float32)
     alpha, bias = rng.random(5).astype(np.float32), rng.standard_normal(5).astype(np.float32)
     scale, shift = np.float32(1 / 255), rng.standard_normal(37).astype(np.float32)
-    arrays = fold.packed_dense(signs, alpha, bias, {}, "float", "float")
+    arrays = fold.packed(signs, alpha, bias, {}, "float", "float")
     node = fold.with_uint8(Node("binary_dense", (0,), {"units": 5, "to": "float"}, arrays), scale, shift)
     alpha, bias = alpha.astype(np.float64), bias.astype(np.float64)
     found = node.arrays
@@ -127,3 +127,60 @@ def test_uint8_dense(rng):
     p = rng.integers(0, 256, (9, 37))
     y = alpha * ((p * np.float64(scale) + shift) @ signs.T) + bias
     np.testing.assert_allclose(found["alpha_u8"] * (p @ signs.T) + found["bias_u8"], y, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_thresholds_for_every_integer(rng, normed):
+    """With a padding of 0 the product may be even or odd."""
+    alpha, bias, norm = parameters(rng, 45, normed)
+    dots = np.arange(-45, 46)[:, None]
+    with np.errstate(all="ignore"):
+        expected = float32(dots, alpha, bias, norm) < 0
+    threshold, falls = fold.thresholds(alpha, bias, norm, 45, step=1)
+    np.testing.assert_array_equal(np.where(falls, -dots, dots) < threshold, expected)
+    assert len(set(threshold % 2)) == 2
+
+
+@pytest.mark.parametrize("source", ["float", "bits"])
+@pytest.mark.parametrize("shape", [(5, 37), (17, 33, 2), (16, 3, 2, 3), (3, 64, 1, 2)])
+def test_signs_of_windows(rng, source, shape):
+    signs = rng.choice([-1, 1], shape).astype(np.float32)
+    packed = fold.pack_signs(signs, source)
+    places = int(np.prod(shape[2:]))
+    words = -(-places * shape[1] // 32) if source == "float" else places * -(-shape[1] // 32)
+    assert packed.shape == (-(-shape[0] // 16), words, 16)
+    np.testing.assert_array_equal(fold.unpack_signs(packed, shape, source), signs)
+
+
+def test_uint8_conv_to_bits(rng):
+    """All integers: where the output falls, the signs and alpha of the unit are turned, which changes no output."""
+    alpha, bias, norm = parameters(rng, 18, True, 20)
+    norm = {name: array.clip(-1e3, 1e3) for name, array in norm.items()}  # products of pixels are larger
+    signs = rng.choice([-1, 1], (20, 2, 3, 3)).astype(np.float32)
+    attributes = {"channels": 20, "kernel": (3, 3), "strides": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    arrays = fold.packed(signs, alpha, bias, norm, "float", "bits")
+    node = Node("binary_conv2d", (0,), {**attributes, "pad": "zero", "to": "bits"}, arrays)
+    scale, shift = np.float32(2.0**-7), np.float32([0.5, -1])
+    found = fold.with_uint8(node, scale, np.broadcast_to(shift, (3, 3, 2))).arrays
+    p = rng.integers(0, 256, (30, 2, 3, 3))
+    turned = fold.unpack_signs(found["weight_bits"], signs.shape, "float")
+    falls = (alpha < 0) != (norm["factor"] < 0)
+    assert falls.any() and not falls.all()
+    np.testing.assert_array_equal(turned, np.where(falls[:, None, None, None], -signs, signs))
+    np.testing.assert_array_equal(found["alpha"], np.where(falls, -alpha, alpha))
+    dot = np.einsum("rcij,ucij->ru", p, turned).astype(np.int64)
+    alpha_u8 = (found["alpha"].astype(np.float64) * scale).astype(np.float32)
+    shifts = np.einsum("c,ucij->u", shift.astype(np.float64), turned)
+    bias_u8 = (bias + found["alpha"].astype(np.float64) * shifts).astype(np.float32)
+    np.testing.assert_array_equal(dot < found["threshold_u8"], float32(dot, alpha_u8, bias_u8, norm) < 0)
+
+
+@pytest.mark.parametrize(
+    "change, shift", [({"padding": (0, 1)}, 0.5), ({"padding": (0, 1), "pad": "plus"}, 0), ({}, np.eye(3)[..., None])]
+)
+def test_uint8_conv_that_integers_are_not_enough_for(rng, change, shift):
+    attributes = {"channels": 1, "kernel": (3, 3), "strides": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    one = np.ones(1, np.float32)
+    arrays = fold.packed(np.ones((1, 1, 3, 3), np.float32), one, one, {}, "float", "bits")
+    node = Node("binary_conv2d", (0,), {**attributes, "pad": "zero", "to": "bits", **change}, arrays)
+    assert fold.with_uint8(node, 0.5, np.broadcast_to(np.float32(shift), (3, 3, 1))) is node

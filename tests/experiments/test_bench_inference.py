@@ -22,7 +22,8 @@ def run(*arguments, cwd):
 
 @pytest.mark.slow
 def test_all_of_it(tmp_path):
-    done = run("--shapes", "3x40x33", "1x17x64", "--width", "64", "--largest", "4", "--rounds", "1", cwd=tmp_path)
+    shapes = "--shapes", "3x40x33", "1x17x64", "--convs", "1x6x33", "3x5x8"
+    done = run(*shapes, "--width", "64", "--largest", "4", "--rounds", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     directory = tmp_path / "runs" / "bench_inference"
     assert (directory / "bench_inference.png").stat().st_size > 5000
@@ -34,6 +35,11 @@ def test_all_of_it(tmp_path):
         assert ours | {"MXNet float32", "registers alone", "weights read"} <= set(layer["us"])
         assert all(value > 0 for value in layer["us"].values())
         assert layer["times_mxnet_float32"]["MXNet float32"] == 1
+    assert list(found["convs"]) == ["1x6x33", "3x5x8"]
+    for conv in found["convs"].values():
+        assert {"binary_conv2d", "binary_conv2d, +1 outside", "dense product", "MXNet float32"} <= set(conv["us"])
+        assert all(conv[name] > 0 for name in ("of_dense_product", "cost_of_zeros_outside", "times_best_float32"))
+        assert set(conv["of_registers"]) == {"binary_conv2d", "binary_conv2d, +1 outside"}
     assert found["net"]["sizes"] == [784, 64, 64, 64, 10]
     assert {"runtime", "runtime, uint8", "MXNet packed", "MXNet float32"} <= set(found["net"]["us"])
     assert found["net"]["bytes"]["float32"] == 4 * (785 * 64 + 2 * 65 * 64 + 65 * 10)
@@ -52,7 +58,9 @@ def test_a_model_from_a_file(tmp_path):
 
     frozen = deploy.freeze(mxnet.binary_net([20, 30, 10]), verbose=False)
     runtime.save(frozen, tmp_path / "net")
-    done = run("--model", "net", "--shapes", "1x1x1", "--largest", "1", "--rounds", "1", "--no-peers", cwd=tmp_path)
+    done = run(
+        "--model", "net", "--shapes", "1x1x1", "--convs", "--largest", "1", "--rounds", "1", "--no-peers", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "one image through 20-30-10" in done.stdout and "uint8 " not in done.stdout.split("one image")[1]
 
@@ -62,7 +70,7 @@ def test_a_model_from_a_file(tmp_path):
 def test_a_model_that_is_none_is_refused_before_anything_is_timed(tmp_path, content):
     if content is not None:
         (tmp_path / "net").write_bytes(content)
-    done = run("--model", "net", "--no-peers", cwd=tmp_path)
+    done = programs.script_here("bench_inference.py", "--model", "net", "--no-peers", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("bench_inference.py: --model must be a file of runtime.save")
     assert len(done.stderr.splitlines()) == 1 and not done.stdout
 
@@ -75,6 +83,7 @@ def test_ours_and_the_parent_do_without_the_other_libraries():
         "from bench.peers.ours import Inference\n"
         "ours = Inference(1)\n"
         "assert 'xnor_dense' in ours.prepare('layer', 2, 3, 4) and ours.time('xnor_dense') > 0\n"
+        "assert 'binary_conv2d' in ours.prepare('conv', 1, 3, 4) and ours.time('binary_conv2d') > 0\n"
         "ours.growth(1)",
     ):
         check = "\nimport sys; assert not {'mxnet', 'torch', 'onnxruntime'} & set(sys.modules)"
@@ -112,6 +121,7 @@ def test_wrong_results_are_not_timed():
             inference.check("name", call, expected, allowed)
 
 
+@pytest.mark.slow
 def test_rooflines(tmp_path):
     from bench import roofline
 
@@ -132,11 +142,17 @@ def test_targets_without_peers_are_not_judged():
     net = {"runtime": [50e-6], "MXNet packed": [1e-4], "MXNet float32": [2e-4]}
     growth = {"xnor_dense": {"rows": {"growth": [1.5, 2.7]}}}
     layers = {"256x4096x4096": {**dict.fromkeys(names, [1.0]), "xnor_dense": [1.25], "MXNet float32": [5.0]}}
-    found = {row["name"]: row for row in bench_inference.targets(layers, net, {"runtime": 1, "float32": 30}, growth)}
+    conv = {"of_registers": {"binary_conv2d": 0.8}, "times_best_int8": None, "times_best_float32": 12}
+    convs = {"1x28x64": conv, "64x28x64": {"of_dense_product": 0.8}, "1x2x3": {}}
+    size = {"runtime": 1, "float32": 30}
+    found = {row["name"]: row for row in bench_inference.targets(layers, convs, net, size, growth)}
     assert found["256x4096x4096 xnor_dense, of the roofline"]["reached"] is False
     assert found["256x4096x4096 xnor_dense, of the roofline"]["found"] == 0.8
     assert found["256x4096x4096 xnor_dense, times the best int8"]["reached"] is None
     assert found["256x4096x4096 slowest of ours, times MXNet float32"]["found"] == 4
+    assert found["1x28x64 binary_conv2d, of registers alone"]["reached"] is True
+    assert found["1x28x64 binary_conv2d, times the best int8"]["reached"] is None
+    assert found["64x28x64 binary_conv2d, of the dense product"]["reached"] is False
     assert found["one image, runtime, us"]["reached"] is True
     assert found["one image, runtime, times ONNX Runtime int8"]["reached"] is None
     assert found["largest growth of time on doubling"]["reached"] is False

@@ -93,9 +93,9 @@ def test_trains_and_deploys(tmp_path):
 @pytest.mark.slow
 def test_from_an_earlier_run(tmp_path):
     options = ["--inputs", "signed", "--activation", "sigmoid", "--weights", "stochastic", "--scale", "none"]
-    done = programs.script("train_mnist.py", *NET, *options, "--save-dir", "run", cwd=tmp_path)
+    done = programs.script_here("train_mnist.py", *NET, *options, "--save-dir", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = programs.script("deploy.py", "--from", "run", "--save-dir", "deployed", cwd=tmp_path)
+    done = programs.script_here("deploy.py", "--from", "run", "--save-dir", "deployed", cwd=tmp_path)
     found = check_record(done, tmp_path / "deployed", "signed", "sigmoid")
     trained = json.loads((tmp_path / "run" / "record.json").read_text())
     assert found["forms"]["net as trained"]["test_error"] == trained["test_error"]
@@ -180,12 +180,14 @@ def test_hidden_values_are_those_of_the_first_layer(dropout, hidden):
     images = Images("digits", inputs="centered")
     mx.random.seed(3)
     net = make(hidden=hidden, activation="binary", dropout=dropout)
-    frozen = gluon_bnn.freeze(net, "float", input_scale=float(images.scale), input_shift=images.shift, verbose=False)
+    scaled = dict(input_scale=float(images.scale), input_shift=images.shift.reshape(-1))
+    frozen = gluon_bnn.freeze(net, "float", **scaled, verbose=False)
     expected = reference_outputs(net, images.test)[0][0]
     for name, values in deploy.hidden_values(net, frozen, images).items():
         np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_in_a_path_with_spaces(tmp_path, rng):
     """deploy.py, the library and the model in such places: every form runs, the C program too."""
     if not library.available() or not shutil.which(os.environ.get("CC", "cc")) or not shutil.which("make"):
@@ -433,6 +435,7 @@ def damaged(content, rng):
     return len(header).to_bytes(8, "little") + header.encode() + content[8 + length :]
 
 
+@pytest.mark.slow
 def test_c_program_refuses_the_damaged_files_that_the_runtime_refuses(rng, tmp_path, classify):
     refusals = 0
     for index in range(60):

@@ -21,6 +21,7 @@ def half():
     quantizers.unregister("half")
 
 
+@pytest.mark.slow
 def test_a_panel_for_each_rule(half):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     figure = draw_rules.draw()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 
 import nets
 import programs
-from paths import script_of
 
 TINY = ["--epochs", "2", "--batch-size", "300"]
 
@@ -20,10 +18,9 @@ def record(path):
         return json.load(file)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", ["notebook_nn.py", "notebook_bnn.py"])
 def test_notebook(tmp_path, script):
-    done = programs.script(script, "--iterations", "3", "--seed", "2147483647", "--seeds", "2", cwd=tmp_path)
+    done = programs.script_here(script, "--iterations", "3", "--seed", "2147483647", "--seeds", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "loss at 2 : " in done.stdout and "predictions [" in done.stdout
     name = script[:-3]
@@ -35,10 +32,11 @@ def test_notebook(tmp_path, script):
     assert (tmp_path / "runs" / name / f"{name}.png").stat().st_size > 5000
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["xnor", "exact", "ste"])
 def test_notebook_rules_agree(tmp_path, gradient):
-    done = programs.script("notebook_bnn.py", "--iterations", "3", "--gradient", gradient, "--lr", "1", cwd=tmp_path)
+    done = programs.script_here(
+        "notebook_bnn.py", "--iterations", "3", "--gradient", gradient, "--lr", "1", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     found = record(tmp_path / "runs" / "notebook_bnn" / "notebook_bnn.json")
     assert found["runs"][0]["largest_difference"]["weights"] < 1e-12
@@ -47,7 +45,7 @@ def test_notebook_rules_agree(tmp_path, gradient):
 @pytest.mark.slow
 @pytest.mark.parametrize("activation, scale", [("relu", "channel"), ("binary", "layer"), ("binary_sigmoid", "none")])
 def test_train_mnist(tmp_path, activation, scale):
-    done = programs.script(
+    done = programs.script_here(
         "train_mnist.py",
         *TINY,
         "--activation",
@@ -78,15 +76,100 @@ def test_train_mnist(tmp_path, activation, scale):
 def test_nets_take_images_and_give_classes(net, weights):
     from gluon_bnn import mx
 
-    made = nets.make(net, weights=weights, scale=None, activation="binary")
-    assert made(mx.nd.zeros((3, 784))).shape == (3, 10)
-    other = nets.make(net, weights=weights, scale=None, activation="binary", shape=(3, 4, 5), classes=2)
-    assert other(mx.nd.zeros((3, 60))).shape == (3, 2)
+    for shape, classes in ((nets.IMAGE, nets.CLASSES), ((3, 32, 36), 2)):
+        made = nets.make(net, weights=weights, scale=None, activation="binary", shape=shape, classes=classes)
+        assert made(mx.nd.zeros((3, *shape))).shape == (3, classes)
+
+
+@pytest.mark.parametrize(
+    "net, real_ends, bits",
+    [
+        ("larq", False, 93088),  # as its documentation says
+        ("lenet", False, 25 * (32 + 32 * 64) + 1024 * 512 + 5120),
+        ("lenet_xnor", True, 25 * 20 * 50 + 800 * 500),
+        ("lenet_bmxnet", True, 25 * 64 * 64 + 1024 * 1000),
+    ],
+)
+def test_bits_of_the_papers_nets(net, real_ends, bits):
+    from common.report import bits_of
+
+    assert bits_of(nets.make(net, real_ends=real_ends)) == bits
+
+
+def test_bits_of_nets_for_cifar10():
+    from common.report import bits_of
+
+    assert bits_of(nets.make("vgg", shape=(3, 32, 32))) == 14022016
+    convolutions = 64 * (3 + 4 * 64) + 128 * (64 + 3 * 128) + 256 * (128 + 3 * 256) + 512 * (256 + 3 * 512)
+    assert bits_of(nets.make("resnet", shape=(3, 32, 32), real_ends=True)) == 9 * (convolutions - 64 * 3)
+
+
+@pytest.mark.parametrize("net", ["larq", "lenet", "lenet_xnor", "lenet_bmxnet"])
+@pytest.mark.parametrize("real_ends", [False, True])
+def test_nets_of_convolutions_are_what_the_reference_computes(rng, net, real_ends):
+    """Value by value, after one step of training, in which batch norm sees images."""
+    from gluon_bnn import mx
+
+    from common.cross_check import cross_check
+
+    activation = "relu" if net == "lenet" else "binary"
+    made = nets.make(net, activation=activation, real_ends=real_ends)
+    x = rng.normal(size=(20, 1, 28, 28)).astype(np.float32)
+    with mx.autograd.record():
+        y = made(mx.nd.array(x))
+    y.backward()
+    found = cross_check(made, x, made(mx.nd.array(x)).asnumpy())
+    assert found["ok"] and found["rows"] == 20, found
+    assert found["differing_predictions"] <= found["rows_with_differing_hidden_bits"] <= 5
+    wrong = made(mx.nd.array(x)).asnumpy() + 0.01
+    assert not cross_check(made, x, wrong)["ok"]
+
+
+def test_the_reference_computes_few_images_of_large_nets(rng, monkeypatch):
+    from common import cross_check
+
+    net = nets.make("larq")
+    monkeypatch.setattr(cross_check, "PRODUCTS", 7 * 3_000_000)  # a pass takes 2,829,376
+    x = rng.normal(size=(20, 1, 28, 28)).astype(np.float32)
+    assert cross_check.cross_check(net, x, np.zeros((20, 10), np.float32))["rows"] == 7
+
+
+@pytest.mark.slow
+def test_a_recipe_of_a_net_of_convolutions(tmp_path, monkeypatch):
+    import train_mnist
+
+    monkeypatch.setattr("common.cross_check.PRODUCTS", 10**8)  # 35 images
+    options = ["--dataset", "digits", "--epochs", "1", "--reestimate", "300", "--watch-test"]
+    train_mnist.main(["--recipe", "larq", *options, "--save-dir", str(tmp_path)])
+    found = record(tmp_path / "record.json")
+    assert (found["bits"], found["network"]) == (93088, "28x28-32C3-64C3-64C3-64-10")
+    assert found["cross_check"]["ok"] and found["frozen_differing_predictions"] == 0
+    assert found["test_error_best_epoch"] == found["test_error_as_trained"] == found["test_error"]
+    assert found["curve"]["test_error"] == [round(found["test_error"], 6)]
+    assert found["settings"]["reestimate"] == 300
+    assert (tmp_path / "filters.png").stat().st_size > 1000
+    assert (tmp_path / "model.safetensors").stat().st_size < 20000
+
+
+def test_nets_say_what_images_they_do_not_take():
+    with pytest.raises(ValueError, match="the net lenet does not take images of 3x4x5: "):
+        nets.make("lenet", shape=(3, 4, 5))
+
+
+def test_binary_inputs_are_the_signs_of_pixels(rng):
+    from gluon_bnn import mx
+
+    net = nets.make(binary_inputs=True, hidden=(8,))
+    x = rng.normal(size=(5, 1, 28, 28)).astype(np.float32)
+    x[:, :, :3] = np.array([0.0, -0.0, np.nan], np.float32)[:, None]
+    signs = np.where(x < 0, -1, 1).astype(np.float32)
+    assert np.array_equal(net(mx.nd.array(x)).asnumpy(), net(mx.nd.array(signs)).asnumpy())
+    assert np.array_equal(net(mx.nd.array(x)).asnumpy(), net(mx.nd.array(7 * signs)).asnumpy())
 
 
 @pytest.mark.slow
 def test_stochastic_nets_are_validated_with_real_weights(tmp_path):
-    done = programs.script(
+    done = programs.script_here(
         "train_mnist.py", *TINY, "--weights", "stochastic", "--scale", "none", "--save-dir", ".", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -121,7 +204,7 @@ def test_real_weights_errors():
     found = real_weights_errors(net, images)
     for name, parameter in net.collect_params().items():
         assert np.array_equal(parameter.data().asnumpy(), before[name]), name
-    train, test = images.train, images.test
+    train, test = (x.reshape(len(x), -1) for x in (images.train, images.test))
     for block in (net[0], net[3]):
         weight = block.weight.data().asnumpy()
         train, test = train @ weight.T, test @ weight.T
@@ -151,11 +234,12 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
     [
         (
             ["--dataset", "cifar"],
-            "digits, mnist or an existing directory with IDX files or folders of pictures, got 'cifar'",
+            "digits, mnist, cifar10 or an existing directory with IDX files or folders of pictures, got 'cifar'",
         ),
         (["--dataset", "", "--data-dir", "."], "--dataset must be digits, mnist"),
         (["--dataset", ".", "--data-dir", "."], "leave --data-dir out"),
         (["--data-dir", "nowhere"], "--data-dir must be a directory that holds digits/"),
+        (["--dataset", "cifar10", "--data-dir", "nowhere"], "CIFAR-10 is not here: none of nowhere, "),
         (["--data-dir", "."], "--data-dir must be a directory that holds digits/"),
         (["--data-dir", "", "--dataset", "mnist"], "--data-dir must be a directory that holds mnist/"),
         (["--batch-size", "5000"], "at most the 1198"),
@@ -184,6 +268,8 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
         (["--recipe", "bwnn"], "--recipe: invalid choice: 'bwnn'"),
         (["--recipe", "bnn", "--gradient", "xnor"], "--scale none goes with --gradient ste, got xnor"),
         (["--net", "cnn"], "--net: invalid choice: 'cnn'"),
+        (["--binary-inputs"], "--binary-inputs needs --inputs signed"),
+        (["--net", "larq", "--hidden", "5"], "--net larq does not take --hidden"),
     ],
 )
 def test_train_mnist_refuses(tmp_path, monkeypatch, capsys, arguments, message):
@@ -210,6 +296,7 @@ WORK = [
     ("fuzz_runtime.py", "fuzz_runtime", "fuzz", "--save-dir", []),
     ("reproduce.py", "reproduce", "run", "--save-dir", ["--results", "results"]),
     ("reproduce.py", "reproduce", "run", "--results", ["--save-dir", "runs"]),
+    ("bench_nets.py", "bench_nets", "measure", "--save-dir", []),
     ("deploy.py", "train_mnist", "main", "--save-dir", []),
     ("train_mnist.py", "train_mnist", "train", "--save-dir", []),
 ]
@@ -290,7 +377,6 @@ def test_notebook_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     assert message in leaves(capsys, monkeypatch, "notebook_bnn.py", *arguments, module="notebook")
 
 
-@pytest.mark.slow
 def test_help(tmp_path):
     scripts = [
         "train_mnist.py",
@@ -301,29 +387,20 @@ def test_help(tmp_path):
         "deploy.py",
         "draw_rules.py",
         "execute_tutorial.py",
+        "bench_nets.py",
         "reproduce.py",
         "fuzz_runtime.py",
         "results_table.py",
         "bench/serve.py",
         "notebook.py",
     ]
-    running = {
-        script: subprocess.Popen(
-            [sys.executable, script_of(script), "--help"],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for script in scripts
-    }
-    for script, process in running.items():
-        said, wrong = process.communicate()
-        assert process.returncode == 0 and not wrong, script
+    for script in scripts:
+        done = programs.script_here(script, "--help", cwd=tmp_path)
+        assert done.returncode == 0 and not done.stderr, script
         if script == "notebook.py":
-            assert len(said) > 50  # no script: it says what it is
+            assert len(done.stdout) > 50  # no script: it says what it is
         else:
-            assert said.startswith(f"usage: {os.path.basename(script)}")
+            assert done.stdout.startswith(f"usage: {os.path.basename(script)}")
 
 
 @pytest.mark.parametrize(

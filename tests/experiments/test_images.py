@@ -1,7 +1,5 @@
 """How the training script prepares, moves, warps and batches images."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -27,49 +25,47 @@ SHAPES = [(1, 28, 28), (3, 7, 12), (1, 1, 2)]
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shifted(rng, shape):
-    (height, width), inputs = shape[1:], math.prod(shape)
-    images, fill = rng.random((9, inputs), np.float32), rng.random(inputs, np.float32)
+    height, width = shape[1:]
+    images, fill = rng.random((9, *shape), np.float32), rng.random(shape, np.float32)
     by = np.stack(np.meshgrid(np.arange(3), np.arange(3)), axis=-1).reshape(-1, 2)
-    for image, (top, left), found in zip(images, by, shifted(images, by, 1, fill, shape)):
-        expected, moves_in = fill.reshape(shape).copy(), (image - fill).reshape(shape)
+    for image, (top, left), found in zip(images, by, shifted(images, by, 1, fill)):
+        expected, moves_in = fill.copy(), image - fill
         for i in range(height):
             for j in range(width):
                 if 0 <= i + top - 1 < height and 0 <= j + left - 1 < width:
                     expected[:, i, j] += moves_in[:, i + top - 1, j + left - 1]
-        np.testing.assert_allclose(found.reshape(shape), expected, atol=1e-6)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_warped_is_scipys_affine_transform(rng, shape):
     from scipy.ndimage import affine_transform
 
-    inputs, middle = math.prod(shape), (np.array(shape[1:]) - 1) / 2
-    images, fill = rng.random((40, inputs), np.float32), rng.random(inputs, np.float32)
+    middle = (np.array(shape[1:]) - 1) / 2
+    images, fill = rng.random((40, *shape), np.float32), rng.random(shape, np.float32)
     matrix, by = np.eye(2) + rng.uniform(-0.3, 0.3, (40, 2, 2)), rng.uniform(-3, 3, (40, 1, 2))
-    found = warped(images, matrix, by, fill, shape)
+    found = warped(images, matrix, by, fill)
     assert found.dtype == np.float32
     for image, m, b, moved in zip(images, matrix, by, found):
         expected = [
             affine_transform(plane, m, middle + b[0] - m @ middle, order=1, mode="grid-constant")
-            for plane in (image - fill).reshape(shape).astype(float)
+            for plane in (image - fill).astype(float)
         ]
-        np.testing.assert_allclose(moved, np.reshape(expected, -1) + fill, atol=2e-5)
-    same = warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 1, 2)), np.zeros(inputs, np.float32), shape)
+        np.testing.assert_allclose(moved, expected + fill, atol=2e-5)
+    same = warped(images, np.tile(np.eye(2), (40, 1, 1)), np.zeros((40, 1, 2)), np.zeros(shape, np.float32))
     assert (same == images).all()
 
 
 def test_warped_moves_each_pixel(rng):
     from scipy.ndimage import map_coordinates
 
-    images, fill = rng.random((40, 784), np.float32), rng.random(784, np.float32)
+    images, fill = rng.random((40, 1, 28, 28), np.float32), rng.random((1, 28, 28), np.float32)
     by = rng.uniform(-3, 3, (40, 784, 2))
-    found = warped(images, np.tile(np.eye(2), (40, 1, 1)), by, fill, (1, 28, 28))
+    found = warped(images, np.tile(np.eye(2), (40, 1, 1)), by, fill)
     grid = np.stack(np.meshgrid(np.arange(28), np.arange(28), indexing="ij"), axis=-1).reshape(-1, 2)
     for image, b, moved in zip(images, by, found):
-        expected = map_coordinates(
-            (image - fill).reshape(28, 28).astype(float), (grid + b).T, order=1, mode="grid-constant"
-        )
-        np.testing.assert_allclose(moved, expected + fill, atol=2e-5)
+        expected = map_coordinates((image - fill)[0].astype(float), (grid + b).T, order=1, mode="grid-constant")
+        np.testing.assert_allclose(moved, expected.reshape(1, 28, 28) + fill, atol=2e-5)
 
 
 def test_bends_are_smooth_and_of_the_deviation_asked_for(rng):
@@ -90,12 +86,12 @@ def test_bends_are_smooth_and_of_the_deviation_asked_for(rng):
 )
 def test_batches(rng, options):
     labels = np.arange(250)
-    x = np.repeat(labels[:, None], 784, axis=1).astype(np.float32)  # an image is its label, everywhere
-    batches = batches_of(x, labels, 100, np.zeros(784, np.float32), (1, 28, 28), **options)
+    x = np.tile(labels[:, None, None, None], (1, 1, 28, 28)).astype(np.float32)  # an image is its label, everywhere
+    batches = batches_of(x, labels, 100, np.zeros((1, 28, 28), np.float32), **options)
     first, again = ([(x.asnumpy(), y.asnumpy()) for x, y in batches(np.random.default_rng(3))] for _ in range(2))
     assert len(first) == 2 and len(set(np.concatenate([y for _, y in first]))) == 200
     for (x, y), (same_x, same_y) in zip(first, again):
         assert (x == same_x).all() and (y == same_y).all() and x.dtype == np.float32
-        np.testing.assert_allclose(x[:, 14 * 28 + 14], y, rtol=1e-6)  # the middle moves nowhere out
+        np.testing.assert_allclose(x[:, 0, 14, 14], y, rtol=1e-6)  # the middle moves nowhere out
     other = [y.asnumpy() for _, y in batches(np.random.default_rng(4))]
     assert not (np.concatenate(other) == np.concatenate([y for _, y in first])).all()

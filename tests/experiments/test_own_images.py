@@ -68,6 +68,7 @@ def test_twenty_photographs(tmp_path, capsys):
         assert (tmp_path / "run" / picture).stat().st_size > 3000
 
 
+@pytest.mark.slow
 def test_augmented_pictures_of_a_size_of_ones_own(tmp_path):
     write_pictures(tmp_path / "p", {"ブリ": 12, "b": 12, "c" * 200: 12}, photograph)
     options = ["--dataset", "p", "--image-size", "6x9", "--epochs", "2", "--batch-size", "8", "--activation", "binary"]

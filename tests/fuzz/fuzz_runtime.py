@@ -39,6 +39,7 @@ from gluon_bnn import runtime
 from gluon_bnn._progress import progress_bar
 from gluon_bnn.graph import engine
 from gluon_bnn.graph.kinds import KINDS
+from gluon_bnn.graph.kinds.kind import PLACES, SIZES
 from gluon_bnn.native import bindings, library
 from gluon_bnn.runtime.file import crc32, dumps, read
 
@@ -52,6 +53,7 @@ GOLDEN = os.path.join(TESTS, "golden")
 TIMEOUT = 30  # seconds for one file; they take about a millisecond
 MEMORY = 4 << 30  # bytes of address space a worker may take beyond what it starts with
 LARGEST_ROW = 1 << 20  # elements of all values
+MOST_ENTRIES = 1 << 17  # of the line of metadata; twice as many as a net may have nodes
 TOO_LARGE = "loaded, too large to run"
 RAN = "loaded and ran"
 NUMBERS = (
@@ -133,6 +135,8 @@ NAMES = (
     "1.weight",
     "2.slope",
     "2.operand",
+    "3.falls",
+    "2.threshold_u8",
     "-1.bias",
     "00.alpha",
     "0.x",
@@ -288,7 +292,7 @@ def edit_line(content, rng, right_checksum=False):
             j = rng.integers(len(entries))
             entries[i], entries[j] = entries[j], entries[i]
         elif what == 3:
-            entries = entries * int(rng.integers(2, 200))
+            entries = (entries * int(rng.integers(2, 200)))[:MOST_ENTRIES]
         elif what < 7:
             entries += [_new_entry(len(entries) - 1 + extra, rng) for extra in range(rng.integers(1, 4))]
         else:
@@ -307,11 +311,15 @@ def edit_line(content, rng, right_checksum=False):
 def _new_entry(count, rng):
     """A node without arrays that follows `count` others, most often one that takes the last."""
     sources = [count - 1] + [int(n) for n in rng.integers(0, count, rng.integers(0, 3))]
-    kind = _pick(rng, ("activation", "flatten", "image", "arithmetic", "concat", "slice", "pack"))
+    plain = "activation", "flatten", "image", "arithmetic", "concat", "slice", "pack", "max_pool", "average_pool"
+    kind = _pick(rng, plain)
     attributes = []
     for name, allowed in KINDS[kind].attributes.items():
         value = _pick(rng, allowed) if isinstance(allowed, tuple) else rng.integers(0, 40)
-        attributes.append(f"{name}={'x'.join(map(str, rng.integers(1, 7, 3))) if name == 'shape' else value}")
+        if allowed in (SIZES, PLACES):
+            low, high, count = (1, 7, 3) if name == "shape" else (0, 4, 2)
+            value = "x".join(map(str, rng.integers(low, high, count)))
+        attributes.append(f"{name}={value}")
     return " ".join([kind, ",".join(map(str, sources[: KINDS[kind].sources[1]])), *attributes])
 
 

@@ -14,11 +14,11 @@ import fuzz_runtime
 
 @pytest.mark.slow
 def test_fuzz(tmp_path):
-    """2,000 mutated files: each loads and runs, or is refused with an error that names it."""
-    found = fuzz_runtime.fuzz(2000, seed=1, save_dir=tmp_path, progress=False)
+    """1,000 mutated files: each loads and runs, or is refused with an error that names it."""
+    found = fuzz_runtime.fuzz(1000, seed=1, save_dir=tmp_path, progress=False)
     assert not found["bad"], found["bad"]
-    assert sum(found["outcomes"].values()) == 2000 and not os.listdir(tmp_path)
-    assert found["outcomes"][fuzz_runtime.RAN] > 20 and found["outcomes"]["ValueError"] > 1000
+    assert sum(found["outcomes"].values()) == 1000 and not os.listdir(tmp_path)
+    assert found["outcomes"][fuzz_runtime.RAN] > 10 and found["outcomes"]["ValueError"] > 500
     reached = " ".join(found["refused_by"])
     for function in (
         "_read:",
@@ -57,12 +57,12 @@ def broken_worker(pipe, seed, indices, path):
 @pytest.mark.slow
 def test_fuzz_sees_crashes_and_hangs(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz_runtime, "_work", broken_worker)
-    monkeypatch.setattr(fuzz_runtime, "TIMEOUT", 20)  # a worker has to start in it, too
+    monkeypatch.setattr(fuzz_runtime, "TIMEOUT", 10)  # a worker has to start in it, too
     found = fuzz_runtime.fuzz(8, seed=1, save_dir=tmp_path, progress=False)
     assert found["outcomes"]["ValueError"] == 5
     assert [(bad["index"], bad["outcome"]) for bad in found["bad"]] == [
         (2, "crash: exit status -11"),
-        (4, "hang: nothing for 20 s"),
+        (4, "hang: nothing for 10 s"),
         (5, "KeyError: 'x'"),
     ]
     assert sorted(os.listdir(tmp_path)) == ["2.safetensors", "4.safetensors", "5.safetensors"]

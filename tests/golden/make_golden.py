@@ -5,8 +5,8 @@
 A model that was saved once loads for ever, so the files of a format are made once and never again; a new format gets
 new ones beside them. (Those of format 1 were made by version 0.1.) For each net, <name>.safetensors is the model and
 <name>.answers.safetensors holds x (float32), y, and where the net takes uint8 pixels and y_uint8. Between them the nets
-of each format have every kind of node, every form and function of it, more than 256 float inputs, and all ways in which
-uint8 inputs enter.
+of each format have every kind of node, every form, function and padding of it, more than 256 float inputs, and all ways
+in which uint8 inputs enter.
 """
 
 import os
@@ -64,6 +64,75 @@ def image(rng):
     return net.graph()
 
 
+SAME = dict(kernel=(3, 3), strides=(1, 1), padding=(1, 1), dilation=(1, 1))
+HALVES = dict(kernel=(2, 2), strides=(2, 2), padding=(0, 0), rounding="floor")
+
+
+def conv(rng, pad):
+    """Convolutions from and to each form, with this outside of the image, and pools of bits between them."""
+    net = Net(rng, (3, 9, 8))
+    net.add("image", shape=(9, 8, 3))
+    net.add("binary_conv2d", channels=33, **SAME, pad=pad, to="bits", norm=True)
+    net.add("binary_conv2d", channels=32, **SAME, pad=pad, to="bits")
+    net.add("max_pool", **HALVES)
+    wide = dict(kernel=(3, 2), strides=(1, 2), padding=(2, 1), dilation=(2, 1))
+    net.add("binary_conv2d", channels=35, **wide, pad=pad, to="bits01")
+    of01 = "zero" if pad == "zero" else "plus"
+    net.add("max_pool", kernel=(3, 2), strides=(1, 1), padding=(1, 0), rounding="ceil", bias=False)
+    net.add("binary_conv2d", channels=17, **SAME, pad=of01, to="bits01")
+    both = len(net.nodes) - 1
+    net.add("binary_conv2d", channels=40, **SAME, pad=of01, to="bits")
+    net.add("binary_conv2d", channels=5, **SAME, pad=pad, to="float", norm=True)
+    net.add("binary_conv2d", channels=5, **SAME, pad=pad, to="bits01")
+    net.add("flatten")
+    left = net.add("binary_dense", units=4, to="float")
+    net.add("binary_conv2d", both, channels=6, **SAME, pad=of01, to="float")
+    net.add("flatten")
+    net.add("concat", left, net.add("binary_dense", units=3, to="float"))
+    return net.graph()
+
+
+def conv_pixels(rng):
+    """The whole net in integers from pixels on; and convolutions that give floats from pixels, or get floats."""
+    net = Net(rng, (3, 8, 6), SCALE)
+    image = net.add("image", shape=(8, 6, 3))
+    net.add("binary_conv2d", channels=40, **SAME, pad="zero", to="bits")
+    net.add("max_pool", **HALVES)
+    net.add("binary_conv2d", channels=32, **SAME, pad="zero", to="bits")
+    net.add("flatten")
+    whole = net.add("binary_dense", units=3, to="float")
+    apart = dict(kernel=(2, 3), strides=(2, 1), padding=(0, 0), dilation=(1, 1))
+    net.add("binary_conv2d", image, channels=5, **apart, pad="minus", to="float", norm=True)
+    left = net.add("binary_dense", net.add("flatten"), units=3, to="float")
+    net.add("binary_conv2d", image, channels=5, **SAME, pad="plus", to="float")
+    right = net.add("binary_dense", net.add("flatten"), units=3, to="float")
+    net.add("concat", whole, left, right)
+    return net.graph()
+
+
+def conv_shortcut(rng):
+    """A real first layer, a block of 1-bit convolutions with a shortcut around it, groups, and pools of floats."""
+    net = Net(rng, (3, 11, 10))
+    net.add("image", shape=(11, 10, 3))
+    net.add("conv2d", channels=12, **SAME, groups=1)
+    x = net.add("max_pool", kernel=(3, 3), strides=(2, 2), padding=(1, 1), rounding="floor")
+    net.add("batch_norm")
+    net.add("pack", to="bits")
+    net.add("binary_conv2d", channels=12, **SAME, pad="zero", to="float", norm=True)
+    net.add("arithmetic", x, len(net.nodes) - 1, function="add")
+    net.add("activation", function="relu")
+    net.add("conv2d", channels=12, **SAME, groups=12, bias=False)
+    net.add("conv2d", channels=18, kernel=(1, 1), strides=(1, 1), padding=(0, 0), dilation=(1, 1), groups=3)
+    net.add("average_pool", kernel=(3, 2), strides=(2, 2), padding=(1, 0), rounding="ceil", count="all")
+    net.add("average_pool", kernel=(2, 3), strides=(1, 1), padding=(1, 1), rounding="floor", count="inside")
+    height, width, _ = net.values[-1].shape
+    whole = dict(kernel=(height, width), strides=(1, 1), padding=(0, 0))
+    net.add("average_pool", **whole, rounding="floor", count="inside")
+    net.add("flatten")
+    net.add("dense", units=6)
+    return net.graph()
+
+
 def nets():
     """{name: graph}."""
     rng = np.random.default_rng(2)
@@ -104,6 +173,11 @@ def nets():
         "format2_residual": residual(rng),
         "format2_image": image(rng),
         "format2_labels": chain(rng, 12, "binary_dense units=3 to=float").described(("cat", "a; b", "Füße"), 0.9771),
+        "format2_conv_zero": conv(rng, "zero"),
+        "format2_conv_plus": conv(rng, "plus"),
+        "format2_conv_minus": conv(rng, "minus"),
+        "format2_conv_pixels": conv_pixels(rng),
+        "format2_conv_shortcut": conv_shortcut(rng),
     }
 
 

@@ -159,6 +159,7 @@ def test_memory_does_not_grow_with_nodes(rng):
     assert peak(lambda: engine.run(steps(100), x)) < 3e6  # of 40 MB
 
 
+@pytest.mark.slow
 def test_many_values_at_once_are_few_rows_at_a_time(rng, monkeypatch):
     """How many rows go together depends on all values that are held, not on the largest."""
     net = Net(rng, 100)

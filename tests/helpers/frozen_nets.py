@@ -10,12 +10,17 @@ from gluon_bnn.graph.kinds import KINDS
 from gluon_nets import FORMS, sequential
 
 gluon = mx.gluon.nn
-__all__ = ["FORMS", "agree", "close", "gluon", "lines", "plus_minus", "randomise", "sequential"]
+__all__ = ["FORMS", "agree", "close", "fill", "gluon", "lines", "plus_minus", "randomise", "sequential"]
 
 
 def randomise(net, rng):
     """Weights, biases, statistics and gammas at random, the last of both signs and some zero."""
     net.initialize(mx.init.Normal(1))
+    return fill(net, rng)
+
+
+def fill(net, rng):
+    """The same for a net that is initialised."""
     for name, p in net._collect_params_with_prefix().items():
         v = rng.standard_normal(p.shape)
         if name.endswith("running_var"):

@@ -1,8 +1,12 @@
-"""Programs in Python that tests run in processes of their own."""
+"""Programs in Python that tests run, in processes of their own or, where that makes no difference, in this one."""
 
+import contextlib
+import io
 import os
+import runpy
 import subprocess
 import sys
+import unittest.mock
 
 from paths import script_of
 
@@ -17,6 +21,25 @@ def run(*arguments, cwd=None, text=True, **environment):
 def script(name, *arguments, **options):
     """`run` of a script that people start, as theirs."""
     return run(script_of(name), *arguments, **options)
+
+
+def script_here(name, *arguments, cwd):
+    """As `script`, in this process: MXNet, which takes seconds to import, is there already."""
+    stdout, stderr, status, before = io.StringIO(), io.StringIO(), 0, os.getcwd()
+    hooks = unittest.mock.patch.multiple(
+        sys, argv=[name, *map(str, arguments)], excepthook=sys.excepthook, unraisablehook=sys.unraisablehook
+    )
+    os.chdir(cwd)
+    try:
+        with hooks, contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            runpy.run_path(script_of(name), run_name="__main__")
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else int(left.code is not None)
+        if isinstance(left.code, str):
+            print(left.code, file=stderr)
+    finally:
+        os.chdir(before)
+    return subprocess.CompletedProcess(name, status, stdout.getvalue(), stderr.getvalue())
 
 
 def output(*arguments, **options):

@@ -206,15 +206,18 @@ def random_groups(rng, value, some):
     return dict(channels=channels, **random_windows(rng, value, CONV), groups=groups, bias=rng.random() < 0.5)
 
 
-def random_graph(rng, size=14):
+def random_graph(rng, size=14, images=0.5):
     """A graph of about so many nodes, drawn one after the other: each takes earlier values of the form that it needs,
-    late ones more often. Values that no node has taken are joined at the end."""
+    late ones more often. Values that no node has taken are joined at the end.
+
+    images : the share of graphs that begin with an image
+    """
     sizes = [size for size in SIZES if size < 70]
 
     def some():
         return int(rng.choice(sizes))
 
-    image = rng.random() < 0.5
+    image = rng.random() < images
     shape = (some(),)
     if image:
         shape = (int(rng.choice([1, 3, 32, some()])), int(rng.integers(1, 8)), int(rng.integers(1, 8)))

@@ -129,6 +129,26 @@ inline ModelFile every_kind(const std::string& form, int64_t inputs, int64_t uni
   after("activation", " function=tanh");
   after("arithmetic", shortcut + " function=add");
   after("image", " shape=5x" + std::to_string(units / 10) + "x2");
+  const std::string same = " kernel=3x3 strides=1x1 padding=1x1", conv = " channels=2" + same + " dilation=1x1";
+  const auto binary_conv = [&](int64_t runs, int64_t size, const std::string& text) {
+    after("binary_conv2d", conv + text);
+    std::vector<int32_t> bits(runs * 16);
+    for (size_t i = 0; i < bits.size(); ++i)
+      bits[i] = i % 16 < 2 ? static_cast<int32_t>(generator() >> (32 - size)) : 0;
+    file.weight_bits(bits, 2);
+  };
+  binary_conv(1, 18, " pad=minus to=bits");
+  for (const char* name : {"alpha", "bias"}) file.array(name, reals(2));
+  binary_conv(9, 2, " pad=zero to=bits");
+  file.array("threshold", std::vector<int32_t>{1, -1});
+  after("max_pool", same + " rounding=ceil");
+  file.array("falls", std::vector<int32_t>{2});
+  binary_conv(9, 2, " pad=zero to=float");
+  for (const char* name : {"alpha", "bias"}) file.array(name, reals(2));
+  after("max_pool", same + " rounding=floor");
+  after("average_pool", same + " rounding=floor count=all");
+  after("conv2d", conv + " groups=1");
+  file.array("weight", reals(36), {18, 2});
   after("slice", " begin=1 end=2");
   after("flatten", "");
   after("concat", shortcut);

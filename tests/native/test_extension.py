@@ -25,10 +25,17 @@ NATIVE = os.path.dirname(os.path.abspath(library.__file__))
 OPERATORS = [
     "adam",
     "batch_norm",
+    "binary_conv",
     "binary_dense",
+    "conv_data_gradient",
     "data_gradient",
+    "max_pool",
     "pack",
+    "pack_image",
+    "packed_conv",
     "packed_dense",
+    "packed_flatten",
+    "packed_max_pool",
     "scale_bias",
     "sign",
     "sign_scale",
@@ -307,6 +314,9 @@ def test_wrong_clip(boundary, clip):
         ("pack", "in_units", {}),
         ("packed_dense", "units", {"in_units": 3}),
         ("packed_dense", "in_units", {"units": 3}),
+        ("pack_image", "channels", {}),
+        ("packed_flatten", "in_units", {"channels": 1}),
+        ("packed_max_pool", "channels", {"axes": 2}),
     ],
 )
 def test_sizes(boundary, op, name, more):
@@ -317,6 +327,46 @@ def test_sizes(boundary, op, name, more):
         assert boundary.message() == f"{name} must be a whole number from 1 to 1073741824, got {wrong}"
     assert boundary.parse(op, **more) == 0
     assert boundary.message() == f"{name} must be a whole number from 1 to 1073741824, got nothing"
+
+
+WINDOW = {"kernel": (3, 2), "strides": (1, 2), "padding": (0, 1), "dilation": (1, 1)}
+PACKED_CONV = {"channels": 8, "in_channels": 4, **WINDOW}
+
+
+@pytest.mark.parametrize("op, more", [("packed_conv", PACKED_CONV), ("binary_conv", {"channels": 8, **WINDOW})])
+def test_windows(boundary, op, more):
+    assert boundary.parse(op, **more) == 1
+    for name, least in (("kernel", 1), ("strides", 1), ("padding", 0), ("dilation", 1)):
+        for wrong in (
+            3,
+            "",
+            "()",
+            "(3",
+            "(3,4",
+            "3,4)",
+            "(3;4)",
+            "(3.0, 2)",
+            f"({least - 1}, 2)",
+            f"(1, {2**30 + 1})",
+            "(1, 2) ",
+        ):
+            assert boundary.parse(op, **{**more, name: wrong}) == 0
+            assert (
+                f"{name} must be a tuple of whole numbers from {least} to 1073741824, got {wrong}" == boundary.message()
+            )
+        if name != "kernel":
+            assert boundary.parse(op, **{**more, name: "(1,)"}) == 0
+            assert "must have as many numbers as kernel=(3, 2), got (1,)" in boundary.message()
+    assert boundary.parse(op, **{**more, "kernel": "(1, 2, 3)"}) == 0
+    assert boundary.message().endswith("one axis or two, got kernel=(1, 2, 3)")
+
+
+def test_packed_convolutions(boundary):
+    """From 0 and 1 there is no -1 outside of the image, and sums of a window are int32."""
+    assert boundary.parse("packed_conv", **PACKED_CONV, source="bits01", pad="minus") == 0
+    assert boundary.message() == "from bits01, 0 and 1, pad must be zero or plus, got minus"
+    assert boundary.parse("packed_conv", **{**PACKED_CONV, "kernel": (2**14, 2**14), "in_channels": 5}) == 0
+    assert "a window must have at most 1073741824 inputs" in boundary.message()
 
 
 def test_numbers(boundary):
@@ -482,6 +532,43 @@ def test_wrong_types_have_names(dtype):
         assert f"packed_dense takes int32 as its input 1, got {dtype}\n" in message_of(
             "packed_dense", mx.nd.ones((2, 5)), bits, mx.nd.ones(3), mx.nd.ones(3), units=3, in_units=5
         )
+
+
+@pytest.mark.parametrize(
+    "op, shape, attributes, message",
+    [
+        ("packed_conv", (2, 3, 5, 5), {}, "of 4 channels takes images of as many"),
+        ("packed_conv", (2, 4, 5), {}, "a batch axis, channels and 2 axes of places"),
+        ("packed_conv", (2, 4, 2, 5), {}, "covers 3 places does not fit into the 2"),
+        ("packed_conv", (2, 5, 5, 2), {"source": "bits"}, "of 4 channels takes images of 1 words"),
+        ("packed_conv", (2, 2, 5, 1), {"source": "bits"}, "covers 3 places does not fit into the 2"),
+        ("packed_max_pool", (2, 5, 5, 2), {}, "takes 1 words of channels"),
+        ("packed_max_pool", (2, 5, 1), {}, "a batch axis, channels and 2 axes of places"),
+        ("packed_max_pool", (2, 1, 5, 1), {}, "covers 3 places does not fit into the 1"),
+        (
+            "packed_max_pool",
+            (2, 6, 5, 1),
+            {"rounding": "ceil", "strides": (9, 2)},
+            "must have places inside of the image",
+        ),
+        ("packed_max_pool", (2, 6, 5, 1), {"padding": (0, 2)}, "must have places inside of the image"),
+        ("packed_flatten", (2, 5, 5, 1), {}, "takes images of 6 places with 1 word each"),
+        ("packed_flatten", (2, 6, 2), {}, "takes images of 6 places with 1 word each"),
+        ("pack_image", (2, 5, 5, 1), {}, "of 4 channels takes images of as many"),
+    ],
+)
+def test_images_of_wrong_shapes(op, shape, attributes, message):
+    given = {
+        "packed_conv": PACKED_CONV,
+        "packed_max_pool": {"channels": 4, "axes": 2, **WINDOW},
+        "packed_flatten": {"channels": 4, "in_units": 24},
+        "pack_image": {"channels": 4},
+    }[op]
+    inputs = [mx.sym.var("x")]
+    if op == "packed_conv":  # MXNet takes no input whose number of axes is not known
+        inputs += [mx.sym.var(name, shape=shape) for name, shape in (("w", (1, 0, 16)), ("a", (8,)), ("b", (8,)))]
+    with pytest.raises(mx.base.MXNetError, match=message):
+        symbol(op, *inputs, **{**given, **attributes}).infer_shape_partial(x=shape)
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ def test_the_parent_keeps_its_threads():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's list of a process's threads")
 def test_programs_that_are_started():
     program = START + KERNELS + "run()\nassert threads() == 2\n"

@@ -191,7 +191,19 @@ std::string damaged(ModelFile file) {
                                      "end=2",
                                      "flatten",
                                      "pack",
-                                     "concat"};
+                                     "concat",
+                                     "max_pool",
+                                     "average_pool",
+                                     "kernel=2x2",
+                                     "kernel=1073741824x1",
+                                     "strides=2x1",
+                                     "padding=0x0",
+                                     "padding=1073741824x1",
+                                     "dilation=1x2",
+                                     "groups=2",
+                                     "pad=plus",
+                                     "rounding=ceil",
+                                     "count=inside"};
         const size_t begin = file.line.find(' ', below(static_cast<int64_t>(file.line.size())));
         if (begin == std::string::npos) break;
         const size_t end = file.line.find_first_of(" ;", begin + 1);

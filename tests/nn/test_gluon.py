@@ -133,17 +133,19 @@ def train(net, x, labels, steps, **options):
 
 @pytest.mark.parametrize("load", [gluon_bnn.load_exported, imported])
 @pytest.mark.parametrize("scale", ["layer", "loss"])
-def test_training_goes_on_from_an_export(implementation, rng, tmp_path, scale, load):
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_training_goes_on_from_an_export(implementation, rng, tmp_path, kind, scale, load):
     """The optimiser holds the weights within [-1, 1] and keeps LAB's curvature, as for the net itself."""
     mx.random.seed(0)
-    x, labels = mx.nd.array(rng.standard_normal((64, 20))), mx.nd.array(rng.integers(0, 5, 64))
-    net, prefix = sequential(nn.BinaryDense(8, in_units=20, scale=scale), gluon.Dense(5)), str(tmp_path / "net")
+    x, labels = mx.nd.array(rng.standard_normal((64, 5, 4))), mx.nd.array(rng.integers(0, 5, 64))
+    binary = nn.BinaryDense(8, in_units=20, scale=scale) if kind == "dense" else nn.BinaryConv1D(8, 3, scale=scale)
+    net, prefix = sequential(binary, gluon.Dense(5)), str(tmp_path / "net")
     net.initialize(mx.init.Uniform(1))
     net.hybridize()
     train(net, x, labels, 5)
     export(net, prefix, x)
     loaded = load(prefix)
-    found, expected = train(loaded, x, labels, 10, wd=0.01), train(net, x, labels, 10, wd=0.01)
+    found, expected = (train(each, x, labels, 10, wd=0.01, glorot=scale == "layer") for each in (loaded, net))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         # MXNet's own product rounds by how its arrays lie in memory.

@@ -550,7 +550,7 @@ class TestCheckNet:
     def test_net_without_binary_layers(self, rng):
         net = mx.gluon.nn.Dense(3)
         net.initialize()
-        with pytest.raises(ValueError, match="no BinaryDense"):
+        with pytest.raises(ValueError, match="no layer of binary weights"):
             gluon_bnn.check_net(net, data(rng, 5, 12))
 
     def test_what_is_no_net_or_no_array(self, rng):

@@ -55,6 +55,7 @@ def test_hook(copy, tmp_path, hook, tool):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_no_test_is_inside_of_a_function():
     """pytest would not see it, and it would never run."""
     files = list(pathlib.Path(ROOT, "tests").rglob("test_*.py"))

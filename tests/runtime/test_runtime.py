@@ -29,6 +29,11 @@ NETS = (
     "format1_dense",
     "format1_pack",
     "format2_chain",
+    "format2_conv_minus",
+    "format2_conv_pixels",
+    "format2_conv_plus",
+    "format2_conv_shortcut",
+    "format2_conv_zero",
     "format2_functions",
     "format2_image",
     "format2_labels",
@@ -219,6 +224,7 @@ def test_any_scale_in_blocks_of_rows(rng, engine, kind, monkeypatch):
             assert same(model(pixels), expected) and same(model(pixels[4]), expected[4])
 
 
+@pytest.mark.slow
 def test_memory_of_any_scale_does_not_grow_with_rows(rng, engine, monkeypatch):
     model = model_of(rng, 100, "binary_dense units=2 to=float", scale=scales(rng, 100))
     monkeypatch.setattr(numpy_engine, "ELEMENTS", 20000)
@@ -402,7 +408,11 @@ def golden_nodes(version):
 @pytest.mark.parametrize("version", [1, 2])
 def test_golden_files_have_it_all(version):
     found = list(golden_nodes(version))
-    pairs = {(form, gives) for node, forms, gives, _ in found for form in forms if node.kind == "binary_dense"}
+
+    def pairs_of(kind):
+        return {(form, gives) for node, forms, gives, _ in found for form in forms if node.kind == kind}
+
+    pairs = pairs_of("binary_dense")
     if version == 1:  # which says of what a layer gives only whether it is bits
         pairs = {(form, gives) for form, to in pairs for gives in FORMS if (gives == "float") == (to == "float")}
     assert pairs == {(form, gives) for form in FORMS for gives in FORMS}
@@ -412,6 +422,11 @@ def test_golden_files_have_it_all(version):
         assert functions == {"relu", "sigmoid", "tanh", "softrelu", "softsign", "sign", "binary_sigmoid"}
         return
     assert {node.kind for node, *_ in found} == set(KINDS)
+    assert pairs_of("binary_conv2d") == pairs and pairs_of("max_pool") == {(form, form) for form in FORMS}
+    words = {(node.kind, name, word) for node, *_ in found for name, word in node.attributes.items()}
+    for kind in ("binary_conv2d", "max_pool", "average_pool"):
+        for name, allowed in KINDS[kind].attributes.items():
+            assert not isinstance(allowed, tuple) or words >= {(kind, name, word) for word in allowed}
     assert functions == set(activation.FUNCTIONS)
     operations = {(node.attributes["function"], len(node.sources)) for node, *_ in found if node.kind == "arithmetic"}
     assert operations >= {(name, 1) for name in arithmetic.FUNCTIONS} and {count for _, count in operations} == {1, 2}

@@ -248,8 +248,8 @@ class TestDeployed:
             assert types(found) == ["PackedDense"] * 2 and [layer.input_bits for layer in found.layers] == [32, 1]
 
     @pytest.mark.parametrize("form", FORMS)
-    def test_frozen_with_what_stays(self, form):
-        """A net that has no graph of the runtime's."""
+    def test_frozen_of_images(self, form):
+        """A net of images, of which a frozen one does not know the size."""
         net = sequential(
             gluon.Conv2D(4, 3, activation="relu"), gluon.MaxPool2D(), nn.BinaryActivation(), nn.BinaryDense(5)
         )
@@ -259,7 +259,7 @@ class TestDeployed:
             summary(freeze(net, form, verbose=False))
         found = summary(freeze(net, form, verbose=False), (1, 8, 8))
         assert found.macs == trained.macs == {"1x1": 180, "1x8": 0, "1x32": 0, "32x32": 4 * 36 * 9}
-        assert types(found)[0] == "Convolution" and found.layers[0].weights_32bit == 4 * 9 + 4
+        assert types(found)[0] == "Conv" and found.layers[0].weights_32bit == 4 * 9 + 4
         assert found.layers[-1].input_bits == 1
 
     def test_model(self, net, tmp_path):

@@ -1,6 +1,6 @@
 """Runs that are killed, interrupted or out of room: what was saved is whole, and a resumed run ends the same.
 
-GLUON_BNN_KILLS (3) says how often each run below is killed, GLUON_BNN_KILLS_SEED (0) when. A longer check, with
+GLUON_BNN_KILLS (2) says how often each run below is killed, GLUON_BNN_KILLS_SEED (0) when. A longer check, with
 the moments printed:
 
     GLUON_BNN_KILLS=20 pytest -s tests/train/test_robust.py -k killed
@@ -24,7 +24,7 @@ from gluon_bnn import _files, _interrupt, train
 import saved_runs
 from tiny_runs import LABELS, X, fit, make
 
-KILLS = int(os.environ.get("GLUON_BNN_KILLS", 3))
+KILLS = int(os.environ.get("GLUON_BNN_KILLS", 2))
 SEED = int(os.environ.get("GLUON_BNN_KILLS_SEED", 0))
 EPOCHS = 4 + 5 * KILLS  # more than pass from one kill to the next
 PATIENCE = 120  # seconds for one step of a test; it takes a few where nothing else runs

@@ -62,9 +62,8 @@ LOADERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if "worker" in name else ()) for name in LOADERS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOADERS)
 def test_a_resumed_data_loader_gives_the_same(tmp_path, name):
     whole = fit(4, tmp_path / "whole", loader(**LOADERS[name]))
     np.random.rand(7)
@@ -75,6 +74,7 @@ def test_a_resumed_data_loader_gives_the_same(tmp_path, name):
     assert len(set(whole[0])) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options, message",
     [(dict(num_workers=2, thread_pool=True), "thread_pool"), (dict(last_batch="rollover"), "rollover")],

@@ -528,6 +528,7 @@ def test_the_best_epoch(tmp_path, mode, metric, numbers, best):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_of_a_resumed_run(tmp_path):
     numbers = [float("nan"), 0.3, 0.7, 0.2, 0.5, 0.7]
     net, trainer = make()
@@ -743,6 +744,7 @@ def test_arrays_that_are_no_batches(arguments, message):
         train.batches(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode, sign", [("min", 1), ("max", -1)])
 def test_patience(tmp_path, mode, sign):
     """Training stops where validation was no better for so many epochs in a row, and keeps the best."""
@@ -797,6 +799,34 @@ def test_ties(tmp_path):
         fit(*make(), ties="last", checkpoint=tmp_path / "first", resume=True)
     with pytest.raises(ValueError, match='"first" or "last", got \'best\''):
         fit(*make(), ties="best")
+
+
+def test_watched_numbers_are_in_the_history_and_choose_nothing(tmp_path):
+    """A run that was cut off and resumed has them of all epochs."""
+
+    def watch():
+        numbers = iter(range(100))
+        return {"first": lambda net: next(numbers), "weights": lambda net: float(net[0].weight.data().sum().asscalar())}
+
+    plain = fit(*make())
+    whole = fit(*make(), watch=watch())
+    assert whole["first"] == [0, 1, 2, 3, 4, 5] and len(set(whole["weights"])) == 6
+    assert {name: whole[name] for name in plain if name != "seconds"} == {
+        name: plain[name] for name in plain if name != "seconds"
+    }
+    path = tmp_path / "checkpoint"
+    net, trainer = make()
+    cut_at(path, 3, KeyboardInterrupt(), made=(net, trainer), watch=watch())
+    resumed = fit(*make(), watch=watch(), checkpoint=path, resume=True)
+    assert resumed["weights"] == whole["weights"] and resumed["first"] == [0, 1, 0, 1, 2, 3]
+    with pytest.raises(ValueError, match="history of loss, error, validation_error, seconds, first, weights"):
+        fit(*make(), checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize("name", ["loss", "seconds", "best_epoch", "validation_error"])
+def test_watched_numbers_have_names_of_their_own(name):
+    with pytest.raises(ValueError, match=f"does not have already, got {name}"):
+        fit(*make(), watch={name: len})
 
 
 def test_patience_of_a_resumed_run(tmp_path):

@@ -33,6 +33,7 @@ def test_the_net_of_the_package():
         assert found["bits"] == info["bits"] and round(1 - found["test_error"], 6) == info["accuracy"]
 
 
+@pytest.mark.slow
 def test_its_answers():
     """On MNIST's 10,000 test images its accuracy is what it says; on the digits, which it was not made for, too."""
     model = zoo.load("mnist")

@@ -9,7 +9,7 @@ import tempfile
 import numpy as np
 
 from bench import inference, training
-from bench.inference import Call, Layer, check, check_agreement, check_floats, float_layers, net_inputs
+from bench.inference import Call, Conv, Layer, check, check_agreement, check_floats, float_layers, net_inputs
 
 
 def engine(function):
@@ -53,6 +53,14 @@ class Inference(inference.Worker):
 
         library.load_operators()
         self.mx = mx
+
+    def conv(self, rows, size, channels):
+        case = Conv(rows, size, channels)
+        x, w = map(self.mx.nd.array, case.channels_first())
+        sizes = dict(kernel=(3, 3), pad=(1, 1), num_filter=channels, no_bias=True)
+        call = engine(lambda: self.mx.nd.Convolution(x, w, **sizes))
+        check("MXNet float32", call, case.dot(), 1e-5)
+        return {"MXNet float32": call}
 
     def layer(self, rows, units, inputs):
         from gluon_bnn.native import bindings

@@ -26,6 +26,48 @@ def kernel(name, *arguments, like, kept=None):
     return call
 
 
+def conv_net(size, channels, pad, layers):
+    """A graph of so many 3x3 convolutions from bits to bits, behind one of pixels that makes the bits."""
+    from gluon_bnn.graph import bits
+    from gluon_bnn.graph.check import check as checked
+    from gluon_bnn.graph.graph import Graph, Node
+
+    generator = np.random.default_rng(channels)
+
+    def conv(source, kernel, inputs, **arrays):
+        signs = generator.choice([-1.0, 1.0], (kernel * kernel, channels, inputs))
+        arrays["weight_bits"] = np.ascontiguousarray(np.concatenate([bits.pack_weights(tap) for tap in signs], axis=1))
+        attributes = dict(channels=channels, kernel=(kernel, kernel), strides=(1, 1), padding=(kernel // 2,) * 2)
+        return Node("binary_conv2d", (source,), dict(attributes, dilation=(1, 1), pad=pad, to="bits"), arrays)
+
+    zeros, ones = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    around = generator.integers(-256, 256, channels).astype(np.int32)
+    nodes = [
+        Node("input", (), {"shape": (1, size, size)}, {"scale": ones[:1], "shift": np.zeros(size * size, np.float32)}),
+        Node("image", (0,), {"shape": (size, size, 1)}),
+        conv(1, 1, 1, alpha=ones, bias=zeros, threshold_u8=around),
+    ]
+    for _ in range(layers):
+        nodes.append(conv(len(nodes) - 1, 3, channels, threshold=(around // 32) | 1))
+    whole = dict(kernel=(size, size), strides=(size, size), padding=(0, 0), rounding="floor")
+    signs = bits.pack_weights(generator.choice([-1.0, 1.0], (10, channels)))
+    nodes.append(Node("max_pool", (len(nodes) - 1,), whole))
+    nodes.append(Node("flatten", (len(nodes) - 1,)))
+    last = {"weight_bits": signs, "alpha": np.ones(10, np.float32), "bias": np.zeros(10, np.float32)}
+    nodes.append(Node("binary_dense", (len(nodes) - 1,), dict(units=10, to="float"), last))
+    return checked(Graph(tuple(nodes)))
+
+
+class Layers:
+    """A candidate: a layer that a net has several times, timed as the difference to the net without these layers."""
+
+    def __init__(self, deep, shallow, layers):
+        self.deep, self.shallow, self.layers = deep, shallow, layers
+
+    def times(self):
+        return max(1e-9, (self.deep.times() - self.shallow.times()) / self.layers)
+
+
 class Inference(Worker):
     """The rooflines, our kernels and the runtime, without MXNet."""
 
@@ -82,6 +124,36 @@ class Inference(Worker):
             **on_pixels,
             **on_floats,
         }
+
+    def conv(self, rows, size, channels):
+        from gluon_bnn.graph import engine
+        from gluon_bnn.native import bindings
+        from gluon_bnn.runtime import file
+
+        pixels = np.random.default_rng(size).integers(0, 256, (rows, size * size), np.uint8)
+
+        def net(pad, layers):
+            graph = conv_net(size, channels, pad, layers)
+            model, y = bindings.Model(file.dumps(graph)), np.empty((rows, graph.units), np.float32)
+            call = Call(kernel("run_u8", model.address, pixels, rows, like=y, kept=model))
+            few = Call(lambda: call.result()[:2])
+            check(f"binary_conv2d, {pad}", few, engine.run(graph, pixels[:2]), 0)
+            return call
+
+        layers = 8
+        calls = {
+            name: Layers(net(pad, layers), net(pad, 0), layers)
+            for name, pad in (("binary_conv2d", "zero"), ("binary_conv2d, +1 outside", "plus"))
+        }
+        case = Layer(rows * size * size, channels, 9 * channels)
+        weight_bits, bits = bindings.pack_weights(case.signs), bindings.pack_inputs(case.x)
+        threshold, dot = np.zeros(channels, np.int32), case.dot()
+        expected = bindings.pack_inputs(dot)
+        to = weight_bits, threshold, len(case.x), channels, 9 * channels
+        dense = Call(kernel("xnor_dense_bits", bits, *to, like=expected))
+        check("xnor_dense_bits", dense, expected, 0)
+        registers = Registers(self.loops, dot.size * 9 * channels, self.threads)
+        return {"registers alone": registers, "dense product": dense, **calls}
 
     def sizes(self, model):
         """{"sizes": [inputs, units, ...] of the dense layers in a file of runtime.save}, or {"problem": with it}."""

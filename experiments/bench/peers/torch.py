@@ -6,7 +6,7 @@ import importlib.metadata
 import warnings
 
 from bench import inference, training
-from bench.inference import Call, fastest
+from bench.inference import Call, Conv, check, fastest
 
 NEEDS = ("torch",)
 
@@ -47,6 +47,21 @@ class Inference(inference.FloatPeer):
             "PyTorch bfloat16": calls(build().bfloat16(), x.bfloat16(), torch.bfloat16),
             "PyTorch int8": Call(lambda: int8(x), lambda y: y.numpy()),
         }
+
+    def conv(self, rows, size, channels):
+        import torch
+
+        torch.set_num_threads(self.threads)
+        torch.set_grad_enabled(False)
+        case = Conv(rows, size, channels)
+        x, w = map(torch.from_numpy, case.channels_first())
+        calls = []
+        for layout in (torch.contiguous_format, torch.channels_last):
+            a, b = x.contiguous(memory_format=layout), w.contiguous(memory_format=layout)
+            calls.append(Call(lambda a=a, b=b: torch.nn.functional.conv2d(a, b, padding=1), lambda y: y.numpy()))
+        best = fastest(calls)
+        check("PyTorch float32", best, case.dot(), 1e-5)
+        return {"PyTorch float32": best}
 
 
 def perceptron(nn, net):

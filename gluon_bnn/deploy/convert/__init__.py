@@ -15,7 +15,7 @@ from typing import Any
 from ..plan import Plan
 from ..steps import Held
 from ..trace import INPUT, Entry, Node, Trace, alone, constants, is_open
-from . import arithmetic, functions, layers, shapes  # noqa: F401 (they register their converters)
+from . import arithmetic, convs, functions, layers, shapes  # noqa: F401 (they register their converters)
 from .build import Build, converter
 
 __all__ = ["convert"]

@@ -62,13 +62,16 @@ class Build:
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute of the operator, as Python's literal."""
         text = self.node.attributes.get(name)
-        if text is None:
-            return default
-        try:
-            value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
-        except (ValueError, SyntaxError):
-            return text
-        return tuple(value) if isinstance(value, list) else value
+        return default if text is None else literal(text)
+
+
+def literal(text: str) -> Any:
+    """The text of an attribute as Python's literal, or itself where it is none."""
+    try:
+        value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+    except (ValueError, SyntaxError):
+        return text
+    return tuple(value) if isinstance(value, list) else value
 
 
 def converter(node: Node) -> Optional[Callable]:

@@ -1,14 +1,14 @@
 """Converters of layers with weights, of binary activations, and of blocks that MXNet cannot trace."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
 from ... import nn
 from ..._compat import mx
 from ...graph.kinds.batch_norm import NORM
-from ..steps import BatchNorm, Dense, FloatDense, FloatSign, Kept, Pack, PackedDense
+from ..steps import BatchNorm, Dense, FloatDense, FloatSign, Kept, Pack, PackedDense, PackedFlatten, PackedMaxPool
 from .arithmetic import add, multiply
 from .build import Build, constant, converts
 
@@ -33,23 +33,32 @@ def binary_sigmoid(build: Build, x: Any) -> Any:
 
 
 def _float_dense(build, x, signs, alpha, bias, flatten):
+    return build(FloatDense, x, arrays=float_arrays(signs, alpha, bias), flatten=bool(flatten))
+
+
+def float_arrays(signs: np.ndarray, alpha: np.ndarray, bias: Optional[np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a FloatDense or FloatConv; one alpha, or one for each unit."""
     units = len(signs)
-    arrays = {
+    return {
         "signs": signs,
         "alpha": np.broadcast_to(alpha.reshape(-1), (units,)).copy(),
         "bias": np.full(units, -0.0, np.float32) if bias is None else bias.reshape(-1),
     }
-    return build(FloatDense, x, arrays=arrays, flatten=bool(flatten))
 
 
 @converts("gluon_bnn_binary_dense")
 def native_binary_dense(build: Build, x: Any, weight: Any, *others: Any) -> Any:
     if not constant(weight, *others):
         return None
+    x, bias, signs, alpha = native_layer(build, x, weight, others)
+    return _float_dense(build, x, signs, alpha, bias, build.get("flatten", True))
+
+
+def native_layer(build: Build, x: int, weight: np.ndarray, others: tuple) -> tuple:
+    """(x or its signs, bias or None, signs, alpha) of an operator of a whole layer."""
     bias, others = (None, others) if build.get("no_bias") else (others[0], others[1:])
     x = build(FloatSign, x) if build.get("sign") else x
-    signs, alpha = sign_scale(build, weight, *others)  # with a curvature where the scale is "loss"
-    return _float_dense(build, x, signs, alpha, bias, build.get("flatten", True))
+    return (x, bias, *sign_scale(build, weight, *others))  # with a curvature where the scale is "loss"
 
 
 @converts("gluon_bnn_sign_scale")
@@ -77,16 +86,29 @@ def pack(build: Build, x: Any) -> Any:
 @converts("gluon_bnn_packed_dense")
 def packed_dense(build: Build, x: Any, *arrays: Any) -> Any:
     """From the export of a net that was frozen in the packed form."""
+    units, in_units, flatten = (build.get(name) for name in ("units", "in_units", "flatten"))
+    return build(PackedDense, x, units=units, in_units=in_units, flatten=flatten, **packed_arrays(build, x, arrays))
+
+
+def packed_arrays(build: Build, x: int, arrays: tuple) -> dict[str, Any]:
+    """What a PackedDense or PackedConv is made with besides its sizes: arrays, source and to."""
     source, target = build.get("source"), build.get("target")
-    for before in (build.step(x, Pack, PackedDense),) if source == "bits01" else ():
-        build.plan.steps[x - 1] = dataclasses.replace(before, to="bits01")
+    if source == "bits01":
+        _as_bits01(build.plan, x)
     names = ["weight_bits", "threshold"]
     if source == "float" or target == "float":
         names = ["weight_bits", "alpha", "bias", *(NORM if build.get("norm") else ())]
         names += ["sums"] if source == "bits01" else []
-    units, in_units = build.get("units"), build.get("in_units")
-    options = {"units": units, "in_units": in_units, "source": source, "to": target, "flatten": build.get("flatten")}
-    return build(PackedDense, x, arrays=dict(zip(names, arrays)), **options)
+    return {"arrays": dict(zip(names, arrays)), "source": source, "to": target}
+
+
+def _as_bits01(plan, place):
+    """The bits of a value stand for 0 and 1, which an export says only where they are used."""
+    step = plan[place]
+    if isinstance(step, (PackedMaxPool, PackedFlatten)):
+        _as_bits01(plan, step.sources[0])
+    elif step and getattr(step, "to", "float") != "float":
+        plan.steps[place - 1] = dataclasses.replace(step, to="bits01")
 
 
 @converts("FullyConnected")

@@ -5,7 +5,7 @@ from typing import Any, Optional
 import numpy as np
 
 from ...graph.graph import Node
-from ..plan import Step, Width, step
+from ..plan import Shape, Step, step
 
 
 @step
@@ -19,7 +19,7 @@ class FloatSign(Step):
     def forward(self, F: Any, x: Any) -> Any:
         return 1 - 2 * (x < 0) if self.form == "bits" else 1 - (x < 0)
 
-    def node(self, x: Width) -> Node:
+    def node(self, x: Shape) -> Node:
         return Node("activation", (), {"function": "sign" if self.form == "bits" else "binary_sigmoid"})
 
     def __repr__(self):
@@ -55,18 +55,19 @@ class Activation(Step):
             return F.Activation(x, act_type=self.function)
         return getattr(F, self.operator)(x)
 
-    def in_runtime(self, flat: Optional[bool]) -> bool:
-        return self.function != "prelu" or self.arrays["slope"].size == 1 or bool(flat)  # it is over axis 1
+    def in_runtime(self, x: Shape) -> bool:
+        return self.function != "prelu" or self.arrays["slope"].size == 1 or x.over_units(1)
 
-    def node(self, x: Width) -> Node:
+    def layout(self, x: Shape) -> str:
+        return "image" if self.function == "prelu" else "any"
+
+    def node(self, x: Shape) -> Node:
         arrays = {} if self.slope is None else {"slope": np.array([self.slope], np.float32)}
         if self.function == "prelu":
             slope = self.arrays["slope"]
-            if slope.size not in (1, x.channels):
-                raise ValueError(
-                    f"{self.name} has {slope.size} slopes, but {x.layer} before it has {x.channels} outputs"
-                )
-            arrays = {"slope": np.broadcast_to(slope, (x.channels or slope.size,)).copy()}
+            if slope.size not in (1, x.units):
+                raise ValueError(f"{self.name} has {slope.size} slopes, but {x.layer} before it has {x.units} outputs")
+            arrays = {"slope": np.broadcast_to(slope, (x.units or slope.size,)).copy()}
         return Node("activation", (), {"function": self.function}, arrays)
 
     @property
@@ -96,26 +97,40 @@ class Arithmetic(Step):
     def keeps(self) -> bool:
         return len(self.sources) == 1
 
-    def after(self, x: Width, y: Optional[Width] = None) -> Width:
-        size = y.channels if y else self.arrays["operand"].size
-        if y is None and size == 1 or size == x.channels:
-            return x
-        return Width(None, x.flat and (y is None or y.flat), self.name)  # one of them may be spread over the other
+    def after(self, x: Shape, y: Optional[Shape] = None) -> Shape:
+        if y is None:
+            return x if self._operand(x) else Shape((None,), not x.flat, self.name)  # x may be spread over the operand
+        if x.open or y.open or len(x.sizes) != len(y.sizes):
+            return x if x.last == y.last else Shape(layer=self.name)
+        sizes = tuple(None if a is None or b is None else max(a, b) for a, b in zip(x.sizes, y.sizes))
+        return x if sizes == x.sizes else Shape(sizes, False, self.name)
+
+    def _operand(self, x: Shape) -> Optional[str]:
+        """The layout of x to which `operand` is added in the runtime: None where it does not fit there."""
+        operand = self.arrays["operand"]
+        one_row = operand.shape[1:] if operand.shape[0] == 1 and operand.ndim > 1 else operand.shape
+        if operand.size == 1:
+            return "any"
+        if x.image and len(one_row) == len(x.sizes) and operand.size == one_row[0] == x.units:
+            return "image"
+        if x.image:
+            return "row" if one_row == x.sizes else None
+        return "any" if operand.size == x.units and len(one_row) == 1 else None
+
+    def layout(self, x: Shape, y: Optional[Shape] = None) -> str:
+        return "any" if y else self._operand(x) or "any"
 
     def forward(self, F: Any, x: Any, y: Any = None, operand: Any = None) -> Any:
         return getattr(F, self.OPERATORS[self.function])(x, operand if y is None else y)
 
-    def node(self, x: Width, y: Optional[Width] = None) -> Node:
-        given: object
+    def node(self, x: Shape, y: Optional[Shape] = None) -> Node:
         if y is None:
             operand = self.arrays["operand"]
-            along = operand.shape[0] == 1 or operand.ndim == 1  # one row, which is the same for all rows
-            fits, given = operand.size == 1 or operand.size == x.channels and along, operand.shape
-            arrays = {"operand": operand.reshape(-1)}
+            fits, given, arrays = self._operand(x) is not None, str(operand.shape), {"operand": operand.reshape(-1)}
         else:
-            fits, given, arrays = y.channels == x.channels, y.channels, {}
+            fits, given, arrays = x.sizes == y.sizes, str(y), {}
         if not fits:
-            raise ValueError(f"the runtime takes values of one size in {self.name}, got {x.channels} and {given}")
+            raise ValueError(f"the runtime takes values of one size in {self.name}, got {x} and {given}")
         return Node("arithmetic", (), {"function": self.function}, arrays)
 
     def __repr__(self):

@@ -2,7 +2,7 @@
 
 from typing import Any, Optional
 
-from ..plan import Step, Width, step
+from ..plan import Shape, Step, step
 
 
 @step
@@ -18,10 +18,10 @@ class Held(Step):
 
     flattens = None
 
-    def after(self, *xs: Width) -> Width:
-        return Width()
+    def after(self, *xs: Shape) -> Shape:
+        return Shape()
 
-    def in_runtime(self, flat: Optional[bool]) -> bool:
+    def in_runtime(self, *xs: Shape) -> bool:
         return False
 
     def __repr__(self):
@@ -36,10 +36,10 @@ class Kept(Step):
 
     flattens = None
 
-    def after(self, x: Width) -> Width:
-        return Width()
+    def after(self, x: Shape) -> Shape:
+        return Shape()
 
-    def in_runtime(self, flat: Optional[bool]) -> bool:
+    def in_runtime(self, *xs: Shape) -> bool:
         return False
 
     def forward(self, F: Any, x: Any) -> Any:

@@ -1,6 +1,7 @@
 """Dense layers with 1-bit weights and with floats, and batch norm."""
 
-from typing import Any, Optional
+import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from ...graph import bits
 from ...graph.graph import Node
 from ...graph.kinds.batch_norm import NORM
 from .. import fold
-from ..plan import Step, Width, step
+from ..plan import Row, Shape, Step, step
 
 
 @step
@@ -27,18 +28,26 @@ class _Product(Step):
         raise NotImplementedError
 
     @property
-    def matrix(self) -> tuple[int, int]:
-        return self.units, self.inputs
+    def products(self) -> int:
+        return self.inputs
+
+    def outputs(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], self.units)
 
     @property
     def flattens(self) -> bool:
         return self.flatten
 
-    def after(self, x: Width) -> Width:
-        whole = x.flat or not self.flatten
-        if x.channels is not None and (self.inputs != x.channels if whole else self.inputs % x.channels):
-            raise ValueError(f"{self.name} has {self.inputs} inputs, but {x.layer} before it has {x.channels} outputs")
-        return Width(self.units, self.flatten or x.flat, self.name)
+    def after(self, x: Shape) -> Shape:
+        found = x.size if self.flatten and not x.open else x.last
+        if found is not None and (self.inputs % found if self.flatten and x.open else self.inputs != found):
+            raise ValueError(f"{self.name} has {self.inputs} inputs, but {x.layer} before it has {found} outputs")
+        if self.flatten:
+            return Shape((self.units,), False, self.name)
+        return x.with_size(-1, self.units, self.name)
+
+    def in_runtime(self, x: Shape) -> bool:
+        return self.flatten or not x.image
 
 
 @step
@@ -51,8 +60,19 @@ class FloatDense(_Product):
 
     binary = "signs"
 
+    @property
+    def unit_axes(self) -> tuple[int, ...]:
+        """The axes that are certainly that of its units; flattened, that is axis 1 of 2."""
+        return (1, -1) if self.flatten else (-1,)
+
     def signs(self) -> np.ndarray:
         return self.arrays["signs"]
+
+    def packed(
+        self, sources: tuple[int, ...], arrays: dict[str, np.ndarray], folded: tuple[Row, ...], source: str, to: str
+    ) -> Step:
+        """The same layer on bits."""
+        return PackedDense(sources, arrays, self.row, folded, self.flatten, self.units, self.inputs, source, to)
 
     @property
     def units(self) -> int:
@@ -61,6 +81,9 @@ class FloatDense(_Product):
     @property
     def inputs(self) -> int:
         return self.arrays["signs"].shape[1]
+
+    def reordered(self, order: np.ndarray) -> Step:
+        return dataclasses.replace(self, arrays={**self.arrays, "signs": self.arrays["signs"][:, order]})
 
     def forward(self, F: Any, x: Any, signs: Any, alpha: Any, bias: Any) -> Any:
         dot = F.FullyConnected(x, signs, no_bias=True, num_hidden=self.units, flatten=self.flatten)
@@ -80,8 +103,12 @@ class PackedDense(_Product):
     source: str = "float"
     to: str = "float"
 
-    binary = "weight_bits"
+    binary, is_packed = "weight_bits", True
     ORDER = ("weight_bits", "alpha", "bias", *NORM, "threshold", "sums")  # the operator's
+
+    @property
+    def takes_bits(self) -> bool:
+        return self.source != "float"
 
     def signs(self) -> np.ndarray:
         return bits.unpack_weights(self.arrays["weight_bits"], self.units, self.in_units)
@@ -89,6 +116,10 @@ class PackedDense(_Product):
     @property
     def inputs(self) -> int:
         return self.in_units
+
+    def reordered(self, order: np.ndarray) -> Step:
+        weight_bits = bits.pack_weights(self.signs()[:, order])
+        return dataclasses.replace(self, arrays={**self.arrays, "weight_bits": weight_bits})
 
     def forward(self, F: Any, x: Any, **arrays: Any) -> Any:
         return F.gluon_bnn_packed_dense(
@@ -102,7 +133,7 @@ class PackedDense(_Product):
             flatten=str(self.flatten),
         )
 
-    def node(self, x: Width) -> Node:
+    def node(self, x: Shape) -> Node:
         return Node("binary_dense", (), {"units": self.units, "to": self.to}, self.arrays)
 
     def __repr__(self):
@@ -118,6 +149,8 @@ class Pack(Step):
     to: str = "bits"
     flatten: bool = True
 
+    is_packed = True
+
     @property
     def flattens(self) -> bool:
         return self.flatten
@@ -126,15 +159,22 @@ class Pack(Step):
     def inputs(self) -> int:
         return self.in_units
 
-    def after(self, x: Width) -> Width:
-        if x.flat and x.channels not in (None, self.in_units):
-            raise ValueError(f"{self.name} takes {self.in_units} inputs, but {x.layer} before it has {x.channels}")
-        return Width(self.in_units, self.flatten or x.flat, x.layer)
+    def outputs(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], self.in_units)
+
+    def after(self, x: Shape) -> Shape:
+        found = x.size if self.flatten else x.last
+        if not (self.flatten and x.open) and found not in (None, self.in_units):
+            raise ValueError(f"{self.name} takes {self.in_units} inputs, but {x.layer} before it has {found}")
+        return Shape((self.in_units,), not self.flatten and x.open, x.layer)
+
+    def in_runtime(self, x: Shape) -> bool:
+        return self.flatten or not x.image
 
     def forward(self, F: Any, x: Any) -> Any:
         return F.gluon_bnn_pack(x, in_units=str(self.in_units), flatten=str(self.flatten))
 
-    def node(self, x: Width) -> Node:
+    def node(self, x: Shape) -> Node:
         return Node("pack", (), {"to": self.to})
 
     def __repr__(self):
@@ -159,7 +199,10 @@ class Dense(_Product):
             x, weight, *given, no_bias=bias is None, num_hidden=self.units, flatten=self.flatten, name="fwd"
         )
 
-    def node(self, x: Width) -> Node:
+    def reordered(self, order: np.ndarray) -> Step:
+        return dataclasses.replace(self, arrays={**self.arrays, "weight": self.arrays["weight"][:, order]})
+
+    def node(self, x: Shape) -> Node:
         arrays = {**self.arrays, "weight": np.ascontiguousarray(self.arrays["weight"].T)}
         return Node("dense", (), {"units": self.units}, arrays)
 
@@ -182,17 +225,21 @@ class BatchNorm(Step):
     def inputs(self) -> int:
         return self.arrays["gamma"].size
 
-    def after(self, x: Width) -> Width:
-        if x.channels not in (None, self.inputs) and (self.axis == -1 or self.axis == 1 and x.flat):
-            raise ValueError(f"{self.name} has {self.inputs} inputs, but {x.layer} before it has {x.channels} outputs")
+    def after(self, x: Shape) -> Shape:
+        if x.along(self.axis) not in (None, self.inputs):
+            found = x.along(self.axis)
+            raise ValueError(f"{self.name} has {self.inputs} inputs, but {x.layer} before it has {found} outputs")
         return x
 
     def forward(self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any) -> Any:
         options = {"eps": self.eps, "axis": self.axis, "fix_gamma": False, "use_global_stats": True}
         return F.BatchNorm(x, gamma, beta, running_mean, running_var, name="fwd", **options)
 
-    def in_runtime(self, flat: Optional[bool]) -> bool:
-        return self.axis == -1 or self.axis == 1 and bool(flat)
+    def in_runtime(self, x: Shape) -> bool:
+        return x.over_units(self.axis)
+
+    def layout(self, x: Shape) -> str:
+        return "image"
 
     def norm(self) -> dict[str, np.ndarray]:
         """{"mean", "factor", "beta"} of (x - mean) * factor + beta."""
@@ -202,7 +249,7 @@ class BatchNorm(Step):
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
 
-    def node(self, x: Width) -> Node:
+    def node(self, x: Shape) -> Node:
         return Node("batch_norm", (), {}, self.norm())
 
     text = "BatchNorm"

@@ -3,7 +3,7 @@
 from typing import Any, Optional
 
 from ...graph.graph import Node
-from ..plan import Step, Width, step
+from ..plan import Shape, Step, step
 
 
 @step
@@ -19,16 +19,22 @@ class Flatten(Step):
     def inputs(self) -> Optional[int]:
         return self.shape[1] if self.shape and self.shape[1] > 0 else None
 
-    def after(self, x: Width) -> Width:
-        width = x.channels if x.flat else None
-        if self.inputs and width not in (None, self.inputs):
-            raise ValueError(f"{self.name} makes rows of {self.inputs}, but {x.layer} before it has {width} outputs")
-        return Width(self.inputs or width, True, x.layer)
+    def keeps_rows(self, x: Shape) -> bool:
+        """Whether it makes certainly one row of each."""
+        return not self.shape or self.shape[0] == 0 or x.size == self.shape[1]
+
+    def after(self, x: Shape) -> Shape:
+        if self.inputs and x.size not in (None, self.inputs):
+            raise ValueError(f"{self.name} makes rows of {self.inputs}, but {x.layer} before it has {x.size} outputs")
+        return Shape((self.inputs or x.size,), False, x.layer)
+
+    def layout(self, x: Shape) -> str:
+        return "row"
 
     def forward(self, F: Any, x: Any) -> Any:
         return F.reshape(x, shape=self.shape) if self.shape else F.Flatten(x)
 
-    def node(self, x: Width) -> None:
+    def node(self, x: Shape) -> None:
         return None
 
     text = "Flatten"
@@ -43,8 +49,11 @@ class _OverAxis(Step):
 
     axis: int = 1
 
-    def in_runtime(self, flat: Optional[bool]) -> bool:
-        return flat is not False and self.axis == -1 or self.axis == 1 and bool(flat)
+    def in_runtime(self, *xs: Shape) -> bool:
+        return all(x.over_units(self.axis) for x in xs)
+
+    def layout(self, *xs: Shape) -> str:
+        return "image"
 
 
 @step
@@ -53,16 +62,16 @@ class Concat(_OverAxis):
 
     MOST = 64  # values of one node of the runtime
 
-    def after(self, *xs: Width) -> Width:
-        flat = all(x.flat for x in xs)
-        sizes = [x.channels for x in xs if x.channels is not None]
-        known = (flat or self.axis == -1) and len(sizes) == len(xs)
-        return Width(sum(sizes) if known else None, flat, self.name)
+    def after(self, *xs: Shape) -> Shape:
+        sizes = [x.along(self.axis) for x in xs]
+        known = [size for size in sizes if size is not None]
+        most = max(xs, key=lambda x: not x.open)  # that has as many axes as all
+        return most.with_size(self.axis, sum(known) if len(known) == len(sizes) else None, self.name)
 
     def forward(self, F: Any, *xs: Any) -> Any:
         return F.concat(*xs, dim=self.axis)
 
-    def node(self, *xs: Width) -> Node:
+    def node(self, *xs: Shape) -> Node:
         return Node("concat")
 
     def __repr__(self):
@@ -78,11 +87,12 @@ class Slice(_OverAxis):
     end: Optional[int] = None
     parts: int = 0
 
-    def after(self, x: Width) -> Width:
-        known = x.channels is not None and (x.flat or self.axis == -1)
-        if known:
-            begin, end = self._places(x.channels)
-        return Width(end - begin if known else None, x.flat, self.name)
+    def after(self, x: Shape) -> Shape:
+        size = x.along(self.axis)
+        if size is not None:
+            begin, end = self._places(size)
+            size = end - begin
+        return x.with_size(self.axis, size, self.name)
 
     def _places(self, width):
         if not self.parts:
@@ -98,8 +108,8 @@ class Slice(_OverAxis):
             return F.split(x, num_outputs=self.parts, axis=self.axis)[self.begin]
         return F.slice_axis(x, axis=self.axis, begin=self.begin, end=self.end)
 
-    def node(self, x: Width) -> Node:
-        begin, end = self._places(x.channels)
+    def node(self, x: Shape) -> Node:
+        begin, end = self._places(x.units)
         return Node("slice", (), {"begin": begin, "end": end})
 
     def __repr__(self):

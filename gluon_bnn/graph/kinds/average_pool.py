@@ -12,6 +12,9 @@ from .window import POOL, ROUNDINGS, pool_shape, taps
 class AveragePool(Kind):
     """The sum of each window, row by row from 0, divided by the number of its places.
 
+    As in MXNet's pooling, each number is divided before it is added where the last windows reach beyond the padding, to
+    which "ceil" can lead.
+
     count : "all" counts the places in the padded image, "inside" those in the image
     """
 
@@ -25,10 +28,12 @@ class AveragePool(Kind):
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         shape = pool_shape(taken[0], node.attributes)[:2]
         y = np.zeros((len(x), *shape, x.shape[-1]), np.float32)
-        for _, index, values in taps(node.attributes, shape, x):
-            y[index] += values
         down, across = (self._counts(node.attributes, axis, shape[axis], x.shape[1 + axis]) for axis in range(2))
-        return y / (down[:, None, None] * across[:, None]).astype(np.float32)
+        counts = (down[:, None, None] * across[:, None]).astype(np.float32)
+        divides_first = shape != pool_shape(taken[0], {**node.attributes, "rounding": "floor"})[:2]
+        for _, index, values in taps(node.attributes, shape, x):
+            y[index] += values / counts[index[1:]] if divides_first else values
+        return y if divides_first else y / counts
 
     def _counts(self, attributes, axis, outputs, size):
         """How many places of each window along an axis count."""

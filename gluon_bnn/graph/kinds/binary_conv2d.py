@@ -10,7 +10,6 @@ from .binary_dense import check_signs, float_dot, from_dot, integer_dot, sign_ar
 from .kind import SIZE, Arrays, Kind, together
 from .window import CONV, conv_shape, patches, taps
 
-ELEMENTS = 1 << 22  # most inputs of windows at a time, where one window does not have more
 PADS = {"zero": 0, "plus": 1, "minus": -1}
 
 
@@ -101,10 +100,7 @@ class BinaryConv2D(Kind):
         product, outside = float_dot, PADS[node.attributes["pad"]]
         if x.dtype == np.uint8:
             product, outside = integer_dot, 0
-        _, size = self._inputs(node, (taken,))
-        rows = max(1, ELEMENTS // (size * shape[0] * shape[1]))
-        dots = []
-        for row in range(0, len(x), rows):
-            windows = patches(node.attributes, shape[:2], x[row : row + rows], outside).reshape(-1, size)
-            dots.append(product(windows, node.arrays["weight_bits"], shape[2]))
+        weight_bits, units = node.arrays["weight_bits"], shape[2]
+        windows = patches(node.attributes, shape[:2], x, outside)
+        dots = [product(part.reshape(len(part), -1), weight_bits, units) for part in windows]
         return np.concatenate(dots).reshape(len(x), *shape)

@@ -43,11 +43,13 @@ class Conv2D(Kind):
 
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         shape, groups, weight = conv_shape(taken[0], node.attributes), node.attributes["groups"], node.arrays["weight"]
-        windows = patches(node.attributes, shape[:2], x, 0)
         units = shape[2] // groups
-        parts = [
-            ordered_dot(part.reshape(*windows.shape[:3], -1), weight[:, group * units : (group + 1) * units])
-            for group, part in enumerate(np.split(windows, groups, axis=-1))
-        ]
-        y = np.concatenate(parts, axis=-1)
+        blocks = []
+        for windows in patches(node.attributes, shape[:2], x, 0):
+            parts = [
+                ordered_dot(part.reshape(len(part), -1), weight[:, group * units : (group + 1) * units])
+                for group, part in enumerate(np.split(windows, groups, axis=-1))
+            ]
+            blocks.append(np.concatenate(parts, axis=-1))
+        y = np.concatenate(blocks).reshape(len(x), *shape)
         return y + node.arrays["bias"] if "bias" in node.arrays else y

@@ -19,6 +19,7 @@ POOL: dict[str, object] = {"kernel": SIZES, "strides": SIZES, "padding": PLACES}
 CONV: dict[str, object] = {**POOL, "dilation": SIZES}  # all of them are (vertical, horizontal)
 
 ROUNDINGS = "floor", "ceil"
+ELEMENTS = 1 << 22  # most inputs of windows at a time, where one window does not have more
 
 
 def conv_shape(taken: Value, attributes: dict[str, Any]) -> tuple[int, int, int]:
@@ -80,20 +81,35 @@ def taps(attributes: dict[str, Any], shape: Sequence[int], x: np.ndarray) -> Ite
 
 def _inside(attributes, axis, outputs, size):
     """(tap, the outputs for which it lies inside of the image, where it lies) along an axis."""
-    dilation = attributes["dilation"][axis] if "dilation" in attributes else 1
+    kernel, dilation = attributes["kernel"][axis], _dilation(attributes)[axis]
     starts = np.arange(outputs) * attributes["strides"][axis] - attributes["padding"][axis]
-    for tap in range(attributes["kernel"][axis]):
-        places = starts + tap * dilation
-        found = np.flatnonzero((places >= 0) & (places < size))
-        if found.size:
+    first, end = (np.clip(-((starts - size) // dilation), 0, kernel) for size in (0, size))
+    done = 0
+    for output in range(outputs - 1, -1, -1):  # neither end of the taps inside falls
+        for tap in range(max(done, first[output]), end[output]):
+            places = starts + tap * dilation
+            found = np.flatnonzero((places >= 0) & (places < size))
             yield tap, found, places[found]
+        done = max(done, end[output])
 
 
-def patches(attributes: dict[str, Any], shape: Sequence[int], x: np.ndarray, outside: float) -> np.ndarray:
-    """The windows (rows, *shape, taps, channels) of x (rows, height, width, channels), with `outside` outside of the
-    image."""
-    kernel = attributes["kernel"]
-    y = np.full((len(x), *shape, kernel[0] * kernel[1], x.shape[-1]), outside, x.dtype)
-    for tap, index, values in taps(attributes, shape, x):
-        y[(*index, tap)] = values
-    return y
+def _dilation(attributes):
+    return attributes.get("dilation", (1, 1))
+
+
+def patches(attributes: dict[str, Any], shape: Sequence[int], x: np.ndarray, outside: float) -> Iterator[np.ndarray]:
+    """The windows of x (rows, height, width, channels), row by row, (places, taps, channels), in blocks of at most
+    ELEMENTS elements; with `outside` outside of the image. shape is the height and width of the result."""
+    (height, width), (down, across), (top, left) = (attributes[name] for name in POOL)
+    below, beside = _dilation(attributes)
+    places = len(x) * shape[0] * shape[1]
+    step = max(1, ELEMENTS // (height * width * x.shape[-1]))
+    for begin in range(0, places, step):
+        row, place = np.divmod(np.arange(begin, min(begin + step, places)), shape[0] * shape[1])
+        out_y, out_x = np.divmod(place, shape[1])
+        y = np.full((len(place), height * width, x.shape[-1]), outside, x.dtype)
+        for tap, (i, j) in enumerate(np.ndindex(height, width)):
+            ys, xs = out_y * down - top + i * below, out_x * across - left + j * beside
+            found = (ys >= 0) & (ys < x.shape[1]) & (xs >= 0) & (xs < x.shape[2])
+            y[found, tap] = x[row[found], ys[found], xs[found]]
+        yield y

@@ -5,6 +5,10 @@
  *   inputs   (rows, words) row-major, words = ceil(inputs / 32): bit t of word w is input 32 w + t.
  *   weights  (ceil(units / 16), words, 16): word [b, w, l] holds unit 16 b + l, inputs 32 w .. 32 w + 31;
  *            units past the last are 0.
+ *   images   (rows, height, width, words), words = ceil(channels / 32): a pixel is a row of channels. The weights
+ *            of a convolution over them have words = kernel height * kernel width * ceil(channels / 32), each pixel
+ *            of the kernel from a word of its own; over floats and uint8 all inputs of a window, channels
+ *            innermost, are one row of bits.
  *
  * Arithmetic. Products are rounded, then sums: no fused multiply-add. Every instruction set, number of
  * rows and number of threads gives the same bits. Where inputs are floats they are added in one order: the
@@ -98,8 +102,9 @@ GLUON_BNN_EXPORT int gluon_bnn_binary_dense_u8(const uint8_t* x, const int32_t* 
 
 /* A whole net, from the file that gluon_bnn.runtime.save writes: a graph of nodes, in safetensors. The file is
  * described in gluon_bnn/runtime/file.py; its kinds of node (binary_dense, dense, batch_norm, activation, pack,
- * flatten, image, arithmetic, concat, slice) in gluon_bnn/graph/kinds/, one file per kind, whose results these
- * functions give to the bit. */
+ * flatten, image, arithmetic, concat, slice, binary_conv2d, conv2d, max_pool, average_pool) in
+ * gluon_bnn/graph/kinds/, one file per kind, whose results these functions give to the bit. Inputs are rows, an image
+ * in the order channels, height, width. */
 typedef struct gluon_bnn_model gluon_bnn_model;
 
 /* *model = the net in a file, or in the `size` bytes of one, which are not needed afterwards; null where that fails.

@@ -1,6 +1,7 @@
 #include "gemm/conv.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "gemm/tiles.h"
 
@@ -13,18 +14,30 @@ struct Outside {
   T fill, last;
 };
 
-// A copy of `size` elements for runs of a few dozen bytes, where a call of memcpy takes longer than the copy. Of 16
-// bytes and more, the last vector overlaps the one before.
+// A copy of `size` elements for runs of a few dozen bytes, where a call of memcpy takes longer than the copy. The last
+// of the pieces that it is made in may overlap the one before.
 template <typename T>
 inline void copy_run(const T* from, T* to, int64_t size) {
-  constexpr int64_t kVector = 16 / sizeof(T);
-  if (size > 16 * kVector) {
-    std::memcpy(to, from, size * sizeof(T));
-  } else if (size >= kVector) {
-    for (int64_t i = 0; i < size - kVector; i += kVector) std::memcpy(to + i, from + i, 16);
-    std::memcpy(to + size - kVector, from + size - kVector, 16);
+  const int64_t bytes = size * static_cast<int64_t>(sizeof(T));
+  const char* const source = reinterpret_cast<const char*>(from);
+  char* const target = reinterpret_cast<char*>(to);
+  const auto piece = [=](int64_t at, auto width) { std::memcpy(target + at, source + at, width); };
+  constexpr std::integral_constant<int64_t, 16> k16;
+  constexpr std::integral_constant<int64_t, 8> k8;
+  constexpr std::integral_constant<int64_t, 4> k4;
+  if (bytes > 256) {
+    std::memcpy(target, source, bytes);
+  } else if (bytes >= 16) {
+    for (int64_t at = 0; at < bytes - 16; at += 16) piece(at, k16);
+    piece(bytes - 16, k16);
+  } else if (bytes >= 8) {
+    piece(0, k8);
+    piece(bytes - 8, k8);
+  } else if (bytes >= 4) {
+    piece(0, k4);
+    piece(bytes - 4, k4);
   } else {
-    for (int64_t i = 0; i < size; ++i) to[i] = from[i];
+    for (int64_t at = 0; at < bytes; ++at) target[at] = source[at];
   }
 }
 
@@ -53,27 +66,27 @@ class Windows {
     return same && sizes_.pad_h == 0 && sizes_.pad_w == 0 ? x_ : nullptr;
   }
 
-  // The windows of `count` places of the result from `place` on, counted over all rows.
-  void copy(int64_t place, int64_t count, T* to) const {
+  // The windows of `count` places of the result from `place` on, counted over all rows, `to_stride` elements apart.
+  void copy(int64_t place, int64_t count, T* to, int64_t to_stride) const {
     int64_t out_x = place % out_width_, line = place / out_width_;
     for (; count > 0; ++line, out_x = 0) {
       const int64_t end = smaller(out_width_, out_x + count);
-      copy_line(line / out_height_, line % out_height_, out_x, end, to);
-      to += (end - out_x) * size();
+      copy_line(line / out_height_, line % out_height_, out_x, end, to, to_stride);
+      to += (end - out_x) * to_stride;
       count -= end - out_x;
     }
   }
 
  private:
   // Those of places [begin, end) of line out_y of the result.
-  void copy_line(int64_t row, int64_t out_y, int64_t begin, int64_t end, T* to) const {
+  void copy_line(int64_t row, int64_t out_y, int64_t begin, int64_t end, T* to, int64_t to_stride) const {
     const Range down = vertical_.taps(out_y);
     const int64_t kernel_row = kernel_row_, stride = sizes_.stride_w * pixel_;
     const int64_t step = sizes_.dilation_h * sizes_.width * pixel_;  // from a kernel row to the next
     // Where the first tap inside of the line with out_x = 0 would lie; only what lies inside of the image is read.
     const int64_t line = row * sizes_.height + vertical_.start(out_y) + down.begin * sizes_.dilation_h;
     int64_t from = (line * sizes_.width + horizontal_.start(begin)) * pixel_;
-    for (int64_t out_x = begin; out_x < end; ++out_x, to += size(), from += stride) {
+    for (int64_t out_x = begin; out_x < end; ++out_x, to += to_stride, from += stride) {
       if (down.begin > 0) fill(0, down.begin * sizes_.kernel_w, to);
       const T* x = x_ + from;
       T* next = to + down.begin * kernel_row;
@@ -277,7 +290,7 @@ void xnor_windows(const ConvSizes& sizes, const Border& border, const uint32_t* 
     for (int64_t place = share.begin; place < share.end; place += most) {
       const int64_t rows = smaller(most, share.end - place);
       const uint32_t* chunk = is_copied ? buffers[thread] : windows.without_copy() + place * words;
-      if (is_copied) windows.copy(place, rows, buffers[thread]);
+      if (is_copied) windows.copy(place, rows, buffers[thread], words);
       const Border::Place* at = border.is_empty() ? nullptr : borders[thread];
       if (at != nullptr) border.find(place, rows, borders[thread]);
       Strip* const strips = chunk_strips[thread];
@@ -327,22 +340,27 @@ namespace {
 
 DenseSizes product_of(const ConvSizes& sizes) { return {sizes.rows * sizes.places(), sizes.units, sizes.inputs()}; }
 
-// The windows of a convolution as the rows of a product.
+// The windows of a convolution as the rows of a product, `stride` elements apart. What lies between them is 0.
 template <typename T>
 class WindowRows {
  public:
-  WindowRows(int threads, const ConvSizes& sizes, const T* x, T outside)
-      : windows_(sizes, x, sizes.channels, {outside, outside}), buffers_(threads, kTileRows * windows_.size()) {}
+  WindowRows(int threads, const ConvSizes& sizes, const T* x, T outside, int64_t stride)
+      : windows_(sizes, x, sizes.channels, {outside, outside}), stride_(stride), buffers_(threads, kTileRows * stride) {
+    for (int thread = 0; thread < threads && stride > windows_.size(); ++thread) {
+      std::fill_n(buffers_[thread], kTileRows * stride, T(0));
+    }
+  }
 
   RowsOf<T> rows_of() const {
     return [this](int64_t row, int64_t count, int thread) {
-      windows_.copy(row, count, buffers_[thread]);
+      windows_.copy(row, count, buffers_[thread], stride_);
       return buffers_[thread];
     };
   }
 
  private:
   Windows<T> windows_;
+  int64_t stride_;
   Scratch<T> buffers_;
 };
 
@@ -364,21 +382,23 @@ void lut_conv(const ConvSizes& sizes, Pad pad, const float* x, const uint32_t* w
               const Result& result) {
   const float outside = pad == Pad::kZero ? 0.0f : (pad == Pad::kPlus ? 1.0f : -1.0f);
   const DenseSizes product = product_of(sizes);
-  const WindowRows<float> rows(lut_threads(product), sizes, x, outside);
+  const WindowRows<float> rows(lut_threads(product), sizes, x, outside, product.inputs);
   lut_product(product, rows.rows_of(), w, epilogue, result);
 }
 
 void u8_conv(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue, float* y) {
   const DenseSizes product = product_of(sizes);
-  const WindowRows<uint8_t> rows(u8_threads(product), sizes, x, 0);
-  u8_product(product, rows.rows_of(), w, epilogue, {y, nullptr});
+  const int64_t stride = ceil_div(product.inputs, kWord) * kWord;
+  const WindowRows<uint8_t> rows(u8_threads(product), sizes, x, 0, stride);
+  u8_product(product, rows.rows_of(), stride, w, epilogue, {y, nullptr});
 }
 
 void u8_conv_bits(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, const int32_t* threshold,
                   uint32_t* bits) {
   const DenseSizes product = product_of(sizes);
-  const WindowRows<uint8_t> rows(u8_threads(product), sizes, x, 0);
-  u8_product_bits(product, rows.rows_of(), w, threshold, bits);
+  const int64_t stride = ceil_div(product.inputs, kWord) * kWord;
+  const WindowRows<uint8_t> rows(u8_threads(product), sizes, x, 0, stride);
+  u8_product_bits(product, rows.rows_of(), stride, w, threshold, bits);
 }
 
 void conv(const ConvSizes& sizes, int64_t groups, const float* x, const float* w, const float* bias, float* y) {
@@ -391,7 +411,7 @@ void conv(const ConvSizes& sizes, int64_t groups, const float* x, const float* w
   parallel_for<Schedule::kStatic>(threads, places, [&](int64_t place, int thread) {
     float *const window = buffers[thread], *const of_group = window + windows.size();
     float* const to = y + place * sizes.units;
-    windows.copy(place, 1, window);
+    windows.copy(place, 1, window, 0);
     if (groups > 1 && channels == 1 && units == 1) {
       depthwise(taps, sizes.channels, window, w, of_group, to);
       for (int64_t c = 0; bias != nullptr && c < groups; ++c) to[c] += bias[c];

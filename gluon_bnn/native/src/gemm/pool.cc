@@ -65,22 +65,27 @@ void max_pool_bits(const PoolSizes& s, const uint32_t* x, const uint32_t* falls,
 
 void average_pool(const PoolSizes& s, bool count_padding, const float* x, float* y) {
   const int64_t channels = s.channels;
+  const bool divides_first = s.reaches_beyond_padding();
   for_each_window(s, [=](int64_t place, Range down, Range across, int64_t first) {
     float* to = y + place * channels;
-    std::fill(to, to + channels, 0.0f);
-    for (int64_t i = 0; i < down.size(); ++i) {
-      for (int64_t j = 0; j < across.size(); ++j) {
-        const float* from = x + (first + i * s.width + j) * channels;
-        for (int64_t c = 0; c < channels; ++c) to[c] += from[c];
-      }
-    }
     int64_t count = down.size() * across.size();
     if (count_padding) {
       const int64_t out_x = place % s.out_width, out_y = place / s.out_width % s.out_height;
       count = padded_taps(s.vertical(), out_y) * padded_taps(s.horizontal(), out_x);
     }
     const float size = static_cast<float>(count);
-    for (int64_t c = 0; c < channels; ++c) to[c] /= size;
+    std::fill(to, to + channels, 0.0f);
+    for (int64_t i = 0; i < down.size(); ++i) {
+      for (int64_t j = 0; j < across.size(); ++j) {
+        const float* from = x + (first + i * s.width + j) * channels;
+        if (divides_first) {
+          for (int64_t c = 0; c < channels; ++c) to[c] += from[c] / size;
+        } else {
+          for (int64_t c = 0; c < channels; ++c) to[c] += from[c];
+        }
+      }
+    }
+    for (int64_t c = 0; !divides_first && c < channels; ++c) to[c] /= size;
   });
 }
 

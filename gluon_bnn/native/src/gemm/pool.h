@@ -12,6 +12,9 @@ struct PoolSizes {
 
   WindowAxis vertical() const { return {height, kernel_h, stride_h, pad_h}; }
   WindowAxis horizontal() const { return {width, kernel_w, stride_w, pad_w}; }
+  bool reaches_beyond_padding() const {
+    return out_height > vertical().outputs() || out_width > horizontal().outputs();
+  }
 };
 
 // y (rows, out_height, out_width, channels): the largest number, the first of equal ones. As in MXNet's pooling, NaN is
@@ -22,7 +25,8 @@ void max_pool(const PoolSizes& sizes, const float* x, float* y);
 // whose bit is 1 in `falls` (ceil(channels / 32),); null stands for zeros.
 void max_pool_bits(const PoolSizes& sizes, const uint32_t* x, const uint32_t* falls, uint32_t* y);
 
-// The sum of the places inside, row by row, divided by their number, or by that of the places in the padded image.
+// The sum of the places inside, row by row, divided by their number, or by that of the places in the padded image. As
+// in MXNet's pooling, each number is divided before it is added where windows reach beyond the padding.
 void average_pool(const PoolSizes& sizes, bool count_padding, const float* x, float* y);
 
 }  // namespace gluon_bnn

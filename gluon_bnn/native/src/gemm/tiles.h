@@ -36,12 +36,13 @@ struct PackedWeights {
 template <typename T>
 using RowsOf = std::function<const T*(int64_t row, int64_t count, int thread)>;
 
-// lut_dense and u8_dense over rows from anywhere, at most kTileRows at a time, and the threads that they use.
+// lut_dense and u8_dense over rows from anywhere, at most kTileRows at a time, and the threads that they use. Rows of
+// uint8 are `stride` elements apart; where that is a whole number of words, zeros follow the last input.
 void lut_product(const DenseSizes& sizes, const RowsOf<float>& rows_of, const uint32_t* w, const Epilogue& epilogue,
                  const Result& result);
-void u8_product(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w, const Epilogue& epilogue,
-                const Result& result);
-void u8_product_bits(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w,
+void u8_product(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, int64_t stride, const uint32_t* w,
+                const Epilogue& epilogue, const Result& result);
+void u8_product_bits(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, int64_t stride, const uint32_t* w,
                      const int32_t* threshold, uint32_t* bits);
 int lut_threads(const DenseSizes& sizes);
 int u8_threads(const DenseSizes& sizes);

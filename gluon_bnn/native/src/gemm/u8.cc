@@ -13,17 +13,18 @@ struct alignas(64) Buffers {
 };
 
 // sums = the dot products of a strip. The kernel takes whole words of inputs, so the last word of each row is copied to
-// a buffer with zeros after it.
-void multiply(const Kernels& k, int64_t inputs, const uint8_t* rows, const PackedWeights& weights, const Tile& strip,
-              Buffers* buffers) {
-  const int64_t whole = inputs / kWord, tail = inputs % kWord;
+// a buffer with zeros after it, unless zeros follow it where it is.
+void multiply(const Kernels& k, int64_t inputs, const uint8_t* rows, int64_t stride, const PackedWeights& weights,
+              const Tile& strip, Buffers* buffers) {
+  const int64_t whole = stride % kWord == 0 ? weights.words : inputs / kWord;
+  const int64_t tail = stride % kWord == 0 ? 0 : inputs % kWord;
   std::memset(buffers->sums, 0, strip.rows * kTileUnits * sizeof(int32_t));
-  k.u8_gemm(rows, inputs, strip.rows, weights.at(strip.unit, 0), weights.block_stride(), strip.blocks(), whole,
+  k.u8_gemm(rows, stride, strip.rows, weights.at(strip.unit, 0), weights.block_stride(), strip.blocks(), whole,
             buffers->sums);
   if (tail == 0) return;
   std::memset(buffers->padded, 0, strip.rows * kWord);
   for (int64_t r = 0; r < strip.rows; ++r) {
-    std::memcpy(buffers->padded + r * kWord, rows + r * inputs + whole * kWord, tail);
+    std::memcpy(buffers->padded + r * kWord, rows + r * stride + whole * kWord, tail);
   }
   k.u8_gemm(buffers->padded, kWord, strip.rows, weights.at(strip.unit, whole), weights.block_stride(), strip.blocks(),
             1, buffers->sums);
@@ -31,7 +32,7 @@ void multiply(const Kernels& k, int64_t inputs, const uint8_t* rows, const Packe
 
 // Calls epilogue(strip, buffers) for all strips of all tiles.
 template <typename RunEpilogue>
-void u8_strips(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w,
+void u8_strips(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, int64_t stride, const uint32_t* w,
                const RunEpilogue& epilogue) {
   const Kernels& k = kernels();
   const PackedWeights weights(w, sizes.inputs);
@@ -40,7 +41,7 @@ void u8_strips(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const ui
   for_each_tile(threads, sizes, k.u8_blocks * kBlock, [&](const Tile& tile, int thread) {
     Buffers* buffers = scratch[thread];
     for_each_strip(tile, k.u8_rows, [&](const Tile& strip) {
-      multiply(k, sizes.inputs, rows_of(strip.row, strip.rows, thread), weights, strip, buffers);
+      multiply(k, sizes.inputs, rows_of(strip.row, strip.rows, thread), stride, weights, strip, buffers);
       epilogue(strip, buffers);
     });
   });
@@ -52,21 +53,21 @@ int u8_threads(const DenseSizes& sizes) {
   return threads_for(0.3 * sizes.rows * sizes.units * ceil_div(sizes.inputs, kWord));
 }
 
-void u8_product(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w, const Epilogue& epilogue,
-                const Result& result) {
+void u8_product(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, int64_t stride, const uint32_t* w,
+                const Epilogue& epilogue, const Result& result) {
   const Kernels& k = kernels();
-  u8_strips(sizes, rows_of, w, [&](const Tile& strip, Buffers* buffers) {
+  u8_strips(sizes, rows_of, stride, w, [&](const Tile& strip, Buffers* buffers) {
     write_tile(k, result, strip, sizes.units, buffers->out, [&](float* y, int64_t y_stride) {
       k.epilogue_u8(buffers->sums, strip.rows, strip.units, epilogue_at(epilogue, strip.unit), y, y_stride);
     });
   });
 }
 
-void u8_product_bits(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, const uint32_t* w,
+void u8_product_bits(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, int64_t stride, const uint32_t* w,
                      const int32_t* threshold, uint32_t* bits) {
   const Kernels& k = kernels();
   const int64_t words = ceil_div(sizes.units, kWord);
-  u8_strips(sizes, rows_of, w, [&](const Tile& strip, Buffers* buffers) {
+  u8_strips(sizes, rows_of, stride, w, [&](const Tile& strip, Buffers* buffers) {
     k.epilogue_u8_bits(buffers->sums, strip.rows, strip.units, threshold + strip.unit,
                        bits + strip.row * words + strip.unit / kWord, words);
   });
@@ -74,7 +75,8 @@ void u8_product_bits(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, co
 
 void u8_dense(const DenseSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue,
               const Result& result) {
-  u8_product(sizes, [&](int64_t row, int64_t, int) { return x + row * sizes.inputs; }, w, epilogue, result);
+  u8_product(
+      sizes, [&](int64_t row, int64_t, int) { return x + row * sizes.inputs; }, sizes.inputs, w, epilogue, result);
 }
 
 }  // namespace gluon_bnn

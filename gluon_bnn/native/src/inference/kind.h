@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "form.h"
 #include "gluon_bnn.h"
 #include "kernels/table.h"
 
@@ -18,13 +19,6 @@ namespace gluon_bnn {
 
 constexpr int64_t kMostElements = GLUON_BNN_MOST_INPUTS;  // of a row of a value, and the largest number of an attribute
 constexpr size_t kMostSources = 64;                       // of a node
-
-enum class Form { kFloat, kBits, kBits01 };
-struct FormName {
-  const char* name;
-  Form form;
-};
-constexpr FormName kForms[] = {{"float", Form::kFloat}, {"bits", Form::kBits}, {"bits01", Form::kBits01}};
 
 using Shape = std::vector<int64_t>;
 

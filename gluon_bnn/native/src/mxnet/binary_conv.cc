@@ -21,7 +21,7 @@
 
 #include <cstring>
 
-#include "mxnet/operator.h"
+#include "mxnet/window.h"
 
 namespace {
 
@@ -34,32 +34,12 @@ using gluon_bnn::Pad;
 // The attributes that say what is convolved, and the shapes that follow from them.
 class Geometry {
  public:
-  explicit Geometry(const Attributes& attributes)
-      : channels_(size_of(attributes, "channels")),
-        kernel_(tuple_of(attributes, "kernel", 1)),
-        strides_(tuple_of(attributes, "strides", 1)),
-        padding_(tuple_of(attributes, "padding", 0)),
-        dilation_(tuple_of(attributes, "dilation", 1)) {
-    if (kernel_.size() > 2) refuse("a binary convolution here has one axis or two, got kernel=", kernel_);
-    for (const Shape* each : {&strides_, &padding_, &dilation_}) {
-      if (each->size() == kernel_.size()) continue;
-      refuse("strides, padding and dilation must have as many numbers as kernel=", kernel_, ", got ", *each);
-    }
-  }
+  explicit Geometry(const Attributes& attributes) : channels_(size_of(attributes, "channels")), window_(attributes) {}
 
   int64_t channels() const { return channels_; }
 
   // A shape that has the right number of axes, from that of the data.
-  Shape images(const Shape& data) const {
-    const size_t axes = kernel_.size();
-    if (data.empty()) return Shape(axes + 2, kUnknown);
-    if (data.size() != axes + 2) {
-      refuse("a binary convolution with kernel=", kernel_, " takes a batch axis, channels and ", axes,
-             axes == 1 ? " axis" : " axes", " of places, got an array of shape ", data);
-    }
-    expect_some("a binary convolution", data);
-    return data;
-  }
+  Shape images(const Shape& data) const { return image_of("a binary convolution", data, window_.axes()); }
 
   void expect_weight(const Shape& images, Shape* weight) const {
     if (weight->size() == images.size() && (*weight)[1] != kUnknown && images[1] != kUnknown &&
@@ -67,7 +47,7 @@ class Geometry {
       refuse("a binary convolution of ", (*weight)[1], " channels takes images of as many, got an array of shape ",
              images);
     }
-    Shape wanted = kernel_;
+    Shape wanted = window_.kernel;
     wanted.insert(wanted.begin(), {channels_, images[1]});
     expect_shape("the weight", wanted, weight);
   }
@@ -75,43 +55,18 @@ class Geometry {
   Shape outputs(const Shape& images) const {
     Shape y = images;
     y[1] = channels_;
-    for (size_t axis = 0; axis < kernel_.size(); ++axis) {
-      const int64_t size = images[axis + 2];
-      if (size == kUnknown) continue;
-      const gluon_bnn::WindowAxis along = {size, kernel_[axis], strides_[axis], padding_[axis], dilation_[axis]};
-      if (along.size + 2 * along.pad < along.extent()) {
-        refuse("a kernel that covers ", along.extent(), " places does not fit into the ", along.size + 2 * along.pad,
-               " of an axis with its padding, got an array of shape ", images);
-      }
-      y[axis + 2] = along.outputs();
+    for (size_t axis = 0; axis < window_.axes(); ++axis) {
+      y[axis + 2] = window_.outputs(axis, images[axis + 2], false, images);
     }
     width_of(y, true);  // MXNet must be able to count its numbers
     return y;
   }
 
-  ConvSizes sizes_of(const Tensor& data) const {
-    const bool flat = kernel_.size() == 1;
-    const auto first = [=](const Shape& sizes, int64_t missing) { return flat ? missing : sizes[0]; };
-    ConvSizes sizes = {};
-    sizes.rows = data.shape[0];
-    sizes.channels = data.shape[1];
-    sizes.height = flat ? 1 : data.shape[2];
-    sizes.width = data.shape.back();
-    sizes.units = channels_;
-    sizes.kernel_h = first(kernel_, 1);
-    sizes.kernel_w = kernel_.back();
-    sizes.stride_h = first(strides_, 1);
-    sizes.stride_w = strides_.back();
-    sizes.pad_h = first(padding_, 0);
-    sizes.pad_w = padding_.back();
-    sizes.dilation_h = first(dilation_, 1);
-    sizes.dilation_w = dilation_.back();
-    return sizes;
-  }
+  ConvSizes sizes_of(const Tensor& data) const { return window_.conv(data, 2, data.shape[1], channels_); }
 
  private:
   int64_t channels_;
-  Shape kernel_, strides_, padding_, dilation_;
+  Window window_;
 };
 
 class BinaryConv {

@@ -22,8 +22,9 @@ constexpr int kVersion = 11;
 constexpr int kFail = 0, kSuccess = 1;
 
 const Operator* const kOperators[] = {
-    &kSignScale, &kScaleBias, &kSign,         &kBinaryDense, &kDataGradient, &kBinaryConv, &kConvDataGradient,
-    &kMaxPool,   &kBatchNorm, &kSquaredHinge, &kAdam,        &kPack,         &kPackedDense};
+    &kSignScale,        &kScaleBias, &kSign,       &kBinaryDense,   &kDataGradient, &kBinaryConv,
+    &kConvDataGradient, &kMaxPool,   &kBatchNorm,  &kSquaredHinge,  &kAdam,         &kPack,
+    &kPackedDense,      &kPackImage, &kPackedConv, &kPackedMaxPool, &kPackedFlatten};
 
 using Count = decltype(Operator::count);
 using InferType = decltype(Operator::infer_type);

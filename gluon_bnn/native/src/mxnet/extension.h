@@ -173,9 +173,10 @@ constexpr Operator describe(const char* name) {
 }
 
 // All operators, each from the file of its name; kDataGradient belongs to kBinaryDense, kConvDataGradient to
-// kBinaryConv.
+// kBinaryConv, kPackedFlatten to kPackImage.
 extern const Operator kSignScale, kScaleBias, kSign, kBinaryDense, kDataGradient, kBinaryConv, kConvDataGradient,
-    kMaxPool, kBatchNorm, kSquaredHinge, kAdam, kPack, kPackedDense;
+    kMaxPool, kBatchNorm, kSquaredHinge, kAdam, kPack, kPackedDense, kPackImage, kPackedConv, kPackedMaxPool,
+    kPackedFlatten;
 
 }  // namespace mxnet
 }  // namespace gluon_bnn

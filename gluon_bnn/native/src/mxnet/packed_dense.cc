@@ -1,42 +1,29 @@
 // A binary layer that is frozen to bits, as MXNet sees it: attributes, shapes, types and errors. Inference only.
 //
-//   gluon_bnn_packed_dense(data, weight_bits, [alpha, bias, [mean, factor, beta]], [threshold], [sums],
-//                          units=, in_units=, source=, target=, norm=, flatten=) -> floats or bits
+//   gluon_bnn_packed_dense(data, arrays.., units=, in_units=, source=, target=, norm=, flatten=) -> floats or bits
 //
-// The inputs are the arrays of a node binary_dense (gluon_bnn/graph/kinds/binary_dense.py), in this order.
+// The arrays are those of packed.h.
 #include "gemm/gemm.h"
-#include "mxnet/operator.h"
+#include "mxnet/packed.h"
 
 namespace {
 
 using namespace gluon_bnn::mxnet;
 using gluon_bnn::ceil_div;
-using gluon_bnn::kBlock;
+using gluon_bnn::Form;
 using gluon_bnn::kWord;
-
-enum class Form { kFloat, kBits, kBits01 };
 
 class PackedDense : public Inference {
  public:
   explicit PackedDense(const Attributes& attributes)
-      : source_(choice_of<Form>(attributes, "source", "float",
-                                {{"float", Form::kFloat}, {"bits", Form::kBits}, {"bits01", Form::kBits01}})),
-        target_(choice_of<Form>(attributes, "target", "float", {{"float", Form::kFloat}, {"bits", Form::kBits}})),
+      : arrays_(attributes),
         units_(size_of(attributes, "units")),
         in_units_(size_of(attributes, "in_units")),
-        norm_(flag_of(attributes, "norm", "False")),
         flatten_(flag_of(attributes, "flatten", "True")) {}
 
-  int inputs() const { return 2 + (threshold() ? 1 : 2 + (norm_ ? 3 : 0)) + (sums() ? 1 : 0); }
+  int inputs() const { return 1 + arrays_.count(); }
 
-  void infer_type(Types in, Types out) const {
-    const int floats = threshold() ? 0 : 2 + (norm_ ? 3 : 0);  // from the third on
-    for (int i = 0; i < in.size(); ++i) {
-      const bool is_float = i == 0 ? source_ == Form::kFloat : i >= 2 && i < 2 + floats;
-      expect_type("packed_dense", in, i, is_float ? kFloat32 : kInt32);
-    }
-    out[0] = target_ == Form::kBits ? kInt32 : kFloat32;
-  }
+  void infer_type(Types in, Types out) const { arrays_.infer_type("packed_dense", in, out); }
 
   void infer_shape(Shapes* in, Shapes* out) const {
     const Shape& data = (*in)[0];
@@ -44,47 +31,36 @@ class PackedDense : public Inference {
     const int64_t found = width_of(data, flatten_);
     if (found != kUnknown && found != width()) {
       refuse("a packed layer of ", in_units_, " inputs takes rows of ", width(),
-             source_ == Form::kFloat ? " numbers" : " words", ", got ", found);
+             arrays_.source == Form::kFloat ? " numbers" : " words", ", got ", found);
     }
-    expect_shape("the weights", {ceil_div(units_, kBlock), ceil_div(in_units_, kWord), kBlock}, &(*in)[1]);
-    for (size_t i = 2; i < in->size(); ++i) expect_shape("each parameter of a packed layer", {units_}, &(*in)[i]);
-    (*out)[0] = with_width(data, flatten_, target_ == Form::kBits ? ceil_div(units_, kWord) : units_);
+    arrays_.expect_shapes(units_, ceil_div(in_units_, kWord), in);
+    (*out)[0] = with_width(data, flatten_, arrays_.target == Form::kFloat ? units_ : ceil_div(units_, kWord));
   }
 
   void forward(const Tensors& in, const Tensors& out) const {
-    const Tensor &data = in[0], &weights = in[1], &y = out[0];
+    const Tensor &data = in[0], &y = out[0];
     const gluon_bnn::DenseSizes sizes = {rows_of(data, width()), units_, in_units_};
-    const auto numbers = [&](int i) { return in[i].data<float>(); };
-    if (threshold()) {
-      gluon_bnn::xnor_dense_bits(sizes, data.data<uint32_t>(), weights.data<uint32_t>(), in[2].data<int32_t>(),
-                                 y.data<uint32_t>());
+    const uint32_t* weights = arrays_.weights(in);
+    if (arrays_.has_threshold()) {
+      gluon_bnn::xnor_dense_bits(sizes, data.data<uint32_t>(), weights, arrays_.threshold(in), y.data<uint32_t>());
       return;
     }
-    gluon_bnn::Epilogue epilogue = {numbers(2), numbers(3)};
-    if (norm_) {
-      epilogue.mean = numbers(4);
-      epilogue.factor = numbers(5);
-      epilogue.beta = numbers(6);
-    }
-    if (sums()) epilogue.sums = in.back().data<int32_t>();
-    if (source_ != Form::kFloat) {
-      gluon_bnn::xnor_dense(sizes, data.data<uint32_t>(), weights.data<uint32_t>(), epilogue, y.data<float>());
-    } else if (target_ == Form::kBits) {
-      gluon_bnn::lut_dense(sizes, data.data<float>(), weights.data<uint32_t>(), epilogue,
-                           {nullptr, y.data<uint32_t>()});
+    const gluon_bnn::Epilogue epilogue = arrays_.epilogue(in);
+    if (arrays_.source != Form::kFloat) {
+      gluon_bnn::xnor_dense(sizes, data.data<uint32_t>(), weights, epilogue, y.data<float>());
+    } else if (arrays_.target == Form::kFloat) {
+      gluon_bnn::lut_dense(sizes, data.data<float>(), weights, epilogue, {y.data<float>()});
     } else {
-      gluon_bnn::lut_dense(sizes, data.data<float>(), weights.data<uint32_t>(), epilogue, {y.data<float>()});
+      gluon_bnn::lut_dense(sizes, data.data<float>(), weights, epilogue, {nullptr, y.data<uint32_t>()});
     }
   }
 
  private:
-  bool threshold() const { return target_ == Form::kBits && source_ != Form::kFloat; }
-  bool sums() const { return source_ == Form::kBits01 && target_ == Form::kFloat; }
-  int64_t width() const { return source_ == Form::kFloat ? in_units_ : ceil_div(in_units_, kWord); }
+  int64_t width() const { return arrays_.source == Form::kFloat ? in_units_ : ceil_div(in_units_, kWord); }
 
-  Form source_, target_;
+  PackedArrays arrays_;
   int64_t units_, in_units_;
-  bool norm_, flatten_;
+  bool flatten_;
 };
 
 }  // namespace

@@ -1,0 +1,39 @@
+"""A ResNet-18 whose convolutions have weights and inputs of one bit, and a shortcut each. Expected test error: none.
+
+Paper: Liu, Wu, Luo, Yang, Liu, Cheng 2018, Bi-Real Net, sections 3.1 and 3.3, in which the net is for ImageNet and no
+error for CIFAR-10 is published. Real weights in the first convolution, the shortcuts and the last layer.
+
+It was not trained here, where the data set is not: no error is claimed.
+
+Deviations:
+1. The sign has the straight-through gradient; theirs is that of a piecewise polynomial.
+2. For images of 32x32 the first convolution is 3x3 with a stride of 1, and no pool follows.
+"""
+
+from recipes import Recipe
+
+RECIPE = Recipe(
+    title="ResNet-18 with shortcuts",
+    published="",
+    table="nets",
+    row=31,
+    seeds=(),
+    options=dict(
+        dataset="cifar10",
+        net="resnet",
+        batch_size=100,
+        epochs=100,
+        loss="crossentropy",
+        inputs="signed",
+        activation="binary",
+        real_ends=True,
+        scale="channel",
+        gradient="xnor",
+        clip=1.0,
+        optimizer="binaryadam",
+        initializer="xavier",
+        lr=1e-3,
+        shift=2,
+        reestimate=10000,
+    ),
+)
