@@ -15,7 +15,7 @@ import numpy as np
 from .. import _interrupt, ops
 from .._compat import mx
 from ..native import library
-from . import activations, batch_norm, conv, dense, frozen, loss, optimizer, sign_scale
+from . import activations, batch_norm, conv, dense, frozen, loss, optimizer, pooling, sign_scale
 from .measure import BOUND, MODES, Table
 from .net import check_net
 
@@ -26,7 +26,7 @@ def __dir__():
     return __all__
 
 
-SUBJECTS = sign_scale, dense, conv, activations, batch_norm, loss, optimizer
+SUBJECTS = sign_scale, dense, conv, pooling, activations, batch_norm, loss, optimizer
 
 
 def check(seed: int = 0) -> Table:

@@ -19,14 +19,20 @@ MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXN
 @pytest.mark.slow
 @needs_library
 def test_all_of_it(tmp_path):
-    options = ["--widths", "16", "8", "--rounds", "1", "--burst", "0.01", "--no-torch"]
+    options = ["--widths", "16", "8", "--nets", "lenet", "--rounds", "1", "--burst", "0.01", "--no-torch"]
     done = programs.script("bench_training.py", *options, cwd=tmp_path, OMP_NUM_THREADS="2,1")
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "runs" / "bench_training" / "bench_training.json", encoding="utf-8") as file:
         found = json.load(file)
     assert found["rounds"] == 1 and found["threads"] == 2  # the first of OpenMP's list
     assert found["instruction_set"] in library.instruction_sets()
-    assert list(found["nets"]) == ["16", "8"] and found["nets"]["16"]["net"] == "784-16-16-16-10"
+    assert list(found["nets"]) == ["16", "8", "lenet"] and found["nets"]["16"]["net"] == "784-16-16-16-10"
+    lenet = found["nets"].pop("lenet")
+    assert lenet["batch"] == 100 and set(lenet["step"]) == {"plain Conv2D", "BWN", "BNN"}
+    assert lenet["ratio"]["plain Conv2D"]["plain Conv2D"] == 1
+    for name in ("BWN", "BNN"):  # what the record says of convolutions holds of native ones
+        for operator in ("gluon_bnn_binary_conv", "gluon_bnn_max_pool", "_backward_gluon_bnn_binary_conv"):
+            assert lenet["profile"][name][operator]["calls"] == 2
     for width, net in found["nets"].items():
         assert set(net["step"]) == (COMMON if width == "16" else COMMON | MORE)
         assert all(value > 0 for value in net["step"].values()) and list(net["first_loss"]) == ["mxnet"]

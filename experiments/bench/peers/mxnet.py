@@ -127,7 +127,10 @@ def lenet(nn, layers):
     net = nn.HybridSequential()
     for channels, inputs in ((32, 1), (64, 32)):
         net.add(
-            layers.conv(channels, 5, inputs), layers.max_pool(), layers.batch_norm(channels, 1), layers.activation()
+            layers.conv(channels, 5, in_channels=inputs),
+            layers.max_pool(),
+            layers.batch_norm(channels),
+            layers.activation(),
         )
     net.add(nn.Flatten(), layers.dense(512, 1024), layers.batch_norm(512), layers.activation())
     net.add(layers.dense(training.CLASSES, 512), layers.batch_norm(training.CLASSES))
@@ -143,7 +146,7 @@ def block(nn, layers):
 
     body, net = Block(), nn.HybridSequential()
     for _ in range(2):
-        body.add(layers.activation(), layers.conv(64, 3, 64, padding=1), layers.batch_norm(64, 1))
+        body.add(layers.activation(), layers.conv(64, 3, in_channels=64, padding=1), layers.batch_norm(64))
     net.add(body, nn.GlobalAvgPool2D(), nn.Flatten(), nn.Dense(training.CLASSES, use_bias=False, in_units=64))
     return net
 
@@ -209,7 +212,7 @@ class Training(training.Worker):
         from nets import Layers
 
         nn, layers = self.mx.gluon.nn, Layers("real", None, None, None, "relu")
-        layers.batch_norm = lambda units, axis=-1: nn.BatchNorm(axis, in_channels=units)
+        layers.batch_norm = lambda units: nn.BatchNorm(in_channels=units)
         layers.max_pool = nn.MaxPool2D
         return self.net(name, layers)
 

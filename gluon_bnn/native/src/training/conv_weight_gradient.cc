@@ -135,11 +135,6 @@ void add_from_signs(const ConvSizes& sizes, Pad pad, const float* dy, const uint
   }
 }
 
-// `size` is a multiple of 8. Calls of memcpy would take longer than the copies.
-inline void copy_tile(const float* from, int64_t size, float* to) {
-  for (int64_t i = 0; i < size; i += 8) std::memcpy(to + i, from + i, 8 * sizeof(float));
-}
-
 // Floats and floats, in tiles as in weight_gradient.cc.
 void add_from_reals(const ConvSizes& sizes, float pad, const float* dy, const float* x, int64_t stride, float* g) {
   constexpr int64_t kRows = 256;  // rows of panels that stay in the L1 cache; their products are added up by themselves
@@ -191,7 +186,7 @@ void add_from_reals(const ConvSizes& sizes, float pad, const float* dy, const fl
           const int64_t at = covered.at(down * sizes.stride_h, across * sizes.stride_w);
           copy_window(sizes, covered, inputs + at, window);
           for (int64_t t = 0; t < input_tiles; ++t) {
-            copy_tile(window + t * tile_inputs, tile_inputs, x_panels + t * x_size + row * tile_inputs);
+            copy_numbers(window + t * tile_inputs, tile_inputs, x_panels + t * x_size + row * tile_inputs);
           }
         }
       }
