@@ -129,13 +129,15 @@ def _cross_checked(net, x, outputs):
 def real_weights_errors(net, images):
     """Test errors with the real weights behind the binary ones, by name for the record.
 
-    Once with the batch norm statistics of the binary net, and once with statistics re-estimated on 10,000 training
-    images: real weights are smaller than binary ones, so pre-activations are distributed differently. The net's
-    parameters stay as they are.
+    Once with the batch norm statistics of the binary net, and once, where it has any, with statistics re-estimated on
+    10,000 training images: real weights are smaller than binary ones, so pre-activations are distributed differently.
+    The net's parameters stay as they are.
     """
     real = gluon_bnn.nn.with_real_weights(net)
     found = {"test_error_real_weights": train.evaluate(real, images.test, images.test_labels)}
     averages = [p for name, p in net.collect_params().items() if name.endswith(("running_mean", "running_var"))]
+    if not averages:
+        return found
     kept = [average.data().copy() for average in averages]
     try:
         train.reestimate(real, images.train[:10000])
