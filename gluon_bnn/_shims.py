@@ -118,6 +118,8 @@ def import_when_used(name):
     if name in sys.modules or importlib.util.find_spec(package) is None:
         return
     spec = importlib.util.find_spec(name)
+    if spec is None:
+        return
     module = _Unread(name)
     module.__spec__, module.__path__, module.__file__ = spec, spec.submodule_search_locations, spec.origin
     module.__package__, module.__loader__, module._unread = name, spec.loader, True
