@@ -77,15 +77,16 @@ def _path(name: str) -> Path:
 
 
 def _graph(name: str) -> Graph:
-    """The graph of a net. Where the file has no accuracy, as those of the papers, it is taken from the record, and the
-    labels are the ten digits."""
+    """The graph of a net. Labels that the file does not have are the ten digits, an accuracy that it does not have is
+    taken from the record."""
     path = _path(name)
     graph, _ = file.read(path)
+    graph = check(graph.described(graph.labels or _DIGITS))
     if graph.accuracy is not None:
         return graph
     record = path.with_suffix(".json")
     try:
         error = json.loads(record.read_text(encoding="utf-8"))["test_error"]
-        return check(graph.described(_DIGITS, round(1 - error, 6)))
+        return check(graph.described(accuracy=round(1 - error, 6)))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{record} is no record of a net's test error: {error!r}") from error
