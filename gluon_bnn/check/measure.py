@@ -63,7 +63,7 @@ class Table(list):
         return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def units(found: Any, expected: Any, magnitude: Any, dtype: str) -> float:
+def units(found: Any, expected: Any, magnitude: Any, dtype: Any) -> float:
     """Largest |found - expected| in units of eps * magnitude; infinite for another shape, and for NaN or infinity."""
     found = np.asarray(found, np.float64)
     if found.shape != np.shape(expected) or not np.isfinite(found).all():

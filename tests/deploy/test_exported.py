@@ -48,6 +48,8 @@ def exported(rng, tmp_path):
 @pytest.mark.parametrize("form", FORMS)
 def test_in_a_process_of_its_own(rng, tmp_path, form):
     """The float form needs MXNet alone, the packed form load_exported."""
+    if form == "float" and int(np.__version__.split(".")[0]) > 1:
+        pytest.skip("MXNet alone does not run on NumPy 2")
     frozen = freeze(small(), form, verbose=False)
     x = rng.standard_normal((5, 12)).astype(np.float32)
     y = export(frozen, tmp_path / "net", mx.nd.array(x))
