@@ -114,7 +114,14 @@ def measure(name, rounds):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
     default = [name for name in recipes.methods() if recipes.load(name).options.get("dataset") == cifar10.NAME]
-    parser.add_argument("--recipes", choices=recipes.names(), nargs="+", default=default, help="whose nets are timed")
+    parser.add_argument(
+        "--recipes",
+        choices=recipes.names(),
+        nargs="+",
+        default=default,
+        metavar="RECIPE",
+        help=f"whose nets are timed: {', '.join(recipes.names())}",
+    )
     parser.add_argument("--rounds", type=positive(int), default=10, help="timed calls; medians are reported")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_nets"), help="for the record")
     args = parser.parse_args(argv)

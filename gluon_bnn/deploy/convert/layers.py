@@ -91,7 +91,8 @@ def packed_dense(build: Build, x: Any, *arrays: Any) -> Any:
 
 
 def packed_arrays(build: Build, x: int, arrays: tuple) -> dict[str, Any]:
-    """What a PackedDense or PackedConv is made with besides its sizes: arrays, source and to."""
+    """The options arrays, source and to of a PackedDense or PackedConv, from the operator of an export. x is the place
+    of the value that it takes, which becomes one of 0 and 1 where the operator says so."""
     source, target = build.get("source"), build.get("target")
     if source == "bits01":
         _as_bits01(build.plan, x)
