@@ -83,7 +83,7 @@ def test_no_path(frozen):
 def test_a_form_of_ones_own(frozen, tmp_path, monkeypatch):
     """One line of a list."""
 
-    def text(graph, path):
+    def text(graph, path, inputs):
         path.write_text(" ".join(node.kind for node in graph.nodes))
 
     monkeypatch.setitem(forms.FORMS, ".txt", text)
