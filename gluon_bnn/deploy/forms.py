@@ -9,6 +9,7 @@ import numpy as np
 from .. import runtime
 from ..graph.graph import Graph
 from ..runtime.file import graph_of
+from . import onnx
 
 
 def _safetensors(graph: Graph, path: Union[str, bytes, os.PathLike], inputs: Optional[np.ndarray]) -> None:
@@ -18,7 +19,7 @@ def _safetensors(graph: Graph, path: Union[str, bytes, os.PathLike], inputs: Opt
 
 # {suffix: function of a Graph, a path, and inputs to try what it writes on, or None}. A new form is a file in this
 # folder and a line here.
-FORMS: dict[str, Callable] = {".safetensors": _safetensors}
+FORMS: dict[str, Callable] = {".safetensors": _safetensors, ".onnx": onnx.save}
 
 
 def form_of(path: Union[str, bytes, os.PathLike]) -> Callable:
