@@ -36,11 +36,7 @@ def __dir__():
 
 
 def save(
-    graph: Graph,
-    path: Union[str, bytes, os.PathLike],
-    inputs: Optional[np.ndarray] = None,
-    *,
-    qonnx: bool = False,
+    graph: Graph, path: Union[str, bytes, os.PathLike], inputs: Optional[np.ndarray] = None, *, qonnx: bool = False
 ) -> None:
     """Write a net as an ONNX file, under a temporary name first.
 

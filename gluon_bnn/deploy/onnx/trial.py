@@ -12,6 +12,7 @@ from typing import Any, Optional
 import numpy as np
 
 
+from ...graph import bounds
 from ...graph.graph import Graph
 from ...runtime import Model
 
