@@ -1,8 +1,8 @@
 """Between which numbers a graph's values lie, whatever the order in which the products of real numbers are summed.
 
-`run` carries two arrays where the engine carries one: `Kind.bounds` says how each kind moves them. Only sums of products
-of real numbers, and exp and its like, set them apart; what follows moves both ends by the float32 operations of the
-engine, which keep their order. Signs of what may be on either side of zero are either, and so are the bits behind them.
+`run` carries two arrays where the engine carries one: `Kind.bounds` says how each kind moves them. Only sums of
+products of real numbers, and exp and its like, set them apart; what follows moves both ends by the float32 operations
+of the engine, which keep their order. What may be on either side of zero has either sign.
 """
 
 import numpy as np

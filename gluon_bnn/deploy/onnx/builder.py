@@ -1,7 +1,7 @@
 """A graph of ONNX operators in the making, and the values in it."""
 
 import math
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 import onnx
@@ -36,13 +36,15 @@ Given = Union[str, np.ndarray, np.generic]
 class Builder:
     """Nodes and constants, whose names begin with the layer that they belong to."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.layer = ""
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self._names: dict[str, int] = {}
         self._small: dict[tuple, str] = {}
-        self._reshaped: dict[str, tuple[str, tuple[int, ...]]] = {}  # {name: (of what, what that has as a shape)}
+        self._reshaped: dict[
+            str, tuple[str, Optional[tuple[int, ...]]]
+        ] = {}  # {name: (of what, what that has as a shape)}
         self._at_most: dict[tuple[str, int], str] = {}
 
     def add(self, operator: str, *inputs: Given, domain: str = "", **attributes: Any) -> str:

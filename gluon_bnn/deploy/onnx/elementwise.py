@@ -26,10 +26,8 @@ def normalized(b: Builder, arrays: dict[str, np.ndarray], x: str, rank: int) -> 
 
 def arithmetic(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor, *others: Tensor) -> Tensor:
     function = node.attributes["function"]
-    if others:
-        y = others[0].name
-    else:
-        y = b.constant(per_channel(node.arrays["operand"], len(taken[0].shape)), "operand")
+    arrays = {name: per_channel(array, len(taken[0].shape)) for name, array in node.arrays.items()}
+    y = others[0].name if others else b.constant(arrays["operand"], "operand")
     if function in OPERATORS:
         return Tensor(b.add(OPERATORS[function], x.name, y))
     beyond = b.add("Greater" if function == "maximum" else "Less", x.name, y)
@@ -51,8 +49,8 @@ def pack(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
 
 
 def activation(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
-    arrays, name = node.arrays, node.attributes["function"]
-    slope = per_channel(arrays["slope"], len(taken[0].shape)) if "slope" in arrays else None
+    name, slope = node.attributes["function"], node.arrays.get("slope", np.zeros(1, np.float32))
+    slope = per_channel(slope, len(taken[0].shape))
     if name in ("sign", "binary_sigmoid"):
         below = np.float32(-1 if name == "sign" else 0)
         return Tensor(b.add("Where", b.add("Less", x.name, np.float32(0)), below, np.float32(1)))
@@ -83,8 +81,8 @@ def _above_zero(b, x, below):
 
 
 def _sigmoid(b, x):
-    """float64 of float32."""
-    return b.add("Sigmoid", _wide(b, x))
+    """1 / (1 + exp(-x)), float64 of float32: ONNX Runtime's Sigmoid loses what is far below 0."""
+    return b.add("Div", np.float64(1), b.add("Add", b.add("Exp", b.add("Neg", _wide(b, x))), np.float64(1)))
 
 
 def _only_sigmoid(b, x):

@@ -1,17 +1,18 @@
 """Dense layers and convolutions, of real weights and of signs.
 
-With signs s = +-1 of inputs, uint8 v = high * (s + 1) / 2 and the zero point z = 0, high / 2 or high, a product of v - z
-and weights +-1 with sum S is
+With signs s = +-1 of inputs, uint8 v = high * (s + 1) / 2 and the zero point z = 0, high / 2 or high, a product of
+v - z and weights +-1 with sum S is
 
     acc = high / 2 * (dot + c),  c = S, 0 or -S,
 
-in which places outside of an image, where v = z, count as inputs of -1, 0 or +1. So dot < t is acc < high (t + c) / 2,
-whose right side, rounded up, is an integer threshold. QLinearConv compares with it by its saturation: with 1 - threshold
-as its bias and a scale of 255, its output is 0 where acc < threshold, and 255 elsewhere.
+in which places outside of an image, where v = z, count as inputs of -1, 0 or +1. So dot < t is
+acc < high (t + c) / 2, whose right side, rounded up, is an integer threshold. QLinearConv compares with it by its
+saturation: with 1 - threshold as its bias and a scale of 255, its output is 0 where acc < threshold, and 255 elsewhere.
 """
 
 import dataclasses
 import math
+
 import numpy as np
 import onnx
 
@@ -40,9 +41,9 @@ def dense(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor
 def conv2d(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
     attributes, arrays, groups = node.attributes, node.arrays, node.attributes["groups"]
     weight = arrays["weight"].reshape(*attributes["kernel"], taken[0].channels // groups, attributes["channels"])
-    weight = b.constant(weight.transpose(3, 2, 0, 1), "weight")
+    weights = b.constant(weight.transpose(3, 2, 0, 1), "weight")
     bias = [b.constant(arrays["bias"], "bias")] if "bias" in arrays else []
-    return Tensor(b.add("Conv", x.name, weight, *bias, group=groups, **_window(attributes)))
+    return Tensor(b.add("Conv", x.name, weights, *bias, group=groups, **_window(attributes)))
 
 
 def binary_dense(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ def binary_conv2d(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -
     if not b.integers or threshold is None:
         return _conv_of_floats(b, node, value, x, negative)
     if x.pixels:
-        high, zero, moved, most = 2, 0, np.int64(0), 255 * inputs
+        high, zero, moved, most = 2, 0, np.zeros(1, np.int64), 255 * inputs
     else:
         outside = PADS[attributes["pad"]] if value.form == "bits" else 2 * PADS[attributes["pad"]] - 1
         x = b.at_most(x, 2) if outside == 0 else x

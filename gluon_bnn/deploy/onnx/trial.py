@@ -11,7 +11,6 @@ from typing import Any, Optional
 
 import numpy as np
 
-
 from ...graph import bounds
 from ...graph.graph import Graph
 from ...runtime import Model

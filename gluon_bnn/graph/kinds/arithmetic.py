@@ -48,15 +48,15 @@ class Arithmetic(Kind):
         function = FUNCTIONS[node.attributes["function"]]
         if exact(*ends):
             return super().bounds(node, taken, *ends)
-        operand = node.arrays.get("operand")
-        (a, b), (c, d) = (*ends, (operand, operand))[:2]
+        (a, b), (c, d) = ends if len(ends) == 2 else (*ends, (node.arrays["operand"], node.arrays["operand"]))
         low, high = ordered(*(function(x, y) for x in (a, b) for y in (c, d)))
         if node.attributes["function"] == "divide":
             zero = (c <= 0) & (d >= 0)
-            low, high = np.where(zero, -np.inf, low), np.where(zero, np.inf, high)
-        more = MORE * (np.maximum(np.abs(a), np.abs(b)) + np.maximum(np.abs(c), np.abs(d)))
-        more = more if node.attributes["function"] in ("add", "subtract") else np.float32(0)
-        return (low - more).astype(np.float32), (high + more).astype(np.float32)
+            low, high = np.where(zero, np.nan, low), np.where(zero, np.inf, high)  # nothing is known
+        if node.attributes["function"] in ("add", "subtract"):
+            more = MORE * (np.maximum(np.abs(a), np.abs(b)) + np.maximum(np.abs(c), np.abs(d)))
+            low, high = low - more, high + more
+        return low, high
 
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray, y: Optional[np.ndarray] = None) -> np.ndarray:
         return FUNCTIONS[node.attributes["function"]](x, node.arrays["operand"] if y is None else y)

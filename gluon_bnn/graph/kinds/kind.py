@@ -102,8 +102,8 @@ def halves(low: np.ndarray, high: np.ndarray) -> Ends:
 
 
 def sum_error(inputs: int) -> np.float32:
-    """How far a sum of so many products that was rounded in any order is at most from the engine's, as a share of the sum
-    of the magnitudes: inputs 2^-24, as much for the blocks of 256 of the engine, and a little for what follows."""
+    """How far a sum of so many products that was rounded in any order is at most from the engine's, as a share of the
+    sum of the magnitudes: inputs 2^-24 in any order, 256 + inputs / 256 in the engine's, a little for what follows."""
     return np.float32(1.01 * (inputs + min(inputs, 256) + inputs / 256 + 8) * 2.0**-24)
 
 
