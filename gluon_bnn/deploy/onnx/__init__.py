@@ -61,7 +61,8 @@ def save(
 def model(graph: Graph, *, qonnx: bool = False) -> "onnx.ModelProto":
     """The ONNX model of a graph that `check` has passed; errors as `save`.
 
-    qonnx : whether to write the form QONNX, in which x is float32, holding pixels where the net has an input scale
+    qonnx : whether to write the form QONNX, for one input at a time: x is float32, of pixels where the net
+        has an input scale
     """
     if importlib.util.find_spec("onnx") is None:
         raise ImportError("a net is written as an ONNX model by the package onnx: pip install 'gluon_bnn[onnx]'")
@@ -72,7 +73,7 @@ def model(graph: Graph, *, qonnx: bool = False) -> "onnx.ModelProto":
     from .builder import IR_VERSION, OPSET, Builder
 
     builder = qonnx_form.QonnxBuilder() if qonnx else Builder()
-    uint8 = graph.input_scale is not None
+    uint8, batch = graph.input_scale is not None, 1 if qonnx else "batch"  # hardware is made for one size
     last = _emit(builder, graph, uint8)
     _check_bytes(builder)
     if builder.nodes and last in builder.nodes[-1].output:
@@ -81,9 +82,9 @@ def model(graph: Graph, *, qonnx: bool = False) -> "onnx.ModelProto":
         builder.nodes.append(helper.make_node("Identity", [last], ["y"], "y"))
     kinds = onnx.TensorProto
     x = helper.make_tensor_value_info(
-        "x", kinds.UINT8 if uint8 and not qonnx else kinds.FLOAT, ["batch", *graph.input_shape]
+        "x", kinds.UINT8 if uint8 and not qonnx else kinds.FLOAT, [batch, *graph.input_shape]
     )
-    y = helper.make_tensor_value_info("y", kinds.FLOAT, ["batch", graph.units])
+    y = helper.make_tensor_value_info("y", kinds.FLOAT, [batch, graph.units])
     made = helper.make_graph(builder.nodes, "gluon_bnn", [x], [y], list(builder.constants.values()))
     opsets = [helper.make_opsetid("", OPSET)]
     if qonnx:

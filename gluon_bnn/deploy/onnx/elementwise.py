@@ -20,8 +20,16 @@ def batch_norm(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> T
 
 def normalized(b: Builder, arrays: dict[str, np.ndarray], x: str, rank: int) -> str:
     """(x - mean) * factor + beta."""
-    mean, factor, beta = (b.constant(per_channel(arrays[name], rank), name) for name in ("mean", "factor", "beta"))
-    return b.add("Add", b.add("Mul", b.add("Sub", x, mean), factor), beta)
+    for operator, name in (("Sub", "mean"), ("Mul", "factor"), ("Add", "beta")):
+        x = scaled(b, operator, x, arrays[name], rank, name)
+    return x
+
+
+def scaled(b: Builder, operator: str, x: str, array: np.ndarray, rank: int, name: str) -> str:
+    """x times numbers of the channels, or these added or subtracted; x itself where that changes nothing."""
+    if (array == (operator == "Mul")).all():
+        return x
+    return b.add(operator, x, b.constant(per_channel(array, rank), name))
 
 
 def arithmetic(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor, *others: Tensor) -> Tensor:

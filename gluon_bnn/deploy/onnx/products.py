@@ -22,7 +22,7 @@ from ...graph.kinds.batch_norm import NORM
 from ...graph.kinds.binary_conv2d import PADS
 from .. import fold
 from .builder import Builder, Tensor, per_channel
-from .elementwise import normalized
+from .elementwise import normalized, scaled
 
 EXACT = 1 << 24  # sums of integers whose magnitudes add up to less are exact in float32, in any order
 MOST_INPUTS = 1 << 22  # of a product: 255 times twice as many is below 2^31
@@ -55,19 +55,28 @@ def binary_dense(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) ->
     negative = _negative(node, value).reshape(-1, value.channels).T
     if not (b.integers and (x.high or x.pixels)):
         return _from_dot(b, node, value, x, b.add("MatMul", x.name, b.weights(negative, real=True)))
-    threshold = arrays.get("threshold")
+    threshold = None
     if x.pixels and to != "float":
         threshold, negative = _threshold_of_pixels(arrays, negative)
+    elif to != "float":
+        threshold = _threshold_of_bits(arrays, value.channels, x.high, -1)
     weights = b.weights(negative, real=False)
-    if x.pixels:
+    if x.pixels or to != "float":
         dot = b.add("MatMulInteger", x.name, weights)
-    elif to == "float" and value.form == "bits01":
+    elif value.form == "bits01":
         dot = b.add("MatMulInteger", b.at_most(x, 1).name, weights)
     else:
         dot = b.add("MatMulInteger", b.at_most(x, 2).name, weights, np.uint8(1))
     if threshold is None:
         return _from_dot(b, node, value, x, b.add("Cast", dot, to=onnx.TensorProto.FLOAT))
     return b.smaller(b.add("Less", dot, b.constant(threshold, "threshold")))
+
+
+def _threshold_of_bits(arrays, inputs, high, outside):
+    """What acc is compared with, int32, for bits of which places outside of the image count as `outside`."""
+    sums = bits.sign_sums(arrays["weight_bits"], len(arrays["threshold"]), inputs).astype(np.int64)
+    within = np.clip(arrays["threshold"].astype(np.int64), -inputs, inputs + 1)
+    return -(-high * (within - outside * sums) // 2).astype(np.int32)
 
 
 def _threshold_of_pixels(arrays, negative):
@@ -91,16 +100,14 @@ def binary_conv2d(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -
     if not b.integers or threshold is None:
         return _conv_of_floats(b, node, value, x, negative)
     if x.pixels:
-        high, zero, moved, most = 2, 0, np.zeros(1, np.int64), 255 * inputs
+        zero, threshold = 0, np.clip(threshold, -255 * inputs, 255 * inputs + 1)
     else:
         outside = PADS[attributes["pad"]] if value.form == "bits" else 2 * PADS[attributes["pad"]] - 1
+        outside = outside if any(attributes["padding"]) else -1  # which takes bits as they are
         x = b.at_most(x, 2) if outside == 0 else x
-        sums = bits.sign_sums(arrays["weight_bits"], attributes["channels"], inputs).astype(np.int64)
-        high, zero, moved, most = x.high, x.high * (outside + 1) // 2, -outside * sums, inputs
-    within = np.clip(threshold.astype(np.int64), -most, most + 1)
-    bias = 1 + -high * (within + moved) // 2  # the threshold is rounded up, so its negative down
+        zero, threshold = x.high * (outside + 1) // 2, _threshold_of_bits(arrays, inputs, x.high, outside)
     given = np.float32(255), np.uint8(zero), b.weights(negative, real=False), np.float32(1), np.int8(0)
-    gives = np.float32(1), np.uint8(0), b.constant(bias.astype(np.int32), "bias")
+    gives = np.float32(1), np.uint8(0), b.constant((1 - threshold).astype(np.int32), "bias")
     return Tensor(b.add("QLinearConv", x.name, *given, *gives, **_window(attributes)), 255)
 
 
@@ -138,8 +145,8 @@ def _from_dot(b, node, value, x, dot):
         least = b.constant(per_channel(within.astype(np.float32), rank), "threshold")
         return b.signs(b.add("Sub", dot, least), to)
     alpha, bias = ("alpha_u8", "bias_u8") if x.pixels else ("alpha", "bias")
-    y = b.add("Mul", dot, b.constant(per_channel(arrays[alpha], rank), "alpha"))
-    y = b.add("Add", y, b.constant(per_channel(arrays[bias], rank), "bias"))
+    y = scaled(b, "Mul", dot, arrays[alpha], rank, "alpha")
+    y = scaled(b, "Add", y, arrays[bias], rank, "bias")
     if "mean" in arrays:
         y = normalized(b, arrays, y, rank)
     return Tensor(y) if to == "float" else b.signs(y, to)
