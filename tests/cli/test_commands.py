@@ -111,8 +111,8 @@ class TestConvert:
         from gluon_bnn.deploy import forms
 
         out = tmp_path / "net.txt"
-        assert "must end in .safetensors, got" in ended(capsys, "convert", "mnist", str(out))[0]
-        monkeypatch.setitem(forms.FORMS, ".txt", lambda graph, path: out.write_text(f"{graph.accuracy}"))
+        assert "must end in .safetensors or .onnx, got" in ended(capsys, "convert", "mnist", str(out))[0]
+        monkeypatch.setitem(forms.FORMS, ".txt", lambda graph, path, inputs: out.write_text(f"{graph.accuracy}"))
         assert cli.main(["convert", "mnist", str(out)]) == 0 and out.read_text() == "0.9752"
 
     def test_what_cannot_be_converted(self, rng, tmp_path, capsys):
@@ -125,7 +125,8 @@ class TestConvert:
         for arguments, words in (
             (["nothing", out], "there is no model file 'nothing'"),
             ([wrong, out], "wrong is not a model that can be loaded"),
-            (["mnist", str(tmp_path)], "must end in .safetensors"),
+            (["mnist", str(tmp_path)], "must end in .safetensors or .onnx"),
+            (["mnist", out, "--qonnx"], "--qonnx is for a file whose name ends in .onnx, got"),
             (["mnist", str(tmp_path / "nowhere" / "a.safetensors")], "No such file or directory"),
             (["mnist", out, "--input-scale", "1/255"], "--input-scale is for an exported net"),
             ([net, out], "net-symbol.json must be a graph that MXNet exported"),

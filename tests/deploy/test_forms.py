@@ -57,10 +57,10 @@ def test_a_model_is_saved_without_mxnet(tmp_path):
     assert runtime.load(tmp_path / "net.safetensors").accuracy == 1
 
 
-@pytest.mark.parametrize("name", ["net", "net.onnx", "net.params", "net.safetensors.bak", ".safetensors", ""])
+@pytest.mark.parametrize("name", ["net", "net.onnx.bak", "net.params", "net.safetensors.bak", ".safetensors", ""])
 def test_other_suffixes(frozen, tmp_path, name):
     path = f"{tmp_path}/{name}"
-    with pytest.raises(ValueError, match=rf"must end in \.safetensors, got '{path}'"):
+    with pytest.raises(ValueError, match=rf"must end in \.safetensors or \.onnx, got '{path}'"):
         gluon_bnn.save(frozen, path)
     assert not os.listdir(tmp_path)
 

@@ -170,8 +170,10 @@ def _metadata(graph):
     if graph.accuracy is not None:
         found["accuracy"] = repr(graph.accuracy)
     scale, shift = graph.input_scale, graph.input_shift
-    if isinstance(scale, float) and shift is not None and (shift == shift[0]).all():
-        found.update(input_scale=repr(scale), input_shift=repr(float(shift[0])))
+    if isinstance(scale, float):
+        found["input_scale"] = repr(scale)
+    if shift is not None and (shift == shift[0]).all():
+        found["input_shift"] = repr(float(shift[0]))
     return found
 
 

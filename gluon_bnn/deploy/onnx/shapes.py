@@ -43,11 +43,11 @@ def slice_(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tenso
 
 
 def max_pool(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
-    """MaxPool; NaN counts as the lowest number, as in the graph. The channels that want the smaller number are turned
-    over before and after."""
+    """MaxPool; NaN and -inf count as the lowest finite number, as in the graph. The channels that want the smaller number
+    are turned over before and after."""
     value, falls = taken[0], node.arrays.get("falls")
     if value.form == "float":
-        return Tensor(_max_pool(b, node, value, b.add("Where", b.add("IsNaN", x.name), LOWEST, x.name)))
+        return Tensor(_max_pool(b, node, value, b.add("Where", b.add("Greater", x.name, LOWEST), x.name, LOWEST)))
     if falls is None or not falls.any():
         return x._replace(name=_max_pool(b, node, value, x.name))
     turned = bits.unpack(falls, value.channels)[:, None, None]  # -1 where a channel is turned over
