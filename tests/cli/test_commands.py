@@ -106,6 +106,20 @@ class TestConvert:
             assert before.read() == after.read()
         assert cli.main(["convert", "mnist", out]) == 0 and runtime.load(out).labels == tuple("0123456789")
 
+    def test_onnx(self, tmp_path, capsys):
+        """In both forms; the commands that read models say that they read neither."""
+        onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'gluon_bnn[onnx]'")
+        out = str(tmp_path / "net.onnx")
+        for options, domains in (([], {""}), (["--qonnx"], {"", "qonnx.custom_op.general"})):
+            assert cli.main(["convert", "mnist", out, *options]) == 0
+            assert capsys.readouterr().out == f"{out}: {os.path.getsize(out):,} bytes\n"
+            model = onnx.load(out)
+            assert {node.domain for node in model.graph.node} == domains
+            found = {entry.key: entry.value for entry in model.metadata_props}
+            assert json.loads(found["labels"]) == list("0123456789") and found["accuracy"] == "0.9752"
+        for command in (["summary", out], ["predict", out, "x.png"], ["convert", out, str(tmp_path / "a.safetensors")]):
+            assert "net.onnx is an ONNX model, for ONNX Runtime: give the model or" in ended(capsys, *command)[0]
+
     def test_forms_of_ones_own(self, tmp_path, capsys, monkeypatch):
         """The command knows the suffixes of forms.FORMS, and no others."""
         from gluon_bnn.deploy import forms

@@ -318,6 +318,16 @@ def test_what_is_too_large(rng, monkeypatch):
         form.model(wide)
 
 
+def test_a_kind_that_the_form_does_not_have(rng, monkeypatch):
+    emitters = form._emitters()
+    del emitters["batch_norm"]
+    monkeypatch.setattr(form, "_emitters", lambda: emitters)
+    with pytest.raises(
+        ValueError, match="node 1, batch_norm, has no form in ONNX: there is none for this kind, only for"
+    ):
+        form.model(chain(rng, 5, "batch_norm"))
+
+
 @pytest.mark.slow
 def test_a_layer_of_64_megabytes(rng):
     """As float32, 4096 x 4096: ONNX Runtime unpacks it when it loads it."""

@@ -118,6 +118,8 @@ def _emit(builder: Any, graph: Graph, uint8: bool) -> str:
         builder.layer = f"{node.kind}_{index}"
         try:
             if index:
+                if node.kind not in emitters:
+                    raise ValueError(f"there is none for this kind, only for {', '.join(emitters)}")
                 held[place] = emitters[node.kind](builder, node, graph.taken(index), *(held[each] for each in sources))
             elif pixels or not uint8:
                 held[place] = Tensor(rows, pixels=pixels)

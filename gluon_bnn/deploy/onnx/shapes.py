@@ -43,7 +43,7 @@ def slice_(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tenso
 
 
 def max_pool(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
-    """MaxPool; NaN and -inf count as the lowest finite number, as in the graph. The channels that want the smaller number
+    """MaxPool; NaN and -inf count as the lowest finite number, as in the graph. Channels that want the smaller number
     are turned over before and after."""
     value, falls = taken[0], node.arrays.get("falls")
     if value.form == "float":
