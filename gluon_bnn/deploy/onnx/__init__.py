@@ -71,8 +71,9 @@ def model(graph: Graph, *, qonnx: bool = False) -> "onnx.ModelProto":
 
     from . import qonnx as qonnx_form
     from .builder import IR_VERSION, OPSET, Builder
+    from .magnitudes import finite
 
-    builder = qonnx_form.QonnxBuilder() if qonnx else Builder()
+    builder = (qonnx_form.QonnxBuilder if qonnx else Builder)(finite(graph))
     uint8, batch = graph.input_scale is not None, 1 if qonnx else "batch"  # hardware is made for one size
     last = _emit(builder, graph, uint8)
     _check_bytes(builder)

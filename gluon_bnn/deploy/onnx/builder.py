@@ -1,6 +1,7 @@
 """A graph of ONNX operators in the making, and the values in it."""
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
@@ -36,8 +37,9 @@ Given = Union[str, np.ndarray, np.generic]
 class Builder:
     """Nodes and constants, whose names begin with the layer that they belong to."""
 
-    def __init__(self) -> None:
-        self.layer = ""
+    def __init__(self, finite: Collection[int] = ()) -> None:
+        """finite : the nodes of the graph whose values are never NaN or infinite"""
+        self.layer, self.finite = "", finite
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self._names: dict[str, int] = {}
