@@ -1,8 +1,8 @@
 """Kinds that compute element by element, in the order of the graph's own float32 operations.
 
 Activations with exp are computed in float64 and rounded once, as in the graph, but for tanh, which ONNX Runtime has in
-float32 to a few units of the last place. NaN stays NaN where the graph keeps it. ONNX's Relu, Max and Min do not promise
-that: Relu serves where there is none.
+float32 to a few units of the last place. NaN stays NaN where the graph keeps it. ONNX's Relu, Max and Min do not
+promise that: Relu serves where there is none.
 """
 
 import numpy as np
