@@ -86,6 +86,17 @@ class Builder:
         self._reshaped[output] = first, before
         return output
 
+    def finish(self, last: str, output: str) -> None:
+        """Give the last value the name of the model's output, and drop nodes that do not lead to it."""
+        self.nodes.append(helper.make_node("Identity", [last], [output], output))
+        wanted, kept = {output}, []
+        for node in reversed(self.nodes):
+            if wanted.intersection(node.output):
+                kept.append(node)
+                wanted.update(node.input)
+        self.nodes = kept[::-1]
+        self.constants = {name: array for name, array in self.constants.items() if name in wanted}
+
     def at_most(self, x: Tensor, high: int) -> Tensor:
         """The same bits with `high` for the larger number; x has the same or a larger one."""
         if x.high == high:
