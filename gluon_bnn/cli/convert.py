@@ -18,20 +18,25 @@ and frozen. An old OUT is replaced once the new one is whole."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_model(parser, also=f", or PREFIX, PREFIX{models.EXPORT} or PREFIX-0000.params of an exported net")
-    parser.add_argument("out", metavar="OUT", help="the file to write, like model.safetensors; other suffixes list all")
+    parser.add_argument(
+        "out", metavar="OUT", help="the file to write, like model.safetensors or net.onnx; other suffixes list all"
+    )
     export = parser.add_argument_group("for an exported net, as in gluon_bnn.freeze")
     export.add_argument("--input-shape", metavar="1x28x28", type=_shape, help="the shape of one input")
     export.add_argument("--input-scale", metavar="1/255", type=_number, help="uint8 inputs p stand for SCALE p + SHIFT")
     export.add_argument("--input-shift", metavar="SHIFT", type=_number, help="0 by default")
+    parser.add_argument("--qonnx", action="store_true", help="write the form QONNX of OUT.onnx, for FINN and hls4ml")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..deploy import forms
+    from ..deploy import forms, onnx
 
     options = {name: getattr(args, name) for name in ("input_shape", "input_scale", "input_shift")}
     given = {name: value for name, value in options.items() if value is not None}
     try:
+        if args.qonnx and forms.form_of(args.out) is not onnx.save:
+            raise ValueError(f"--qonnx is for a file whose name ends in .onnx, got {args.out!r}")
         forms.form_of(args.out)
         export = models.export(args.model)
         if export is not None:
@@ -40,7 +45,10 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--{next(iter(given)).replace('_', '-')} is for an exported net; {args.model} is a model")
         else:
             net = models.load(args.model)
-        forms.save(net, args.out)
+        if args.qonnx:
+            onnx.save(net.graph, args.out, qonnx=True)
+        else:
+            forms.save(net, args.out)
         size = os.path.getsize(args.out)
     except (ImportError, OSError, ValueError) as error:
         fail(error)
