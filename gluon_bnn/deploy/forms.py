@@ -6,9 +6,10 @@ from typing import Any, Union
 
 from .. import runtime
 from ..runtime.file import graph_of
+from . import c
 
 # {suffix: function of a Graph and a path}. A new form is a file in this folder and a line here.
-FORMS: dict[str, Callable] = {".safetensors": runtime.save}
+FORMS: dict[str, Callable] = {".safetensors": runtime.save, ".h": c.save}
 
 
 def form_of(path: Union[str, bytes, os.PathLike]) -> Callable:
@@ -23,6 +24,7 @@ def save(net: Any, path: Union[str, bytes, os.PathLike], labels: Any = None, acc
     """Write a net to a file that runs without Gluon. The suffix of its name chooses the form:
 
     .safetensors : for `gluon_bnn.runtime`, in Python without MXNet, and for C
+    .h : a C99 header that needs no library: net.h has net_predict and net_scores
 
     net : what `freeze` returns, a `runtime.Model` or a `graph.graph.Graph`; path : a str, bytes or os.PathLike
     labels : a list of str, the name of each output where these are classes; None keeps those of the net, if it has some

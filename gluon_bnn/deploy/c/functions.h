@@ -1,0 +1,375 @@
+/* What the functions of a header are taken from: each one that a net needs, with those that it calls.
+ *
+ * A function, with the comment above it, stands between two empty lines and has none inside; "net_" becomes the prefix
+ * of the header. Formulas and the order of float operations are those of gluon_bnn/graph/kinds: a cast to float ends
+ * each operation whose result another one takes, so that it is rounded there. Bit t of a word is element t: 1 where a
+ * number is below 0. All sizes are those of one row; y may be x where elements are taken one by one. */
+#include <stdint.h>
+
+/* The windows of a convolution or a pool. step: what a place of the image has, in words, floats or pixels. */
+typedef struct {
+  int32_t height, width, step, columns; /* columns: the windows side by side */
+  int32_t kernel[2], strides[2], padding[2], dilation[2];
+} net_windows;
+
+/* Where each tap of a window begins, -1 where it lies outside of the image. */
+static void net_taps(const net_windows* of, int32_t window, int32_t* at) {
+  const int32_t top = window / of->columns * of->strides[0] - of->padding[0];
+  const int32_t left = window % of->columns * of->strides[1] - of->padding[1];
+  int32_t i, j;
+  for (i = 0; i < of->kernel[0]; ++i) {
+    for (j = 0; j < of->kernel[1]; ++j) {
+      const int32_t row = top + i * of->dilation[0], column = left + j * of->dilation[1];
+      const int inside = row >= 0 && row < of->height && column >= 0 && column < of->width;
+      *at++ = inside ? (row * of->width + column) * of->step : -1;
+    }
+  }
+}
+
+/* The floats of a window, channels from `begin` on, with `outside` outside of the image. */
+static void net_window(const float* x, const int32_t* at, int32_t taps, int32_t begin, int32_t channels, float outside,
+                       float* y) {
+  int32_t i, c;
+  for (i = 0; i < taps; ++i) {
+    for (c = 0; c < channels; ++c) *y++ = at[i] < 0 ? outside : x[at[i] + begin + c];
+  }
+}
+
+/* The pixels of a window, 0 outside of the image. */
+static void net_window_pixels(const uint8_t* x, const int32_t* at, int32_t taps, int32_t channels, uint8_t* y) {
+  int32_t i, c;
+  for (i = 0; i < taps; ++i) {
+    for (c = 0; c < channels; ++c) *y++ = (uint8_t)(at[i] < 0 ? 0 : x[at[i] + c]);
+  }
+}
+
+/* The number of ones among the bits. */
+static int32_t net_ones(uint32_t v) {
+  v = v - ((v >> 1) & 0x55555555u);
+  v = (v & 0x33333333u) + ((v >> 2) & 0x33333333u);
+  v = (v + (v >> 4)) & 0x0f0f0f0fu;
+  return (int32_t)((uint32_t)(v * 0x01010101u) >> 24);
+}
+
+/* Products of a row of bits with the signs of each unit: n - 2 * the number of bits that differ. */
+static void net_dots(const uint32_t* x, int32_t n, const uint32_t* weights, int32_t units, int32_t* dots) {
+  const int32_t words = (n + 31) / 32;
+  int32_t unit, i;
+  for (unit = 0; unit < units; ++unit) {
+    int32_t differ = 0;
+    for (i = 0; i < words; ++i) differ += net_ones(x[i] ^ *weights++);
+    dots[unit] = n - 2 * differ;
+  }
+}
+
+/* The same of a window; outside of the image are signs, +1 or -1, or nothing, 0. */
+static void net_conv_dots(const uint32_t* x, const int32_t* at, int32_t taps, int32_t channels, int32_t outside,
+                          const uint32_t* weights, int32_t units, int32_t* dots) {
+  const int32_t words = (channels + 31) / 32;
+  int32_t unit, tap, i, n = 0;
+  for (tap = 0; tap < taps; ++tap) n += at[tap] >= 0 || outside ? channels : 0;
+  for (unit = 0; unit < units; ++unit) {
+    int32_t differ = 0;
+    for (tap = 0; tap < taps; ++tap, weights += words) {
+      int32_t ones = 0;
+      if (at[tap] >= 0) {
+        const uint32_t* bits = x + at[tap];
+        for (i = 0; i < words; ++i) ones += net_ones(bits[i] ^ weights[i]);
+        differ += ones;
+      } else if (outside) {
+        for (i = 0; i < words; ++i) ones += net_ones(weights[i]);
+        differ += outside > 0 ? ones : channels - ones;
+      }
+    }
+    dots[unit] = n - 2 * differ;
+  }
+}
+
+/* Products of pixels with the signs of each unit: their sum less twice the sum of those whose sign is -1. */
+static void net_pixel_dots(const uint8_t* x, int32_t n, const uint32_t* weights, int32_t units, int32_t* dots) {
+  int32_t unit, i, sum = 0;
+  for (i = 0; i < n; ++i) sum += x[i];
+  for (unit = 0; unit < units; ++unit) {
+    const uint8_t *pixel = x, *const end = x + n;
+    uint32_t minus = 0;
+    while (pixel < end) {
+      const uint8_t* const stop = end - pixel < 32 ? end : pixel + 32;
+      uint32_t word = *weights++;
+      for (; pixel < stop; word >>= 1) minus += *pixel++ & (0u - (word & 1u));
+    }
+    dots[unit] = (sum - (int32_t)minus) - (int32_t)minus;
+  }
+}
+
+/* -x where the bit is 1. */
+static float net_signed(float x, uint32_t bit) { return bit & 1u ? -x : x; }
+
+/* Products of floats with the signs of each unit: four at a time, the sums of 256 inputs on their own, then these. */
+static void net_float_dots(const float* x, int32_t n, const uint32_t* weights, int32_t units, float* y) {
+  int32_t unit, i;
+  for (unit = 0; unit < units; ++unit) {
+    float sum = 0.0f, part = 0.0f;
+    uint32_t word = 0;
+    for (i = 0; i < n; i += 4, word >>= 4) {
+      float ab, cd;
+      if (i % 32 == 0) word = *weights++;
+      if (i > 0 && i % 256 == 0) {
+        sum = (float)(sum + part);
+        part = 0.0f;
+      }
+      ab = (float)(net_signed(x[i], word) + (i + 1 < n ? net_signed(x[i + 1], word >> 1) : 0.0f));
+      cd = (float)((i + 2 < n ? net_signed(x[i + 2], word >> 2) : 0.0f) +
+                   (i + 3 < n ? net_signed(x[i + 3], word >> 3) : 0.0f));
+      part = (float)(part + (float)(ab + cd));
+    }
+    y[unit] = (float)(sum + part);
+  }
+}
+
+/* Bits of a row: 1 where a product is below the unit's threshold. */
+static void net_below(const int32_t* dots, const int32_t* threshold, int32_t n, uint32_t* y) {
+  int32_t i;
+  for (i = 0; i < n; ++i) {
+    if (i % 32 == 0) y[i / 32] = 0;
+    y[i / 32] |= (uint32_t)(dots[i] < threshold[i]) << i % 32;
+  }
+}
+
+/* Products as floats. */
+static void net_floats(const int32_t* dots, int32_t n, float* y) {
+  int32_t i;
+  for (i = 0; i < n; ++i) y[i] = (float)dots[i];
+}
+
+/* Products of 0 and 1 with signs, from those of +1 and -1 and the sums of the signs. */
+static void net_floats01(const int32_t* dots, const int32_t* sums, int32_t n, float* y) {
+  int32_t i;
+  for (i = 0; i < n; ++i) y[i] = (float)((dots[i] + sums[i]) / 2);
+}
+
+/* alpha * x + bias. */
+static void net_scale(const float* x, int32_t n, const float* alpha, const float* bias, float* y) {
+  int32_t i;
+  for (i = 0; i < n; ++i) y[i] = (float)((float)(alpha[i] * x[i]) + bias[i]);
+}
+
+/* (x - mean) * factor + beta, per channel. */
+static void net_norm(const float* x, int32_t places, int32_t channels, const float* mean, const float* factor,
+                     const float* beta, float* y) {
+  int32_t i, c;
+  for (i = 0; i < places; ++i) {
+    for (c = 0; c < channels; ++c, ++x, ++y) *y = (float)((float)((float)(*x - mean[c]) * factor[c]) + beta[c]);
+  }
+}
+
+/* The signs of floats, each place from a word of its own. */
+static void net_pack(const float* x, int32_t places, int32_t channels, uint32_t* y) {
+  int32_t i, c;
+  for (i = 0; i < places; ++i, y += (channels + 31) / 32) {
+    for (c = 0; c < channels; ++c) {
+      if (c % 32 == 0) y[c / 32] = 0;
+      y[c / 32] |= (uint32_t)(*x++ < 0.0f) << c % 32;
+    }
+  }
+}
+
+/* The signs of what pixels stand for. */
+static void net_pack_pixels(const uint8_t* x, int32_t places, int32_t channels, const int16_t* threshold, uint32_t* y) {
+  int32_t i, c;
+  for (i = 0; i < places; ++i, y += (channels + 31) / 32) {
+    for (c = 0; c < channels; ++c) {
+      if (c % 32 == 0) y[c / 32] = 0;
+      y[c / 32] |= (uint32_t)(*x++ < *threshold++) << c % 32;
+    }
+  }
+}
+
+/* Bits of an image as those of one row, without gaps. */
+static void net_flatten(const uint32_t* x, int32_t places, int32_t channels, uint32_t* y) {
+  int32_t i, c, to = 0;
+  for (i = 0; i < places; ++i, x += (channels + 31) / 32) {
+    for (c = 0; c < channels; ++c, ++to) {
+      if (to % 32 == 0) y[to / 32] = 0;
+      y[to / 32] |= (x[c / 32] >> c % 32 & 1u) << to % 32;
+    }
+  }
+}
+
+/* Products of floats with float weights: the sums of 256 inputs on their own, then these. A weight of the next input is
+ * `step` further. */
+static void net_dense(const float* x, int32_t n, const float* weights, int32_t step, int32_t units, float* y) {
+  int32_t unit, i;
+  for (unit = 0; unit < units; ++unit) {
+    const float* weight = weights + unit;
+    float sum = 0.0f, part = 0.0f;
+    for (i = 0; i < n; ++i, weight += step) {
+      if (i > 0 && i % 256 == 0) {
+        sum = (float)(sum + part);
+        part = 0.0f;
+      }
+      part = (float)(part + (float)(x[i] * *weight));
+    }
+    y[unit] = (float)(sum + part);
+  }
+}
+
+/* What uint8 pixels stand for: scale * p + shift. The next scale is `step` further. */
+static void net_input(const uint8_t* x, int32_t n, const float* scale, int32_t step, const float* shift, float* y) {
+  int32_t i;
+  for (i = 0; i < n; ++i, scale += step) y[i] = (float)((float)(*scale * (float)x[i]) + shift[i]);
+}
+
+/* An image of channels one after the other as one with the channels innermost. */
+static void net_image(const float* x, int32_t places, int32_t channels, float* y) {
+  int32_t i, c;
+  for (i = 0; i < places; ++i) {
+    for (c = 0; c < channels; ++c) *y++ = x[c * places + i];
+  }
+}
+
+/* The same of pixels. */
+static void net_image_pixels(const uint8_t* x, int32_t places, int32_t channels, uint8_t* y) {
+  int32_t i, c;
+  for (i = 0; i < places; ++i) {
+    for (c = 0; c < channels; ++c) *y++ = x[c * places + i];
+  }
+}
+
+/* Some channels of each place, to some channels of another value. */
+static void net_copy(const float* x, int32_t x_step, int32_t places, int32_t channels, float* y, int32_t y_step) {
+  int32_t i, c;
+  for (i = 0; i < places; ++i, x += x_step, y += y_step) {
+    for (c = 0; c < channels; ++c) y[c] = x[c];
+  }
+}
+
+/* The largest of each channel of a window. NaN is ignored, and nothing is below the lowest float. */
+static void net_max_pool(const float* x, const int32_t* at, int32_t taps, int32_t channels, float* y) {
+  int32_t i, c;
+  for (c = 0; c < channels; ++c) {
+    float most = -3.4028234663852886e+38f;
+    for (i = 0; i < taps; ++i) {
+      if (at[i] >= 0 && x[at[i] + c] > most) most = x[at[i] + c];
+    }
+    y[c] = most;
+  }
+}
+
+/* The bits of the largest of each channel. */
+static void net_bit_pool(const uint32_t* x, const int32_t* at, int32_t taps, int32_t words, uint32_t* y) {
+  int32_t i, w;
+  for (w = 0; w < words; ++w) {
+    uint32_t all = 0xffffffffu;
+    for (i = 0; i < taps; ++i) all &= at[i] >= 0 ? x[at[i] + w] : 0xffffffffu;
+    y[w] = all;
+  }
+}
+
+/* The bits of the largest of each channel, of the smallest where the channel falls. */
+static void net_falling_pool(const uint32_t* x, const int32_t* at, int32_t taps, int32_t words, const uint32_t* falls,
+                             uint32_t* y) {
+  int32_t i, w;
+  for (w = 0; w < words; ++w) {
+    uint32_t all = 0xffffffffu, any = 0;
+    for (i = 0; i < taps; ++i) {
+      if (at[i] >= 0) {
+        all &= x[at[i] + w];
+        any |= x[at[i] + w];
+      }
+    }
+    y[w] = (all & ~falls[w]) | (any & falls[w]);
+  }
+}
+
+/* How many places of a window along an axis count: those in the image, or with `all` in the padded image. */
+static int32_t net_count(int32_t begin, int32_t kernel, int32_t size, int32_t padding, int all) {
+  const int32_t end = all ? size + padding : size;
+  return (begin + kernel < end ? begin + kernel : end) - (all || begin > 0 ? begin : 0);
+}
+
+/* The mean of each channel of a window: the sum is divided, or with `each` every element before it is added. */
+static void net_average_pool(const float* x, const net_windows* of, int32_t window, const int32_t* at, int32_t channels,
+                             int all, int each, float* y) {
+  const int32_t top = window / of->columns * of->strides[0] - of->padding[0];
+  const int32_t left = window % of->columns * of->strides[1] - of->padding[1];
+  const float count = (float)(net_count(top, of->kernel[0], of->height, of->padding[0], all) *
+                              net_count(left, of->kernel[1], of->width, of->padding[1], all));
+  const int32_t taps = of->kernel[0] * of->kernel[1];
+  int32_t i, c;
+  for (c = 0; c < channels; ++c) {
+    float sum = 0.0f;
+    for (i = 0; i < taps; ++i) {
+      if (at[i] >= 0) sum = (float)(sum + (each ? (float)(x[at[i] + c] / count) : x[at[i] + c]));
+    }
+    y[c] = each ? sum : (float)(sum / count);
+  }
+}
+
+static void net_relu(const float* x, int32_t n, float* y) {
+  int32_t i;
+  for (i = 0; i < n; ++i) y[i] = x[i] <= 0.0f ? 0.0f : x[i];
+}
+
+/* slope * x where x is not above 0, with a slope per channel. */
+static void net_leaky(const float* x, int32_t places, int32_t channels, const float* slope, float* y) {
+  int32_t i, c;
+  for (i = 0; i < places; ++i) {
+    for (c = 0; c < channels; ++c, ++x, ++y) *y = *x > 0.0f ? *x : (float)(slope[c] * *x);
+  }
+}
+
+static void net_softsign(const float* x, int32_t n, float* y) {
+  int32_t i;
+  for (i = 0; i < n; ++i) y[i] = (float)(x[i] / (float)(1.0f + (x[i] < 0.0f ? -x[i] : x[i])));
+}
+
+static void net_sign(const float* x, int32_t n, float* y) {
+  int32_t i;
+  for (i = 0; i < n; ++i) y[i] = x[i] < 0.0f ? -1.0f : 1.0f;
+}
+
+static void net_binary_sigmoid(const float* x, int32_t n, float* y) {
+  int32_t i;
+  for (i = 0; i < n; ++i) y[i] = x[i] < 0.0f ? 0.0f : 1.0f;
+}
+
+/* x + operand, which has m elements and begins again behind the last; so the next ones. */
+static void net_add(const float* x, int32_t n, const float* operand, int32_t m, float* y) {
+  int32_t i, j = 0;
+  for (i = 0; i < n; ++i, j = j + 1 < m ? j + 1 : 0) y[i] = (float)(x[i] + operand[j]);
+}
+
+static void net_subtract(const float* x, int32_t n, const float* operand, int32_t m, float* y) {
+  int32_t i, j = 0;
+  for (i = 0; i < n; ++i, j = j + 1 < m ? j + 1 : 0) y[i] = (float)(x[i] - operand[j]);
+}
+
+static void net_multiply(const float* x, int32_t n, const float* operand, int32_t m, float* y) {
+  int32_t i, j = 0;
+  for (i = 0; i < n; ++i, j = j + 1 < m ? j + 1 : 0) y[i] = (float)(x[i] * operand[j]);
+}
+
+static void net_divide(const float* x, int32_t n, const float* operand, int32_t m, float* y) {
+  int32_t i, j = 0;
+  for (i = 0; i < n; ++i, j = j + 1 < m ? j + 1 : 0) y[i] = (float)(x[i] / operand[j]);
+}
+
+/* NaN where either number is NaN, the second of two equal ones. */
+static void net_maximum(const float* x, int32_t n, const float* operand, int32_t m, float* y) {
+  int32_t i, j = 0;
+  for (i = 0; i < n; ++i, j = j + 1 < m ? j + 1 : 0) y[i] = x[i] > operand[j] || x[i] != x[i] ? x[i] : operand[j];
+}
+
+static void net_minimum(const float* x, int32_t n, const float* operand, int32_t m, float* y) {
+  int32_t i, j = 0;
+  for (i = 0; i < n; ++i, j = j + 1 < m ? j + 1 : 0) y[i] = x[i] < operand[j] || x[i] != x[i] ? x[i] : operand[j];
+}
+
+/* The index of the largest, the first of several; the first NaN where there is one. */
+static int net_largest(const float* y, int32_t n) {
+  int32_t i, most = 0;
+  for (i = 1; i < n; ++i) {
+    if (y[most] == y[most] && (y[i] > y[most] || y[i] != y[i])) most = i;
+  }
+  return (int)most;
+}
