@@ -1,5 +1,7 @@
-"""Nets as C headers: compiled by each compiler that is here, they give the bits of the engine."""
+"""Nets as C headers: whatever compiler takes them, they give the bits of the runtime."""
 
+import glob
+import itertools
 import os
 import re
 import shutil
@@ -7,20 +9,30 @@ import subprocess
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import gluon_bnn
-import random_nets
-from gluon_bnn import runtime
-from gluon_bnn.deploy import c
-from gluon_bnn.deploy.c import header
+from gluon_bnn import runtime, zoo
+from gluon_bnn.data import load
+from gluon_bnn.deploy.c import header, program
 from gluon_bnn.graph.check import check
-from gluon_bnn.graph.graph import Graph, Node
 
+import random_nets
+from bench import headers
+from bench.headers import STRICT, THUMB
 from paths import GOLDEN
-from random_nets import SCALE, Net, chain, dense_over, odd_floats, random_graph, same
+from random_nets import SCALE, Net, chain, odd_floats, random_graph, same
 
-STRICT = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
-HAVE = [name for name in ("gcc", "clang") if shutil.which(name)]
+EXP = ("elu", "gelu", "sigmoid", "tanh", "softrelu", "swish")
+ARM64 = "aarch64-linux-gnu-gcc"
+PACKAGES = {ARM64: "g++-aarch64-linux-gnu", THUMB[0]: "gcc-arm-linux-gnueabi", "clang++": "clang"}
+PACKAGES.update({"qemu-arm": "qemu-user", "qemu-aarch64": "qemu-user"})
+
+
+def needs(*tools):
+    for tool in tools:
+        if not shutil.which(tool):
+            pytest.skip(f"needs {tool}: apt-get install {PACKAGES.get(tool, tool)}")
 
 
 @pytest.fixture
@@ -30,82 +42,274 @@ def without_exp(monkeypatch):
     monkeypatch.setattr(random_nets, "FUNCTIONS", functions)
 
 
-EXP = ("elu", "gelu", "sigmoid", "tanh", "softrelu", "swish")
-
-
-def tool(name, package=None):
-    if not shutil.which(name):
-        pytest.skip(f"needs {name}: apt-get install {package or name}")
-    return name
-
-
-def rows_of(rng, graph, count):
+def rows_of(rng, graph):
     """Inputs of the type that the header takes, extreme ones among them."""
     if graph.input_scale is not None:
-        x = rng.integers(0, 256, (count, graph.inputs), np.uint8)
+        x = rng.integers(0, 256, (4, graph.inputs), np.uint8)
         x[0], x[1] = 0, 255
         return x
-    x = odd_floats(rng, count, graph.inputs)
+    x = odd_floats(rng, 4, graph.inputs)
     x[0, 0], x[1, -1] = np.nan, -np.inf
     return x
 
 
-def write_program(directory, graphs):
-    """A header of each graph, and a program that reads their rows in this order and writes classes and scores."""
-    lines = ["#include <stdio.h>"]
-    main = ["int main(void) {"]
-    for index, graph in enumerate(graphs):
-        gluon_bnn.save(graph, directory / f"net{index}.h")
-        of = "uint8_t" if graph.input_scale is not None else "float"
-        lines.append(f'#include "net{index}.h"')
-        main.append(
-            f"  {{ static {of} x[NET{index}_INPUTS]; static float y[NET{index}_OUTPUTS]; int largest, row;\n"
-            f"    for (row = 0; row < ROWS && fread(x, sizeof x, 1, stdin) == 1; ++row) {{\n"
-            f"      net{index}_scores(x, y); largest = net{index}_predict(x);\n"
-            f"      fwrite(&largest, sizeof largest, 1, stdout); fwrite(y, sizeof y, 1, stdout); }} }}"
-        )
-    (directory / "main.c").write_text("\n".join([*lines, *main, "  return 0;", "}", ""]))
-
-
-def build(directory, *command, rows):
-    done = subprocess.run(
-        [*command, f"-DROWS={rows}", "-o", "main", "main.c"], cwd=directory, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def check_program(directory, graphs, xs, *runner):
-    """What the program in the directory answers is what the engine answers, to the bit."""
-    stdin = b"".join(x.tobytes() for x in xs)
-    done = subprocess.run([*runner, directory / "main"], input=stdin, capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
-    begin = 0
-    for index, (graph, x) in enumerate(zip(graphs, xs)):
-        row = np.dtype([("largest", "<i4"), ("y", "<f4", (graph.units,))])
-        found = np.frombuffer(done.stdout, row, len(x), begin)
-        begin += row.itemsize * len(x)
-        model = runtime.Model(graph)
-        assert same(found["y"], model(x)), (index, [node.kind for node in graph.nodes])
-        np.testing.assert_array_equal(found["largest"], model.predict(x))
-    assert begin == len(done.stdout)
-
-
 def golden_graphs():
-    """The golden models that a header can be made of."""
-    graphs = [runtime.load(path).graph for path in sorted(GOLDEN_MODELS)]
+    """The golden models that a header can be made of: every kind, form and padding is in them."""
+    names = set(glob.glob(os.path.join(GOLDEN, "*.safetensors"))) - set(glob.glob(os.path.join(GOLDEN, "*.answers.*")))
+    graphs = [runtime.load(name).graph for name in sorted(names)]
     return [graph for graph in graphs if not any(node.attributes.get("function") in EXP for node in graph.nodes)]
 
 
-GOLDEN_MODELS = [
-    os.path.join(GOLDEN, name)
-    for name in os.listdir(GOLDEN)
-    if name.endswith(".safetensors") and not name.endswith(".answers.safetensors")
-]
+def are_the_runtimes(directory, graphs, xs, *runner):
+    for graph, x, (largest, scores) in zip(graphs, xs, headers.answers(directory, graphs, xs, *runner)):
+        model = runtime.Model(graph)
+        assert same(scores, model(x)), [node.kind for node in graph.nodes]
+        np.testing.assert_array_equal(largest, model.predict(x))
 
 
 def test_random_graphs(rng, tmp_path, without_exp):
-    graphs = [random_graph(rng) for _ in range(int(os.environ.get("N", 40)))] + golden_graphs()
-    xs = [rows_of(rng, graph, 4) for graph in graphs]
-    write_program(tmp_path, graphs)
-    build(tmp_path, tool("gcc"), *STRICT, "-ffreestanding", "-fsanitize=address,undefined", "-O1", rows=4)
-    check_program(tmp_path, graphs, xs)
+    """Under the sanitizers, and as strict as C99 gets."""
+    needs("gcc")
+    graphs = [random_graph(rng) for _ in range(16)] + golden_graphs()
+    headers.write(tmp_path, graphs, rows=4)
+    headers.build(tmp_path, "gcc", *STRICT, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    are_the_runtimes(tmp_path, graphs, [rows_of(rng, graph) for graph in graphs])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command, runner",
+    [
+        (["clang", *STRICT, "-O2"], []),
+        (["clang", "-O2", "-march=native", "-ffp-contract=fast"], []),
+        (["gcc", "-O2", "-march=native", "-ffp-contract=fast"], []),
+        (["g++", "-x", "c++", "-std=c++11", "-pedantic", "-Wall", "-Wextra", "-Werror"], []),
+        (["clang++", "-x", "c++", "-std=c++17", "-pedantic", "-Wall", "-Wextra", "-Werror"], []),
+        ([ARM64, "-O2", "-static"], ["qemu-aarch64"]),  # which fuses products with sums, unless it is told not to
+        ([ARM64, *STRICT, "-static"], ["qemu-aarch64"]),
+        ([*THUMB, *STRICT, "-Os"], ["qemu-arm"]),
+        ([THUMB[0], "-mthumb", "-march=armv5te", "-static", "-Os"], ["qemu-arm"]),
+        ([THUMB[0], "-mthumb", "-march=armv7-a+vfpv4", "-mfloat-abi=softfp", "-static", "-O2"], ["qemu-arm"]),
+    ],
+)
+def test_compilers(rng, tmp_path, without_exp, command, runner):
+    """Other machines, and options that invite a compiler to fuse products with sums."""
+    needs(command[0], *runner)
+    graphs = [random_graph(rng, images=index % 2) for index in range(3)] + golden_graphs()[-2:]
+    headers.write(tmp_path, graphs, rows=4)
+    headers.build(tmp_path, *command)
+    are_the_runtimes(tmp_path, graphs, [rows_of(rng, graph) for graph in graphs], *runner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist", "larq-0", "lenet_xnor-0"])
+def test_all_test_images(tmp_path, name):
+    """Here all of them, 100 of them on ARM without a unit for floats."""
+    needs("gcc")
+    try:
+        images = load("mnist")["test_data"]
+        graph = zoo.load(name).graph
+    except (OSError, ValueError) as error:
+        pytest.skip(str(error))
+    x = np.rint(255 * images).astype(np.uint8).reshape(len(images), -1)
+    headers.write(tmp_path, [graph], rows=len(x))
+    headers.build(tmp_path, "gcc", *STRICT, "-O2")
+    are_the_runtimes(tmp_path, [graph], [x])
+    needs(THUMB[0], "qemu-arm")
+    headers.build(tmp_path, *THUMB, *STRICT, "-Os")
+    are_the_runtimes(tmp_path, [graph], [x[:100]], "qemu-arm")
+
+
+def scores_are_inputs(inputs):
+    net = Net(None, inputs)
+    net.add("arithmetic", function="multiply", arrays={"operand": np.ones(1, np.float32)})
+    return net.graph()
+
+
+def test_largest(tmp_path):
+    """As NumPy's argmax: the first NaN, else the first of the largest, where -0.0 is 0.0."""
+    needs("gcc")
+    numbers = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0]
+    x = np.array(list(itertools.product(numbers, repeat=3)), np.float32)
+    headers.write(tmp_path, [scores_are_inputs(3), scores_are_inputs(1)], rows=len(x))
+    headers.build(tmp_path, "gcc", *STRICT)
+    (of3, _), (of1, _) = headers.answers(tmp_path, [scores_are_inputs(3), scores_are_inputs(1)], [x, x[:, :1]])
+    np.testing.assert_array_equal(of3, x.argmax(axis=1))
+    assert not of1.any()
+
+
+LABELS = [
+    '"',
+    "\\",
+    "??/",
+    '*/ int x = "',
+    "net_predict NET_INPUTS LABELS",
+    "Füße 7\u2028",
+    "\U0001f602",
+    "%s\\n",
+    "a" * 255,
+]
+
+
+def test_labels(rng, tmp_path):
+    """Whatever they are, they come out as they went in, and nothing else of the file changes."""
+    needs("gcc")
+    graph = check(chain(rng, 4, f"binary_dense units={len(LABELS)} to=float").described(LABELS))
+    header.save(graph, tmp_path / "net.h")
+    (tmp_path / "main.c").write_text("""\
+#include <stdio.h>
+#include "net.h"
+int main(void) {
+  int i;
+  for (i = 0; i < NET_OUTPUTS; ++i) puts(net_label(i));
+  return net_label(-1) != NULL || net_label(NET_OUTPUTS) != NULL;
+}
+""")
+    headers.build(tmp_path, "gcc", *STRICT, "-trigraphs")
+    said = subprocess.run([tmp_path / "main"], capture_output=True, check=True).stdout
+    assert said.decode().split("\n") == [*LABELS, ""]
+    assert (tmp_path / "net.h").read_bytes().isascii()
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_nothing_is_used(tmp_path, rng, compiler):
+    """A header whose functions nobody calls, and one that is compiled by itself or included twice, gives no warning."""
+    needs(compiler)
+    graph = chain(rng, 4, "binary_dense units=2 to=float").described(["a", "b"])
+    gluon_bnn.save(graph, tmp_path / "int.h")  # a keyword of C is as good as any other prefix
+    (tmp_path / "main.c").write_text('#include "int.h"\n#include "int.h"\nint main(void) { return 0; }\n')
+    headers.build(tmp_path, compiler, *STRICT, "-Wunused")
+    headers.build(tmp_path, compiler, *STRICT, "-O2", "-Wconversion")
+
+
+@pytest.mark.parametrize("option", ["-ffast-math", "-ffinite-math-only", "-fassociative-math -fno-signed-zeros"])
+def test_options_that_change_scores(tmp_path, rng, option):
+    needs("gcc")
+    gluon_bnn.save(chain(rng, 4, "binary_dense units=2 to=float"), tmp_path / "net.h")
+    done = subprocess.run(
+        ["gcc", *option.split(), "-fno-trapping-math", "-fsyntax-only", "-x", "c", tmp_path / "net.h"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0 and "changes the scores" in done.stderr or "change the scores" in done.stderr
+
+
+def test_golden(tmp_path):
+    """The text of a header changes on purpose only, and the one that is kept answers as the model did when it was made;
+    `python tests/golden/make_golden.py` writes it."""
+    needs("gcc")
+    names = [path[:-2] for path in os.listdir(GOLDEN) if path.endswith(".h")]
+    assert len(names) == 2, names
+    for name in names:
+        graph = runtime.load(os.path.join(GOLDEN, f"{name}.safetensors")).graph
+        with open(os.path.join(GOLDEN, f"{name}.h"), encoding="ascii") as file:
+            assert header.text_of(graph, name).replace(gluon_bnn.__version__, "VERSION") == file.read()
+        answers = load_file(os.path.join(GOLDEN, f"{name}.answers.safetensors"))
+        x, y = (answers[key] for key in (("x", "y") if graph.input_scale is None else ("pixels", "y_uint8")))
+        headers.write(tmp_path, [graph], rows=len(x))
+        text = (tmp_path / "main.c").read_text().replace("net0", name).replace("NET0", name.upper())
+        (tmp_path / "main.c").write_text(text)
+        shutil.copy(os.path.join(GOLDEN, f"{name}.h"), tmp_path)
+        headers.build(tmp_path, "gcc", *STRICT)
+        ((_, scores),) = headers.answers(tmp_path, [graph], [x])
+        assert same(scores, y)
+
+
+def test_integers_alone(rng):
+    """From pixels to the last layer there is no float, in no buffer and in no function."""
+    same_size = "kernel=3x3 strides=1x1 padding=1x1 dilation=1x1 pad=zero to=bits"
+    halves = "max_pool kernel=2x2 strides=2x2 padding=0x0 rounding=floor"
+    convs = [f"binary_conv2d channels=5 {same_size}", halves, f"binary_conv2d channels=4 {same_size}", "flatten"]
+    graph = chain(rng, (1, 6, 5), "image shape=6x5x1", *convs, "binary_dense units=3 to=float norm", scale=SCALE)
+    used = program.Program(graph)
+    assert [size for of, size in used.buffers.sizes.values() if of == "float"] == [3]  # the scores
+    assert not used.used & {"input", "pack", "float_dots", "window"}
+
+
+def test_buffers_are_used_again(rng):
+    """A chain of layers needs two buffers, one where elements are changed in place; a shortcut keeps a third."""
+
+    deep = chain(rng, 50, *["dense units=50"] * 6, "dense units=1")
+    assert program.Program(deep).buffers.nbytes == 4 * 100
+    flat = chain(rng, 50, "dense units=50", *["activation function=relu", "batch_norm"] * 3)
+    assert program.Program(flat).buffers.nbytes == 4 * 50
+    net = Net(rng, 50)
+    first = net.add("dense", units=50)
+    net.add("dense", units=50)
+    net.add("dense", units=50)
+    net.add("arithmetic", first, len(net.nodes) - 1, function="add")
+    assert program.Program(net.graph()).buffers.nbytes == 4 * 150
+
+
+@pytest.mark.parametrize(
+    "name, like",
+    [
+        ("my-net.h", "my_net.h"),
+        ("7.h", "net.h"),
+        ("2nd net.h", "nd_net.h"),
+        ("_net.h", "net.h"),
+        ("a__b.h", "a_b.h"),
+        ("Füße.h", "F_e.h"),
+        ("net.v2.h", "net_v2.h"),
+        ("x" * 41 + ".h", "x" * 40 + ".h"),
+        ('a"; int main.h', "a_int_main.h"),
+        ("net\n.h", "net.h"),
+        ("stdint.h", "net_stdint.h"),
+        ("Math.h", "net_Math.h"),
+    ],
+)
+def test_names(rng, tmp_path, name, like):
+    """What cannot be the prefix of names in C is refused, with one that can be; what is proposed is taken."""
+    graph = chain(rng, 4, "binary_dense units=2 to=float")
+    with pytest.raises(ValueError, match=re.escape(like)):
+        gluon_bnn.save(graph, tmp_path / name)
+    assert not os.listdir(tmp_path)
+    gluon_bnn.save(graph, os.fsencode(tmp_path / like))
+    assert f"int {like[:-2]}_predict(const float *x)" in (tmp_path / like).read_text()
+
+
+@pytest.mark.parametrize("name", ["NET", "my_NET", "x_net", "net_net", "LABELS", "int", "uint8", "x"])
+def test_prefixes(rng, tmp_path, name):
+    """Any allowed stem is put before each name once, words of the template and of C among them."""
+    needs("gcc")
+    graph = chain(rng, 4, "binary_dense units=2 to=float", scale=SCALE).described(["a", "b"])
+    gluon_bnn.save(graph, tmp_path / f"{name}.h")
+    calls = f"{name}_label({name}_predict(x))[0] + {name.upper()}_INPUTS"
+    (tmp_path / "main.c").write_text(f"""\
+#include "{name}.h"
+int main(void) {{
+  const uint8_t x[4] = {{0}};
+  return {calls} == 0;
+}}
+""")
+    headers.build(tmp_path, "gcc", *STRICT)
+
+
+@pytest.mark.parametrize("function", EXP)
+def test_activations_with_exp(rng, tmp_path, function):
+    """They are refused by name; an old file stays."""
+    (tmp_path / "net.h").write_text("old")
+    graph = chain(rng, 4, "dense units=3", f"activation function={function}")
+    with pytest.raises(ValueError, match=rf"node 2, activation: .* relu, .*; got {function}\. Train with"):
+        gluon_bnn.save(graph, tmp_path / "net.h")
+    assert (tmp_path / "net.h").read_text() == "old" and len(os.listdir(tmp_path)) == 1
+
+
+def test_what_is_too_large(rng, monkeypatch):
+    """Nodes, arrays, buffers and windows beyond what a compiler takes."""
+    graph = chain(rng, 40, "dense units=30", "dense units=2")
+    for name, size, message in (
+        ("MOST_NODES", 2, "2 nodes, got 3"),
+        ("MOST_BYTES", 5000, "5000 bytes of arrays, .* got 5168: write a .safetensors file"),
+        ("MOST_BUFFERS", 100, "100 bytes of buffers, got 128"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setattr(header, name, size)
+            with pytest.raises(ValueError, match=message):
+                header.text_of(graph, "net")
+    net = Net(rng, (1, 1, 1))
+    net.add("image", shape=(1, 1, 1))
+    net.add("conv2d", channels=1, groups=1, kernel=(1, 1), strides=(1 << 29, 1), padding=(1 << 29, 0), dilation=(1, 1))
+    net.add("flatten")
+    with pytest.raises(ValueError, match="node 2, conv2d: a padded image has at most .* places"):
+        header.text_of(net.graph(), "net")

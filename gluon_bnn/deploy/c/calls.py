@@ -36,7 +36,7 @@ class Step:
     pixels: bool
     buffers: Buffers
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.lines: list[str] = []
         self.arrays: dict[str, Any] = {}
         self.used: set[str] = set()
@@ -133,8 +133,12 @@ def _binary_conv2d(step):
             return
         if taken.form == "bits01":
             outside = 2 * outside - 1
-        dots = step.temporary("int32_t", units)
-        step.call("conv_dots", step.xs[0], at, taps, step.channels, outside, step.signs(), units, dots)
+        size = taps * words(taken)
+        window, dots = step.temporary("uint32_t", size), step.temporary("int32_t", units)
+        step.call("window_bits", step.xs[0], at, taps, step.channels, int(outside < 0), window)
+        step.call("dots", window, size, taps * step.channels, step.signs(), units, dots)
+        if outside == 0 and any(attributes["padding"]):
+            step.call("zero_outside", at, taps, step.channels, step.signs(), units, dots)
         _from_dots(step, dots, y)
 
 
@@ -147,7 +151,10 @@ def _products(step, x, n, y):
         _scaled(step, floats, "", y)
         return
     dots = step.temporary("int32_t", units)
-    step.call("pixel_dots" if step.pixels else "dots", x, n, step.signs(), units, dots)
+    if step.pixels:
+        step.call("pixel_dots", x, n, step.signs(), units, dots)
+    else:
+        step.call("dots", x, words(step.taken[0]), n, step.signs(), units, dots)
     _from_dots(step, dots, y)
 
 

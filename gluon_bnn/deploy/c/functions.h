@@ -51,9 +51,22 @@ static int32_t net_ones(uint32_t v) {
   return (int32_t)((uint32_t)(v * 0x01010101u) >> 24);
 }
 
-/* Products of a row of bits with the signs of each unit: n - 2 * the number of bits that differ. */
-static void net_dots(const uint32_t* x, int32_t n, const uint32_t* weights, int32_t units, int32_t* dots) {
-  const int32_t words = (n + 31) / 32;
+/* The words of a window; outside of the image are the bits of +1, or with `minus` those of -1. */
+static void net_window_bits(const uint32_t* x, const int32_t* at, int32_t taps, int32_t channels, int minus,
+                            uint32_t* y) {
+  const int32_t words = (channels + 31) / 32;
+  int32_t i, w;
+  for (i = 0; i < taps; ++i) {
+    for (w = 0; w < words; ++w) {
+      const uint32_t ones = 0xffffffffu >> (w + 1 < words ? 0 : 32 * words - channels);
+      *y++ = at[i] >= 0 ? x[at[i] + w] : minus ? ones : 0;
+    }
+  }
+}
+
+/* Products of n bits with the signs of each unit: n - 2 * the number of bits that differ. */
+static void net_dots(const uint32_t* x, int32_t words, int32_t n, const uint32_t* weights, int32_t units,
+                     int32_t* dots) {
   int32_t unit, i;
   for (unit = 0; unit < units; ++unit) {
     int32_t differ = 0;
@@ -62,43 +75,56 @@ static void net_dots(const uint32_t* x, int32_t n, const uint32_t* weights, int3
   }
 }
 
-/* The same of a window; outside of the image are signs, +1 or -1, or nothing, 0. */
-static void net_conv_dots(const uint32_t* x, const int32_t* at, int32_t taps, int32_t channels, int32_t outside,
-                          const uint32_t* weights, int32_t units, int32_t* dots) {
+/* Takes what +1 outside of the image added to the products of a window, where a place outside counts 0. */
+static void net_zero_outside(const int32_t* at, int32_t taps, int32_t channels, const uint32_t* weights, int32_t units,
+                             int32_t* dots) {
   const int32_t words = (channels + 31) / 32;
-  int32_t unit, tap, i, n = 0;
-  for (tap = 0; tap < taps; ++tap) n += at[tap] >= 0 || outside ? channels : 0;
-  for (unit = 0; unit < units; ++unit) {
-    int32_t differ = 0;
-    for (tap = 0; tap < taps; ++tap, weights += words) {
+  int32_t unit, i, w;
+  for (i = 0; i < taps; ++i) {
+    if (at[i] >= 0) continue;
+    for (unit = 0; unit < units; ++unit) {
+      const uint32_t* tap = weights + (unit * taps + i) * words;
       int32_t ones = 0;
-      if (at[tap] >= 0) {
-        const uint32_t* bits = x + at[tap];
-        for (i = 0; i < words; ++i) ones += net_ones(bits[i] ^ weights[i]);
-        differ += ones;
-      } else if (outside) {
-        for (i = 0; i < words; ++i) ones += net_ones(weights[i]);
-        differ += outside > 0 ? ones : channels - ones;
-      }
+      for (w = 0; w < words; ++w) ones += net_ones(tap[w]);
+      dots[unit] -= channels - 2 * ones;
     }
-    dots[unit] = n - 2 * differ;
   }
 }
 
-/* Products of pixels with the signs of each unit: their sum less twice the sum of those whose sign is -1. */
+/* Products of pixels with the signs of each unit. For each four pixels all 16 sums of theirs with some signs are formed
+ * once; four bits of a unit's weights choose one. */
 static void net_pixel_dots(const uint8_t* x, int32_t n, const uint32_t* weights, int32_t units, int32_t* dots) {
-  int32_t unit, i, sum = 0;
-  for (i = 0; i < n; ++i) sum += x[i];
-  for (unit = 0; unit < units; ++unit) {
-    const uint8_t *pixel = x, *const end = x + n;
-    uint32_t minus = 0;
-    while (pixel < end) {
-      const uint8_t* const stop = end - pixel < 32 ? end : pixel + 32;
-      uint32_t word = *weights++;
-      for (; pixel < stop; word >>= 1) minus += *pixel++ & (0u - (word & 1u));
+  const int32_t words = (n + 31) / 32;
+  int32_t unit, word;
+  for (unit = 0; unit < units; ++unit) dots[unit] = 0;
+  for (word = 0; word < words; ++word) {
+    int16_t sums[8][16];
+    const int32_t left = n - 32 * word, groups = left < 32 ? (left + 3) / 4 : 8;
+    int32_t group, i, code;
+    for (group = 0; group < groups; ++group) {
+      int16_t* of = sums[group];
+      of[0] = 0;
+      for (i = 0; i < 4; ++i) {
+        const int pixel = 4 * group + i < left ? x[32 * word + 4 * group + i] : 0;
+        for (code = 0; code < 1 << i; ++code) {
+          of[code + (1 << i)] = (int16_t)(of[code] - pixel);
+          of[code] = (int16_t)(of[code] + pixel);
+        }
+      }
     }
-    dots[unit] = (sum - (int32_t)minus) - (int32_t)minus;
+    for (unit = 0; unit < units; ++unit) {
+      uint32_t bits = weights[unit * words + word];
+      int32_t dot = 0;
+      for (group = 0; group < groups; ++group, bits >>= 4) dot += sums[group][bits & 15u];
+      dots[unit] += dot;
+    }
   }
+}
+
+/* A product, rounded: no compiler fuses a volatile with the sum that follows, whatever its options. */
+static float net_product(float a, float b) {
+  volatile const float product = a * b;
+  return product;
 }
 
 /* -x where the bit is 1. */
@@ -150,7 +176,7 @@ static void net_floats01(const int32_t* dots, const int32_t* sums, int32_t n, fl
 /* alpha * x + bias. */
 static void net_scale(const float* x, int32_t n, const float* alpha, const float* bias, float* y) {
   int32_t i;
-  for (i = 0; i < n; ++i) y[i] = (float)((float)(alpha[i] * x[i]) + bias[i]);
+  for (i = 0; i < n; ++i) y[i] = (float)(net_product(alpha[i], x[i]) + bias[i]);
 }
 
 /* (x - mean) * factor + beta, per channel. */
@@ -158,7 +184,7 @@ static void net_norm(const float* x, int32_t places, int32_t channels, const flo
                      const float* beta, float* y) {
   int32_t i, c;
   for (i = 0; i < places; ++i) {
-    for (c = 0; c < channels; ++c, ++x, ++y) *y = (float)((float)((float)(*x - mean[c]) * factor[c]) + beta[c]);
+    for (c = 0; c < channels; ++c, ++x, ++y) *y = (float)(net_product((float)(*x - mean[c]), factor[c]) + beta[c]);
   }
 }
 
@@ -207,7 +233,7 @@ static void net_dense(const float* x, int32_t n, const float* weights, int32_t s
         sum = (float)(sum + part);
         part = 0.0f;
       }
-      part = (float)(part + (float)(x[i] * *weight));
+      part = (float)(part + net_product(x[i], *weight));
     }
     y[unit] = (float)(sum + part);
   }
@@ -216,7 +242,7 @@ static void net_dense(const float* x, int32_t n, const float* weights, int32_t s
 /* What uint8 pixels stand for: scale * p + shift. The next scale is `step` further. */
 static void net_input(const uint8_t* x, int32_t n, const float* scale, int32_t step, const float* shift, float* y) {
   int32_t i;
-  for (i = 0; i < n; ++i, scale += step) y[i] = (float)((float)(*scale * (float)x[i]) + shift[i]);
+  for (i = 0; i < n; ++i, scale += step) y[i] = (float)(net_product(*scale, (float)x[i]) + shift[i]);
 }
 
 /* An image of channels one after the other as one with the channels innermost. */
@@ -314,7 +340,7 @@ static void net_relu(const float* x, int32_t n, float* y) {
 static void net_leaky(const float* x, int32_t places, int32_t channels, const float* slope, float* y) {
   int32_t i, c;
   for (i = 0; i < places; ++i) {
-    for (c = 0; c < channels; ++c, ++x, ++y) *y = *x > 0.0f ? *x : (float)(slope[c] * *x);
+    for (c = 0; c < channels; ++c, ++x, ++y) *y = *x > 0.0f ? *x : net_product(slope[c], *x);
   }
 }
 
@@ -346,7 +372,7 @@ static void net_subtract(const float* x, int32_t n, const float* operand, int32_
 
 static void net_multiply(const float* x, int32_t n, const float* operand, int32_t m, float* y) {
   int32_t i, j = 0;
-  for (i = 0; i < n; ++i, j = j + 1 < m ? j + 1 : 0) y[i] = (float)(x[i] * operand[j]);
+  for (i = 0; i < n; ++i, j = j + 1 < m ? j + 1 : 0) y[i] = net_product(x[i], operand[j]);
 }
 
 static void net_divide(const float* x, int32_t n, const float* operand, int32_t m, float* y) {

@@ -73,12 +73,13 @@ def text_of(graph: Graph, name: str) -> str:
     parts = [_comment(program), _FRONT, _macros(program), *_functions(program.used | {"largest"})]
     parts += [*_arrays(program), _buffers(program), _run(program), _API.replace("net_output", program.output)]
     text = "\n\n".join(parts).replace("given_t", "uint8_t" if program.pixels else "float")
-    return "\n\n".join([_named(text, name), *_labels(graph, name), _named(_BACK, name)]) + "\n"
+    return "\n\n".join([_named(text, name), *_labels(graph, name), f"#endif /* GLUON_BNN_{name}_H */"]) + "\n"
 
 
 def _named(text, name):
-    text = re.sub("(?<![A-Za-z0-9])net_", f"{name}_", text)
-    return re.sub("(?<![A-Za-z0-9])NET_", f"{name.upper()}_", text)
+    """The text with this prefix for net_ and NET_."""
+    prefixes = {"net_": f"{name}_", "NET_": f"{name.upper()}_"}
+    return re.sub("(?<![A-Za-z0-9])(?:net|NET)_", lambda found: prefixes[found[0]], text)
 
 
 def _comment(program):
@@ -100,45 +101,33 @@ outputs{accuracy}.
  *
  * {arrays} bytes of constants, {program.buffers.nbytes} bytes of static buffers: one call at a time.
  * It needs a C99 compiler, <stdint.h> and nothing else: no heap, no mathematical library, no operating system. Include
- * it in one source file, and compile this as it is best for the machine. Scores have the same bits everywhere, since
- * each float operation is rounded: -ffast-math is refused, and a compiler other than GCC and Clang must be told not to
- * fuse a product with a sum. */"""
+ * it in one source file, and compile this as suits the machine. Scores have the same bits everywhere, since floats are
+ * rounded after each operation; with -ffast-math they would not be, and this is refused. */"""
 
 
-# Clang takes the standard's pragma, GCC ignores it with a warning and has one of its own.
 _FRONT = """\
 #ifndef GLUON_BNN_net_H
 #define GLUON_BNN_net_H
 
 #include <stdint.h>
 
-#ifdef __FAST_MATH__
-#error "-ffast-math changes the scores: compile without it"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
+#error "-ffast-math and its parts change the scores: compile without"
+#endif
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "-ffinite-math-only changes the scores: compile without"
 #endif
 #if defined(__FLT_EVAL_METHOD__) && (__FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2)
 #if defined(__cplusplus) || !defined(__STRICT_ANSI__)
 #error "floats are not rounded after each operation: compile C with -std=c99, or on x86 with -msse2 -mfpmath=sse"
 #endif
-#endif
-#if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
-#elif defined(__GNUC__)
-#pragma GCC push_options
-#pragma GCC optimize("fp-contract=off")
 #endif"""
-
-_BACK = """\
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC pop_options
-#endif
-
-#endif /* GLUON_BNN_net_H */"""
 
 _LABEL = """\
 /* The name of an output, in UTF-8; null where there is no such output. */
 static inline const char *net_label(int output) {
   static const char *const labels[NET_OUTPUTS] = {
-LABELS};
+@};
   return output >= 0 && output < NET_OUTPUTS ? labels[output] : 0;
 }"""
 
@@ -210,7 +199,7 @@ def _run(program):
 def _labels(graph: Graph, name: str) -> Iterator[str]:
     """A function that gives the label of an output, where there are labels."""
     if graph.labels:
-        front, back = _named(_LABEL, name).split("LABELS")
+        front, back = _named(_LABEL, name).split("@")
         yield front + ",\n".join(f"      {_literal(label)}" for label in graph.labels) + back
 
 
