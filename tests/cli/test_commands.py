@@ -111,7 +111,7 @@ class TestConvert:
         from gluon_bnn.deploy import forms
 
         out = tmp_path / "net.txt"
-        assert "must end in .safetensors, got" in ended(capsys, "convert", "mnist", str(out))[0]
+        assert "must end in .safetensors or .h, got" in ended(capsys, "convert", "mnist", str(out))[0]
         monkeypatch.setitem(forms.FORMS, ".txt", lambda graph, path: out.write_text(f"{graph.accuracy}"))
         assert cli.main(["convert", "mnist", str(out)]) == 0 and out.read_text() == "0.9752"
 

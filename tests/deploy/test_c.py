@@ -102,22 +102,23 @@ def test_compilers(rng, tmp_path, without_exp, command, runner):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist", "larq-0", "lenet_xnor-0"])
-def test_all_test_images(tmp_path, name):
-    """Here all of them, 100 of them on ARM without a unit for floats."""
+@pytest.mark.parametrize("name, rows, on_arm", [("mnist", 10000, 100), ("larq-0", 2000, 30), ("lenet_xnor-0", 300, 5)])
+def test_images(tmp_path, name, rows, on_arm):
+    """MNIST's test images through trained nets, here and on ARM without a unit for floats; experiments/bench_c.py does
+    it for all 10,000 of each net."""
     needs("gcc")
     try:
         images = load("mnist")["test_data"]
         graph = zoo.load(name).graph
     except (OSError, ValueError) as error:
         pytest.skip(str(error))
-    x = np.rint(255 * images).astype(np.uint8).reshape(len(images), -1)
+    x = np.rint(255 * images).astype(np.uint8).reshape(len(images), -1)[:rows]
     headers.write(tmp_path, [graph], rows=len(x))
     headers.build(tmp_path, "gcc", *STRICT, "-O2")
     are_the_runtimes(tmp_path, [graph], [x])
     needs(THUMB[0], "qemu-arm")
     headers.build(tmp_path, *THUMB, *STRICT, "-Os")
-    are_the_runtimes(tmp_path, [graph], [x[:100]], "qemu-arm")
+    are_the_runtimes(tmp_path, [graph], [x[:on_arm]], "qemu-arm")
 
 
 def scores_are_inputs(inputs):
