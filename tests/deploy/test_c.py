@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ import gluon_bnn
 from gluon_bnn import runtime, zoo
 from gluon_bnn.data import load
 from gluon_bnn.deploy.c import header, program
+from gluon_bnn.deploy.c.calls import CALLS
 from gluon_bnn.graph.check import check
 
 import random_nets
 from bench import headers
 from bench.headers import STRICT, THUMB
-from paths import GOLDEN
+from paths import EXPERIMENTS, GOLDEN, ROOT
 from random_nets import SCALE, Net, chain, odd_floats, random_graph, same
 
 EXP = ("elu", "gelu", "sigmoid", "tanh", "softrelu", "swish")
@@ -119,6 +121,45 @@ def test_images(tmp_path, name, rows, on_arm):
     needs(THUMB[0], "qemu-arm")
     headers.build(tmp_path, *THUMB, *STRICT, "-Os")
     are_the_runtimes(tmp_path, [graph], [x[:on_arm]], "qemu-arm")
+
+
+def test_classify_alone(rng, tmp_path):
+    """experiments/deploy_c without the library: from a model's file to the classes of IDX files, in a path with
+    spaces."""
+    needs("make", "gcc")
+    place = tmp_path / "a place (of its own)"
+    shutil.copytree(os.path.join(EXPERIMENTS, "deploy_c"), place, ignore=shutil.ignore_patterns("classify", "net.h"))
+    runtime.save(chain(rng, (28, 28), "binary_dense units=10 to=float", scale=SCALE), place / "the model")
+    model = runtime.load(place / "the model")
+    images, labels = rng.integers(0, 256, (50, 28, 28), np.uint8), rng.integers(0, 10, 50).astype(np.uint8)
+    (place / "images").write_bytes(b"\0\0\x08\x03\0\0\0\x32" + b"\0\0\0\x1c" * 2 + images.tobytes())
+    (place / "labels").write_bytes(b"\0\0\x08\x01\0\0\0\x32" + labels.tobytes())
+    make = ["make", "-C", place, "alone", "CC=gcc", f"PYTHON={sys.executable}"]
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    built = subprocess.run([*make, "MODEL=the model"], capture_output=True, text=True, env=environment)
+    assert built.returncode == 0 and not built.stderr, built.stderr
+
+    def run(*arguments):
+        return subprocess.run([place / "classify_alone", *arguments], cwd=place, capture_output=True, text=True)
+
+    right = int((model.predict(images) == labels).sum())
+    assert run("images", "labels").stdout == f"{right} of 50 right ({2 * right:.2f}%)\n"
+    assert run("images").returncode == 2
+    (place / "cut").write_bytes((place / "images").read_bytes()[:-1])
+    (place / "wide").write_bytes(b"\0\0\x08\x03\0\0\0\x32" + b"\0\0\0\x1d" * 2 + images.tobytes())
+    for files, message in (
+        (("nowhere", "labels"), "nowhere must be an IDX file"),
+        (("labels", "labels"), "labels must be an IDX file of bytes with 3 axes"),
+        (("wide", "labels"), "must have images of 784 pixels"),
+        (("cut", "labels"), "the files end at image 49 of 50"),
+    ):
+        done = run(*files)
+        assert done.returncode == 1 and message in done.stderr and not done.stdout
+    without = subprocess.run(make, capture_output=True, text=True, env=environment)
+    assert without.returncode and "give MODEL=" in without.stderr
+    runtime.save(chain(rng, 784, "binary_dense units=10 to=float"), place / "the model")
+    floats = subprocess.run([*make, "MODEL=the model"], capture_output=True, text=True, env=environment)
+    assert floats.returncode and "incompatible pointer" in floats.stderr
 
 
 def scores_are_inputs(inputs):
@@ -294,6 +335,12 @@ def test_activations_with_exp(rng, tmp_path, function):
     with pytest.raises(ValueError, match=rf"node 2, activation: .* relu, .*; got {function}\. Train with"):
         gluon_bnn.save(graph, tmp_path / "net.h")
     assert (tmp_path / "net.h").read_text() == "old" and len(os.listdir(tmp_path)) == 1
+
+
+def test_a_kind_that_headers_do_not_have(rng, monkeypatch):
+    monkeypatch.delitem(CALLS, "dense")
+    with pytest.raises(ValueError, match="node 1, dense: a C header has input, .*, and no dense"):
+        header.text_of(chain(rng, 4, "dense units=3"), "net")
 
 
 def test_what_is_too_large(rng, monkeypatch):

@@ -14,7 +14,7 @@ from ...graph.check import check
 from ...graph.graph import Graph
 from .program import Program
 
-MOST_BYTES = 1 << 25  # of all arrays: GCC takes 20 s for so much
+MOST_BYTES = 1 << 23  # of all arrays: GCC takes 15 s and 650 MB for so many floats, a second for 10 million bits
 MOST_BUFFERS = 1 << 30  # bytes
 MOST_NODES = 1 << 12
 MOST_STEM = 40  # of the 63 characters by which a C99 compiler must tell names apart

@@ -62,6 +62,8 @@ class Program:
         self._names[place] = y
         step = Step(index, node, taken, value, xs, y, bool(sources) and sources[0][1], self.buffers)
         try:
+            if node.kind not in CALLS:
+                raise ValueError(f"a C header has {', '.join(CALLS)}, and no {node.kind}")
             CALLS[node.kind](step)
         except ValueError as error:
             raise ValueError(f"node {index}, {node.kind}: {error}") from None
