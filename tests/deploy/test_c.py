@@ -1,5 +1,6 @@
 """Nets as C headers: whatever compiler takes them, they give the bits of the runtime."""
 
+import errno
 import glob
 import itertools
 import os
@@ -18,14 +19,13 @@ from gluon_bnn.data import load
 from gluon_bnn.deploy.c import header, program
 from gluon_bnn.deploy.c.calls import CALLS
 from gluon_bnn.graph.check import check
+from gluon_bnn.graph.kinds.activation import FUNCTIONS
 
-import random_nets
 from bench import headers
 from bench.headers import STRICT, THUMB
 from paths import EXPERIMENTS, GOLDEN, ROOT
 from random_nets import SCALE, Net, chain, odd_floats, random_graph, same
 
-EXP = ("elu", "gelu", "sigmoid", "tanh", "softrelu", "swish")
 ARM64 = "aarch64-linux-gnu-gcc"
 PACKAGES = {ARM64: "g++-aarch64-linux-gnu", THUMB[0]: "gcc-arm-linux-gnueabi", "clang++": "clang"}
 PACKAGES.update({"qemu-arm": "qemu-user", "qemu-aarch64": "qemu-user"})
@@ -35,13 +35,6 @@ def needs(*tools):
     for tool in tools:
         if not shutil.which(tool):
             pytest.skip(f"needs {tool}: apt-get install {PACKAGES.get(tool, tool)}")
-
-
-@pytest.fixture
-def without_exp(monkeypatch):
-    """Random graphs have the activations of C headers only."""
-    functions = {name: of for name, of in random_nets.FUNCTIONS.items() if name not in EXP}
-    monkeypatch.setattr(random_nets, "FUNCTIONS", functions)
 
 
 def rows_of(rng, graph):
@@ -56,10 +49,9 @@ def rows_of(rng, graph):
 
 
 def golden_graphs():
-    """The golden models that a header can be made of: every kind, form and padding is in them."""
+    """The golden models: every kind, form, function and padding is in them."""
     names = set(glob.glob(os.path.join(GOLDEN, "*.safetensors"))) - set(glob.glob(os.path.join(GOLDEN, "*.answers.*")))
-    graphs = [runtime.load(name).graph for name in sorted(names)]
-    return [graph for graph in graphs if not any(node.attributes.get("function") in EXP for node in graph.nodes)]
+    return [runtime.load(name).graph for name in sorted(names)]
 
 
 def are_the_runtimes(directory, graphs, xs, *runner):
@@ -69,13 +61,33 @@ def are_the_runtimes(directory, graphs, xs, *runner):
         np.testing.assert_array_equal(largest, model.predict(x))
 
 
-def test_random_graphs(rng, tmp_path, without_exp):
+def smooth(rng):
+    """(a graph that has all activations, rows of numbers of every size)."""
+    net = Net(rng, 40)
+    values = [net.add("activation", 0, function=name) for name in FUNCTIONS]
+    net.add("concat", *values)
+    x = (rng.standard_normal((40, 40)) * 2.0 ** rng.integers(-40, 12, (40, 40))).astype(np.float32)
+    x[0, :9] = [0.0, -0.0, np.nan, np.inf, -np.inf, 1e-45, -1e-38, 3.4e38, -3.4e38]
+    x[1:20] = rng.uniform(-12, 12, (19, 40))
+    return net.graph(), x
+
+
+def test_random_graphs(rng, tmp_path):
     """Under the sanitizers, and as strict as C99 gets."""
     needs("gcc")
     graphs = [random_graph(rng) for _ in range(16)] + golden_graphs()
+    xs = [rows_of(rng, graph) for graph in graphs]
     headers.write(tmp_path, graphs, rows=4)
     headers.build(tmp_path, "gcc", *STRICT, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    are_the_runtimes(tmp_path, graphs, [rows_of(rng, graph) for graph in graphs])
+    are_the_runtimes(tmp_path, graphs, xs)
+
+
+def test_activations(rng, tmp_path):
+    needs("gcc")
+    graph, x = smooth(rng)
+    headers.write(tmp_path, [graph], rows=len(x))
+    headers.build(tmp_path, "gcc", *STRICT, "-O2")
+    are_the_runtimes(tmp_path, [graph], [x])
 
 
 @pytest.mark.slow
@@ -94,13 +106,15 @@ def test_random_graphs(rng, tmp_path, without_exp):
         ([THUMB[0], "-mthumb", "-march=armv7-a+vfpv4", "-mfloat-abi=softfp", "-static", "-O2"], ["qemu-arm"]),
     ],
 )
-def test_compilers(rng, tmp_path, without_exp, command, runner):
+def test_compilers(rng, tmp_path, command, runner):
     """Other machines, and options that invite a compiler to fuse products with sums."""
     needs(command[0], *runner)
-    graphs = [random_graph(rng, images=index % 2) for index in range(3)] + golden_graphs()[-2:]
+    functions, x = smooth(rng)
+    graphs = [functions, *(random_graph(rng, images=index % 2) for index in range(3)), golden_graphs()[1]]
     headers.write(tmp_path, graphs, rows=4)
     headers.build(tmp_path, *command)
-    are_the_runtimes(tmp_path, graphs, [rows_of(rng, graph) for graph in graphs], *runner)
+    xs = [x[:4], *(rows_of(rng, graph) for graph in graphs[1:])]
+    are_the_runtimes(tmp_path, graphs, xs, *runner)
 
 
 @pytest.mark.slow
@@ -224,16 +238,20 @@ def test_nothing_is_used(tmp_path, rng, compiler):
     headers.build(tmp_path, compiler, *STRICT, "-O2", "-Wconversion")
 
 
-@pytest.mark.parametrize("option", ["-ffast-math", "-ffinite-math-only", "-fassociative-math -fno-signed-zeros"])
-def test_options_that_change_scores(tmp_path, rng, option):
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["-ffast-math"], "change the scores"),
+        (["-ffinite-math-only"], "changes the scores"),
+        (["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"], "change the scores"),
+    ],
+)
+def test_options_that_change_scores(tmp_path, rng, options, message):
     needs("gcc")
     gluon_bnn.save(chain(rng, 4, "binary_dense units=2 to=float"), tmp_path / "net.h")
-    done = subprocess.run(
-        ["gcc", *option.split(), "-fno-trapping-math", "-fsyntax-only", "-x", "c", tmp_path / "net.h"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0 and "changes the scores" in done.stderr or "change the scores" in done.stderr
+    command = ["gcc", *options, "-fsyntax-only", "-x", "c", tmp_path / "net.h"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0 and message in done.stderr
 
 
 def test_golden(tmp_path):
@@ -327,14 +345,18 @@ int main(void) {{
     headers.build(tmp_path, "gcc", *STRICT)
 
 
-@pytest.mark.parametrize("function", EXP)
-def test_activations_with_exp(rng, tmp_path, function):
-    """They are refused by name; an old file stays."""
+def test_an_old_file_is_kept(rng, tmp_path, monkeypatch):
+    """Where the net is refused, and where the disk is full."""
+    graph = chain(rng, 4, "dense units=3")
     (tmp_path / "net.h").write_text("old")
-    graph = chain(rng, 4, "dense units=3", f"activation function={function}")
-    with pytest.raises(ValueError, match=rf"node 2, activation: .* relu, .*; got {function}\. Train with"):
+    with monkeypatch.context() as changed:
+        changed.setattr(header, "MOST_BYTES", 10)
+        with pytest.raises(ValueError, match="at most 10 bytes of arrays"):
+            gluon_bnn.save(graph, tmp_path / "net.h")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(OSError, match="No space left"):
         gluon_bnn.save(graph, tmp_path / "net.h")
-    assert (tmp_path / "net.h").read_text() == "old" and len(os.listdir(tmp_path)) == 1
+    assert os.listdir(tmp_path) == ["net.h"] and (tmp_path / "net.h").read_text() == "old"
 
 
 def test_a_kind_that_headers_do_not_have(rng, monkeypatch):

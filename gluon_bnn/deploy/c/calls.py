@@ -233,21 +233,15 @@ def _batch_norm(step):
     step.call("norm", step.xs[0], step.places, step.channels, *names, step.y)
 
 
-_PLAIN = "relu", "softsign", "sign", "binary_sigmoid"  # activations that take no slope
-
-
 def _activation(step):
     function, size = step.node.attributes["function"], step.value.size
-    if function in _PLAIN:
+    if "slope" not in step.node.arrays:
         step.call(function, step.xs[0], size, step.y)
     elif function in ("leaky", "prelu"):
         channels = step.node.arrays["slope"].size
         step.call("leaky", step.xs[0], size // channels, channels, step.array("slope"), step.y)
     else:
-        raise ValueError(
-            f"a C header has the activations {', '.join(_PLAIN)}, leaky and prelu, which need no exp; got {function}. "
-            "Train with one of these, or write a .safetensors file, which the library runs from C as well"
-        )
+        step.call(function, step.xs[0], size, step.array("slope"), step.y)
 
 
 def _arithmetic(step):

@@ -16,7 +16,7 @@ from .program import Program
 
 MOST_BYTES = 1 << 23  # of all arrays: GCC takes 15 s and 650 MB for so many floats, a second for 10 million bits
 MOST_BUFFERS = 1 << 30  # bytes
-MOST_NODES = 1 << 12
+MOST_NODES = 1 << 10  # Clang takes 7 s
 MOST_STEM = 40  # of the 63 characters by which a C99 compiler must tell names apart
 
 # Headers that a file of the same name would hide from whoever compiles with its folder among those of headers.
@@ -35,9 +35,8 @@ _DEFINITION = re.compile("^(?:static [a-z0-9_]+ net_([a-z0-9_]+)[(]|} net_([a-z0
 def save(graph: Graph, path: Union[str, bytes, os.PathLike]) -> None:
     """Write the header of a graph to path, under a temporary name first; an OSError leaves an old file whole.
 
-    The stem of the file's name is the prefix of all names in it. Raises ValueError for a stem that cannot be one, for
-    an activation that needs exp, for a net that is too large for a compiler; what `graph.check.check` raises, and
-    OSError.
+    The stem of the file's name is the prefix of all names in it. Raises ValueError for a stem that cannot be one, and
+    for a net that is too large for a compiler; what `graph.check.check` raises, and OSError.
     """
     stem = prefix_of(path)
     _files.replace(path, text_of(check(graph), stem).encode("ascii"))
