@@ -13,6 +13,7 @@ const paper = find("paper").getContext("2d", { willReadFrequently: true });
 const { width: WIDTH, height: HEIGHT } = paper.canvas;
 
 let model = null;
+let pen = null; // where the stroke is, while one is drawn
 let lastAsked = 0; // a net that was asked for later replaces one that arrives later
 
 // Nets.
@@ -22,8 +23,7 @@ async function show(name, read) {
   let error = null;
   try {
     const content = await read();
-    const loaded = load(content);
-    checkInput(loaded);
+    const loaded = loadForDrawings(content);
     if (asked !== lastAsked) return;
     model = loaded;
     showFacts(name, content.byteLength);
@@ -49,11 +49,20 @@ async function fetchModel(url) {
   return response.arrayBuffer();
 }
 
-function checkInput({ inputs, inputShape, takesPixels }) {
+/** The model in a file's content, where it is one and takes what is drawn here. */
+function loadForDrawings(content) {
+  let loaded;
+  try {
+    loaded = load(content);
+  } catch (problem) {
+    throw new ModelError(`it is not a model file, or a damaged one. In detail: ${problem.message}`);
+  }
+  const { inputs, inputShape, takesPixels } = loaded;
   if (inputs !== SIDE * SIDE) {
     throw new ModelError(`it takes inputs of ${inputShape.join("x")}, and what is drawn here has ${SIDE}x${SIDE} pixels`);
   }
   if (!takesPixels) throw new ModelError("it was frozen without an input scale, and does not say what a pixel stands for");
+  return loaded;
 }
 
 function showFacts(name, bytes) {
@@ -95,8 +104,8 @@ function showFilters() {
       }
     }
     const are = model.nodes[index].kind.startsWith("binary") ? "white +1, black -1" : "lighter is larger";
-    const all = pictures.length < units ? `the first ${pictures.length} of ${units}` : `${units}`;
-    find("legend").textContent = `The weights of its units, ${all}: ${are}.`;
+    const all = pictures.length < units ? `the first ${pictures.length} of its ${units} units` : `its ${units} units`;
+    find("legend").textContent = `The weights of ${all}: ${are}.`;
   }
   if (!pictures.length) find("legend").textContent = "Its weights are no pictures.";
   find("filters").replaceChildren(...pictures);
@@ -122,7 +131,7 @@ function drawGray(canvas, gray) {
 
 /**
  * The drawing as MNIST's images were made: its box is scaled, anti-aliased, so that the longer side has 20 pixels, and
- * moved so that the centre of its mass lies in the middle of 28x28. Null where nothing is drawn.
+ * moved so that the centre of its mass lies in the middle of 28x28 pixels. Null where nothing is drawn.
  */
 function asMnist() {
   const { data } = paper.getImageData(0, 0, WIDTH, HEIGHT);
@@ -154,11 +163,12 @@ function asMnist() {
       massY += sum * (i + 0.5);
     }
   }
-  const from = (centre) => Math.round(Math.min(Math.max(SIDE / 2 - centre, 0), SIDE - BOX));
-  const [shiftX, shiftY] = [from(massX / mass), from(massY / mass)];
+  // By whole pixels: in MNIST's own images the centre lies from 14.0 to below 15.0.
+  const from = (centre, size) => Math.min(Math.max(Math.ceil(SIDE / 2 - centre), 0), SIDE - Math.ceil(size / step));
+  const [shiftX, shiftY] = [from(massX / mass, right - left), from(massY / mass, bottom - top)];
   const pixels = new Uint8Array(SIDE * SIDE);
   box.forEach((gray, at) => {
-    pixels[(Math.floor(at / BOX) + shiftY) * SIDE + (at % BOX) + shiftX] = Math.round(gray);
+    if (gray) pixels[(Math.floor(at / BOX) + shiftY) * SIDE + (at % BOX) + shiftX] = Math.round(gray);
   });
   return pixels;
 }
@@ -184,7 +194,7 @@ function classify() {
     return tr;
   });
   find("scores").replaceChildren(...rows);
-  find("time").textContent = pixels ? time(pixels) : "shown with the scores";
+  if (!pen) find("time").textContent = pixels ? time(pixels) : "shown with the scores";
 }
 
 /** How long one image takes: clocks of browsers are coarse, so it is the mean of many runs. */
@@ -209,8 +219,6 @@ function classifySoon() {
     classify();
   });
 }
-
-let pen = null; // where the stroke is
 
 function draw(event) {
   const { left, top, width, height } = paper.canvas.getBoundingClientRect();
