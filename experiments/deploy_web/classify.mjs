@@ -8,21 +8,27 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { load, ModelError } from "./gluon_bnn.js";
 
+const NPY_HEADER = /^\{'descr': '(\|u1|<f4)', 'fortran_order': False, 'shape': \(((\d{1,15}, ?)*\d{0,15})\), \} *\n$/;
 const TYPES = { "|u1": Uint8Array, "<f4": Float32Array };
 
 /** {shape, data} of the content of an .npy file; a ModelError for another. */
 function readNpy(bytes) {
   const isNpy = bytes.subarray(0, 6).toString("latin1") === "\x93NUMPY";
   const start = isNpy ? (bytes[6] === 1 ? 10 : 12) : 0;
-  const end = isNpy && bytes.length >= start ? start + (start === 10 ? bytes.readUInt16LE(8) : bytes.readUInt32LE(8)) : 0;
+  const end =
+    isNpy && bytes.length >= start ? start + (start === 10 ? bytes.readUInt16LE(8) : bytes.readUInt32LE(8)) : 0;
   const header = bytes.toString("latin1", start, Math.min(end, bytes.length));
-  const match = /^\{'descr': '(\|u1|<f4)', 'fortran_order': False, 'shape': \(((?:\d{1,15}, ?)*\d{0,15})\), \} *\n$/.exec(header);
+  const match = NPY_HEADER.exec(header);
   if (!match) throw new ModelError("inputs must be a .npy file of uint8 or little-endian float32 in C order");
-  const shape = match[2].split(",").filter((size) => size.trim()).map(Number);
+  const shape = match[2]
+    .split(",")
+    .filter((size) => size.trim())
+    .map(Number);
   const data = new Uint8Array(bytes.subarray(end)).buffer;
   const type = TYPES[match[1]];
   const size = shape.reduce((all, one) => all * one, 1);
-  if (shape.length < 1 || data.byteLength !== size * type.BYTES_PER_ELEMENT) {
+  if (!shape.length) throw new ModelError("inputs must have rows, got a single number");
+  if (data.byteLength !== size * type.BYTES_PER_ELEMENT) {
     throw new ModelError(`inputs of the shape ${shape.join("x")} do not take ${data.byteLength} bytes`);
   }
   return { shape, data: new type(data) };
@@ -38,7 +44,8 @@ function npy(shape, data) {
 }
 
 function main([modelPath, inputsPath, outputsPath, ...others]) {
-  if (!outputsPath || others.length) throw new ModelError("usage: node classify.mjs MODEL.safetensors INPUTS.npy OUTPUTS.npy");
+  if (!outputsPath || others.length)
+    throw new ModelError("usage: node classify.mjs MODEL.safetensors INPUTS.npy OUTPUTS.npy");
   const began = performance.now();
   const model = load(readFileSync(modelPath));
   const loaded = performance.now();

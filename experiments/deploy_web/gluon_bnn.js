@@ -89,8 +89,8 @@ function refuse(why) {
 }
 
 /**
- * What is computed in which order: {source, steps}. A value with pixels may be wanted as uint8 and as floats: there is a
- * step for each form that somebody takes. `source` stands for the input that the caller gives.
+ * What is computed in which order: {source, steps}. A value with pixels may be wanted as uint8 and as floats: there is
+ * a step for each form that somebody takes. `source` stands for the input that the caller gives.
  */
 function plan(nodes, values, pixels) {
   const wanted = new Map();
@@ -288,8 +288,8 @@ function readHeader(bytes) {
       offsets?.length !== 2
     ) {
       refuse(
-        `tensor ${quoted(name)} must have a dtype, F32 or I32, a shape of at most ${MOST_TENSOR_AXES} sizes from 1 on, ` +
-          "two data_offsets, and no more",
+        `tensor ${quoted(name)} must have a dtype, F32 or I32, a shape of at most ${MOST_TENSOR_AXES} sizes from 1 ` +
+          "on, two data_offsets, and no more",
       );
     }
     places.push({ name, isFloat, shape, begin: offsets[0], end: offsets[1] });
@@ -313,8 +313,8 @@ function readLine(text) {
   const checksum = /^crc32 ([0-9a-f]{8})$/.exec(text.slice(cut < 0 ? 0 : cut + 2));
   if (!checksum || entries.length < 2 || entries.length > MOST_NODES) {
     refuse(
-      `its metadata must be a format, an input, 1 to ${MOST_NODES - 1} other nodes and a crc32, separated by "; "; got ` +
-        `${entries.length + 2} entries that end in ${quoted(text.slice(cut + 2))}`,
+      `its metadata must be a format, an input, 1 to ${MOST_NODES - 1} other nodes and a crc32, separated by "; "; ` +
+        `got ${entries.length + 2} entries that end in ${quoted(text.slice(cut + 2))}`,
     );
   }
   const nodes = format === 1 ? nodesOfFormat1(entries) : entries.map(nodeOf);
@@ -377,7 +377,9 @@ function nodesOfFormat1([input, ...entries]) {
   let gives = "float"; // what the layer before gives
   matches.forEach((match, index) => {
     if (!match) {
-      refuse(`layer ${index} must be "<kind> <inputs> <units> <from> <to> [<function>]", got ${quoted(entries[index])}`);
+      refuse(
+        `layer ${index} must be "<kind> <inputs> <units> <from> <to> [<function>]", got ${quoted(entries[index])}`,
+      );
     }
     const [kind, from, to, activation] = [match[1], ...match.slice(4)];
     const [inputs, units] = [Number(match[2]), Number(match[3])];
@@ -392,7 +394,11 @@ function nodesOfFormat1([input, ...entries]) {
       refuse(`layer ${index} does not fit what stands before it, ${gives} ${given}: ${quoted(entries[index])}`);
     }
     const next = matches[index + 1];
-    const attributes = { units, to: to === "bits" && next && next[4] === "bits01" ? "bits01" : to, function: activation };
+    const attributes = {
+      units,
+      to: to === "bits" && next && next[4] === "bits01" ? "bits01" : to,
+      function: activation,
+    };
     const own = Object.keys(KINDS[kind].attributes).map((name) => [name, attributes[name]]);
     nodes.push(makeNode(kind, [index], Object.fromEntries(own)));
     [given, gives] = [units, to];
@@ -400,7 +406,7 @@ function nodesOfFormat1([input, ...entries]) {
   return nodes;
 }
 
-/** Gives tensors of format 1 their names of format 2, in which layer i is node i + 1; names that it has not stay wrong. */
+/** Gives tensors of format 1 their names of format 2, in which layer i is node i + 1; wrong ones stay wrong. */
 function renameFormat1(tensors) {
   for (const tensor of tensors) {
     const match = /^(0|[1-9][0-9]{0,8})(\.[a-z0-9_]+)$/.exec(tensor.name);
@@ -432,8 +438,9 @@ const quoted = (text) => JSON.stringify(text.slice(0, 80));
 
 /**
  * What a node gives for a row: a form, "float", "bits" (of +1 and -1) or "bits01" (of 1 and 0), and a shape, (features)
- * or (height, width, channels). pixels: an input that is also taken as uint8. In memory it has `words` float32 or int32:
- * of bits, the channels of each place are packed, bit t of word w is 1 where channel 32 w + t is the smaller number.
+ * or (height, width, channels). pixels: an input that is also taken as uint8. In memory it has `words` float32 or
+ * int32: of bits, the channels of each place are packed, bit t of word w is 1 where channel 32 w + t is the smaller
+ * number.
  */
 function value(form, shape, pixels = false) {
   const size = product(shape);
@@ -466,7 +473,8 @@ function checkGraph({ nodes, labels, accuracy }) {
   const unused = nodes.findIndex((_, index) => index < nodes.length - 1 && !used.has(index));
   if (unused >= 0) refuse(`node ${unused}, ${nodes[unused].kind}, must be used by a later node, and is by none`);
   const last = values.at(-1);
-  if (last.form !== "float" || last.shape.length !== 1) refuse(`the last node must give a row of floats, got ${show(last)}`);
+  if (last.form !== "float" || last.shape.length !== 1)
+    refuse(`the last node must give a row of floats, got ${show(last)}`);
   if (labels && labels.length !== last.size) {
     refuse(`labels must be as many as the net's outputs, ${last.size}, got ${labels.length}`);
   }
@@ -585,7 +593,7 @@ function checkSigns({ arrays }, units, [runs, size]) {
   for (let i = 0; i < bits.length; ++i) {
     const unit = Math.floor(i / (LANES * runs * perRun)) * LANES + (i % LANES);
     const isLast = Math.floor(i / LANES) % perRun === perRun - 1;
-    if (isLast && size % WORD && bits[i] >>> size % WORD) refuse(`weight_bits must be 0 past input ${size - 1}`);
+    if (isLast && size % WORD && bits[i] >>> (size % WORD)) refuse(`weight_bits must be 0 past input ${size - 1}`);
     if (unit >= units && bits[i]) refuse(`weight_bits must be 0 past unit ${units - 1}`);
     if (unit < units) ones[unit] += popcount(bits[i]);
   }
@@ -703,8 +711,8 @@ const HALVES = new Float32Array(8);
 
 /**
  * sums = window times signs for every unit: ((+-x0 +- x1) + (+-x2 +- x3)), added up in blocks of SUM inputs. Of each
- * four inputs the 16 signed sums are formed once; four bits of a unit's weights select one of them. `parts` is memory of
- * the size and type of `sums`.
+ * four inputs the 16 signed sums are formed once; four bits of a unit's weights select one of them. `parts` is memory
+ * of the size and type of `sums`.
  */
 function multiplySigns(window, inputs, bits, sums, parts) {
   const tables = sums instanceof Float32Array ? FLOAT_TABLES : WHOLE_TABLES;
@@ -852,7 +860,7 @@ function exp(x) {
   x = Math.min(Math.max(x, -708), 709);
   const nearest = 1.5 * 2 ** 52; // what is added to it is rounded to a whole number
   const n = x * 1.4426950408889634 + nearest - nearest;
-  const r = x - n * 0.693147180369123816490 - n * 1.90821492927058770002e-10;
+  const r = x - n * 0.69314718036912381649 - n * 1.90821492927058770002e-10;
   POWER.setInt32(0, (1023 + n) << 20); // 2^n
   return taylor(r, 0) * POWER.getFloat64(0);
 }
@@ -1163,7 +1171,8 @@ const KINDS = {
     value: ({ attributes }, [taken]) => value(taken.form, poolShape(taken, attributes)),
     arrays: (node, [taken]) => [{}, taken.form === "float" ? {} : { falls: [Int32Array, words(taken.channels)] }],
     check({ arrays: { falls } }, [{ channels }]) {
-      if (channels % WORD && falls?.at(-1) >>> channels % WORD) refuse(`falls must be 0 past channel ${channels - 1}`);
+      if (channels % WORD && falls?.at(-1) >>> (channels % WORD))
+        refuse(`falls must be 0 past channel ${channels - 1}`);
     },
     run({ attributes, arrays: { falls } }, [taken], out, x) {
       const ofFloats = taken.form === "float";
@@ -1183,7 +1192,8 @@ const KINDS = {
           }
         });
         if (falls) {
-          for (let c = 0, to = place * own; c < own; ++c, ++to) out[to] = (out[to] & ~falls[c]) | (largest[c] & falls[c]);
+          for (let c = 0, to = place * own; c < own; ++c, ++to)
+            out[to] = (out[to] & ~falls[c]) | (largest[c] & falls[c]);
         }
       });
       return out;

@@ -59,9 +59,12 @@ function loadForDrawings(content) {
   }
   const { inputs, inputShape, takesPixels } = loaded;
   if (inputs !== SIDE * SIDE) {
-    throw new ModelError(`it takes inputs of ${inputShape.join("x")}, and what is drawn here has ${SIDE}x${SIDE} pixels`);
+    throw new ModelError(
+      `it takes inputs of ${inputShape.join("x")}, and what is drawn here has ${SIDE}x${SIDE} pixels`,
+    );
   }
-  if (!takesPixels) throw new ModelError("it was frozen without an input scale, and does not say what a pixel stands for");
+  if (!takesPixels)
+    throw new ModelError("it was frozen without an input scale, and does not say what a pixel stands for");
   return loaded;
 }
 

@@ -2,9 +2,9 @@
 //
 //     node models.mjs MODULE
 //
-// A line of its input is JSON, {model: path, inputs: [[type, bytes in base64], ...]}. For each it prints {refused: why},
-// {outputs: [bytes in base64, ...], labels, accuracy, weights: a list of numbers for each node}, or {failed: the stack of
-// an error that is no refusal}.
+// A line of its input is JSON, {model: path, inputs: [[type, bytes in base64], ...]}. For each it prints
+// {refused: why}, {outputs: [bytes in base64, ...], labels, accuracy, weights: those of each node, or null, in base64},
+// or {failed: the stack of an error that is no refusal}.
 
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -26,7 +26,9 @@ function answer({ model: path, inputs }) {
   const { labels, accuracy, nodes } = model;
   const weighed = inputs.length ? nodes.keys() : [];
   const weights = Array.from(weighed, (index) => {
-    return "weight" in nodes[index].arrays || "weight_bits" in nodes[index].arrays ? base64(weightsOf(model, index).weights) : null;
+    return "weight" in nodes[index].arrays || "weight_bits" in nodes[index].arrays
+      ? base64(weightsOf(model, index).weights)
+      : null;
   });
   return { outputs, labels, accuracy, weights };
 }
