@@ -656,14 +656,15 @@ function runSigns(node, taken, out, x, attributes, image, shape) {
   if (node.attributes.to !== "float") out.fill(0);
   if (taken.form === "float") {
     const outside = pixels ? 0 : PADS[attributes.pad];
-    const window = new (pixels ? Uint8Array : Float32Array)(WORD * words(size)); // 0 past the last input
-    const [sums, parts] = [0, 1].map(() => new (pixels ? Int32Array : Float32Array)(LANES * Math.ceil(units / LANES)));
+    const window = new Float32Array(WORD * words(size)); // 0 past the last input
+    const sums = new Float64Array(LANES * Math.ceil(units / LANES));
+    const parts = new Float32Array(sums.length);
     eachWindow(attributes, image, shape, (place, row, column) => {
       for (let k = 0; k < size; ++k) window[k] = outside;
       eachTap(attributes, width, row, column, (tap, pixel) => {
         for (let c = 0; c < channels; ++c) window[tap * channels + c] = x[pixel * channels + c];
       });
-      multiplySigns(window, size, bits, sums, parts);
+      multiplySigns(window, size, bits, sums, parts, pixels);
       finish(node, taken, units, sums, pixels, out, place);
     });
     return out;
@@ -704,18 +705,16 @@ function compareSigns(window, filled, bits, dots, inputs) {
   }
 }
 
-// The 16 signed sums of each four of SUM inputs, and those of its two halves.
-const FLOAT_TABLES = new Float32Array(4 * SUM);
-const WHOLE_TABLES = new Int32Array(4 * SUM);
+// The 16 signed sums of four inputs, and those of its two halves.
+const TABLE = new Float32Array(16);
 const HALVES = new Float32Array(8);
 
 /**
  * sums = window times signs for every unit: ((+-x0 +- x1) + (+-x2 +- x3)), added up in blocks of SUM inputs. Of each
- * four inputs the 16 signed sums are formed once; four bits of a unit's weights select one of them. `parts` is memory
- * of the size and type of `sums`.
+ * four inputs the 16 signed sums are formed once; four bits of a unit's weights select one of them. Of pixels, a block
+ * adds up to a whole number that float32 holds, and the blocks are added without rounding. `parts` is memory for a block.
  */
-function multiplySigns(window, inputs, bits, sums, parts) {
-  const tables = sums instanceof Float32Array ? FLOAT_TABLES : WHOLE_TABLES;
+function multiplySigns(window, inputs, bits, sums, parts, pixels) {
   const block = LANES * words(inputs);
   for (let begin = 0; begin < inputs; begin += SUM) {
     const end = Math.min(begin + SUM, inputs);
@@ -729,16 +728,16 @@ function multiplySigns(window, inputs, bits, sums, parts) {
         HALVES[half + 2] = one - other;
         HALVES[half + 3] = -one - other;
       }
-      const table = 4 * (k - begin);
-      for (let code = 0; code < 16; ++code) tables[table + code] = HALVES[code & 3] + HALVES[4 + (code >> 2)];
+      for (let code = 0; code < 16; ++code) TABLE[code] = HALVES[code & 3] + HALVES[4 + (code >> 2)];
       const shift = k & 31;
       for (let unit = 0, first = LANES * (k >> 5); unit < parts.length; unit += LANES, first += block) {
-        for (let lane = 0; lane < LANES; ++lane) {
-          parts[unit + lane] += tables[table + ((bits[first + lane] >>> shift) & 15)];
-        }
+        for (let lane = 0; lane < LANES; ++lane) parts[unit + lane] += TABLE[(bits[first + lane] >>> shift) & 15];
       }
     }
-    for (let unit = 0; unit < sums.length; ++unit) sums[unit] = begin ? sums[unit] + parts[unit] : parts[unit];
+    for (let unit = 0; unit < sums.length; ++unit) {
+      const sum = begin ? sums[unit] + parts[unit] : parts[unit];
+      sums[unit] = pixels ? sum : round(sum);
+    }
   }
 }
 
