@@ -106,7 +106,7 @@ function showFilters() {
         pictures.push(picture(weights.subarray(unit * size, (unit + 1) * size), kernel));
       }
     }
-    const are = model.nodes[index].kind.startsWith("binary") ? "white +1, black -1" : "lighter is larger";
+    const are = model.nodes[index].kind.startsWith("binary") ? "white\u00a0+1, black\u00a0-1" : "lighter is larger";
     const all = pictures.length < units ? `the first ${pictures.length} of its ${units} units` : `its ${units} units`;
     find("legend").textContent = `The weights of ${all}: ${are}.`;
   }
