@@ -381,7 +381,7 @@ def test_page_reads_a_digit_of_the_test_set(page):
     facts = text_of(browser, "facts")
     assert "18,972 bytes" in facts and "1x28x28 → 100 → 10" in facts and "97.52% of the test images" in facts
     assert len(browser.find_elements("css selector", "#filters canvas")) == 100
-    assert "The weights of its 100 units: white +1, black -1." in browser.page_source
+    assert text_of(browser, "legend") == "The weights of its 100 units: white +1, black -1."
     assert text_of(browser, "answer") == "Nothing is drawn yet."
     for row in (0, 1, 2, 3):
         browser.find_element("id", "clear").click()
@@ -430,9 +430,8 @@ def test_page_reads_strokes_of_the_pen(rng, tmp_path, page):
     wait(browser, lambda: "1x28x28 → 26x27x9 → 4" in text_of(browser, "facts"))
     assert re.fullmatch("This is “[0-3]”.", text_of(browser, "answer")) and len(scores(browser)) == 4
     pictures = browser.find_elements("css selector", "#filters canvas")
-    assert [(picture.get_attribute("width"), picture.get_attribute("height")) for picture in pictures] == [
-        ("2", "3")
-    ] * 9
+    sizes = [(picture.get_attribute("width"), picture.get_attribute("height")) for picture in pictures]
+    assert sizes == [("2", "3")] * 9
     browser.find_element("id", "clear").click()
     assert text_of(browser, "answer") == "Nothing is drawn yet."
 
