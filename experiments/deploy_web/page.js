@@ -242,7 +242,7 @@ paper.canvas.addEventListener("pointerdown", (event) => {
   draw(event);
 });
 paper.canvas.addEventListener("pointermove", (event) => {
-  if (pen) for (const each of event.getCoalescedEvents()) draw(each);
+  if (pen) draw(event);
 });
 for (const end of ["pointerup", "pointercancel"]) {
   paper.canvas.addEventListener(end, () => {
