@@ -2,13 +2,8 @@
 
 import argparse
 import json
-import os
-from typing import TYPE_CHECKING, Any, Optional
 
 from . import add_json, exports, fail, models, whole_number
-
-if TYPE_CHECKING:
-    import numpy as np
 
 HELP = "run every form of a net over a test set and compare the answers"
 DESCRIPTION = """Runs every form of a net that this machine can run, each in a process of its own, over all test images:
@@ -31,13 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import tempfile
 
+    from .. import data
     from .._progress import progress_bar
-    from ..prove import prove
+    from ..prove import in_mxnet, inputs_of, prove
 
     try:
         with tempfile.TemporaryDirectory() as directory, progress_bar(unit=" forms") as bar:
-            graph, exported = _graph(args, directory)
-            x, pixels, labels = _inputs(graph, args)
+            found = data.load(args.dataset, args.data_dir)
+            images, labels = found["test_data"][: args.images], found["test_label"][: args.images].astype(int)
+            export = exports.find(args)
+            if export is None:
+                graph, exported = models.load(args.model).graph, None
+            else:
+                graph, exported = in_mxnet(export.prefix, export.epoch, directory, **export.options)
+            x, pixels = inputs_of(graph, images)
 
             def done(form):
                 bar.set_postfix_str(form)
@@ -53,44 +55,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{args.model}: {right:.2%} of {len(x):,} test images of {args.dataset} right\n{report}")
     return 0 if report.ok else 1
-
-
-def _graph(args: argparse.Namespace, directory: str) -> tuple[Any, dict[str, str]]:
-    """(the net's graph, {name: the file of the parameters of an export for MXNet})"""
-    export = exports.find(args)
-    if export is None:
-        return models.load(args.model).graph, {}
-    import numpy as np
-
-    from .._compat import mx
-    from ..native import library
-
-    exported = {"MXNet, as exported": export.parameters}
-    for form in ("float", "packed") if library.available() else ("float",):
-        frozen = export.frozen(form)
-        frozen.hybridize()
-        frozen(mx.nd.array(np.zeros((1, *frozen.input_shape), np.float32)))
-        frozen.export(os.path.join(directory, form))
-        exported[f"MXNet, {form}"] = os.path.join(directory, f"{form}-0000.params")
-    return frozen.graph, exported
-
-
-def _inputs(graph: Any, args: argparse.Namespace) -> "tuple[np.ndarray, Optional[np.ndarray], np.ndarray]":
-    """(float32 inputs, their pixels where the net takes those, labels) of the test set"""
-    import numpy as np
-
-    from .. import data
-    from ..graph.kinds import KINDS
-
-    found = data.load(args.dataset, args.data_dir)
-    images, labels = found["test_data"][: args.images], found["test_label"][: args.images].astype(int)
-    rows = images.reshape(len(images), -1)
-    if rows.shape[1] != graph.inputs:
-        raise ValueError(
-            f"the net takes inputs of {'x'.join(map(str, graph.input_shape))}, the images of {args.dataset} are "
-            f"{'x'.join(map(str, images.shape[1:]))}"
-        )
-    if graph.input_scale is None:
-        return rows, None, labels
-    pixels = np.rint(255 * rows).astype(np.uint8)
-    return KINDS["input"].run(graph.nodes[0], (), pixels), pixels, labels

@@ -18,9 +18,10 @@ import numpy as np
 from .. import _table
 from ..graph import bounds
 from ..graph.graph import Graph
-from .forms import Absent, Form, forms_of
+from ..graph.kinds import KINDS
+from .forms import Absent, Form, forms_of, in_mxnet
 
-__all__ = ["Report", "prove"]
+__all__ = ["Report", "in_mxnet", "inputs_of", "prove"]
 
 
 def __dir__():
@@ -132,6 +133,21 @@ def prove(
             compared = _compared(form, graph, x, expected["uint8"], expected, complaints)
             rows.append({"form": form.name, "inputs": "both", "bytes": 0, "seconds_per_image": {}, **compared})
     return Report(rows, absent, complaints, expected[kinds[-1]].argmax(axis=1))
+
+
+def inputs_of(graph: Graph, images: np.ndarray) -> tuple[np.ndarray, Optional[np.ndarray]]:
+    """(float32 inputs, their pixels where the net takes those): flat rows, of images from 0 to 1, as `data.load` has.
+
+    ValueError for images of another size than the net takes.
+    """
+    rows = images.reshape(len(images), -1)
+    if rows.shape[1] != graph.inputs:
+        takes, given = ("x".join(map(str, shape)) for shape in (graph.input_shape, images.shape[1:]))
+        raise ValueError(f"the net takes inputs of {takes}, the images are {given}")
+    if graph.input_scale is None:
+        return rows, None
+    pixels = np.rint(255 * rows).astype(np.uint8)
+    return KINDS["input"].run(graph.nodes[0], (), pixels), pixels
 
 
 def _run(form: Form, directory: str) -> tuple[dict[str, Any], np.ndarray]:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from ..graph.graph import Graph
 from ..native import library
@@ -137,3 +138,22 @@ def _mxnet(name, parameters):
         raise Absent(name, "MXNet is not installed")
     symbol = f"{parameters.rpartition('-')[0]}-symbol.json"
     return [Form(name, "float32", (symbol, parameters), _python("mxnet", parameters), exact=False)]
+
+
+def in_mxnet(prefix: str, epoch: int, directory: str, **options: Any) -> tuple[Graph, dict[str, str]]:
+    """(the graph of an exported net, {name: the file of parameters of an export for MXNet}): of the net as it was
+    exported, and frozen in each form and exported to the directory.
+
+    options : those of `freeze`; raises as `load_exported` and `freeze`
+    """
+    from .._compat import mx
+    from ..deploy import freeze, load_exported
+
+    exported = {"MXNet, as exported": f"{prefix}-{epoch:04}.params"}
+    for form in ("float", "packed") if library.available() else ("float",):
+        frozen = freeze(load_exported(prefix, epoch), form, **options, verbose=False)
+        frozen.hybridize()
+        frozen(mx.nd.zeros((1, *frozen.input_shape)))
+        frozen.export(os.path.join(directory, form))
+        exported[f"MXNet, {form}"] = os.path.join(directory, f"{form}-0000.params")
+    return frozen.graph, exported
