@@ -355,7 +355,7 @@ def mnist_images():
 
 @needs_node
 @pytest.mark.slow
-@pytest.mark.parametrize("name, rows", [("mnist", 10000), ("tfc-0", 10000), ("larq-0", 500), ("lenet_xnor-0", 500)])
+@pytest.mark.parametrize("name, rows", [("mnist", 10000), ("tfc-0", 10000), ("larq-0", 2000), ("lenet_xnor-0", 2000)])
 def test_mnist(tmp_path, name, rows):
     """Trained nets on test images, to the bit; `experiments/deploy.py --prove` does it on all of them for all nets."""
     if name not in zoo.names():
