@@ -9,19 +9,22 @@ import numpy as np
 from .graph import Graph
 from .kinds import KINDS
 
-__all__ = ["run"]
+__all__ = ["plan", "run"]
 
 
 def __dir__():
     return __all__
 
 
+Place = tuple[int, bool]  # a node, and whether its value is uint8
+Step = tuple[Place, list[Place], set[Place]]
+
 ELEMENTS = 1 << 22  # most elements of all values at a time, where one row does not need more
 
 
 def run(graph: Graph, x: np.ndarray) -> np.ndarray:
     """float32 (rows, units) from x, float32 or uint8 (rows, inputs); uint8 stand for scale * x + shift."""
-    steps, elements = _plan(graph, x.dtype == np.uint8)
+    steps, elements = plan(graph, x.dtype == np.uint8)
     rows = max(1, ELEMENTS // elements)
     y = np.empty((len(x), graph.units), np.float32)
     with np.errstate(all="ignore"):  # infinities and NaN are numbers like any other here
@@ -30,8 +33,8 @@ def run(graph: Graph, x: np.ndarray) -> np.ndarray:
     return y
 
 
-def _plan(graph, uint8):
-    """(steps, the most elements of a row that are held at once).
+def plan(graph: Graph, uint8: bool) -> tuple[list[Step], int]:
+    """(steps, the most elements of a row that are held at once), of inputs that are uint8 or floats.
 
     A value with pixels may be wanted as uint8 and as floats: it is made in each form that somebody takes. A step is
     (place, the places that it takes, those whose last use it is); a place is (node, whether it is uint8).
