@@ -357,7 +357,7 @@ def mnist_images():
 @pytest.mark.slow
 @pytest.mark.parametrize("name, rows", [("mnist", 10000), ("tfc-0", 10000), ("larq-0", 2000), ("lenet_xnor-0", 2000)])
 def test_mnist(tmp_path, name, rows):
-    """Trained nets on test images, to the bit; `experiments/deploy.py --prove` does it on all of them for all nets."""
+    """Trained nets on test images, to the bit; `python -m gluon_bnn prove` does it on all of them."""
     if name not in zoo.names():
         pytest.skip("the nets of experiments/results/papers are not here")
     images = mnist_images()[:rows]
