@@ -20,11 +20,13 @@ from safetensors.numpy import load_file
 from gluon_bnn import data, runtime, zoo
 from gluon_bnn.graph import bits, engine
 from gluon_bnn.graph.graph import MOST_NODES, Graph, Node
+from gluon_bnn.graph.kinds.activation import FUNCTIONS
+from gluon_bnn.graph.kinds.arithmetic import FUNCTIONS as OPERATIONS
 from gluon_bnn.runtime.file import dumps, loads
 
 from javascript import NODE, WEB, JavaScript, floats, needs_node
 from paths import GOLDEN, ROOT
-from random_nets import SCALE, awkward_nets, chain, random_graph, same
+from random_nets import SCALE, Net, awkward_nets, chain, dense_over, random_graph, same
 
 sys.path.append(os.path.join(ROOT, "tests", "runtime"))
 import test_model_files as files
@@ -79,6 +81,50 @@ def test_every_kind_has_the_bits_of_the_engine(rng, tmp_path, javascript):
 
 
 @needs_node
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions_have_the_bits_of_the_engine(rng, tmp_path, javascript, function):
+    """Over all magnitudes: near 0, where some have another formula, and where they overflow."""
+    graph = chain(rng, 400, f"activation function={function}")
+    magnitudes = [2.0 ** np.arange(-150, 128) * rng.uniform(1, 2, 278), rng.uniform(0, 25, 122)]
+    x = np.concatenate(magnitudes).astype(np.float32) * np.float32([[1], [-1]])
+    (tmp_path / "model").write_bytes(dumps(graph))
+    with np.errstate(all="ignore"):
+        expected = engine.run(graph, x)
+    _, (found,), _ = javascript.answer(tmp_path / "model", x)
+    assert same(found, expected)
+
+
+@needs_node
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_operations_have_the_bits_of_the_engine(rng, tmp_path, javascript, operation):
+    """Zeros of both signs, infinities and NaN with one another."""
+    numbers = np.float32([0.0, -0.0, 1.5, -3, 1e-45, 3e38, np.inf, -np.inf, np.nan])
+    x = np.stack(np.meshgrid(numbers, numbers), axis=-1).reshape(-1, 2)
+    net = Net(rng, 2)
+    net.add("arithmetic", net.add("slice", begin=0, end=1), net.add("slice", 0, begin=1, end=2), function=operation)
+    (tmp_path / "model").write_bytes(dumps(net.graph()))
+    with np.errstate(all="ignore"):
+        expected = engine.run(net.graph(), x)
+    _, (found,), _ = javascript.answer(tmp_path / "model", x)
+    assert same(found, expected)
+
+
+@needs_node
+def test_products_of_pixels_beyond_2_to_the_24(rng, tmp_path, javascript):
+    """70,000 pixels add up to more than float32 holds of whole numbers."""
+    arrays = dense_over(np.ones((3, 70000), np.float32))
+    net = Net(rng, 70000, SCALE)
+    arrays.update(alpha_u8=arrays["alpha"], bias_u8=arrays["bias"])
+    net.add("binary_dense", units=3, to="float", arrays=arrays)
+    (tmp_path / "model").write_bytes(dumps(net.graph()))
+    pixels = rng.integers(250, 256, (20, 70000), np.uint8)
+    sums = pixels.sum(axis=1, dtype=np.int64)
+    assert sums.min() > 2**24 and (sums % 2).any()
+    _, (found,), _ = javascript.answer(tmp_path / "model", pixels)
+    assert (found == sums[:, None].astype(np.float32)).all()
+
+
+@needs_node
 def test_weights_are_those_of_the_arrays(rng, tmp_path, javascript):
     """What the page draws: (units, taps, channels) of each layer."""
     graph = chain(
@@ -115,6 +161,7 @@ OWN = {
     "a prototype as metadata": (b'{"__metadata__":{', b'{"__metadata__":{"__proto__":"x",'),
     "a prototype of metadata": (b'"__metadata__":{', b'"__metadata__":{"__proto__":{"gluon_bnn":"x"},'),
     "metadata twice, one of them escaped": (b'{"__metadata__"', b'{"__met\\u0061data__":{},"__metadata__"'),
+    "a tensor that begins too late": (b'"data_offsets":[0,4]', b'"data_offsets":[2,4]'),
     "2^53 + 1": (b'"data_offsets":[0,', b'"data_offsets":[9007199254740993,'),
     "19 digits": (b'"shape":[1]', b'"shape":[9999999999999999999]'),
     "20 digits": (b'"shape":[1]', b'"shape":[10000000000000000000]'),
@@ -171,6 +218,21 @@ def hostile_files(rng):
             yield name, files.swapped(old, new)(content)
     yield "a prototype as an array more", written({**tensors, "1.__proto__": files.ONE}, line)
     yield "an array of Object's more", written({**tensors, "1.toString": files.ONE}, line)
+    huge = "format 2; input shape=1073741824; activation 0 function=relu"
+    yield "2^30 words", written({}, huge)
+    yield "2^31 words", written({}, f"{huge}; activation 1 function=relu")
+    yield "2^24 elements and two of concat", written({}, "format 2; input shape=8388609; concat 0,0")
+    tensors = files.deserialize(dumps(chain(rng, 6, "dense units=2", scale=SCALE)))
+    line = "format 2; input shape=6; dense 0 units=2"
+    yield "a scale of 0", written({**tensors, "0.scale": 0 * files.ONE}, line)
+    pool = "max_pool kernel=1x1 strides=1x1 padding=0x0 rounding=floor"
+    tensors = files.deserialize(
+        dumps(chain(rng, 5, "image shape=1x1x5", "pack to=bits", pool, "flatten", "binary_dense units=2 to=float"))
+    )
+    line = f"format 2; input shape=5; image 0 shape=1x1x5; pack 1 to=bits; {pool.replace(' ', ' 2 ', 1)}; flatten 3; "
+    line += "binary_dense 4 units=2 to=float"
+    yield "a good pool", written(tensors, line)
+    yield "a channel past the last that falls", written({**tensors, "3.falls": np.int32([32])}, line)
 
 
 def written(tensors, line):
@@ -191,7 +253,8 @@ def test_hostile_files_are_refused_where_python_refuses_them(rng, tmp_path, java
         else:
             assert refused is None, f"{name}: JavaScript refuses what Python loads: {refused}"
             taken.append(name)
-    assert taken == ["good", "a prototype as metadata", "minus zero", "a pair of surrogates", "a line separator"]
+    own = ["a prototype as metadata", "minus zero", "a pair of surrogates", "a line separator"]
+    assert taken == ["good", *own, "2^30 words", "a good pool"]
 
 
 @needs_node
@@ -292,9 +355,9 @@ def mnist_images():
 
 @needs_node
 @pytest.mark.slow
-@pytest.mark.parametrize("name, rows", [("mnist", 10000), ("tfc-0", 10000), ("larq-0", 500), ("lenet_xnor-0", 500)])
+@pytest.mark.parametrize("name, rows", [("mnist", 10000), ("tfc-0", 10000), ("larq-0", 2000), ("lenet_xnor-0", 2000)])
 def test_mnist(tmp_path, name, rows):
-    """Trained nets on test images, to the bit; `experiments/deploy.py --prove` does it on all of them for all nets."""
+    """Trained nets on test images, to the bit; `python -m gluon_bnn prove` does it on all of them."""
     if name not in zoo.names():
         pytest.skip("the nets of experiments/results/papers are not here")
     images = mnist_images()[:rows]

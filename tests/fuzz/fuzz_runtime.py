@@ -454,6 +454,19 @@ def _run(graph, model, path, javascript):
 
 def _work(pipe, seed, indices, path):
     """Sends (index, mutation, outcome, function that refused) for each index."""
+    with JavaScript() if NODE else contextlib.nullcontext() as javascript:
+        _limit_memory()  # not that of Node, which reserves more than it uses
+        contents = seeds()
+        for index in indices:
+            name, content = mutated(contents, seed, index)
+            with open(path, "wb") as file:
+                file.write(content)
+            pipe.send((index, name, *outcome(path, javascript)))
+    pipe.close()
+
+
+def _limit_memory():
+    """MEMORY for this process and no more, where the system has such a limit."""
     try:
         import resource
 
@@ -461,15 +474,7 @@ def _work(pipe, seed, indices, path):
             used = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     except (ImportError, OSError):
-        pass  # no such limit on this system: memory is then not watched
-    contents = seeds()
-    with JavaScript() if NODE else contextlib.nullcontext() as javascript:
-        for index in indices:
-            name, content = mutated(contents, seed, index)
-            with open(path, "wb") as file:
-                file.write(content)
-            pipe.send((index, name, *outcome(path, javascript)))
-    pipe.close()
+        pass
 
 
 @contextlib.contextmanager
