@@ -31,8 +31,8 @@ def save(net: Any, path: Union[str, bytes, os.PathLike], labels: Any = None, acc
     accuracy : the share of test inputs that the net gave the right class, from 0 to 1; None keeps that of the net
 
     Raises ValueError for another suffix, and where the form does not have one of the net's layers, which is named; for
-    labels that are not as many as the outputs, or have control characters; TypeError for another net or path, OSError
-    where the file cannot be written.
+    a header whose name cannot be the prefix of names in C; for labels that are not as many as the outputs, or have
+    control characters; TypeError for another net or path, OSError where the file cannot be written.
     """
     write = form_of(path)
     write(graph_of(net).described(labels, accuracy), path)

@@ -324,6 +324,7 @@ def test_buffers_are_used_again(rng):
         ("net\n.h", "net.h"),
         ("stdint.h", "net_stdint.h"),
         ("Math.h", "net_Math.h"),
+        ("gluon_bnn.h", "net_gluon_bnn.h"),
     ],
 )
 def test_names(rng, tmp_path, name, like):
