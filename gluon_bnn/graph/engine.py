@@ -17,6 +17,7 @@ def __dir__():
 
 
 Place = tuple[int, bool]  # a node, and whether its value is uint8
+Step = tuple[Place, list[Place], set[Place]]
 
 ELEMENTS = 1 << 22  # most elements of all values at a time, where one row does not need more
 
@@ -32,8 +33,8 @@ def run(graph: Graph, x: np.ndarray) -> np.ndarray:
     return y
 
 
-def plan(graph: Graph, uint8: bool) -> tuple[list[tuple[Place, list[Place], set[Place]]], int]:
-    """(steps, the most elements of a row that are held at once).
+def plan(graph: Graph, uint8: bool) -> tuple[list[Step], int]:
+    """(steps, the most elements of a row that are held at once), of inputs that are uint8 or floats.
 
     A value with pixels may be wanted as uint8 and as floats: it is made in each form that somebody takes. A step is
     (place, the places that it takes, those whose last use it is); a place is (node, whether it is uint8).

@@ -106,13 +106,27 @@ class TestConvert:
             assert before.read() == after.read()
         assert cli.main(["convert", "mnist", out]) == 0 and runtime.load(out).labels == tuple("0123456789")
 
+    def test_onnx(self, tmp_path, capsys):
+        """In both forms; the commands that read models say that they read neither."""
+        onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'gluon_bnn[onnx]'")
+        out = str(tmp_path / "net.onnx")
+        for options, domains in (([], {""}), (["--qonnx"], {"", "qonnx.custom_op.general"})):
+            assert cli.main(["convert", "mnist", out, *options]) == 0
+            assert capsys.readouterr().out == f"{out}: {os.path.getsize(out):,} bytes\n"
+            model = onnx.load(out)
+            assert {node.domain for node in model.graph.node} == domains
+            found = {entry.key: entry.value for entry in model.metadata_props}
+            assert json.loads(found["labels"]) == list("0123456789") and found["accuracy"] == "0.9752"
+        for command in (["summary", out], ["predict", out, "x.png"], ["convert", out, str(tmp_path / "a.safetensors")]):
+            assert "net.onnx is an ONNX model, for ONNX Runtime: give the model or" in ended(capsys, *command)[0]
+
     def test_forms_of_ones_own(self, tmp_path, capsys, monkeypatch):
-        """The command knows the suffixes of forms.FORMS, and no others."""
+        """The command knows the suffixes of forms.WRITERS, and no others."""
         from gluon_bnn.deploy import forms
 
         out = tmp_path / "net.txt"
-        assert "must end in .safetensors or .h, got" in ended(capsys, "convert", "mnist", str(out))[0]
-        monkeypatch.setitem(forms.FORMS, ".txt", lambda graph, path: out.write_text(f"{graph.accuracy}"))
+        assert "must end in .safetensors or .onnx or .h, got" in ended(capsys, "convert", "mnist", str(out))[0]
+        monkeypatch.setitem(forms.WRITERS, ".txt", lambda graph, path, inputs: out.write_text(f"{graph.accuracy}"))
         assert cli.main(["convert", "mnist", str(out)]) == 0 and out.read_text() == "0.9752"
 
     def test_what_cannot_be_converted(self, rng, tmp_path, capsys):
@@ -125,7 +139,8 @@ class TestConvert:
         for arguments, words in (
             (["nothing", out], "there is no model file 'nothing'"),
             ([wrong, out], "wrong is not a model that can be loaded"),
-            (["mnist", str(tmp_path)], "must end in .safetensors"),
+            (["mnist", str(tmp_path)], "must end in .safetensors or .onnx"),
+            (["mnist", out, "--qonnx"], "--qonnx is for a file whose name ends in .onnx, got"),
             (["mnist", str(tmp_path / "nowhere" / "a.safetensors")], "No such file or directory"),
             (["mnist", out, "--input-scale", "1/255"], "--input-scale is for an exported net"),
             ([net, out], "net-symbol.json must be a graph that MXNet exported"),

@@ -57,10 +57,10 @@ def test_a_model_is_saved_without_mxnet(tmp_path):
     assert runtime.load(tmp_path / "net.safetensors").accuracy == 1
 
 
-@pytest.mark.parametrize("name", ["net", "net.onnx", "net.params", "net.safetensors.bak", ".safetensors", ""])
+@pytest.mark.parametrize("name", ["net", "net.onnx.bak", "net.params", "net.safetensors.bak", ".safetensors", ""])
 def test_other_suffixes(frozen, tmp_path, name):
     path = f"{tmp_path}/{name}"
-    with pytest.raises(ValueError, match=rf"must end in \.safetensors or \.h, got '{path}'"):
+    with pytest.raises(ValueError, match=rf"must end in \.safetensors or \.onnx or \.h, got '{path}'"):
         gluon_bnn.save(frozen, path)
     assert not os.listdir(tmp_path)
 
@@ -83,10 +83,10 @@ def test_no_path(frozen):
 def test_a_form_of_ones_own(frozen, tmp_path, monkeypatch):
     """One line of a list."""
 
-    def text(graph, path):
+    def text(graph, path, inputs):
         path.write_text(" ".join(node.kind for node in graph.nodes))
 
-    monkeypatch.setitem(forms.FORMS, ".txt", text)
+    monkeypatch.setitem(forms.WRITERS, ".txt", text)
     gluon_bnn.save(frozen, tmp_path / "net.txt")
     assert (tmp_path / "net.txt").read_text().startswith("input binary_dense pack binary_dense arithmetic")
 

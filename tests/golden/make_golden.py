@@ -6,7 +6,7 @@ A model that was saved once loads for ever, so the files of a format are made on
 new ones beside them. (Those of format 1 were made by version 0.1.) For each net, <name>.safetensors is the model and
 <name>.answers.safetensors holds x (float32), y, and where the net takes uint8 pixels and y_uint8. Between them the nets
 of each format have every kind of node, every form, function and padding of it, more than 256 float inputs, and all ways
-in which uint8 inputs enter.
+in which uint8 inputs enter. onnx_opset18.onnx is a net in integers as an ONNX model, which needs the package onnx.
 
 For some of them, HEADERS, <name>.h is the model as a C header, without the version that wrote it. It is written again
 each time: look at what changed.
@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 import gluon_bnn
 from gluon_bnn import runtime
+from gluon_bnn.deploy import onnx
 from gluon_bnn.deploy.c.header import text_of
 from gluon_bnn.graph.kinds import activation, arithmetic
 
@@ -139,6 +140,22 @@ def conv_shortcut(rng):
     return net.graph()
 
 
+def in_integers(rng):
+    """From pixels to the last product in integers, with each padding, pools of bits and both forms of them."""
+    net = Net(rng, (3, 11, 10), SCALE)
+    net.add("image", shape=(11, 10, 3))
+    net.add("binary_conv2d", channels=17, **SAME, pad="zero", to="bits")
+    net.add("max_pool", kernel=(2, 2), strides=(2, 2), padding=(0, 0), rounding="ceil")
+    for channels, pad, to in ((33, "minus", "bits"), (32, "plus", "bits01"), (9, "zero", "bits"), (16, "zero", "bits")):
+        net.add("binary_conv2d", channels=channels, **SAME, pad=pad, to=to)
+    net.add("max_pool", kernel=(3, 2), strides=(2, 1), padding=(1, 1), rounding="floor", bias=False)
+    net.add("flatten")
+    net.add("binary_dense", units=65, to="bits01")
+    net.add("binary_dense", units=31, to="bits")
+    net.add("binary_dense", units=5, to="float", norm=True)
+    return net.graph().described(("a", "b; c", "é", '"', "\\"), 0.5)
+
+
 def nets():
     """{name: graph}."""
     rng = np.random.default_rng(2)
@@ -203,6 +220,13 @@ def main():
             pixels = rng.integers(0, 256, x.shape, np.uint8)
             answers.update(pixels=pixels, y_uint8=model(pixels))
         save_file(answers, os.path.join(HERE, f"{name}.answers.safetensors"))
+    path = os.path.join(HERE, "onnx_opset18.onnx")
+    if not os.path.exists(path):
+        graph = in_integers(np.random.default_rng(2))
+        onnx.save(graph, path)
+        pixels = np.random.default_rng(2).integers(0, 256, (30, *graph.input_shape), np.uint8)
+        answers = {"pixels": pixels, "y_uint8": runtime.Model(graph)(pixels)}
+        save_file(answers, os.path.join(HERE, "onnx_opset18.answers.safetensors"))
     for name in HEADERS:
         graph = runtime.load(os.path.join(HERE, f"{name}.safetensors")).graph
         with open(os.path.join(HERE, f"{name}.h"), "w", encoding="ascii") as file:

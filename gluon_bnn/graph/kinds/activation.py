@@ -11,8 +11,9 @@ from typing import Callable, NamedTuple, Optional
 import numpy as np
 
 from ..graph import Node, Value
-from .kind import Arrays, Kind, floats
+from .kind import Arrays, Ends, Kind, exact, floats, ordered
 
+ROUNDING, TINY = np.float32(2.0**-20), np.float32(1e-37)
 # (1 + 2 x) exp(x^2) erfc(x) for x >= 0, as a polynomial of t = 1 - 7.5 / (x + 3.75), the constant first: 23 terms
 # of its Chebyshev series on -1 <= t <= 1, the least of which is 2e-16 (Shepherd and Laframboise 1981).
 ERFC = (
@@ -124,6 +125,9 @@ class Function(NamedTuple):
     slope: Optional[str] = None
 
 
+ROUNDED = "elu", "gelu", "sigmoid", "tanh", "softrelu", "swish"  # by each runtime in its own way
+
+
 def _leaky(x, slope):
     return np.where(x > 0, x, slope * x)
 
@@ -161,6 +165,21 @@ class Activation(Kind):
 
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         return FUNCTIONS[node.attributes["function"]].formula(x, *node.arrays.values()).astype(np.float32, copy=False)
+
+    def bounds(self, node: Node, taken: Sequence[Value], *ends: Ends) -> Ends:
+        """What falls somewhere rises and falls by no more than `steepest` times what x does."""
+        name, slope, x = node.attributes["function"], node.arrays.get("slope", np.float32(0)), ends[0][0]
+        low, high = super().bounds(node, taken, *ends)
+        if not exact(*ends):
+            low, high = ordered(low, high)
+            if name in ("gelu", "swish") or (slope < 0).any():
+                steepest = np.float32(1.2) * np.maximum(1, np.abs(slope))
+                more = steepest * (ends[0][1] - x)
+                low, high = low - more, high + more
+        if name in ROUNDED:
+            more = ROUNDING * (np.abs(x) if name == "gelu" else np.maximum(np.abs(low), np.abs(high))) + TINY
+            low, high = low - more, high + more
+        return low, high
 
     def title(self, node: Node) -> str:
         return node.attributes["function"]

@@ -6,8 +6,9 @@ from typing import Callable, Optional
 import numpy as np
 
 from ..graph import Node, Value
-from .kind import Arrays, Kind, floats
+from .kind import Arrays, Ends, Kind, exact, floats, ordered
 
+MORE = np.float32(2.0**-19)
 # As in MXNet, maximum and minimum give NaN where either number is NaN, and the second of two equal ones, which matters
 # for 0.0 and -0.0.
 FUNCTIONS: dict[str, Callable] = {
@@ -40,6 +41,22 @@ class Arithmetic(Kind):
             return {}, {}
         given = getattr(node.arrays.get("operand"), "shape", None)
         return {"operand": (np.float32, (1,) if given == (1,) else (taken[0].channels,))}, {}
+
+    def bounds(self, node: Node, taken: Sequence[Value], *ends: Ends) -> Ends:
+        """Of both ends of both; anything where a divisor may be 0. A runtime may add a value to a product while it sums
+        this, so that it is rounded more than once."""
+        function = FUNCTIONS[node.attributes["function"]]
+        if exact(*ends):
+            return super().bounds(node, taken, *ends)
+        (a, b), (c, d) = ends if len(ends) == 2 else (*ends, (node.arrays["operand"], node.arrays["operand"]))
+        low, high = ordered(*(function(x, y) for x in (a, b) for y in (c, d)))
+        if node.attributes["function"] == "divide":
+            zero = (c <= 0) & (d >= 0)
+            low, high = np.where(zero, np.nan, low), np.where(zero, np.inf, high)  # nothing is known
+        if node.attributes["function"] in ("add", "subtract"):
+            more = MORE * (np.maximum(np.abs(a), np.abs(b)) + np.maximum(np.abs(c), np.abs(d)))
+            low, high = low - more, high + more
+        return low, high
 
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray, y: Optional[np.ndarray] = None) -> np.ndarray:
         return FUNCTIONS[node.attributes["function"]](x, node.arrays["operand"] if y is None else y)

@@ -1,6 +1,7 @@
 """The mean of each window of an image."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,12 +29,16 @@ class AveragePool(Kind):
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         shape = pool_shape(taken[0], node.attributes)[:2]
         y = np.zeros((len(x), *shape, x.shape[-1]), np.float32)
-        down, across = (self._counts(node.attributes, axis, shape[axis], x.shape[1 + axis]) for axis in range(2))
-        counts = (down[:, None, None] * across[:, None]).astype(np.float32)
+        counts = self.counts(node.attributes, shape, x.shape[1:])
         divides_first = shape != pool_shape(taken[0], {**node.attributes, "rounding": "floor"})[:2]
         for _, index, values in taps(node.attributes, shape, x):
             y[index] += values / counts[index[1:]] if divides_first else values
         return y if divides_first else y / counts
+
+    def counts(self, attributes: dict[str, Any], shape: Sequence[int], taken: Sequence[int]) -> np.ndarray:
+        """How many places of each window count, float32 (*shape, 1), of an image with the height and width `taken`."""
+        down, across = (self._counts(attributes, axis, shape[axis], taken[axis]) for axis in range(2))
+        return (down[:, None, None] * across[:, None]).astype(np.float32)
 
     def _counts(self, attributes, axis, outputs, size):
         """How many places of each window along an axis count."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import Node, Value
-from .kind import Arrays, Kind, floats
+from .kind import Arrays, Ends, Kind, floats, ordered
 
 NORM = ("mean", "factor", "beta")
 
@@ -26,6 +26,10 @@ class BatchNorm(Kind):
 
     def arrays(self, node: Node, taken: Sequence[Value]) -> tuple[Arrays, Arrays]:
         return dict.fromkeys(NORM, (np.float32, (taken[0].channels,))), {}
+
+    def bounds(self, node: Node, taken: Sequence[Value], *ends: Ends) -> Ends:
+        low, high = super().bounds(node, taken, *ends)
+        return (low, low) if low is high else ordered(low, high)
 
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         return normalize(node.arrays, x)

@@ -6,8 +6,8 @@ import numpy as np
 
 from .. import bits
 from ..graph import FORMS, MOST_ELEMENTS, MOST_ELEMENTS_U8, Node, Value
-from .binary_dense import check_signs, float_dot, from_dot, integer_dot, sign_arrays
-from .kind import SIZE, Arrays, Kind, together
+from .binary_dense import check_signs, float_dot, from_dot, integer_dot, sign_arrays, sign_bounds
+from .kind import SIZE, Arrays, Ends, Kind, together
 from .window import CONV, conv_shape, patches, taps
 
 PADS = {"zero": 0, "plus": 1, "minus": -1}
@@ -75,22 +75,31 @@ class BinaryConv2D(Kind):
         runs, size = self._inputs(node, taken)
         return self.value(node, taken).size * runs * size
 
+    def bounds(self, node: Node, taken: Sequence[Value], *ends: Ends) -> Ends:
+        runs, size = self._inputs(node, taken)
+        return sign_bounds(self, node, taken[0], runs * size, ends[0])
+
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
-        shape = conv_shape(taken[0], node.attributes)
-        dot = (self._dot_of_floats if taken[0].form == "float" else self._dot_of_bits)(node, taken[0], shape, x)
+        signs = x if taken[0].form == "float" else bits.unpack(x, taken[0].channels)
+        dot = self.dot(node, taken[0], signs)
         return from_dot(node.attributes["to"], node.arrays, taken[0], dot, x.dtype == np.uint8)
 
-    def _dot_of_bits(self, node, taken, shape, x):
+    def dot(self, node: Node, taken: Value, x: np.ndarray) -> np.ndarray:
+        """The product of the signs with each window of x: floats, pixels, or the signs of bits."""
+        of = self._dot_of_floats if taken.form == "float" else self._dot_of_signs
+        return of(node, taken, conv_shape(taken, node.attributes), x)
+
+    def _dot_of_signs(self, node, taken, shape, x):
         """First as if all inputs were those outside, then each tap's difference from that, where it lies inside."""
         outside = PADS[node.attributes["pad"]]
         if taken.form == "bits01":
             outside = 2 * outside - 1
         runs, size = self._inputs(node, (taken,))
-        weight_bits, words = node.arrays["weight_bits"], x.shape[-1]
+        weight_bits, words = node.arrays["weight_bits"], bits.words(size)
         dot = np.zeros((len(x), *shape), np.int32)
         if outside:
             dot += outside * bits.sign_sums(weight_bits, shape[2], runs * size)
-        differences = bits.unpack(x, size) - np.float32(outside)
+        differences = x - np.float32(outside)
         for tap, index, values in taps(node.attributes, shape[:2], differences):
             own = np.ascontiguousarray(weight_bits[:, tap * words : (tap + 1) * words])
             dot[index] += integer_dot(values.reshape(-1, size), own, shape[2]).reshape(*values.shape[:3], -1)

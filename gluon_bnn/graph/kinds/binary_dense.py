@@ -1,13 +1,15 @@
 """A dense layer with 1-bit weights, over the last axis of floats, pixels or bits."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .. import bits
 from ..graph import FORMS, MOST_ELEMENTS_U8, Node, Value
 from .batch_norm import NORM, normalize
-from .kind import SIZE, Arrays, Kind, shape_of, together
+from .kind import SIZE, Arrays, Ends, Kind, exact, halves, ordered, shape_of, sum_error, together
 
 ELEMENTS = 1 << 22  # most weights whose signs are unpacked at a time, where one block does not have more
 SUM = 256  # float products of so many inputs are added up on their own, then these sums
@@ -53,18 +55,19 @@ class BinaryDense(Kind):
     def macs(self, node: Node, taken: Sequence[Value]) -> int:
         return node.attributes["units"] * taken[0].size
 
-    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
-        rows = x.reshape(-1, x.shape[-1])
-        y = self._run(node.attributes, node.arrays, taken[0], rows)
-        return y.reshape(*x.shape[:-1], y.shape[-1])
+    def bounds(self, node: Node, taken: Sequence[Value], *ends: Ends) -> Ends:
+        return sign_bounds(self, node, taken[0], taken[0].channels, ends[0])
 
-    def _run(self, attributes, arrays, taken, x):
-        units, weight_bits = attributes["units"], arrays["weight_bits"]
-        if taken.form != "float":
-            dot = integer_dot(bits.unpack(x, taken.channels), weight_bits, units)
-        else:
-            dot = (integer_dot if x.dtype == np.uint8 else float_dot)(x, weight_bits, units)
-        return from_dot(attributes["to"], arrays, taken, dot, x.dtype == np.uint8)
+    def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
+        signs = x if taken[0].form == "float" else bits.unpack(x, taken[0].channels)
+        dot = self.dot(node, taken[0], signs)
+        return from_dot(node.attributes["to"], node.arrays, taken[0], dot, x.dtype == np.uint8)
+
+    def dot(self, node: Node, taken: Value, x: np.ndarray) -> np.ndarray:
+        """The product of the signs with x: floats, pixels, or the signs of bits."""
+        product = float_dot if taken.form == "float" and x.dtype != np.uint8 else integer_dot
+        dot = product(x.reshape(-1, x.shape[-1]), node.arrays["weight_bits"], node.attributes["units"])
+        return dot.reshape(*x.shape[:-1], -1)
 
 
 def sign_arrays(node: Node, taken: Value, units: int, inputs: tuple[int, int]) -> tuple[Arrays, Arrays]:
@@ -107,6 +110,42 @@ def check_signs(node: Node, units: int, inputs: tuple[int, int]) -> None:
                 f"sums must be the sums of the signs, {expected[wrong[0]]} for unit {wrong[0]}, "
                 f"got {sums[wrong[0]]}, {wrong.size} wrong in all"
             )
+
+
+def sign_bounds(kind: Any, node: Node, taken: Value, inputs: int, ends: Ends) -> Ends:
+    """The bounds of a node with signs as weights, of so many inputs a unit; `kind` has a `dot`.
+
+    Exact from bits and pixels, and from floats that are whole numbers with an exact sum.
+    """
+    if exact(ends) and (taken.form != "float" or ends[0].dtype == np.uint8):
+        y = kind.run(node, (taken,), ends[0])
+        return y, y
+    # With all weights +1 and 0 outside of the image: how much the sums of magnitudes leave open.
+    plus = {"weight_bits": np.zeros_like(node.arrays["weight_bits"])}
+    padded = {"pad": "zero"} if "pad" in node.attributes else {}
+    open_ = dataclasses.replace(node, attributes={**node.attributes, **padded}, arrays=plus)
+    if taken.form == "float":
+        middle, radius = halves(*ends)
+        axes = tuple(range(1, middle.ndim))
+        whole = (middle == np.rint(middle)).all(axes, keepdims=True) & (radius == 0).all(axes, keepdims=True)
+        whole &= np.abs(middle).sum(axes, keepdims=True) + inputs < 1 << 24
+        error = np.where(whole, np.float32(0), sum_error(inputs))
+        spread = kind.dot(open_, taken, error * (np.abs(middle) + radius) + radius)
+        spread += error * inputs * (node.attributes.get("pad", "zero") != "zero")  # of +-1 outside of the image
+        spread *= np.float32(1.001)  # for its own rounding
+    else:
+        low, high = (bits.unpack(end, taken.channels) for end in ends)
+        middle = (low + high) / 2
+        spread = kind.dot(open_, dataclasses.replace(taken, form="bits"), (high - low) / 2)
+    dot = kind.dot(node, taken, middle)
+    to, real = node.attributes["to"], taken.form == "float" or node.attributes["to"] == "float"
+    low, high = (
+        from_dot("float" if real else to, node.arrays, taken, end, False) for end in (dot - spread, dot + spread)
+    )
+    if not real:
+        return low, high
+    low, high = ordered(low, high)
+    return (bits.pack(low < 0), bits.pack(high < 0)) if to != "float" else (low, high)
 
 
 def from_dot(to: str, arrays: dict[str, np.ndarray], taken: Value, dot: np.ndarray, pixels: bool) -> np.ndarray:

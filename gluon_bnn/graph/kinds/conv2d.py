@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import Node, Value
-from .dense import ordered_dot
-from .kind import SIZE, Arrays, Kind, floats
+from .dense import ordered_dot, real_bounds
+from .kind import SIZE, Arrays, Ends, Kind, floats
 from .window import CONV, conv_shape, patches
 
 
@@ -40,6 +40,9 @@ class Conv2D(Kind):
 
     def macs(self, node: Node, taken: Sequence[Value]) -> int:
         return self.value(node, taken).size * self._inputs(node, taken)
+
+    def bounds(self, node: Node, taken: Sequence[Value], *ends: Ends) -> Ends:
+        return real_bounds(self, node, taken, ends[0])
 
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         shape, groups, weight = conv_shape(taken[0], node.attributes), node.attributes["groups"], node.arrays["weight"]

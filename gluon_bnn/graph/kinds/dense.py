@@ -1,11 +1,12 @@
 """A dense layer with float weights, over the last axis."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from ..graph import Node, Value
-from .kind import SIZE, Arrays, Kind, floats, shape_of
+from .kind import SIZE, Arrays, Ends, Kind, floats, halves, shape_of, sum_error
 
 SUM = 256  # the products of so many inputs are added up on their own, then these sums
 
@@ -30,9 +31,23 @@ class Dense(Kind):
     def macs(self, node: Node, taken: Sequence[Value]) -> int:
         return node.attributes["units"] * taken[0].size
 
+    def bounds(self, node: Node, taken: Sequence[Value], *ends: Ends) -> Ends:
+        return real_bounds(self, node, taken, ends[0])
+
     def run(self, node: Node, taken: Sequence[Value], x: np.ndarray) -> np.ndarray:
         y = ordered_dot(x, node.arrays["weight"])
         return y + node.arrays["bias"] if "bias" in node.arrays else y
+
+
+def real_bounds(kind: Kind, node: Node, taken: Sequence[Value], ends: Ends) -> Ends:
+    """The bounds of a node with real weights and biases."""
+    middle, radius = halves(*ends)
+    error = sum_error(len(node.arrays["weight"]))
+    y = kind.run(node, taken, middle)
+    magnitudes = {name: np.abs(array) * (error if name == "bias" else 1) for name, array in node.arrays.items()}
+    spread = kind.run(dataclasses.replace(node, arrays=magnitudes), taken, error * (np.abs(middle) + radius) + radius)
+    spread *= np.float32(1.001)  # for its own rounding
+    return y - spread, y + spread
 
 
 def ordered_dot(x: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ SIZES = "whole numbers from 1 on"
 PLACES = "whole numbers from 0 on"
 
 Shape = tuple[int, ...]
+Ends = tuple[np.ndarray, np.ndarray]  # (low, high), the same array where they are equal
 Arrays = dict[str, tuple[type, Shape]]
 
 
@@ -43,6 +44,13 @@ class Kind:
     def run(self, node: Node, taken: Sequence[Value], *xs: Any) -> np.ndarray:
         """The node's value in NumPy, with the bits of the compiled library; xs are those taken, as `Value` says."""
         raise NotImplementedError
+
+    def bounds(self, node: Node, taken: Sequence[Value], *ends: Ends) -> Ends:
+        """Between which numbers its value lies, from those between which the values lie that it takes: see bounds.py.
+        Right as it is for kinds that do not round, or round as every runtime does, and whose value does not fall where
+        one that they take rises."""
+        low = self.run(node, taken, *(low for low, _ in ends))
+        return (low, low) if exact(*ends) else (low, self.run(node, taken, *(high for _, high in ends)))
 
     def takes_pixels(self, node: Node, taken: Sequence[Value]) -> bool:
         """True where `run` computes on uint8 in the place of a value with `pixels`."""
@@ -74,6 +82,29 @@ def shape_of(taken: Value, channels: int) -> Shape:
     if taken.size // taken.channels * channels > MOST_ELEMENTS:
         raise ValueError(f"a value must have at most {MOST_ELEMENTS} elements, got {'x'.join(map(str, shape))}")
     return shape
+
+
+def exact(*ends: Ends) -> bool:
+    """Whether all values are known."""
+    return all(low is high for low, high in ends)
+
+
+def ordered(*values: np.ndarray) -> Ends:
+    """The least and the largest of each element; where only some are NaN, the least is NaN."""
+    return np.minimum.reduce(values), np.fmax.reduce(values)
+
+
+def halves(low: np.ndarray, high: np.ndarray) -> Ends:
+    """(middle, radius) of intervals; no radius where both ends are equal, infinities included."""
+    same = (low == high) | np.isnan(low)
+    middle = np.where(same, low, low + (high - low) / 2)
+    return middle, np.where(same, np.float32(0), np.maximum(high - middle, middle - low))
+
+
+def sum_error(inputs: int) -> np.float32:
+    """How far a sum of so many products that was rounded in any order is at most from the engine's, as a share of the
+    sum of the magnitudes: inputs 2^-24 in any order, 256 + inputs / 256 in the engine's, a little for what follows."""
+    return np.float32(1.01 * (inputs + min(inputs, 256) + inputs / 256 + 8) * 2.0**-24)
 
 
 def together(node: Node, names: Sequence[str]) -> None:

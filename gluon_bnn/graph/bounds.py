@@ -1,0 +1,50 @@
+"""Between which numbers a graph's values lie, whatever the order in which the products of real numbers are summed.
+
+`run` carries two arrays where the engine carries one: `Kind.bounds` says how each kind moves them. Only sums of
+products of real numbers, and exp and its like, set them apart; what follows moves both ends by the float32 operations
+of the engine, which keep their order. What may be on either side of zero has either sign.
+"""
+
+import numpy as np
+
+from . import engine
+from .graph import Graph
+from .kinds import KINDS
+from .kinds.kind import Ends
+
+__all__ = ["run", "same", "within"]
+
+
+def __dir__():
+    return __all__
+
+
+def run(graph: Graph, x: np.ndarray) -> Ends:
+    """(low, high), float32 (rows, units), from x as `engine.run` takes it, which gives a number in between.
+
+    Where nothing sets them apart both are the same. NaN as one of two ends means that nothing is known.
+    """
+    held: dict[engine.Place, Ends] = {}
+    with np.errstate(all="ignore"):
+        for place, sources, dropped in engine.plan(graph, x.dtype == np.uint8)[0]:
+            index, pixels = place
+            if index == 0 and pixels:
+                held[place] = x, x
+            else:
+                node, ends = graph.nodes[index], [held[source] for source in sources] or [(x, x)]
+                held[place] = KINDS[node.kind].bounds(node, graph.taken(index), *ends)
+            for source in dropped:
+                del held[source]
+    low, high = held[place]
+    return low.reshape(len(x), -1), high.reshape(len(x), -1)
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Where numbers are equal, as NaN is to NaN."""
+    return (found == expected) | (np.isnan(found) & np.isnan(expected))
+
+
+def within(found: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where numbers are in an interval; NaN is in one that has NaN as an end, and so is every number."""
+    unknown = np.isnan(low) != np.isnan(high)
+    return (found >= low) & (found <= high) | unknown | np.isnan(found) & np.isnan(low)
