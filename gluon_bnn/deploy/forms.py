@@ -50,9 +50,9 @@ def save(
         float32, or uint8 where the net has an input scale; None for random ones
 
     Raises ValueError for another suffix, and where the form does not have one of the net's layers, which is named; for
-    labels that are not as many as the outputs, or have control characters; where the other program has other answers;
-    TypeError for another net, path or inputs, ImportError where the form needs a package, OSError where the file cannot
-    be written. An old file stays whole.
+    a header whose name cannot be the prefix of names in C; for labels that are not as many as the outputs, or have
+    control characters; where the other program has other answers; TypeError for another net, path or inputs,
+    ImportError where the form needs a package, OSError where the file cannot be written. An old file stays whole.
     """
     write = form_of(path)
     write(graph_of(net).described(labels, accuracy), path, inputs)

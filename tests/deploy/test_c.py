@@ -31,6 +31,11 @@ PACKAGES = {ARM64: "g++-aarch64-linux-gnu", THUMB[0]: "gcc-arm-linux-gnueabi", "
 PACKAGES.update({"qemu-arm": "qemu-user", "qemu-aarch64": "qemu-user"})
 
 
+def clang_for(target):
+    """Clang for another machine, with the C library of Debian's cross compiler."""
+    return ["clang", f"--target={target}", "-isystem", f"/usr/{target}/include", "-static"]
+
+
 def needs(*tools):
     for tool in tools:
         if not shutil.which(tool):
@@ -101,6 +106,8 @@ def test_activations(rng, tmp_path):
         (["clang++", "-x", "c++", "-std=c++17", "-pedantic", "-Wall", "-Wextra", "-Werror"], []),
         ([ARM64, "-O2", "-static"], ["qemu-aarch64"]),  # which fuses products with sums, unless it is told not to
         ([ARM64, *STRICT, "-static"], ["qemu-aarch64"]),
+        ([*clang_for("aarch64-linux-gnu"), "-O2"], ["qemu-aarch64"]),
+        ([*clang_for("arm-linux-gnueabi"), *THUMB[1:], *STRICT, "-Os"], ["qemu-arm"]),
         ([*THUMB, *STRICT, "-Os"], ["qemu-arm"]),
         ([THUMB[0], "-mthumb", "-march=armv5te", "-static", "-Os"], ["qemu-arm"]),
         ([THUMB[0], "-mthumb", "-march=armv7-a+vfpv4", "-mfloat-abi=softfp", "-static", "-O2"], ["qemu-arm"]),
@@ -108,7 +115,8 @@ def test_activations(rng, tmp_path):
 )
 def test_compilers(rng, tmp_path, command, runner):
     """Other machines, and options that invite a compiler to fuse products with sums."""
-    needs(command[0], *runner)
+    targets = [option.partition("=")[2] for option in command if option.startswith("--target=")]
+    needs(command[0], *runner, *(f"{target}-gcc" for target in targets))
     functions, x = smooth(rng)
     graphs = [functions, *(random_graph(rng, images=index % 2) for index in range(3)), golden_graphs()[1]]
     headers.write(tmp_path, graphs, rows=4)
@@ -316,6 +324,7 @@ def test_buffers_are_used_again(rng):
         ("net\n.h", "net.h"),
         ("stdint.h", "net_stdint.h"),
         ("Math.h", "net_Math.h"),
+        ("gluon_bnn.h", "net_gluon_bnn.h"),
     ],
 )
 def test_names(rng, tmp_path, name, like):

@@ -50,12 +50,6 @@ static void format2_pack_dots(const uint32_t* x, int32_t words, int32_t n, const
   }
 }
 
-/* A product, rounded: no compiler fuses a volatile with the sum that follows, whatever its options. */
-static float format2_pack_product(float a, float b) {
-  volatile const float product = a * b;
-  return product;
-}
-
 /* Bits of a row: 1 where a product is below the unit's threshold. */
 static void format2_pack_below(const int32_t* dots, const int32_t* threshold, int32_t n, uint32_t* y) {
   int32_t i;
@@ -63,6 +57,23 @@ static void format2_pack_below(const int32_t* dots, const int32_t* threshold, in
     if (i % 32 == 0) y[i / 32] = 0;
     y[i / 32] |= (uint32_t)(dots[i] < threshold[i]) << i % 32;
   }
+}
+
+/* The signs of what pixels stand for. */
+static void format2_pack_pack_pixels(const uint8_t* x, int32_t places, int32_t channels, const int16_t* threshold, uint32_t* y) {
+  int32_t i, c;
+  for (i = 0; i < places; ++i, y += (channels + 31) / 32) {
+    for (c = 0; c < channels; ++c) {
+      if (c % 32 == 0) y[c / 32] = 0;
+      y[c / 32] |= (uint32_t)(*x++ < *threshold++) << c % 32;
+    }
+  }
+}
+
+/* A product, rounded: no compiler fuses a volatile with the sum that follows, whatever its options. */
+static float format2_pack_product(float a, float b) {
+  volatile const float product = a * b;
+  return product;
 }
 
 /* Products as floats. */
@@ -83,17 +94,6 @@ static void format2_pack_norm(const float* x, int32_t places, int32_t channels, 
   int32_t i, c;
   for (i = 0; i < places; ++i) {
     for (c = 0; c < channels; ++c, ++x, ++y) *y = (float)(format2_pack_product((float)(*x - mean[c]), factor[c]) + beta[c]);
-  }
-}
-
-/* The signs of what pixels stand for. */
-static void format2_pack_pack_pixels(const uint8_t* x, int32_t places, int32_t channels, const int16_t* threshold, uint32_t* y) {
-  int32_t i, c;
-  for (i = 0; i < places; ++i, y += (channels + 31) / 32) {
-    for (c = 0; c < channels; ++c) {
-      if (c % 32 == 0) y[c / 32] = 0;
-      y[c / 32] |= (uint32_t)(*x++ < *threshold++) << c % 32;
-    }
   }
 }
 

@@ -1,4 +1,4 @@
-"""`save`: a header of a graph. What its nodes call is in calls.py, the functions themselves in functions.h."""
+"""`save`: a header of a graph. What its nodes call is in calls.py, the functions themselves in functions/."""
 
 import os
 import re
@@ -19,16 +19,20 @@ MOST_BUFFERS = 1 << 30  # bytes
 MOST_NODES = 1 << 10  # Clang takes 7 s
 MOST_STEM = 40  # of the 63 characters by which a C99 compiler must tell names apart
 
-# Headers that a file of the same name would hide from whoever compiles with its folder among those of headers.
-_STANDARD = frozenset(
+# Headers that a file of the same name would hide from whoever compiles with its folder among those of headers: those of
+# C, and that of our library.
+_TAKEN = frozenset(
     [
+        "gluon_bnn",
         *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math"),
         *("setjmp", "signal", "stdalign", "stdarg", "stdatomic", "stdbool", "stddef", "stdint", "stdio", "stdlib"),
         *("stdnoreturn", "string", "tgmath", "threads", "time", "uchar", "wchar", "wctype"),
     ]
 )
 _TYPES = {"float32": "float", "int32": "int32_t", "uint32": "uint32_t", "int16": "int16_t"}
-_FUNCTIONS = Path(__file__).with_name("functions.h")
+_FUNCTIONS = Path(__file__).with_name("functions")
+# A function calls those of files before its own, and those before it.
+_FILES = "windows.h", "bits.h", "floats.h", "exp.h"
 _DEFINITION = re.compile("^(?:static [a-z0-9_]+ net_([a-z0-9_]+)[(]|} net_([a-z0-9_]+);)", re.MULTILINE)
 
 
@@ -46,13 +50,13 @@ def prefix_of(path: Union[str, bytes, os.PathLike]) -> str:
     """The stem of the name of the file, if it can be the prefix of names in C; else ValueError."""
     stem = os.path.splitext(os.path.basename(os.fsdecode(path)))[0]
     if not re.fullmatch(f"[A-Za-z][A-Za-z0-9_]{{0,{MOST_STEM - 1}}}", stem) or "__" in stem or stem.endswith("_"):
-        name = re.sub("[^A-Za-z0-9]+|_+", "_", stem).lstrip("_0123456789")[:MOST_STEM].rstrip("_") or "net"
+        name = re.sub("[^A-Za-z0-9]+", "_", stem).lstrip("_0123456789")[:MOST_STEM].rstrip("_") or "net"
         raise ValueError(
             "the functions of a C header have the name of its file, net_predict in net.h: this name must have 1 to "
             f"{MOST_STEM} letters, digits and single _ between them, a letter first, like {name}.h; got {stem!r:.80}"
         )
-    if stem.lower() in _STANDARD:
-        raise ValueError(f"{stem}.h is a header of C itself, which this file would hide: call it net_{stem}.h")
+    if stem.lower() in _TAKEN:
+        raise ValueError(f"C or our library has a header {stem}.h, which this file would hide: call it net_{stem}.h")
     return stem
 
 
@@ -146,9 +150,13 @@ def _macros(program):
 
 
 def _functions(used: Iterable[str]) -> list[str]:
-    """The text of these functions and types, with those that they use, in the order of functions.h."""
+    """The text of these functions and types, with those that they use.
+
+    A function, with the comment above it, stands between two empty lines of a file and has none inside.
+    """
     blocks = {}
-    for block in _FUNCTIONS.read_text(encoding="ascii").strip().split("\n\n"):
+    texts = [(_FUNCTIONS / name).read_text(encoding="ascii").strip() for name in _FILES]
+    for block in "\n\n".join(texts).split("\n\n"):
         found = _DEFINITION.search(block)
         if found:
             blocks[found[1] or found[2]] = block

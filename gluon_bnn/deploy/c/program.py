@@ -5,7 +5,8 @@ from typing import Any
 from ...graph.engine import plan
 from ...graph.graph import Graph
 from .buffers import Buffers
-from .calls import CALLS, IN_PLACE, Step, is_view
+from .calls import CALLS, IN_PLACE, is_view
+from .step import Step
 
 
 class Program:
