@@ -23,23 +23,11 @@ try:
 except ImportError:
     sys.exit("setup.py needs setuptools 70.1 or newer, which builds wheels by itself: pip install -U setuptools")
 
-# One file per instruction set, compiled for it; all others for the baseline of the platform. Which of them
-# runs is decided when the library is loaded.
-AVX512 = [
-    "-mavx512f",
-    "-mavx512bw",
-    "-mavx512dq",
-    "-mavx512vl",
-    "-Wno-maybe-uninitialized",
-]  # GCC's own headers: _mm512_undefined
-FLAGS = {
-    "kernels/avx2.cc": ["-mavx2", "-mfma"],
-    "kernels/avx512.cc": AVX512,
-    "kernels/avx512vpopcntdq.cc": AVX512 + ["-mavx512vpopcntdq", "-mavx512vnni"],
-}
 SOURCES, INCLUDE = "gluon_bnn/native/src", "gluon_bnn/native/include"
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+with open(os.path.join(HERE, SOURCES, "flags.txt"), encoding="ascii") as lines:
+    FLAGS = {file: flags for file, *flags in (line.split() for line in lines if not line.startswith("#"))}
 LIBRARY = "gluon_bnn.native.libgluon_bnn"
 
 
@@ -86,7 +74,8 @@ class BuildLibrary(build_ext):
 
         # The machine that is built for; another than this one where _PYTHON_HOST_PLATFORM names it.
         target = sysconfig.get_platform()
-        flags = FLAGS if target.endswith(("x86_64", "amd64")) and os.name != "nt" else {}
+        on_x86 = target.endswith(("x86_64", "amd64")) and os.name != "nt"
+        flags = {f"{file}.cc": own for file, own in FLAGS.items() if on_x86 and file != "all"}
         sources = self.one_file_per_room(ext.sources, path_in_sources)
         # What takes longest comes first, or one processor would work on it alone in the end.
         sources.sort(key=lambda source: path_in_sources(source) in flags, reverse=True)
@@ -152,21 +141,7 @@ def library():
     if os.name == "nt":
         compile_args, link_args = ["/O2", "/std:c++17", "/openmp"], []
     else:
-        # No -march: the baseline of the platform. No contraction: every build rounds the same. The code
-        # uses neither floating-point traps nor errno after a square root, and without them loops that select between
-        # numbers or have a root in them can be vectorised.
-        compile_args = [
-            "-std=c++17",
-            "-O3",
-            "-g0",
-            "-fopenmp",
-            "-ffp-contract=off",
-            "-fno-trapping-math",
-            "-fno-math-errno",
-            "-fvisibility-inlines-hidden",
-            "-Wall",
-            "-Wno-unknown-pragmas",
-        ]
+        compile_args = [*FLAGS["all"], "-g0", "-fvisibility-inlines-hidden"]
         link_args = ["-fopenmp"]
         if sys.platform.startswith("linux"):
             link_args.append(f"-Wl,--version-script={SOURCES}/api/exports.map")

@@ -10,7 +10,7 @@ on OMP_NUM_THREADS threads.
 
 PyTorch and ONNX Runtime (`pip install torch onnx onnxruntime 'ml_dtypes<0.6'`) take part when they are installed,
 and Larq Compute Engine (`pip install larq-compute-engine larq tensorflow-cpu==2.14.1 tf-keras==2.14.1`, in an
-environment of its own), as a 1x1 convolution of signs.
+environment of its own), where a dense layer is a 1x1 convolution of signs.
 """
 
 from common import interrupt
@@ -124,6 +124,7 @@ def conv_record(times, operations):
         "cost_of_zeros_outside": ratio(times, "binary_conv2d", "binary_conv2d, +1 outside"),
         "times_best_int8": ratio(times, best(times, "int8"), "binary_conv2d"),
         "times_best_float32": ratio(times, best(times, "float32"), "binary_conv2d"),
+        "times_lce": ratio(times, "Larq Compute Engine", "binary_conv2d"),
     }
 
 
@@ -161,7 +162,7 @@ def show_growth(record):
                 )
 
 
-def targets(layers, convs, net, size, growth):
+def targets(layers, convs, lenet, net, size, growth):
     """The performance targets and what was measured; "reached" is None where a peer is missing."""
     rows = []
 
@@ -208,6 +209,12 @@ def targets(layers, convs, net, size, growth):
         add(f"{shape} binary_conv2d, of registers alone", found["of_registers"]["binary_conv2d"], least)
         add(f"{shape} binary_conv2d, times the best int8", found["times_best_int8"], 3 if side == 56 else 5)
         add(f"{shape} binary_conv2d, times the best float32", found["times_best_float32"], 10)
+        if found["times_lce"] is not None:
+            add(f"{shape} binary_conv2d, times Larq Compute Engine", found["times_lce"], 50)
+    if lenet:
+        add("LeNet, one image, runtime, us", microseconds(lenet)["runtime, uint8"], most=15)
+        int8 = best(lenet, "int8")
+        add("LeNet, one image, runtime, times the best int8", ratio(lenet, int8, "runtime, uint8"), 3)
     add("one image, runtime, us", microseconds(net)["runtime"], most=60)
     add("one image, runtime, times ONNX Runtime float32", ratio(net, "ONNX Runtime float32", "runtime"), 20)
     add("one image, runtime, times ONNX Runtime int8", ratio(net, "ONNX Runtime int8", "runtime"), 2)
@@ -287,6 +294,11 @@ def main():
             show(f"{name} (rows x size x channels), 3x3, zeros outside", times, operations)
             convs[name] = conv_record(times, operations)
         made, outputs = (os.path.join(directory, name) for name in ("net.safetensors", "outputs.npy"))
+        lenet = None
+        if args.convs:
+            mxnet.ask("freeze_lenet", made, outputs)
+            lenet = measure(workers.values(), args.rounds, "lenet", made, outputs)
+            show("one image through LeNet, conv 32-64 of 5x5, dense 512-10", lenet)
         mxnet.ask("freeze", sizes, made, outputs)
         model = (args.model, None) if args.model else (made, outputs)
         net = measure(workers.values(), args.rounds, "net", sizes, *model)
@@ -300,7 +312,7 @@ def main():
         )
         growth = growth_record(measure([ours], args.rounds, "growth", args.largest))
         show_growth(growth)
-    wanted = targets(layers, convs, net, size, growth)
+    wanted = targets(layers, convs, lenet, net, size, growth)
     print("\nwanted and found")
     for row in wanted:
         mark = {True: "reached", False: "MISSED", None: "not measured"}[row["reached"]]
@@ -314,6 +326,7 @@ def main():
         peers={package: version for found in about.values() for package, version in found.items()},
         layers={name: layer_record(times, 2 * math.prod(sizes_of(name))) for name, times in layers.items()},
         convs=convs,
+        lenet=lenet and {"us": microseconds(lenet)},
         net={
             "sizes": sizes,
             "us": microseconds(net),

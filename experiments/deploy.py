@@ -34,6 +34,8 @@ from subprocess import PIPE, STDOUT
 
 import numpy as np
 
+from gluon_bnn import _table
+
 from common.arguments import add_dataset, find_dataset, require_mnists_shape
 
 # MXNet is imported where it is needed: forms that run without it are timed, and they run this file.
@@ -271,9 +273,7 @@ def print_table(table):
                 *(f"{1e6 * each[key]:.3g}" if key in each else "" for key in ("batch", "one_by_one")),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    for name, *rest in cells:
-        print(f"{name:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(rest, widths[1:])), sep="  ")
+    print(_table.text(cells, right=range(1, len(cells[0]))))
 
 
 def print_differences(compared, binary):

@@ -31,12 +31,24 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
+FAST_CASES = 5  # of a test with parameters; the others are slow, so that the fast tests stay fast as cases are added
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest reads -m
 def pytest_collection_modifyitems(config, items):
-    """Each of pytest-xdist's workers begins with its share of the slow tests: those that it has left at the end, and
-    that others take from it, are short."""
+    """Each of pytest-xdist's workers begins with its share of the tests that are slow by themselves: those that it has
+    left at the end, and that others take from it, are short."""
     workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
     slow = [item for item in items if item.get_closest_marker("slow")]
     fast = [item for item in items if not item.get_closest_marker("slow")]
+    cases = {}
+    for item in fast:
+        cases.setdefault((item.parent, getattr(item, "originalname", item.name)), []).append(item)
+    for of_one_test in cases.values():
+        sample = range(0, len(of_one_test), -(-len(of_one_test) // FAST_CASES))
+        for place, item in enumerate(of_one_test):
+            if place not in sample:
+                item.add_marker("slow")
     items[:] = [
         item
         for worker in range(workers)

@@ -6,6 +6,7 @@ same, the fastest takes part.
 """
 
 import importlib.metadata
+import math
 import statistics
 import sys
 import time
@@ -92,15 +93,45 @@ class Conv:
         w = self.w.reshape(-1, 3, 3, self.w.shape[2])
         return np.ascontiguousarray(self.x.transpose(0, 3, 1, 2)), np.ascontiguousarray(w.transpose(0, 3, 1, 2))
 
-    def dot(self):
+    def dot(self, outside=0):
         """The products, exact, channels first."""
         _, size, _, channels = self.x.shape
-        padded = np.pad(self.x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        padded = np.pad(self.x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=outside)
         dot = np.zeros(self.x.shape, np.float32)
         for tap, (i, j) in enumerate(np.ndindex(3, 3)):
             part = np.ascontiguousarray(padded[:, i : i + size, j : j + size]).reshape(-1, channels)
             dot += (part @ self.w[:, tap].T).reshape(dot.shape)
         return np.ascontiguousarray(dot.transpose(0, 3, 1, 2))
+
+
+LENET = 32, 64, 512, 10  # channels of two 5x5 convolutions, each with a pool behind it, and units of two dense layers
+
+
+class LeNet:
+    """A float net of LENET's sizes, batch norm folded in, with relu between its layers, and one image x (1, 1, 28, 28):
+    `convs` and `dense` are [(weight, bias)]."""
+
+    def __init__(self):
+        generator = np.random.default_rng(4)
+
+        def layer(*shape):
+            weight = generator.standard_normal(shape) * (2 / math.prod(shape[1:])) ** 0.5
+            return weight.astype(np.float32), generator.standard_normal(shape[0]).astype(np.float32)
+
+        a, b, c, d = LENET
+        self.convs, self.dense = [layer(a, 1, 5, 5), layer(b, a, 5, 5)], [layer(c, 16 * b), layer(d, c)]
+        self.pixels = generator.integers(0, 256, (1, 1, 28, 28), np.uint8)
+        self.x = self.pixels.astype(np.float32) * np.float32(1 / 255)
+
+    def check(self, calls):
+        """`calls`, {name: Call}, each checked to be this net."""
+        x = self.x.astype(np.float64)
+        for weight, bias in self.convs:
+            windows = np.lib.stride_tricks.sliding_window_view(x, (5, 5), (2, 3))
+            y = np.tensordot(windows, weight.astype(np.float64), ([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2)
+            y = np.maximum(y + bias[:, None, None], 0)
+            x = y.reshape(*y.shape[:2], y.shape[2] // 2, 2, y.shape[3] // 2, 2).max((3, 5))
+        return check_floats(calls, self.dense, x.reshape(1, -1))
 
 
 def net_inputs(inputs):
@@ -150,6 +181,11 @@ class Worker:
 
     def conv(self, rows, size, channels):
         """The convolution of signs `Conv`."""
+        return {}
+
+    def lenet(self, model, outputs):
+        """One image through a LeNet: the float net `LeNet`, or the one of bits in the file `model`, which gives
+        `outputs` for the same pixels."""
         return {}
 
     def net(self, sizes, model, outputs):

@@ -32,8 +32,10 @@ def _parser():
     add = parser.add_argument_group("method").add_argument
     add(
         "--recipe",
+        metavar="NAME",
         choices=recipes.names(),
-        help="a published method, a file of experiments/recipes; options given with it count in place of its own",
+        help="a published method, a file of experiments/recipes; options given with it count in place of its own: "
+        "%(choices)s",
     )
     add("--method", help="the name under which the record goes; default: that of --recipe")
     add(

@@ -11,6 +11,7 @@ from gluon_bnn import mx, reference, train
 from gluon_bnn.nn.binary_layer import BinaryLayer
 
 from common.cross_check import cross_check
+from common.run_directory import FILES, MODEL
 
 
 def results_of(net, images, args):
@@ -46,9 +47,9 @@ def summary(results, rows, directory, seconds):
     for name, value in results.items():
         if name.startswith("test_error"):
             lines.append((name.replace("_", " "), f"{value:.2%} ({round(value * rows)} of {rows} wrong)"))
-    files = {name: os.path.getsize(os.path.join(directory, name)) for name in _KEPT if _is_in(directory, name)}
-    if _MODEL in files:
-        lines.append(("frozen net", f"{files[_MODEL]:,} bytes, with {results['bits']:,} weights of 1 bit"))
+    files = {name: os.path.getsize(os.path.join(directory, name)) for name in FILES if _is_in(directory, name)}
+    if MODEL in files:
+        lines.append(("frozen net", f"{files[MODEL]:,} bytes, with {results['bits']:,} weights of 1 bit"))
     checked, agree = results["cross_check"], []
     if checked is not None:
         agree.append(("NumPy reference", checked["rows"] - checked["differing_predictions"], checked["rows"]))
@@ -67,23 +68,10 @@ def summary(results, rows, directory, seconds):
     width = max(len(name) for name, _ in lines)
     print("\n".join(f"{name:{width}}  {value}" for name, value in lines))
     print(f"{directory} has, after {seconds:.0f} s:")
-    print("\n".join(f"  {name:{max(map(len, files))}}  {_KEPT[name]}" for name in files))
-    if _MODEL in files:
-        model = shlex.quote(os.path.join(directory, _MODEL))
+    print("\n".join(f"  {name:{max(map(len, files))}}  {FILES[name]}" for name in files))
+    if MODEL in files:
+        model = shlex.quote(os.path.join(directory, MODEL))
         print(f"to classify pictures: python -m gluon_bnn predict {model} PICTURE...")
-
-
-_MODEL = "model.safetensors"
-_KEPT = {
-    _MODEL: "the frozen net",
-    "net-symbol.json": "the export for MXNet, its graph",
-    "net-0000.params": "its parameters",
-    "record.json": "all figures, settings and versions",
-    "curves.png": "loss and errors by epoch",
-    "confusion.png": "which classes are taken for which",
-    "filters.png": "the signs of the first layer",
-    "checkpoint.safetensors": "the last epoch and the best",
-}
 
 
 def _is_in(directory, name):
@@ -154,7 +142,7 @@ def _frozen_outputs(net, images, directory):
     frozen = gluon_bnn.freeze(
         net, form, input_shape=images.shape, input_scale=float(images.scale), input_shift=images.shift, verbose=False
     )
-    path = os.path.join(directory, _MODEL)
+    path = os.path.join(directory, MODEL)
     gluon_bnn.runtime.save(frozen, path)
     model = gluon_bnn.runtime.load(path)
     outputs = np.concatenate([model(images.test[i : i + 1000]) for i in range(0, len(images.test), 1000)])

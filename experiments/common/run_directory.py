@@ -7,26 +7,27 @@ import os
 from gluon_bnn import _files
 from gluon_bnn.cli import line_of
 
-FILES = (
-    "checkpoint.safetensors",
-    "record.json",
-    "model.safetensors",
-    "net-symbol.json",
-    "net-0000.params",
-    "curves.png",
-    "confusion.png",
-    "filters.png",
-)
+CHECKPOINT, RECORD, MODEL = "checkpoint.safetensors", "record.json", "model.safetensors"
+FILES = {  # and what each of them is
+    MODEL: "the frozen net",
+    "net-symbol.json": "the export for MXNet, its graph",
+    "net-0000.params": "its parameters",
+    RECORD: "all figures, settings and versions",
+    "curves.png": "loss and errors by epoch",
+    "confusion.png": "which classes are taken for which",
+    "filters.png": "the signs of the first layer",
+    CHECKPOINT: "the last epoch and the best",
+}
 
 
 def checkpoint_in(directory):
-    return os.path.join(directory, FILES[0])
+    return os.path.join(directory, CHECKPOINT)
 
 
 @contextlib.contextmanager
 def claimed(args, workers):
     """--save-dir, locked for this run; OSError where another process has it, or where a run in it is not finished."""
-    record, checkpoint = os.path.join(args.save_dir, "record.json"), checkpoint_in(args.save_dir)
+    record, checkpoint = os.path.join(args.save_dir, RECORD), checkpoint_in(args.save_dir)
     with contextlib.ExitStack() as stack:
         with workers.together():
             if workers.rank == 0:

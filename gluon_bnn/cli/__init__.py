@@ -15,7 +15,7 @@ from typing import NoReturn, Optional, Union
 
 from .. import __version__
 
-COMMANDS = "predict", "zoo", "summary", "convert", "doctor", "check", "launch"
+COMMANDS = "predict", "zoo", "summary", "convert", "prove", "doctor", "check", "launch"
 INTERRUPTED, BROKEN_PIPE = 130, 141  # exit codes, as a shell has them for a command that a signal ended
 
 

@@ -7,27 +7,26 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from .. import runtime
-from ..graph.graph import Graph
 from ..runtime.file import graph_of
-from . import onnx
+from . import c, onnx
 
 
-def _safetensors(graph: Graph, path: Union[str, bytes, os.PathLike], inputs: Optional[np.ndarray]) -> None:
-    """The runtime's file; it is what the runtime reads, so there is nothing to try."""
-    runtime.save(graph, path)
+def _untried(write: Callable) -> Callable:
+    """For a form that no other program runs here: `write` without the inputs to try it on."""
+    return lambda graph, path, inputs: write(graph, path)
 
 
 # {suffix: function of a Graph, a path, and inputs to try what it writes on, or None}. A new form is a file in this
 # folder and a line here.
-FORMS: dict[str, Callable] = {".safetensors": _safetensors, ".onnx": onnx.save}
+WRITERS: dict[str, Callable] = {".safetensors": _untried(runtime.save), ".onnx": onnx.save, ".h": _untried(c.save)}
 
 
 def form_of(path: Union[str, bytes, os.PathLike]) -> Callable:
-    """The function of FORMS that writes a file of this name. Raises ValueError, with the suffixes that there are."""
+    """The function of WRITERS that writes a file of this name. Raises ValueError, with the suffixes that there are."""
     suffix = os.path.splitext(os.fsdecode(path))[1].lower()
-    if suffix not in FORMS:
-        raise ValueError(f"the name of the file must end in {' or '.join(FORMS)}, got {path!r}")
-    return FORMS[suffix]
+    if suffix not in WRITERS:
+        raise ValueError(f"the name of the file must end in {' or '.join(WRITERS)}, got {path!r}")
+    return WRITERS[suffix]
 
 
 def save(
@@ -42,6 +41,7 @@ def save(
     .safetensors : for `gluon_bnn.runtime`, in Python without MXNet, and for C
     .onnx : for ONNX Runtime, one bit a weight, in standard operators of opset 18; needs the package onnx. Where
         onnxruntime is installed, it runs the model first, and must give the net's answers.
+    .h : a C99 header that needs no library: net.h has net_predict and net_scores
 
     net : what `freeze` returns, a `runtime.Model` or a `graph.graph.Graph`; path : a str, bytes or os.PathLike
     labels : a list of str, the name of each output where these are classes; None keeps those of the net, if it has some
@@ -50,9 +50,9 @@ def save(
         float32, or uint8 where the net has an input scale; None for random ones
 
     Raises ValueError for another suffix, and where the form does not have one of the net's layers, which is named; for
-    labels that are not as many as the outputs, or have control characters; where the other program has other answers;
-    TypeError for another net, path or inputs, ImportError where the form needs a package, OSError where the file cannot
-    be written. An old file stays whole.
+    a header whose name cannot be the prefix of names in C; for labels that are not as many as the outputs, or have
+    control characters; where the other program has other answers; TypeError for another net, path or inputs,
+    ImportError where the form needs a package, OSError where the file cannot be written. An old file stays whole.
     """
     write = form_of(path)
     write(graph_of(net).described(labels, accuracy), path, inputs)

@@ -21,7 +21,7 @@ from .plan import Shape
 from .trace import blocks_of, is_container, trace
 
 nn = mx.gluon.nn
-FORMS = ("packed", "float")
+GLUON_FORMS = ("packed", "float")
 CONTAINERS = {"HybridSequential", "Sequential"}
 
 
@@ -80,8 +80,8 @@ def freeze(
     >>> [node.kind for node in frozen.graph.nodes]
     ['input', 'binary_dense', 'binary_dense']
     """
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    if form not in GLUON_FORMS:
+        raise ValueError(f"form must be one of {', '.join(GLUON_FORMS)}, got {form!r}")
     _check_net(net)
     if form == "packed":
         if not library.available():

@@ -12,7 +12,7 @@ from .graph import Graph
 from .kinds import KINDS
 from .kinds.kind import Ends
 
-__all__ = ["run"]
+__all__ = ["run", "same", "within"]
 
 
 def __dir__():
@@ -37,3 +37,14 @@ def run(graph: Graph, x: np.ndarray) -> Ends:
                 del held[source]
     low, high = held[place]
     return low.reshape(len(x), -1), high.reshape(len(x), -1)
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Where numbers are equal, as NaN is to NaN."""
+    return (found == expected) | (np.isnan(found) & np.isnan(expected))
+
+
+def within(found: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where numbers are in an interval; NaN is in one that has NaN as an end, and so is every number."""
+    unknown = np.isnan(low) != np.isnan(high)
+    return (found >= low) & (found <= high) | unknown | np.isnan(found) & np.isnan(low)

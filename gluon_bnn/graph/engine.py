@@ -16,7 +16,7 @@ def __dir__():
     return __all__
 
 
-Place = tuple[int, bool]
+Place = tuple[int, bool]  # a node, and whether its value is uint8
 Step = tuple[Place, list[Place], set[Place]]
 
 ELEMENTS = 1 << 22  # most elements of all values at a time, where one row does not need more

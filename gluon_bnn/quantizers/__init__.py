@@ -8,6 +8,7 @@ command lines all come from here. A rule of your own is registered from outside:
 import sys
 from typing import Optional
 
+from .. import _table
 from .exact import Exact
 from .notebook import Notebook
 from .rule import SCALES, Rule
@@ -106,8 +107,6 @@ def check_clip(clip: Optional[float]) -> None:
 
 def table() -> str:
     """The rules as a table of text: name, formula, source."""
-    rows = [("gradient", "dL/dW", "source")] + [(f'"{r.name}"', r.formula, r.source) for r in _rules.values()]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    line = "  ".join("=" * width for width in widths)
-    texts = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([line, texts[0], line, *texts[1:], line])
+    head, *rows = ("gradient", "dL/dW", "source"), *((f'"{r.name}"', r.formula, r.source) for r in _rules.values())
+    rule = ["=" * max(map(len, column)) for column in zip(head, *rows)]
+    return _table.text([rule, head, rule, *rows, rule])

@@ -121,12 +121,12 @@ class TestConvert:
             assert "net.onnx is an ONNX model, for ONNX Runtime: give the model or" in ended(capsys, *command)[0]
 
     def test_forms_of_ones_own(self, tmp_path, capsys, monkeypatch):
-        """The command knows the suffixes of forms.FORMS, and no others."""
+        """The command knows the suffixes of forms.WRITERS, and no others."""
         from gluon_bnn.deploy import forms
 
         out = tmp_path / "net.txt"
-        assert "must end in .safetensors or .onnx, got" in ended(capsys, "convert", "mnist", str(out))[0]
-        monkeypatch.setitem(forms.FORMS, ".txt", lambda graph, path, inputs: out.write_text(f"{graph.accuracy}"))
+        assert "must end in .safetensors or .onnx or .h, got" in ended(capsys, "convert", "mnist", str(out))[0]
+        monkeypatch.setitem(forms.WRITERS, ".txt", lambda graph, path, inputs: out.write_text(f"{graph.accuracy}"))
         assert cli.main(["convert", "mnist", str(out)]) == 0 and out.read_text() == "0.9752"
 
     def test_what_cannot_be_converted(self, rng, tmp_path, capsys):

@@ -60,7 +60,7 @@ def test_a_model_is_saved_without_mxnet(tmp_path):
 @pytest.mark.parametrize("name", ["net", "net.onnx.bak", "net.params", "net.safetensors.bak", ".safetensors", ""])
 def test_other_suffixes(frozen, tmp_path, name):
     path = f"{tmp_path}/{name}"
-    with pytest.raises(ValueError, match=rf"must end in \.safetensors or \.onnx, got '{path}'"):
+    with pytest.raises(ValueError, match=rf"must end in \.safetensors or \.onnx or \.h, got '{path}'"):
         gluon_bnn.save(frozen, path)
     assert not os.listdir(tmp_path)
 
@@ -86,7 +86,7 @@ def test_a_form_of_ones_own(frozen, tmp_path, monkeypatch):
     def text(graph, path, inputs):
         path.write_text(" ".join(node.kind for node in graph.nodes))
 
-    monkeypatch.setitem(forms.FORMS, ".txt", text)
+    monkeypatch.setitem(forms.WRITERS, ".txt", text)
     gluon_bnn.save(frozen, tmp_path / "net.txt")
     assert (tmp_path / "net.txt").read_text().startswith("input binary_dense pack binary_dense arithmetic")
 

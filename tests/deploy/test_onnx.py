@@ -59,7 +59,7 @@ def assert_explained(graph, x):
     """Equal, but for what sums of real numbers and exp and its like explain."""
     found, expected = answers(graph, x)
     low, high = bounds.run(graph, x.reshape(len(x), -1))
-    assert trial.within(expected, low, high).all() and trial.within(found, low, high).all()
+    assert bounds.within(expected, low, high).all() and bounds.within(found, low, high).all()
     return found, expected
 
 

@@ -40,6 +40,7 @@ def test_all_of_it(tmp_path):
         assert {"binary_conv2d", "binary_conv2d, +1 outside", "dense product", "MXNet float32"} <= set(conv["us"])
         assert all(conv[name] > 0 for name in ("of_dense_product", "cost_of_zeros_outside", "times_best_float32"))
         assert set(conv["of_registers"]) == {"binary_conv2d", "binary_conv2d, +1 outside"}
+    assert {"runtime, uint8", "MXNet float32"} <= set(found["lenet"]["us"])
     assert found["net"]["sizes"] == [784, 64, 64, 64, 10]
     assert {"runtime", "runtime, uint8", "MXNet packed", "MXNet float32"} <= set(found["net"]["us"])
     assert found["net"]["bytes"]["float32"] == 4 * (785 * 64 + 2 * 65 * 64 + 65 * 10)
@@ -142,10 +143,15 @@ def test_targets_without_peers_are_not_judged():
     net = {"runtime": [50e-6], "MXNet packed": [1e-4], "MXNet float32": [2e-4]}
     growth = {"xnor_dense": {"rows": {"growth": [1.5, 2.7]}}}
     layers = {"256x4096x4096": {**dict.fromkeys(names, [1.0]), "xnor_dense": [1.25], "MXNet float32": [5.0]}}
-    conv = {"of_registers": {"binary_conv2d": 0.8}, "times_best_int8": None, "times_best_float32": 12}
+    conv = {
+        "of_registers": {"binary_conv2d": 0.8},
+        "times_best_int8": None,
+        "times_best_float32": 12,
+        "times_lce": None,
+    }
     convs = {"1x28x64": conv, "64x28x64": {"of_dense_product": 0.8}, "1x2x3": {}}
     size = {"runtime": 1, "float32": 30}
-    found = {row["name"]: row for row in bench_inference.targets(layers, convs, net, size, growth)}
+    found = {row["name"]: row for row in bench_inference.targets(layers, convs, None, net, size, growth)}
     assert found["256x4096x4096 xnor_dense, of the roofline"]["reached"] is False
     assert found["256x4096x4096 xnor_dense, of the roofline"]["found"] == 0.8
     assert found["256x4096x4096 xnor_dense, times the best int8"]["reached"] is None

@@ -297,6 +297,7 @@ WORK = [
     ("reproduce.py", "reproduce", "run", "--save-dir", ["--results", "results"]),
     ("reproduce.py", "reproduce", "run", "--results", ["--save-dir", "runs"]),
     ("bench_nets.py", "bench_nets", "measure", "--save-dir", []),
+    ("bench_c.py", "bench_c", "load_dataset", "--save-dir", []),
     ("deploy.py", "train_mnist", "main", "--save-dir", []),
     ("train_mnist.py", "train_mnist", "train", "--save-dir", []),
 ]
@@ -388,6 +389,7 @@ def test_help(tmp_path):
         "draw_rules.py",
         "execute_tutorial.py",
         "bench_nets.py",
+        "bench_c.py",
         "reproduce.py",
         "fuzz_runtime.py",
         "results_table.py",

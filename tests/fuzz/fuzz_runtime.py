@@ -4,10 +4,10 @@
 
 The golden files of tests/golden and random graphs are mutated: bits flipped, bytes cut, put in and repeated, the header
 and the line of metadata edited, nodes put on the end, tensors changed with the checksum made right again, so that the
-checks behind it are reached. A worker process loads each one, in Python and in the compiled library, which must both
-take it or both refuse it; where it is taken, a row runs in the library and in NumPy, with the same bits. A file that
-kills the worker, keeps it busy for too long, divides the two, or ends in anything but ValueError or OSError with the
-file's name is kept in --save-dir, and the exit status is 1.
+checks behind it are reached. A worker process loads each one, in Python, in the compiled library and, where there is
+Node, in JavaScript, which must all take it or all refuse it; where it is taken, a row runs in each of them and in
+NumPy, with the same bits. A file that kills the worker, keeps it busy for too long, divides them, or ends in anything
+but ValueError or OSError with the file's name is kept in --save-dir, and the exit status is 1.
 """
 
 import os
@@ -45,6 +45,7 @@ from gluon_bnn.runtime.file import crc32, dumps, read
 
 from common.arguments import SEED, HelpFormatter, positive
 from common.record import writable, write_record
+from javascript import NODE, JavaScript
 from random_nets import random_graph, same
 
 RECORD = "fuzz_runtime.json"
@@ -382,8 +383,11 @@ def mutated(contents, seed, index):
     return mutation.__name__, mutation(_pick(rng, contents), rng)
 
 
-def outcome(path):
-    """What loading the file came to, and which function refused what: ("ValueError", "_read: KeyError")."""
+def outcome(path, javascript):
+    """What loading the file came to, and which function refused what: ("ValueError", "_read: KeyError").
+
+    javascript : a JavaScript that loads and runs it too, or None
+    """
     try:
         graph, content = read(path)
     except (OSError, ValueError) as error:
@@ -392,13 +396,15 @@ def outcome(path):
         with open(path, "rb") as file:
             if _library_refuses(file.read()) is None:
                 return f"the library loads what Python refuses: {error}", ""
+        if javascript and javascript.answer(path)[0] is None:
+            return f"JavaScript loads what Python refuses: {error}", ""
         return type(error).__name__, _origin(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}", _origin(error)
     refused = _library_refuses(content)
     if library.available() and refused is not None:
         return f"the library refuses what Python loads: {refused}", ""
-    return _run(graph, runtime.load(path)), ""
+    return _run(graph, runtime.load(path), path, javascript), ""
 
 
 def _library_refuses(content):
@@ -423,24 +429,44 @@ def _origin(error):
     return origin
 
 
-def _run(graph, model):
+def _run(graph, model, path, javascript):
     """Run a row of each type that the model takes, and compare it with NumPy's."""
-    if sum(value.size for value in graph.values) > LARGEST_ROW:
-        return TOO_LARGE
     rng = np.random.default_rng(0)
-    x = rng.standard_normal(model.input_shape, np.float32)
-    if not same(model(x), engine.run(graph, x.reshape(1, -1))[0]):
-        return "the library and NumPy differ"
-    if model.input_scale is not None:
-        pixels = rng.integers(0, 256, x.shape, np.uint8)
-        if not same(model(pixels), engine.run(graph, pixels.reshape(1, -1))[0]):
-            return "the library and NumPy differ on uint8"
-    model.predict(x)
-    return RAN
+    inputs, expected = [], []
+    small = sum(value.size for value in graph.values) <= LARGEST_ROW
+    if small:
+        inputs.append(rng.standard_normal((1, graph.inputs), np.float32))
+        if model.input_scale is not None:
+            inputs.append(rng.integers(0, 256, inputs[0].shape, np.uint8))
+        expected = [engine.run(graph, x) for x in inputs]
+    for x, y in zip(inputs, expected):
+        if not same(model(x), y):
+            return f"the library and NumPy differ on {x.dtype}"
+        model.predict(x)
+    if javascript:
+        refused, outputs, _ = javascript.answer(path, *inputs)
+        if refused is not None:
+            return f"JavaScript refuses what Python loads: {refused}"
+        if not all(map(same, outputs, expected)):
+            return "JavaScript and NumPy differ"
+    return RAN if small else TOO_LARGE
 
 
 def _work(pipe, seed, indices, path):
     """Sends (index, mutation, outcome, function that refused) for each index."""
+    with JavaScript() if NODE else contextlib.nullcontext() as javascript:
+        _limit_memory()  # not that of Node, which reserves more than it uses
+        contents = seeds()
+        for index in indices:
+            name, content = mutated(contents, seed, index)
+            with open(path, "wb") as file:
+                file.write(content)
+            pipe.send((index, name, *outcome(path, javascript)))
+    pipe.close()
+
+
+def _limit_memory():
+    """MEMORY for this process and no more, where the system has such a limit."""
     try:
         import resource
 
@@ -448,14 +474,7 @@ def _work(pipe, seed, indices, path):
             used = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     except (ImportError, OSError):
-        pass  # no such limit on this system: memory is then not watched
-    contents = seeds()
-    for index in indices:
-        name, content = mutated(contents, seed, index)
-        with open(path, "wb") as file:
-            file.write(content)
-        pipe.send((index, name, *outcome(path)))
-    pipe.close()
+        pass
 
 
 @contextlib.contextmanager
@@ -551,6 +570,7 @@ def main():
         seed=args.seed,
         seconds=round(time.perf_counter() - began, 1),
         instruction_set=library.instruction_set(),
+        javascript=NODE is not None,
         **found,
     )
     print(f"written to {path}")

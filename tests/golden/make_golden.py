@@ -7,6 +7,9 @@ new ones beside them. (Those of format 1 were made by version 0.1.) For each net
 <name>.answers.safetensors holds x (float32), y, and where the net takes uint8 pixels and y_uint8. Between them the nets
 of each format have every kind of node, every form, function and padding of it, more than 256 float inputs, and all ways
 in which uint8 inputs enter. onnx_opset18.onnx is a net in integers as an ONNX model, which needs the package onnx.
+
+For some of them, HEADERS, <name>.h is the model as a C header, without the version that wrote it. It is written again
+each time: look at what changed.
 """
 
 import os
@@ -15,10 +18,13 @@ import sys
 import numpy as np
 from safetensors.numpy import save_file
 
+import gluon_bnn
 from gluon_bnn import runtime
 from gluon_bnn.deploy import onnx
+from gluon_bnn.deploy.c.header import text_of
 from gluon_bnn.graph.kinds import activation, arithmetic
 
+HEADERS = "format2_labels", "format2_pack"
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(os.path.dirname(HERE), "helpers"))
 from random_nets import SCALE, Net, chain, scales
@@ -221,6 +227,10 @@ def main():
         pixels = np.random.default_rng(2).integers(0, 256, (30, *graph.input_shape), np.uint8)
         answers = {"pixels": pixels, "y_uint8": runtime.Model(graph)(pixels)}
         save_file(answers, os.path.join(HERE, "onnx_opset18.answers.safetensors"))
+    for name in HEADERS:
+        graph = runtime.load(os.path.join(HERE, f"{name}.safetensors")).graph
+        with open(os.path.join(HERE, f"{name}.h"), "w", encoding="ascii") as file:
+            file.write(text_of(graph, name).replace(gluon_bnn.__version__, "VERSION"))
 
 
 if __name__ == "__main__":

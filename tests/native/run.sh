@@ -13,7 +13,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 compiler=${CXX:-c++}
-flags="-std=c++17 -O3 -fopenmp -ffp-contract=off -fno-trapping-math -fno-math-errno -Wall -Wno-unknown-pragmas"
+flags_of() { sed -n "s|^$1 ||p" "$src/flags.txt"; }
+flags=$(flags_of all)
 runner=
 sizes=
 stack=32k
@@ -31,10 +32,6 @@ case ${1:-native} in
   *) echo "run.sh: allowed are native, sanitize and arm64, got $1" >&2; exit 2 ;;
 esac
 
-avx512="-mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-uninitialized -Wno-maybe-uninitialized"
-if ! grep -qw avx512f /proc/cpuinfo; then  # it is linked only: no time goes into code that cannot run here
-  avx512+=" -O0 -g0"
-fi
 for room in api gemm inference training; do  # a file per room, as setup.py does it
   find "$src/$room" -name '*.cc' -printf '#include "%p"\n' | sort > "$work/$room.cc"
 done
@@ -52,11 +49,10 @@ for file in "$work"/*.cc "$src"/*.cc "$src"/kernels/*.cc "${tests[@]}"; do
     test_*) set_flags="-std=c++17 -O1 -fopenmp -ffp-contract=off -Wall" ;;
   esac
   if [ "${1:-}" != arm64 ] && [ "$(uname -m)" = x86_64 ]; then
-    case $name in
-      kernels/avx2) set_flags+=" -mavx2 -mfma" ;;
-      kernels/avx512) set_flags+=" $avx512" ;;
-      kernels/avx512vpopcntdq) set_flags+=" $avx512 -mavx512vpopcntdq -mavx512vnni" ;;
-    esac
+    set_flags+=" $(flags_of "$name")"
+    # Without -O1 and above GCC warns of its own headers elsewhere too. Code that cannot run here is linked only: no
+    # time goes into it.
+    if [[ $name == kernels/avx512* ]] && ! grep -qw avx512f /proc/cpuinfo; then set_flags+=" -O0 -g0 -Wno-uninitialized"; fi
   fi
   printf '%s %s -I%q -I%q -c %q -o %q\n' "$compiler" "$set_flags" "$src" "$native/include" "$file" \
     "$work/${name//\//_}.o"

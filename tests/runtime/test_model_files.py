@@ -529,8 +529,7 @@ DAMAGES = {
 }
 
 
-@pytest.fixture
-def parts(rng, tmp_path):
+def thirteen_nodes(rng):
     """(tensors, line without its checksum) of a good model of thirteen nodes."""
     net = Net(rng, (1, 4, 10), SCALE)
     net.add("binary_dense", units=33, to="bits", norm=True)
@@ -547,6 +546,11 @@ def parts(rng, tmp_path):
     net.add("flatten")
     content = dumps(net.graph())
     return deserialize(content), line_of(content)[0]
+
+
+@pytest.fixture
+def parts(rng):
+    return thirteen_nodes(rng)
 
 
 def write(path, tensors, line):

@@ -1,6 +1,7 @@
 """MXNet: its own layers, and ours within it."""
 
 import functools
+import itertools
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ import tempfile
 import numpy as np
 
 from bench import inference, training
-from bench.inference import Call, Conv, Layer, check, check_agreement, check_floats, float_layers, net_inputs
+from bench.inference import Call, Conv, Layer, LeNet, check, check_agreement, check_floats, float_layers, net_inputs
 
 
 def engine(function):
@@ -103,6 +104,39 @@ class Inference(inference.Worker):
         np.save(outputs, expected)
         check_agreement("the net as trained", net(x).asnumpy(), expected)
         self.packed.hybridize(static_alloc=True, static_shape=True)
+
+    def freeze_lenet(self, model, outputs):
+        """Make the all-binary LeNet, with random weights, from pixels on; write it, and its output for the image of
+        `LeNet`, as the NumPy engine computes it, to these files."""
+        from gluon_bnn import deploy, runtime
+        from gluon_bnn.graph import engine
+        from gluon_bnn.nn import MaxPool2D
+
+        from nets import Layers
+
+        mx, layers, case = self.mx, Layers("binary", None, "ste", None, "binary"), LeNet()
+        layers.max_pool = MaxPool2D
+        net = lenet(mx.gluon.nn, layers)
+        net.initialize(mx.init.Xavier())
+        with mx.autograd.record():  # statistics of batch norm, or no threshold would be near its sums
+            net(mx.nd.array(np.random.default_rng(5).random((100, 1, 28, 28), np.float32)))
+        frozen = deploy.freeze(net, input_shape=(1, 28, 28), input_scale=1 / 255, verbose=False)
+        runtime.save(frozen, model)
+        np.save(outputs, engine.run(frozen.graph, case.pixels))
+
+    def lenet(self, model, outputs):
+        nn, nd, case = self.mx.gluon.nn, self.mx.nd, LeNet()
+        net, x = nn.HybridSequential(), nd.array(case.x)
+        for weight, _ in case.convs:
+            net.add(nn.Conv2D(len(weight), 5, in_channels=weight.shape[1], activation="relu"), nn.MaxPool2D())
+        for (weight, _), activation in zip(case.dense, ("relu", None)):
+            net.add(nn.Dense(len(weight), in_units=weight.shape[1], activation=activation))
+        net.initialize()
+        arrays = itertools.chain.from_iterable(case.convs + case.dense)
+        for parameter, array in zip(net.collect_params().values(), arrays):
+            parameter.set_data(nd.array(array))
+        net.hybridize(static_alloc=True, static_shape=True)
+        return case.check({"MXNet float32": engine(lambda: net(x))})
 
     def net(self, sizes, model, outputs):
         nn, nd, layers = self.mx.gluon.nn, self.mx.nd, float_layers(sizes)

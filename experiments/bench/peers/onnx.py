@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 
 from bench import inference
-from bench.inference import Call, Conv, check, fastest
+from bench.inference import Call, Conv, LeNet, check, fastest
 
 NEEDS = ("onnx", "onnxruntime")
 
@@ -26,6 +26,14 @@ class Inference(inference.FloatPeer):
     package = "onnxruntime"
 
     def dense(self, layers, x):
+        return self.float_and_int8([], layers, x)
+
+    def lenet(self, model, outputs):
+        case = LeNet()
+        return case.check(self.float_and_int8(case.convs, case.dense, case.x))
+
+    def float_and_int8(self, convs, layers, x):
+        """{name: Call} of the net of convolutions with pools, then dense layers, all [(weight, bias)]."""
         import onnx
         import onnxruntime
         from onnxruntime.quantization import (
@@ -38,6 +46,18 @@ class Inference(inference.FloatPeer):
 
         helper, units = onnx.helper, layers[-1][0].shape[0]
         nodes, constants, name = [], [], "x"
+        for i, (weight, bias) in enumerate(convs):
+            arrays = {f"filter{i}": weight, f"offset{i}": bias}
+            constants += [onnx.numpy_helper.from_array(array, key) for key, array in arrays.items()]
+            nodes += [
+                helper.make_node("Conv", [name, *arrays], [f"conv{i}"], kernel_shape=weight.shape[2:]),
+                helper.make_node("Relu", [f"conv{i}"], [f"positive{i}"]),
+                helper.make_node("MaxPool", [f"positive{i}"], [f"pool{i}"], kernel_shape=(2, 2), strides=(2, 2)),
+            ]
+            name = f"pool{i}"
+        if convs:
+            nodes.append(helper.make_node("Flatten", [name], ["flat"]))
+            name = "flat"
         for i, (weight, bias) in enumerate(layers):
             constants += [
                 onnx.numpy_helper.from_array(weight, f"weight{i}"),

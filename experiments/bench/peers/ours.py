@@ -5,7 +5,7 @@ import tempfile
 
 import numpy as np
 
-from bench.inference import Call, Layer, Worker, check, check_agreement, check_floats, fastest, net_inputs
+from bench.inference import Call, Layer, LeNet, Worker, check, check_agreement, check_floats, fastest, net_inputs
 from bench.roofline import Registers, compile_rooflines
 
 
@@ -180,6 +180,14 @@ class Inference(Worker):
         if model.input_scale is not None:
             calls["runtime, uint8"] = Call(lambda: model(pixels))
         return calls
+
+    def lenet(self, model, outputs):
+        from gluon_bnn import runtime
+
+        net, pixels = runtime.load(model), LeNet().pixels
+        call = Call(lambda: net(pixels))
+        check("runtime, uint8", call, np.load(outputs), 0)
+        return {"runtime, uint8": call}
 
     def growth(self, largest):
         """{"kernel axis size": candidate}: each axis doubles from 1 on, the others stay."""

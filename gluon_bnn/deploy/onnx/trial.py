@@ -35,7 +35,7 @@ def trial(graph: Graph, content: bytes, inputs: Optional[np.ndarray] = None) -> 
     for begin in range(0, min(len(different), MOST), ROWS):
         rows = different[begin : begin + ROWS]
         low, high = bounds.run(graph, x[rows].reshape(len(rows), -1))
-        wrong = ~within(found[rows], low, high)
+        wrong = ~bounds.within(found[rows], low, high)
         if wrong.any():
             row, unit = (int(place[0]) for place in np.nonzero(wrong))
             raise ValueError(
@@ -49,7 +49,7 @@ def trial(graph: Graph, content: bytes, inputs: Optional[np.ndarray] = None) -> 
 def _most_different(found, y):
     """The rows with answers that are not equal, those that differ most first."""
     with np.errstate(all="ignore"):
-        differences = np.where(same(found, y), 0, np.abs(found.astype(np.float64) - y))
+        differences = np.where(bounds.same(found, y), 0, np.abs(found.astype(np.float64) - y))
     largest = np.where(np.isnan(differences), np.inf, differences).max(axis=1)
     order = np.argsort(-largest, kind="stable")
     return order[: np.count_nonzero(largest)]
@@ -87,17 +87,6 @@ def run(content: bytes, x: np.ndarray, rows: int = 1024) -> np.ndarray:
         return np.concatenate(parts)
     except Exception as error:  # its errors have no common class
         raise ValueError(f"onnxruntime {onnxruntime.__version__} does not run the model: {error!s:.300}") from error
-
-
-def same(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Where numbers are equal, as NaN is to NaN."""
-    return (found == expected) | (np.isnan(found) & np.isnan(expected))
-
-
-def within(found: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Where numbers are in an interval; NaN is in one that has NaN as an end, and so is every number."""
-    unknown = np.isnan(low) != np.isnan(high)
-    return (found >= low) & (found <= high) | unknown | np.isnan(found) & np.isnan(low)
 
 
 def _between(low, high):

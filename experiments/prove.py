@@ -1,0 +1,76 @@
+"""The forms of several nets over a whole test set: what differs, bytes and times, in one record.
+
+    python experiments/prove.py runs/larq runs/tfc mnist          # the test images of MNIST
+
+A net is the --save-dir of a run of train_mnist.py, which has the net as MXNet exported it, a model file, or the name of
+a net of gluon_bnn.zoo. Each form runs in a process of its own, as in `python -m gluon_bnn prove`.
+"""
+
+from common import interrupt
+
+if __name__ == "__main__":
+    interrupt.says("no record is written")
+
+import argparse
+import os
+import sys
+import tempfile
+
+from gluon_bnn import data, runtime, zoo
+from gluon_bnn.prove import in_mxnet, inputs_of, prove
+
+from common.arguments import HelpFormatter, find_dataset
+from common.record import writable, write_record
+from common.run_directory import MODEL
+
+RECORD = "prove.json"
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("nets", metavar="NET", nargs="+", help="a run's directory, a model file or a net of the zoo")
+    parser.add_argument("--dataset", choices=data.SETS, default="mnist", help="whose test images (default: mnist)")
+    parser.add_argument("--data-dir", help="the directory that holds mnist/; default: GLUON_BNN_DATA, data/, ...")
+    parser.add_argument("--save-dir", default=os.path.join("runs", "prove"), help="for the record")
+    return parser.parse_args(argv)
+
+
+def load(net, directory):
+    """(graph, exports for MXNet) of a net; those of a run are frozen into the directory."""
+    if net in zoo.names():
+        return zoo.load(net).graph, {}
+    if not os.path.isdir(net):
+        return runtime.load(net).graph, {}
+    graph = runtime.load(os.path.join(net, MODEL)).graph
+    given = {} if graph.input_scale is None else dict(input_scale=graph.input_scale, input_shift=graph.input_shift)
+    return in_mxnet(os.path.join(net, "net"), 0, directory, input_shape=graph.input_shape, **given)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    writable(args.save_dir, RECORD)
+    found, complaints = {}, []
+    try:
+        find_dataset(args.dataset, args.data_dir)
+        images = data.load(args.dataset, args.data_dir)
+        for net in args.nets:
+            name = os.path.basename(os.path.normpath(net))
+            with tempfile.TemporaryDirectory() as directory:
+                graph, exported = load(net, directory)
+                report = prove(graph, *inputs_of(graph, images["test_data"]), exported=exported)
+            right = float((report.classes == images["test_label"]).mean())
+            print(f"\n{name}: {right:.2%} right\n{report}", flush=True)
+            found[name] = {"nodes": [node.kind for node in graph.nodes], "right": right, **report.as_dict()}
+            complaints += report.complaints
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        sys.exit(f"prove.py: {error}")
+    path = os.path.join(args.save_dir, RECORD)
+    write_record(path, dataset=args.dataset, images=len(images["test_data"]), nets=found)
+    print(f"\nwritten to {path}")
+    return bool(complaints)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

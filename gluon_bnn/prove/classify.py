@@ -1,0 +1,74 @@
+"""A form of a net in a process of its own: `classify.py FORM FILE INPUTS.npy OUTPUTS.npy`, for `prove`.
+
+It prints a line of JSON: import_seconds, load_seconds, and seconds_per_image in batches and one by one, which is what
+classify.c and deploy_web/classify.mjs print too.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+BATCH, ONE_BY_ONE = 1000, 200  # rows
+SECONDS = 2  # after which no more are timed
+
+
+def load(form: str, path: str) -> tuple[float, Callable]:
+    """(when all that the form needs was imported, a function of a batch to outputs)"""
+    if form == "mxnet":
+        from gluon_bnn.deploy import load_exported
+        from gluon_bnn.deploy.exported import mx
+
+        imported = time.time()
+        prefix, _, epoch = path[: -len(".params")].rpartition("-")
+        net = load_exported(prefix, int(epoch))
+        net.hybridize(static_alloc=True, static_shape=True)
+        return imported, lambda x: net(mx.nd.array(x)).asnumpy()
+    if form == "onnx":
+        import onnxruntime
+
+        imported, options = time.time(), onnxruntime.SessionOptions()
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return imported, lambda x: session.run(["y"], {"x": x})[0]
+    from gluon_bnn import runtime
+
+    imported, model = time.time(), runtime.load(path)
+    if form == "numpy":
+        from gluon_bnn.graph import engine
+
+        return imported, lambda x: engine.run(model.graph, x.reshape(len(x), -1))
+    return imported, model
+
+
+def seconds(net: Callable, pieces: Sequence[np.ndarray]) -> float:
+    """The median of a row's seconds, over pieces of a batch each."""
+    found, end = [], time.perf_counter() + SECONDS
+    for piece in pieces:
+        start = time.perf_counter()
+        net(piece)
+        found.append((time.perf_counter() - start) / len(piece))
+        if time.perf_counter() > end:
+            break
+    return statistics.median(found)
+
+
+def main(form: str, path: str, inputs: str, outputs: str) -> None:
+    imported, net = load(form, path)
+    loaded, x = time.time(), np.load(inputs)
+    batches = [x[begin : begin + BATCH] for begin in range(0, len(x), BATCH)]
+    np.save(outputs, np.concatenate([net(batch) for batch in batches]))
+    ones = [x[i : i + 1] for i in range(min(len(x), ONE_BY_ONE))]
+    found = {
+        "import_seconds": imported - float(os.environ["BEGAN"]),  # when the process was started
+        "load_seconds": loaded - imported,
+        "seconds_per_image": {"batch": seconds(net, batches), "one_by_one": seconds(net, ones)},
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
