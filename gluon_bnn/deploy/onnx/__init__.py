@@ -71,15 +71,12 @@ def model(graph: Graph, *, qonnx: bool = False) -> "onnx.ModelProto":
 
     from . import qonnx as qonnx_form
     from .builder import IR_VERSION, OPSET, Builder
+    from .magnitudes import finite
 
-    builder = qonnx_form.QonnxBuilder() if qonnx else Builder()
+    builder = (qonnx_form.QonnxBuilder if qonnx else Builder)(finite(graph))
     uint8, batch = graph.input_scale is not None, 1 if qonnx else "batch"  # hardware is made for one size
-    last = _emit(builder, graph, uint8)
+    builder.finish(_emit(builder, graph, uint8), "y")
     _check_bytes(builder)
-    if builder.nodes and last in builder.nodes[-1].output:
-        builder.nodes[-1].output[0] = "y"
-    else:
-        builder.nodes.append(helper.make_node("Identity", [last], ["y"], "y"))
     kinds = onnx.TensorProto
     x = helper.make_tensor_value_info(
         "x", kinds.UINT8 if uint8 and not qonnx else kinds.FLOAT, [batch, *graph.input_shape]

@@ -1,6 +1,7 @@
 """A graph of ONNX operators in the making, and the values in it."""
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
@@ -36,8 +37,9 @@ Given = Union[str, np.ndarray, np.generic]
 class Builder:
     """Nodes and constants, whose names begin with the layer that they belong to."""
 
-    def __init__(self) -> None:
-        self.layer = ""
+    def __init__(self, finite: Collection[int] = ()) -> None:
+        """finite : the nodes of the graph whose values are never NaN or infinite"""
+        self.layer, self.finite = "", finite
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self._names: dict[str, int] = {}
@@ -45,7 +47,8 @@ class Builder:
         self._reshaped: dict[
             str, tuple[str, Optional[tuple[int, ...]]]
         ] = {}  # {name: (of what, what that has as a shape)}
-        self._at_most: dict[tuple[str, int], str] = {}
+        self._two: dict[str, str] = {}
+        self._tables: dict[bool, str] = {}  # {whether it is float32: name}
 
     def add(self, operator: str, *inputs: Given, domain: str = "", **attributes: Any) -> str:
         """A node of one output, whose name is returned. Inputs are names, or arrays, which become constants."""
@@ -84,13 +87,24 @@ class Builder:
         self._reshaped[output] = first, before
         return output
 
-    def at_most(self, x: Tensor, high: int) -> Tensor:
-        """The same bits with `high` for the larger number; x has the same or a larger one."""
-        if x.high == high:
+    def finish(self, last: str, output: str) -> None:
+        """Give the last value the name of the model's output, and drop nodes that do not lead to it."""
+        self.nodes.append(helper.make_node("Identity", [last], [output], output))
+        wanted, kept = {output}, []
+        for node in reversed(self.nodes):
+            if wanted.intersection(node.output):
+                kept.append(node)
+                wanted.update(node.input)
+        self.nodes = kept[::-1]
+        self.constants = {name: array for name, array in self.constants.items() if name in wanted}
+
+    def two(self, x: Tensor) -> Tensor:
+        """The same bits with 2 for the larger number, which is 2 or 255."""
+        if x.high == 2:
             return x
-        if (x.name, high) not in self._at_most:
-            self._at_most[x.name, high] = self.add("Min", x.name, np.uint8(high))
-        return Tensor(self._at_most[x.name, high], high)
+        if x.name not in self._two:
+            self._two[x.name] = self.add("BitwiseAnd", x.name, np.uint8(2))
+        return Tensor(self._two[x.name], 2)
 
     # What the form QONNX has another way of: the subclass in qonnx.py.
 
@@ -101,13 +115,22 @@ class Builder:
 
         The file holds one bit a weight: bit t of byte b is weight 8 b + t. A runtime that folds constants unpacks them
         once, when it loads the model."""
-        packed = self.constant(np.packbits(negative.reshape(-1), bitorder="little")[:, None], "weight_bits")
-        masked = self.add("BitwiseAnd", packed, np.uint8(1) << np.arange(8, dtype=np.uint8)[None])
-        one = np.float32(1) if real else np.int8(1)
-        signs = self.add("Where", self.add("Cast", masked, to=onnx.TensorProto.BOOL), -one, one)
-        flat = self.add("Reshape", signs, np.array([-1], np.int64))
+        packed = self.constant(np.packbits(negative.reshape(-1), bitorder="little"), "weight_bits")
+        index = self.add("Cast", packed, to=onnx.TensorProto.INT32)
+        flat = self.add("Reshape", self.add("Gather", self._table(real), index, axis=0), np.array([-1], np.int64))
         ends = np.array([0], np.int64), np.array([math.prod(negative.shape)], np.int64)
         return self.add("Reshape", self.add("Slice", flat, *ends), np.array(negative.shape, np.int64))
+
+    def _table(self, real):
+        """The eight weights of each byte, (256, 8): made by operators, which are shorter in the file than the table, of
+        types for which ONNX Runtime has had them since 1.15."""
+        if True not in self._tables:
+            each = np.arange(256, dtype=np.uint8)[:, None], np.uint8(1) << np.arange(8, dtype=np.uint8)[None]
+            negative = self.add("Cast", self.add("BitwiseAnd", *each), to=onnx.TensorProto.BOOL)
+            self._tables[True] = self.add("Where", negative, np.float32(-1), np.float32(1))
+        if real not in self._tables:
+            self._tables[real] = self.add("Cast", self._tables[True], to=onnx.TensorProto.INT8)
+        return self._tables[real]
 
     def signs(self, y: str, to: str) -> Tensor:
         """Bits, which are the smaller number where y, float32, is below 0."""

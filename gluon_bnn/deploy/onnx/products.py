@@ -64,9 +64,9 @@ def binary_dense(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) ->
     if x.pixels or to != "float":
         dot = b.add("MatMulInteger", x.name, weights)
     elif value.form == "bits01":
-        dot = b.add("MatMulInteger", b.at_most(x, 1).name, weights)
+        dot = b.add("Div", b.add("MatMulInteger", b.two(x).name, weights), np.int32(2))  # of 0 and 1, not 2
     else:
-        dot = b.add("MatMulInteger", b.at_most(x, 2).name, weights, np.uint8(1))
+        dot = b.add("MatMulInteger", b.two(x).name, weights, np.uint8(1))
     if threshold is None:
         return _from_dot(b, node, value, x, b.add("Cast", dot, to=onnx.TensorProto.FLOAT))
     return b.smaller(b.add("Less", dot, b.constant(threshold, "threshold")))
@@ -104,7 +104,7 @@ def binary_conv2d(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -
     else:
         outside = PADS[attributes["pad"]] if value.form == "bits" else 2 * PADS[attributes["pad"]] - 1
         outside = outside if any(attributes["padding"]) else -1  # which takes bits as they are
-        x = b.at_most(x, 2) if outside == 0 else x
+        x = b.two(x) if outside == 0 else x
         zero, threshold = x.high * (outside + 1) // 2, _threshold_of_bits(arrays, inputs, x.high, outside)
     given = np.float32(255), np.uint8(zero), b.weights(negative, real=False), np.float32(1), np.int8(0)
     gives = np.float32(1), np.uint8(0), b.constant((1 - threshold).astype(np.int32), "bias")
@@ -120,9 +120,11 @@ def _conv_of_floats(b, node, value, x, negative):
         dot = b.add("ConvInteger", name, b.weights(negative, real=False), **_window(attributes))
         return _from_dot(b, node, value, x, b.add("Cast", dot, to=onnx.TensorProto.FLOAT))
     if b.integers and (x.high or x.pixels):
-        high = 0 if x.pixels else 2 if value.form == "bits" else 1
-        name = b.add("Cast", b.at_most(x, high).name if high else name, to=onnx.TensorProto.FLOAT)
-        name = b.add("Sub", name, np.float32(1)) if high == 2 else name
+        name = b.add("Cast", name if x.pixels else b.two(x).name, to=onnx.TensorProto.FLOAT)
+        if value.form == "bits":
+            name = b.add("Sub", name, np.float32(1))
+        elif value.form == "bits01":
+            name = b.add("Mul", name, np.float32(0.5))
     if outside and any(attributes["padding"]):
         down, across = attributes["padding"]
         pads = np.array([0, 0, down, across, 0, 0, down, across], np.int64)

@@ -46,6 +46,8 @@ def max_pool(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Ten
     """MaxPool; NaN and -inf count as the lowest finite number, as in the graph. Channels that want the smaller number
     are turned over before and after."""
     value, falls = taken[0], node.arrays.get("falls")
+    if value.form == "float" and node.sources[0] in b.finite:
+        return Tensor(_max_pool(b, node, value, x.name))
     if value.form == "float":
         return Tensor(_max_pool(b, node, value, b.add("Where", b.add("Greater", x.name, LOWEST), x.name, LOWEST)))
     if falls is None or not falls.any():
