@@ -132,6 +132,8 @@ def sections(papers):
         "papers": table(papers),
         "trained": tables.trained(dict(zip(trained, read(*trained)))),
         "deployment": tables.deployment(*read("deploy_relu", "deploy_binary")),
+        "proven": tables.proven(*read("prove")),
+        "headers": tables.headers(*read("bench_c")),
         "training steps": "\n\n".join(steps),
         "layers": "\n\n".join(map(tables.layers, by_instruction_set("bench_inference"))),
         "one image": "\n\n".join(map(tables.one_image, by_instruction_set("bench_inference"))),

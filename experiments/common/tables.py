@@ -117,3 +117,41 @@ def deployment(relu, binary):
     head = ("form", "error, ReLU net", "error, binary net", "bytes", "import, s")
     head += ("us per image, in batches", "one by one")
     return f"{machine(relu)}, {best}:\n\n" + markdown(head, rows, "lrrrrrr")
+
+
+PROVEN = (  # forms in the record of prove.py whose times are shown; {} is the best instruction set of the machine
+    ("runtime, {}", "runtime"),
+    ("ONNX Runtime", "ONNX Runtime"),
+    ("C, the header alone", "C"),
+    ("JavaScript, Node", "JavaScript"),
+    ("MXNet, packed", "MXNet, packed"),
+)
+
+
+def proven(record):
+    """Of each net how many forms ran, what differed, bytes, and the time of one image at a time in some forms."""
+    rows, names = [], set()
+    for name, net in record["nets"].items():
+        forms = {row["form"]: row for row in net["rows"]}  # of a form on floats and on pixels that on pixels, the last
+        best = max((isa for isa in ORDER if f"runtime, {isa}" in forms), key=ORDER.index)
+        names.add(best)
+        chosen = [forms.get(form.format(best)) for form, _ in PROVEN]
+        ties = {tie["row"] for row in net["rows"] for tie in row["near_ties"]}
+        cells = [f"{found['bytes']:,}" if found else "" for found in chosen[:2]]
+        cells += [short(1e6 * found["seconds_per_image"]["one_by_one"]) if found else "" for found in chosen]
+        shortcuts = "arithmetic" in net["nodes"]
+        error = f"{100 * (1 - net['right']):.2f}"
+        rows.append((name, "yes" if shortcuts else "", error, len(net["rows"]), len(ties), *cells))
+    head = ("net", "shortcuts", "error, %", "forms", "near ties", "bytes", "bytes, ONNX")
+    head += tuple(f"{title}, us" for _, title in PROVEN)
+    return f"{machine(record)}, {', '.join(sorted(names))}:\n\n" + markdown(head, rows, "ll" + "r" * (len(head) - 2))
+
+
+def headers(record):
+    """Bytes and instructions of nets as C headers, from a record of bench_c.py."""
+    rows = [
+        (name, *(f"{number:,}" for number in (net["bits"], *net["bytes"].values(), net["instructions"])))
+        for name, net in record["nets"].items()
+    ]
+    head = ("net", "weights of 1 bit", "code, bytes", "constants", "buffers", "instructions an image")
+    return f"{record['compiler']}, `{record['options']}`:\n\n" + markdown(head, rows, "lrrrrr")
