@@ -24,7 +24,7 @@ class Net:
     image: tuple
     weights: tuple
     batch: int = 100
-    images: int = 60000
+    images: int = 20000  # more than fit into a cache
 
 
 CONVOLUTIONS = {

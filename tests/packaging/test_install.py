@@ -92,11 +92,11 @@ def test_wheel(copy):
     wheel, content = build_wheel(copy, CC=str(quick), CXX=str(quick))
     assert "-py3-none-" in wheel and not wheel.endswith("-any.whl")
     assert any(name.startswith("gluon_bnn/native/libgluon_bnn.") for name in content)
-    assert "gluon_bnn/deploy/c/functions/bits.h" in content
+    assert {"gluon_bnn/deploy/c/functions/bits.h", "gluon_bnn/prove/classify.c"} <= content.keys()
     (metadata,) = (email.message_from_bytes(data) for name, data in content.items() if name.endswith("/METADATA"))
     assert metadata["Name"] == "gluon-bnn" and metadata["Version"] == gluon_bnn.__version__
     assert metadata["License"] == "Apache-2.0" and metadata["Requires-Python"] == ">=3.9"
-    assert metadata.get_all("Provides-Extra") == ["experiments", "pictures", "test"]
+    assert metadata.get_all("Provides-Extra") == ["experiments", "pictures", "onnx", "test"]
     assert metadata.get_payload().startswith("# gluon_bnn")
 
 

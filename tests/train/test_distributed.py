@@ -173,7 +173,7 @@ def test_servers_that_round_are_refused_for_float64(dtype):
 @pytest.mark.slow
 def test_the_script_in_two_workers(tmp_path):
     """It learns; a worker is killed and Ctrl-C ends the one that waits for it; resumed, the end is the same."""
-    arguments = ["--epochs", "10", "--batch-size", "50", "--kvstore", "dist_sync", "--save-dir", "run"]
+    arguments = ["--epochs", "6", "--batch-size", "50", "--kvstore", "dist_sync", "--save-dir", "run"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
@@ -185,19 +185,19 @@ def test_the_script_in_two_workers(tmp_path):
 
     launch(whole)
     found = saved_runs.record(whole / "run")
-    assert found["test_error"] < 0.15, found  # 6% seen; chance is 90%
-    assert found["settings"]["workers"] == 2 and len(found["curve"]["loss"]) == 10
+    assert found["test_error"] < 0.25, found  # 8% seen; chance is 90%
+    assert found["settings"]["workers"] == 2 and len(found["curve"]["loss"]) == 6
 
     with Job(script, cwd=cut) as job:
         deadline = time.monotonic() + TIMEOUT
-        while (saved_runs.epochs_done(cut / "run") or 0) < 3 and time.monotonic() < deadline:
+        while (saved_runs.epochs_done(cut / "run") or 0) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         dying, waiting = job.workers()
         dying.kill()
         waiting.send_signal(signal.SIGINT)
         job.wait(TIMEOUT, [waiting])
         assert waiting.returncode == -signal.SIGINT, job.output()
-    assert 3 <= saved_runs.epochs_done(cut / "run") < 10 and not (cut / "run" / "record.json").exists()
+    assert 2 <= saved_runs.epochs_done(cut / "run") < 6 and not (cut / "run" / "record.json").exists()
 
     launch(cut, "--resume")
     saved_runs.assert_equal(whole / "run", cut / "run")
