@@ -43,6 +43,7 @@ done
 for file in "$work"/*.cc "$src"/*.cc "$src"/kernels/*.cc "${tests[@]}"; do
   name=${file#"$src/"} name=${name#"$here/"} name=${name#"$work/"} name=${name%.cc}
   set_flags=$flags
+  if [ "${1:-}" = sanitize ] && [ "$name" = training ]; then set_flags+=" -O0"; fi  # long to optimise, short to run
   case $name in
     test_memory) ;;  # it knows how much more stack a sanitizer takes
     # What looks for mistakes in the library need not look for its own: half of the time to build.

@@ -228,10 +228,11 @@ void check_image(const ConvSizes& s) {
 
 }  // namespace
 
+// Any argument makes images fewer and smaller, for sanitizers and emulators.
 int main(int argc, char**) {
-  const int count = argc > 1 ? 40 : 150;
-  const std::string names = on_every_instruction_set([count] {
-    for (int i = 0; i < count; ++i) {
+  const bool small = argc > 1;
+  const std::string names = on_every_instruction_set([small] {
+    for (int i = 0; i < (small ? 15 : 150); ++i) {
       const ConvSizes sizes = random_sizes();
       check(sizes);
       check_image(sizes);
@@ -239,7 +240,8 @@ int main(int argc, char**) {
     ConvSizes wide = {1, 3, 5, 480, 100, 3, 3};  // more words than a tile's weights have at a time
     wide.pad_h = wide.pad_w = 1;
     check(wide);
-    ConvSizes many = {2, 12, 12, 35, 300, 3, 3};  // shared among threads: the units, then the places
+    const int64_t side = small ? 5 : 12;
+    ConvSizes many = {2, side, side, 35, 300, 3, 3};  // shared among threads: the units, then the places
     many.pad_h = many.pad_w = 1;
     check(many);
     many.rows = 9;
