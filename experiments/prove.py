@@ -9,7 +9,7 @@ a net of gluon_bnn.zoo. Each form runs in a process of its own, as in `python -m
 from common import interrupt
 
 if __name__ == "__main__":
-    interrupt.says("no record is written")
+    interrupt.says("the record has the nets that are done")
 
 import argparse
 import os
@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 from gluon_bnn import data, runtime, zoo
+from gluon_bnn._progress import progress_bar
 from gluon_bnn.prove import in_mxnet, inputs_of, prove
 
 from common.arguments import HelpFormatter, find_dataset
@@ -51,23 +52,23 @@ def load(net, directory):
 def main(argv=None):
     args = parse_args(argv)
     writable(args.save_dir, RECORD)
-    found, complaints = {}, []
+    found, complaints, path = {}, [], os.path.join(args.save_dir, RECORD)
     try:
         find_dataset(args.dataset, args.data_dir)
         images = data.load(args.dataset, args.data_dir)
         for net in args.nets:
             name = os.path.basename(os.path.normpath(net))
-            with tempfile.TemporaryDirectory() as directory:
+            with tempfile.TemporaryDirectory() as directory, progress_bar(desc=name, unit=" forms") as bar:
                 graph, exported = load(net, directory)
-                report = prove(graph, *inputs_of(graph, images["test_data"]), exported=exported)
+                inputs = inputs_of(graph, images["test_data"])
+                report = prove(graph, *inputs, exported=exported, done=lambda form: bar.update())
             right = float((report.classes == images["test_label"]).mean())
             print(f"\n{name}: {right:.2%} right\n{report}", flush=True)
             found[name] = {"nodes": [node.kind for node in graph.nodes], "right": right, **report.as_dict()}
             complaints += report.complaints
+            write_record(path, dataset=args.dataset, images=len(images["test_data"]), nets=found)  # a net takes minutes
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         sys.exit(f"prove.py: {error}")
-    path = os.path.join(args.save_dir, RECORD)
-    write_record(path, dataset=args.dataset, images=len(images["test_data"]), nets=found)
     print(f"\nwritten to {path}")
     return bool(complaints)
 

@@ -15,14 +15,26 @@ from gluon_bnn import _files
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def processor():
-    """The processor's name and how many of it this process sees."""
+def _cpuinfo():
+    """{key: value} of the first processor, as Linux describes it; empty elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+            first = file.read().split("\n\n")[0]
     except OSError:
-        names = []
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+
+
+def processor():
+    """The processor's name and how many of it this process sees."""
+    return f"{_cpuinfo().get('model name') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def generation():
+    """{"family", "model", "MHz"} of the processor as far as they are known: several generations have one name."""
+    found = _cpuinfo()
+    names = {"family": "cpu family", "model": "model", "MHz": "cpu MHz"}
+    return {name: round(float(found[key])) for name, key in names.items() if key in found}
 
 
 def commit():
@@ -94,7 +106,7 @@ def writable(directory, *names, what="--save-dir"):
 
 
 def write_record(path, argv=None, **content):
-    """Write a JSON record: content, with argv, commit, versions, processor and date."""
+    """Write a JSON record: content, with argv, commit, versions, the processor and the date."""
     argv = sys.argv if argv is None else argv
     # Where the script and its results lie on this machine is no part of the result.
     argv = [os.path.basename(a) if os.path.isabs(a) else a for a in argv]
@@ -104,6 +116,7 @@ def write_record(path, argv=None, **content):
         "commit": COMMIT,
         "versions": versions(),
         "processor": processor(),
+        "generation": generation(),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
     }
     replace(path, (json.dumps(record, indent=1) + "\n").encode())
