@@ -136,6 +136,9 @@ def sections(papers):
         "headers": tables.headers(*read("bench_c")),
         "training steps": "\n\n".join(steps),
         "layers": "\n\n".join(map(tables.layers, by_instruction_set("bench_inference"))),
+        "convolutions": "\n\n".join(
+            map(tables.convolutions, (record for record in by_instruction_set("bench_inference") if "lenet" in record))
+        ),
         "one image": "\n\n".join(map(tables.one_image, by_instruction_set("bench_inference"))),
     }
 

@@ -88,6 +88,16 @@ def layers(record):
     return f"{machine(record)}{peers}:\n\n" + markdown(("us", *found), rows, "l" + "r" * len(found))
 
 
+def convolutions(record):
+    """Microseconds of each 3x3 convolution of signs, and of one image through the all-binary LeNet."""
+    found, lenet = record["convs"], record["lenet"]["us"]
+    names = dict.fromkeys(name for conv in found.values() for name in conv["us"])
+    rows = [(name, *(short(conv["us"][name]) for conv in found.values()), "") for name in names]
+    rows += [(name, *[""] * len(found), short(us)) for name, us in lenet.items()]
+    head = ("us; rows x size x channels", *found, "LeNet, one image")
+    return f"{machine(record)}:\n\n" + markdown(head, rows, "l" + "r" * (len(found) + 1))
+
+
 def one_image(record):
     """Microseconds of one image through the whole net, from a record of bench_inference.py."""
     net = record["net"]
