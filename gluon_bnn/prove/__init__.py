@@ -85,7 +85,9 @@ class Report:
                     f"scores {scores}"
                 )
         lines += [f"{form}: not tried, {why}" for form, why in self.absent.items()]
-        return "\n".join([*lines, *self.complaints])
+        ties = sum(len(row["near_ties"]) for row in self.rows)
+        same = f"Every form gives every input the same class{f', but for {ties} near ties' if ties else ''}."
+        return "\n".join([*lines, *(self.complaints or [same])])
 
 
 def prove(

@@ -99,6 +99,7 @@ def test_another_class_is_a_near_tie_where_the_bounds_say_so(rng):
     row = {"form": "a form", "inputs": "float32", "bytes": 1, "seconds_per_image": {}, **found}
     report = Report([row], {}, [], engine.run(graph, x).argmax(axis=1))
     assert "a form, row 3: 1, not 0; a near tie" in str(report) and report.ok
+    assert str(report).endswith("the same class, but for 1 near ties.")
     outputs[3, 1] = 2 * high[3, 1] + 1
     assert compared(graph, x, outputs, exact=False)[1]
 
