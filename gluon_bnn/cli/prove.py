@@ -32,13 +32,13 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         with tempfile.TemporaryDirectory() as directory, progress_bar(unit=" forms") as bar:
-            found = data.load(args.dataset, args.data_dir)
-            images, labels = found["test_data"][: args.images], found["test_label"][: args.images].astype(int)
             export = exports.find(args)
             if export is None:
                 graph, exported = models.load(args.model).graph, None
             else:
                 graph, exported = in_mxnet(export.prefix, export.epoch, directory, **export.options)
+            found = data.load(args.dataset, args.data_dir)
+            images, labels = found["test_data"][: args.images], found["test_label"][: args.images].astype(int)
             x, pixels = inputs_of(graph, images)
 
             def done(form):
