@@ -28,8 +28,9 @@ def __dir__():
     return __all__
 
 
-ROWS = 100  # of which bounds are found at a time
-FURTHEST = 200  # rows that differ most in their outputs, for which bounds are found besides those of other classes
+# Bounds take time. They are found for each row whose class differs, and for the FURTHEST rows whose outputs differ most.
+FURTHEST = 200
+ROWS = 100  # at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +105,8 @@ def prove(
     exported : {name: file of parameters} of exports for MXNet of the same net, which run too
     done : called with the name of each form once it has run
 
-    Raises RuntimeError with what a form printed where it does not run; ValueError where the form in question does not
-    take the net, but for forms that Report.absent names.
+    Raises RuntimeError with what a form printed where it does not run or compile. A form that this machine lacks, or
+    that does not have one of the net's layers, is in Report.absent.
     """
     rows: list[dict[str, Any]] = []
     complaints: list[str] = []
