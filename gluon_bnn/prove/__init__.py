@@ -28,7 +28,7 @@ def __dir__():
     return __all__
 
 
-# Bounds take time. They are found for each row whose class differs, and for the FURTHEST rows whose outputs differ most.
+# Bounds take time: they are found for each row whose class differs, and for so many whose outputs differ most.
 FURTHEST = 200
 ROWS = 100  # at a time
 
