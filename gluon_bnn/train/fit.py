@@ -152,6 +152,7 @@ def fit(
 
     A UserWarning says where a net is set up so that it cannot learn: a sign whose input is never below 0, as that of a
     relu is, and binary weights beyond a clip that gives them no gradient, under an optimiser that leaves them there.
+    Another one names convolutions that pad signs with 0, which costs their 1-bit form time.
 
     Ctrl-C raises KeyboardInterrupt after the step that it falls in; the checkpoint of the last whole epoch stays.
 
@@ -218,6 +219,7 @@ def fit(
         warned = workers.rank > 0 or not isinstance(net, mx.gluon.Block)
         if not warned:
             setup.warn_of_signs(net)
+            setup.warn_of_zeros(net)
             warned = setup.warn_of_starved(net, trainer._optimizer)
         workers.start()
         progress = progress and workers.rank == 0

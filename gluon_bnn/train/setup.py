@@ -1,4 +1,5 @@
-"""Warnings where a net is set up so that a part of it cannot learn. Only what is certain is said."""
+"""Warnings where a net is set up so that a part of it cannot learn, or costs more than it must. Only what is certain is
+said."""
 
 import math
 import warnings
@@ -14,7 +15,9 @@ gluon = mx.gluon.nn
 SIGNS = nn.BinaryActivation, nn.BinarySigmoid
 # What is never below 0, and what keeps it so.
 NEVER_BELOW_0 = "relu", "sigmoid", "softrelu"
+BINARY_CONVOLUTIONS = nn.BinaryConv1D, nn.BinaryConv2D, nn.BinaryConv3D
 KEEPS = gluon.Flatten, gluon.Dropout, gluon.conv_layers._Pooling
+KEEPS_SIGNS = gluon.MaxPool1D, gluon.MaxPool2D, gluon.MaxPool3D, gluon.Dropout
 STARVED = 0.01  # the share of a layer's weights from which on a warning is worth reading
 
 
@@ -22,23 +25,58 @@ class CannotLearn(UserWarning):
     """A part of the net gets no gradient, or gives the same whatever it is given."""
 
 
+class ZeroPadding(UserWarning):
+    """A convolution of signs pads them with 0, a third value, for which its 1-bit form corrects the sums at the borders.
+    Measured with AVX2, kernel 3x3: 24% of the layer's time at 64 channels of 28x28, 1 to 7% in larger layers."""
+
+
 def warn_of_signs(net: mx.gluon.Block) -> None:
     """A warning for each sign, in a sequence of blocks, whose input is never below 0: it gives +1 always."""
-    source = None  # of the values between two blocks, where they are never below 0
-    for block in _in_order(net):
-        if isinstance(block, SIGNS):
-            if source is not None:
-                warnings.warn(
-                    f"{block.name} gives 1 whatever its input is, because that is never below 0: it comes from "
-                    f"{source}. Leave that out, or put batch norm between the two",
-                    CannotLearn,
-                    stacklevel=3,
-                )
-            source = f"the BinarySigmoid {block.name}" if isinstance(block, nn.BinarySigmoid) else None
-        elif not isinstance(block, KEEPS):
-            activation = block if isinstance(block, gluon.Activation) else getattr(block, "act", None)
-            kind = getattr(activation, "_act_type", None)
-            source = f"the {kind} of {block.name}" if kind in NEVER_BELOW_0 else None
+    for blocks in _sequences(net):
+        source = None  # of the values between two blocks, where they are never below 0
+        for block in blocks:
+            if isinstance(block, SIGNS):
+                if source is not None:
+                    warnings.warn(
+                        f"{block.name} gives 1 whatever its input is, because that is never below 0: it comes from "
+                        f"{source}. Leave that out, or put batch norm between the two",
+                        CannotLearn,
+                        stacklevel=3,
+                    )
+                source = f"the BinarySigmoid {block.name}" if isinstance(block, nn.BinarySigmoid) else None
+            elif not isinstance(block, KEEPS):
+                activation = block if isinstance(block, gluon.Activation) else getattr(block, "act", None)
+                kind = getattr(activation, "_act_type", None)
+                source = f"the {kind} of {block.name}" if kind in NEVER_BELOW_0 else None
+
+
+def warn_of_zeros(net: mx.gluon.Block) -> None:
+    """A warning that names the convolutions which pad signs with 0."""
+    padding = []
+    for blocks in _sequences(net):
+        signs = False
+        for block in blocks:
+            pads = isinstance(block, BINARY_CONVOLUTIONS) and block.pad_value == 0 and any(block.padding)
+            if signs and pads and block.name not in padding:
+                padding.append(block.name)
+            signs = isinstance(block, nn.BinaryActivation) or signs and isinstance(block, KEEPS_SIGNS)
+    if padding:
+        warnings.warn(
+            f"{', '.join(padding)} {'pads' if len(padding) == 1 else 'pad'} signs with 0, a third value, which costs the "
+            "1-bit form up to a quarter of the layer's time. pad_value=-1 or 1 costs nothing, but the net cannot tell "
+            "this border from the image, and has to be trained with it",
+            ZeroPadding,
+            stacklevel=3,
+        )
+
+
+def _sequences(net):
+    """The blocks of the net in order, and those within each of them."""
+    blocks = [*_in_order(net)]
+    yield blocks
+    for block in blocks:
+        for child in block._children.values():
+            yield from _sequences(child)
 
 
 def _in_order(block):

@@ -7,7 +7,7 @@ import pytest
 
 from gluon_bnn import nn, train
 from gluon_bnn._compat import mx
-from gluon_bnn.train.setup import CannotLearn
+from gluon_bnn.train.setup import CannotLearn, ZeroPadding
 
 from gluon_nets import sequential
 from tiny_runs import LABELS, X
@@ -49,6 +49,66 @@ def fit(net, optimizer="binaryadam", epochs=1, init=None, **options):
 def test_signs_of_what_is_never_below_0(blocks, source):
     with pytest.warns(CannotLearn, match=f"gives 1 whatever its input is.*{source}"):
         fit(sequential(*blocks()))
+
+
+def images():
+    """What makes images, (1, 3, 4), of the rows of X."""
+    return gluon.HybridLambda(lambda F, x: F.reshape(x, (-1, 1, 3, 4)))
+
+
+class Residual(mx.gluon.HybridBlock):
+    def __init__(self, *blocks):
+        super().__init__()
+        self.body = sequential(*blocks)
+
+    def hybrid_forward(self, F, x):
+        return x + self.body(x)
+
+
+def test_a_sign_within_a_block_of_ones_own():
+    body = Residual(nn.BinaryDense(12, activation="relu"), nn.BinaryActivation(), nn.BinaryDense(12))
+    with pytest.warns(CannotLearn, match="gives 1 whatever its input is.*relu"):
+        fit(sequential(body, nn.BinaryDense(3)))
+
+
+@pytest.mark.parametrize(
+    "blocks, padding",
+    [
+        (lambda: [images(), nn.BinaryActivation(), nn.BinaryConv2D(4, 3, padding=(0, 1))], "binaryconv2d0 pads signs"),
+        (
+            lambda: [
+                images(),
+                nn.BinaryConv2D(4, 3, padding=1, prefix="of_numbers_"),
+                nn.BatchNorm(),
+                nn.BinaryActivation(),
+                gluon.MaxPool2D(2, 1),
+                nn.BinaryConv2D(4, 2, padding=1, prefix="first_"),
+                Residual(nn.BinaryActivation(), nn.BinaryConv2D(4, 3, padding=1, prefix="second_")),
+            ],
+            "^first, second pad signs",
+        ),
+    ],
+)
+def test_signs_padded_with_0(blocks, padding):
+    with mx.name.NameManager(), pytest.warns(ZeroPadding, match=f"{padding} with 0") as found:
+        fit(sequential(*blocks(), nn.BinaryDense(3)))
+    assert [each.category for each in found].count(ZeroPadding) == 1
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        lambda: [images(), nn.BinaryActivation(), nn.BinaryConv2D(4, 3, padding=1, pad_value=-1)],
+        lambda: [images(), nn.BinaryActivation(), nn.BinaryConv2D(4, 3)],
+        lambda: [images(), nn.BinarySigmoid(), nn.BinaryConv2D(4, 3, padding=1)],
+        lambda: [images(), nn.BinaryActivation(), gluon.AvgPool2D(2, 1), nn.BinaryConv2D(4, 3, padding=1)],
+        lambda: [images(), nn.BinaryActivation(), gluon.Conv2D(4, 3, padding=1)],
+    ],
+)
+def test_padding_that_costs_nothing(blocks):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ZeroPadding)
+        fit(sequential(*blocks(), nn.BinaryDense(3)))
 
 
 class Own(mx.gluon.HybridBlock):
