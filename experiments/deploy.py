@@ -62,10 +62,15 @@ def parse_args(argv):
         epilog="All other options are those of train_mnist.py: see its --help.",
     )
     add = parser.add_argument
-    add("--from", dest="trained", metavar="DIR", help="--save-dir of an earlier train_mnist.py; default: train now")
+    add(
+        "--from",
+        dest="trained",
+        metavar="DIR",
+        help="--save-dir of an earlier train_mnist.py; default: train now, on digits",
+    )
     add_dataset(parser, default=None)
     add("--save-dir", help="for the files and the record; default: runs/deploy-DATASET")
-    add("--prove", action="store_true", help="run every form over all test images and compare: always done")
+    add("--prove", action="store_true", help="run every form over all test images and compare; every run does")
     args, rest = parser.parse_known_args(argv)
     if args.trained is not None:
         if args.dataset is not None or rest:

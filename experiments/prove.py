@@ -33,7 +33,9 @@ def parse_args(argv):
     )
     parser.add_argument("nets", metavar="NET", nargs="+", help="a run's directory, a model file or a net of the zoo")
     parser.add_argument("--dataset", choices=data.SETS, default="mnist", help="whose test images")
-    parser.add_argument("--data-dir", help="the directory that holds mnist/; default: GLUON_BNN_DATA, data/, ...")
+    parser.add_argument(
+        "--data-dir", help="the directory that holds digits/ or mnist/; default: GLUON_BNN_DATA, data/, ..."
+    )
     parser.add_argument("--save-dir", default=os.path.join("runs", "prove"), help="for the record")
     return parser.parse_args(argv)
 

@@ -7,9 +7,9 @@ from . import add_json, exports, fail, models, whole_number
 
 HELP = "run every form of a net over a test set and compare the answers"
 DESCRIPTION = """Runs every form of a net that this machine can run, each in a process of its own, over all test images:
-the runtime on each instruction set and in NumPy alone, ONNX Runtime, the C header alone, JavaScript, and for an
-exported net MXNet. All must answer the same, to the bit; where a form adds real numbers in another order, a class may
-differ by a near tie, which is listed. The exit code is 0 where all is so, else 1."""
+the runtime on each instruction set and in NumPy alone, ONNX Runtime, C with our library and by a header alone,
+JavaScript, and for an exported net MXNet. All must answer the same, to the bit; where a form adds real numbers in
+another order, a class may differ by a near tie, which is listed. The exit code is 0 where all is so, else 1."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

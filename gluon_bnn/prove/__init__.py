@@ -87,8 +87,9 @@ class Report:
                 )
         if any(row["not_equal"] for row in self.rows) and self.ok:
             lines += [
-                "Other bits: inputs whose scores are not equal to the bit, real numbers were added in another order.",
-                f"In each form the {FURTHEST} of them that differ most do so within what rounding explains.",
+                "Other bits: inputs whose scores are not equal to the bit, where real numbers were added in another "
+                "order.",
+                f"The furthest of them, up to {FURTHEST} in each form, differ within what rounding explains.",
             ]
         lines += [f"{form}: not tried, {why}" for form, why in self.absent.items()]
         ties = sum(len(row["near_ties"]) for row in self.rows)
