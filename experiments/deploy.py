@@ -19,6 +19,7 @@ if __name__ == "__main__":
     interrupt.says("no record is written")
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -121,6 +122,8 @@ def deploy(net, as_trained, images, directory):
             gluon_bnn.save(model, files[name], labels=images.names, accuracy=right)
         except (ImportError, ValueError) as error:
             print(f"no {name}: {error}")
+            with contextlib.suppress(FileNotFoundError):  # it would be of another net
+                os.remove(files[name])
 
     # Prove that each form gives the same answers, in a process of its own.
     x, pixels = inputs_of(graph, images.test_pixels / np.float32(255))

@@ -61,7 +61,17 @@ class Report:
 
     def __str__(self):
         cells = [
-            ("form", "inputs", "bytes", "import s", "load s", "us an image", "one by one", "other bits", "other class")
+            (
+                "form",
+                "inputs",
+                "bytes",
+                "import s",
+                "load s",
+                "us in batches",
+                "one by one",
+                "other bits",
+                "other class",
+            )
         ]
         for row in self.rows:
             each = row["seconds_per_image"]
