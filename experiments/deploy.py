@@ -34,6 +34,7 @@ import train_mnist
 from common import trained
 from common.arguments import add_dataset
 from common.images import Images
+from common.options import settings_of
 from common.record import writable, write_record
 from common.run_directory import contents
 
@@ -87,7 +88,7 @@ def parse_args(argv):
         for name in ("dataset", "data_dir"):
             if getattr(args, name) is not None:
                 rest += ["--" + name.replace("_", "-"), getattr(args, name)]
-        settings = vars(train_mnist.parse_args(rest))
+        settings = settings_of(train_mnist.parse_args(rest))
         args.trained = os.path.join(save_dir(args, settings), "train")
         training = [*rest, "--save-dir", args.trained]
     if settings["weights"] == "real":
