@@ -6,13 +6,17 @@ import shutil
 import signal
 import sys
 
+# Tests are thousands of tiny operators, for which a second thread costs more than it does, and as many tests run at
+# once as there are cores. So there is one thread, in the programs that tests start too, and threads that wait take no
+# core from others. Tests of threads set how many there are: test_threads.py, run.sh and those of memory and fork in
+# tests/native, test_any_number_of_threads of convolutions, and test_command of all that `check` compares. Read by
+# NumPy's BLAS, and by OpenMP, when they are loaded below.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import hypothesis
 import numpy as np
 import pytest
-
-# Tests are thousands of tiny operators: threads that spin while they wait would take the cores from
-# whatever else runs on this machine. Read when OpenMP is loaded, that is with MXNet below.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from gluon_bnn import ops
 from gluon_bnn.native import library
