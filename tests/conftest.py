@@ -20,6 +20,7 @@ import pytest
 
 from gluon_bnn import ops
 from gluon_bnn.native import library
+from pairs import IMPLEMENTATIONS, INSTRUCTION_SETS
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job, whose children would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -81,10 +82,7 @@ def rng(request):
     return np.random.default_rng(_seed(request))
 
 
-SLOW_WITH_LIBRARY = [pytest.mark.slow] if library.available() else []  # the fast tests take what a user gets
-
-
-@pytest.fixture(params=["native", pytest.param("composed", marks=SLOW_WITH_LIBRARY)])
+@pytest.fixture(params=IMPLEMENTATIONS)
 def implementation(request):
     """Layers made in the test use this implementation of the operators."""
     if request.param == "native" and not library.available():
@@ -93,12 +91,7 @@ def implementation(request):
         yield request.param
 
 
-@pytest.fixture(
-    params=[
-        *(pytest.param(name, marks=pytest.mark.slow) for name in library.instruction_sets()[:-1]),
-        *(library.instruction_sets()[-1:] or ["none"]),
-    ]
-)
+@pytest.fixture(params=INSTRUCTION_SETS)
 def instruction_set(request):
     """The kernels and operators of the test use this instruction set, one that the machine has."""
     if not library.available():

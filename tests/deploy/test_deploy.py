@@ -12,6 +12,7 @@ from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.graph import engine
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits, dense
+from pairs import IMPLEMENTATIONS, pairs
 
 from frozen_nets import FORMS, agree, close, gluon, plus_minus, randomise, sequential
 from needs import needs_library
@@ -94,9 +95,12 @@ def runs(net, tmp_path):
     yield "runtime NumPy", lambda x: engine.run(frozen.graph, x)
 
 
-@pytest.mark.parametrize("hidden", [nn.BinaryActivation, pytest.param(nn.BinarySigmoid, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("scale", ["layer", "channel", None])
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    scale=["layer", "channel", None],
+    norm=[False, True],
+    hidden=[nn.BinaryActivation, pytest.param(nn.BinarySigmoid, marks=pytest.mark.slow)],
+)
 def test_binary_nets_are_equal_to_the_bit(rng, implementation, tmp_path, scale, norm, hidden):
     """Every form gives the bits of the reference and of the net as trained, from 1 to 4 layers."""
     for depth, rows in ((1, 300), (2, 1), (3, 7), (4, 64)):

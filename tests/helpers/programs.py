@@ -4,8 +4,11 @@ import contextlib
 import io
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 import unittest.mock
 
 from paths import script_of
@@ -47,3 +50,69 @@ def output(*arguments, **options):
     done = run(*arguments, **options)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return done.stdout
+
+
+class Fork:
+    """A script in a child that is forked from this process, where MXNet has been imported, as a `subprocess.Popen`.
+
+    It gets Ctrl-C as one that is started in a terminal, and random numbers as of a new process: none that this one
+    would draw, nor those of another child. What it prints is lost, but for its stderr.
+    """
+
+    def __init__(self, name, *arguments, cwd):
+        self.returncode, self._stderr = None, tempfile.TemporaryFile("w+")
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                status = self._run(name, *arguments, cwd=cwd)
+            finally:
+                os._exit(status)
+
+    def _run(self, name, *arguments, cwd):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        os.dup2(self._stderr.fileno(), 2)
+        sys.stdout, sys.stderr = open(1, "w"), open(2, "w", buffering=1)
+        sys.argv = [name, *map(str, arguments)]
+        os.chdir(cwd)
+        seed = int.from_bytes(os.urandom(4), "little")
+        sys.modules["numpy"].random.seed(seed)
+        sys.modules["mxnet"].random.seed(seed)
+        try:
+            try:
+                runpy.run_path(script_of(name), run_name="__main__")
+                return 0
+            except SystemExit:
+                raise
+            except BaseException:
+                sys.excepthook(*sys.exc_info())  # which may leave with a status of its own
+                return 1
+        except SystemExit as left:
+            if isinstance(left.code, str):
+                print(left.code, file=sys.stderr)
+            return left.code if isinstance(left.code, int) else int(left.code is not None)
+
+    def poll(self):
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def communicate(self, timeout):
+        """(None, what it wrote to stderr), once it has ended."""
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(sys.argv, timeout)
+            time.sleep(0.01)
+        self._stderr.seek(0)
+        return None, self._stderr.read()
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)

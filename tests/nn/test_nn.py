@@ -11,6 +11,7 @@ from gluon_bnn._compat import mx
 from gluon_bnn.check.sign_scale import all_rules
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary
+from pairs import IMPLEMENTATIONS, pairs
 
 import programs
 from gluon_nets import export, imported, sequential
@@ -33,15 +34,13 @@ def run(net, x, d):
     return y.asnumpy(), x.grad.asnumpy()
 
 
-@pytest.mark.parametrize("hybridize", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("scale, gradient", all_rules())
+@pairs(implementation=IMPLEMENTATIONS, rule=all_rules(), dtype=["float32", "float64"], hybridize=[False, True])
 @settings(max_examples=3)
 @given(seed=SEEDS, rows=sizes(17), units=sizes(65), k=sizes(1000))
 @example(seed=0, rows=5, units=65, k=129)
 @example(seed=0, rows=5, units=3, k=1000)
-def test_binary_dense(implementation, scale, gradient, dtype, hybridize, seed, rows, units, k):
-    rng = np.random.default_rng(seed)
+def test_binary_dense(implementation, rule, dtype, hybridize, seed, rows, units, k):
+    (scale, gradient), rng = rule, np.random.default_rng(seed)
     layer = nn.BinaryDense(units, dtype=dtype, scale=scale, gradient=gradient, bias_initializer=mx.init.Normal(1))
     layer.initialize(mx.init.Normal(1))
     if hybridize:
