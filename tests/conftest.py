@@ -20,6 +20,7 @@ import pytest
 
 from gluon_bnn import ops
 from gluon_bnn.native import library
+
 from pairs import IMPLEMENTATIONS, INSTRUCTION_SETS
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job, whose children would ignore it too

@@ -5,17 +5,17 @@ import fractions
 import numpy as np
 import pytest
 
-from gluon_bnn import check, nn, ops, runtime
+from gluon_bnn import check, nn, ops, quantizers, runtime
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import fold, freeze
 from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.graph import engine
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits, dense
-from pairs import IMPLEMENTATIONS, pairs
 
 from frozen_nets import FORMS, agree, close, gluon, plus_minus, randomise, sequential
 from needs import needs_library
+from pairs import IMPLEMENTATIONS, pairs
 from random_nets import scales
 
 
@@ -945,6 +945,7 @@ def test_check_finds_a_wrong_threshold(rng, monkeypatch, tmp_path):
         return np.where(np.abs(threshold) < 2, threshold + 2, threshold), falls
 
     monkeypatch.setattr(fold, "thresholds", wrong)
+    monkeypatch.setattr(quantizers, "SCALES", ("channel",))
     table = check.Table()
     with ops.use("native"):
         for errors, row in check.frozen.rows("native", rng, str(tmp_path)):

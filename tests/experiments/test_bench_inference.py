@@ -17,7 +17,7 @@ pytestmark = needs_library
 
 
 def run(*arguments, cwd):
-    return programs.script("bench_inference.py", *arguments, cwd=cwd)
+    return programs.script_here("bench_inference.py", *arguments, cwd=cwd)
 
 
 @pytest.mark.slow

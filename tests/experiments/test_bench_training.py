@@ -18,9 +18,10 @@ MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXN
 
 @pytest.mark.slow
 @needs_library
-def test_all_of_it(tmp_path):
+def test_all_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,2")
     options = ["--widths", "16", "8", "--nets", "lenet", "--rounds", "1", "--burst", "0.01", "--no-torch"]
-    done = programs.script("bench_training.py", *options, cwd=tmp_path, OMP_NUM_THREADS="1,2")
+    done = programs.script_here("bench_training.py", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "runs" / "bench_training" / "bench_training.json", encoding="utf-8") as file:
         found = json.load(file)

@@ -9,6 +9,7 @@ import pytest
 
 import nets
 import programs
+from pairs import pairs
 
 TINY = ["--epochs", "2", "--batch-size", "300"]
 
@@ -71,14 +72,13 @@ def test_train_mnist(tmp_path, activation, scale):
         assert (directory / picture).stat().st_size > 5000
 
 
-@pytest.mark.parametrize("weights", nets.WEIGHTS)
-@pytest.mark.parametrize("net", nets.names())
-def test_nets_take_images_and_give_classes(net, weights):
+@pairs(net=nets.names(), weights=nets.WEIGHTS, images=[(*nets.IMAGE, nets.CLASSES), (3, 32, 36, 2)])
+def test_nets_take_images_and_give_classes(net, weights, images):
     from gluon_bnn import mx
 
-    for shape, classes in ((nets.IMAGE, nets.CLASSES), ((3, 32, 36), 2)):
-        made = nets.make(net, weights=weights, scale=None, activation="binary", shape=shape, classes=classes)
-        assert made(mx.nd.zeros((3, *shape))).shape == (3, classes)
+    *shape, classes = images
+    made = nets.make(net, weights=weights, scale=None, activation="binary", shape=tuple(shape), classes=classes)
+    assert made(mx.nd.zeros((3, *shape))).shape == (3, classes)
 
 
 @pytest.mark.parametrize(

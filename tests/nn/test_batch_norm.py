@@ -13,9 +13,9 @@ from gluon_bnn._compat import mx
 from gluon_bnn.check import batch_norm
 from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.native import library
-from pairs import IMPLEMENTATIONS, pairs
 
 from needs import needs_library
+from pairs import IMPLEMENTATIONS, pairs
 from sizes import SEEDS, over_sizes, sizes
 
 BOUND = 8.0  # 3.4 seen over all cases and 20 seeds, in units of eps times the sum of magnitudes

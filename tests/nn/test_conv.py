@@ -12,9 +12,9 @@ from gluon_bnn.check.sign_scale import all_rules
 from gluon_bnn.native import library
 from gluon_bnn.reference import binary, conv
 from np_arrays import arrays
-from pairs import IMPLEMENTATIONS, pairs
 
 from gluon_nets import export, imported, sequential
+from pairs import IMPLEMENTATIONS, pairs
 from sizes import SEEDS, sizes
 
 if library.available():

@@ -7,9 +7,9 @@ from gluon_bnn import check_net, initializer, loss, nn, ops, optimizer, train
 from gluon_bnn._arrays import classic
 from gluon_bnn._compat import mx
 from np_arrays import KINDS, arrays, is_np, numbers
-from pairs import IMPLEMENTATIONS, pairs
 
 from gluon_nets import sequential
+from pairs import IMPLEMENTATIONS, pairs
 
 gluon = mx.gluon.nn
 MODES = {"imperative": None, "hybridized": {}, "static": {"static_alloc": True, "static_shape": True}}

@@ -11,10 +11,10 @@ import pytest
 import gluon_bnn
 from gluon_bnn import nn, ops
 from gluon_bnn._compat import mx
-from pairs import IMPLEMENTATIONS, pairs
 
 import programs
 from gluon_nets import export, imported, sequential
+from pairs import IMPLEMENTATIONS, pairs
 
 PASSES = 3
 
