@@ -17,20 +17,21 @@ INSTRUCTION_SETS = [
 FIXTURES = ("implementation", "instruction_set")
 
 
-def pairs(allowed=lambda *case: True, **parameters):
+def pairs(**parameters):
     """The mark that gives a test few of all combinations of its parameters' values, {name: values}.
 
-    Of the combinations that are `allowed`, a function of one value for each parameter, those are taken, one after the
-    other, in which most pairs meet that have not yet met, until all have. So what goes wrong with a value, or with two
-    together, is seen.
+    One after the other those are taken in which most pairs meet that have not yet met, until all have. So what goes
+    wrong with a value, or with two together, is seen.
+
+    >>> [case.values for case in pairs(a=[1, 2], b=[1, 2], c=[1, 2]).args[1]]
+    [(1, 1, 1), (1, 2, 2), (2, 1, 2), (2, 2, 1)]
     """
     one = type(pytest.param())
     values = [[v if isinstance(v, one) else pytest.param(v) for v in each] for each in parameters.values()]
-    cases = {}
-    for places in itertools.product(*map(range, map(len, values))):
-        case = [of_one[place] for of_one, place in zip(values, places)]
-        if allowed(*(value for each in case for value in each.values)):
-            cases[places] = frozenset(itertools.combinations(enumerate(places), 2))
+    cases = {  # {place of each value among those of its parameter: the pairs that meet there}
+        places: frozenset(itertools.combinations(enumerate(places), 2))
+        for places in itertools.product(*map(range, map(len, values)))
+    }
     missing, chosen = set().union(*cases.values()), []
     while missing:
         best = max(cases, key=lambda places: len(cases[places] & missing))
