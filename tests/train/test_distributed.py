@@ -179,7 +179,8 @@ def test_the_script_in_two_workers(tmp_path):
     script += ["--save-dir", "run"]
     with Job(script, cwd=whole) as job:
         deadline = time.monotonic() + TIMEOUT
-        while (saved_runs.epochs_done(whole / "run") or 0) < 2 and time.monotonic() < deadline:
+        while (saved_runs.epochs_done(whole / "run") or 0) < 2:
+            assert time.monotonic() < deadline, job.output()
             time.sleep(0.01)
         shutil.copy(whole / "run" / saved_runs.NAME, cut / "run")
         job.wait(TIMEOUT)
