@@ -11,6 +11,7 @@ import time
 import pytest
 from PIL import Image
 
+import programs
 from needs import needs_library
 from paths import EXPERIMENTS, ROOT, script_of
 
@@ -103,7 +104,7 @@ def test_while_it_reads_pictures(tmp_path):
                 Image.new("L", (8000, 8000)).save(tmp_path / "photographs" / "a" / "0.png")
             else:
                 os.link(tmp_path / "photographs" / "a" / "0.png", tmp_path / "photographs" / name / f"{i}.png")
-    process = start("train_mnist.py", "--dataset", "photographs", cwd=tmp_path)
+    process = programs.Fork("train_mnist.py", "--dataset", "photographs", cwd=tmp_path)
     wait_for(process, tmp_path / "photographs")
     while not any(name.endswith(".png") for name in open_files(process)):
         time.sleep(0.01)

@@ -11,6 +11,8 @@ import tempfile
 import time
 import unittest.mock
 
+import numpy as np
+
 from paths import script_of
 
 
@@ -26,6 +28,13 @@ def script(name, *arguments, **options):
     return run(script_of(name), *arguments, **options)
 
 
+def _status(left, stderr):
+    """The exit status of a SystemExit, whose text is printed."""
+    if isinstance(left.code, str):
+        print(left.code, file=stderr)
+    return left.code if isinstance(left.code, int) else int(left.code is not None)
+
+
 def script_here(name, *arguments, cwd):
     """As `script`, in this process: MXNet, which takes seconds to import, is there already."""
     stdout, stderr, status, before = io.StringIO(), io.StringIO(), 0, os.getcwd()
@@ -37,9 +46,7 @@ def script_here(name, *arguments, cwd):
         with hooks, contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
             runpy.run_path(script_of(name), run_name="__main__")
     except SystemExit as left:
-        status = left.code if isinstance(left.code, int) else int(left.code is not None)
-        if isinstance(left.code, str):
-            print(left.code, file=stderr)
+        status = _status(left, stderr)
     finally:
         os.chdir(before)
     return subprocess.CompletedProcess(name, status, stdout.getvalue(), stderr.getvalue())
@@ -55,12 +62,15 @@ def output(*arguments, **options):
 class Fork:
     """A script in a child that is forked from this process, where MXNet has been imported, as a `subprocess.Popen`.
 
-    It gets Ctrl-C as one that is started in a terminal, and random numbers as of a new process: none that this one
-    would draw, nor those of another child. What it prints is lost, but for its stderr.
+    It is the first process of a session, as in a terminal of its own, and gets Ctrl-C as there. It draws random numbers
+    as a new process does: neither those of this one, nor those of another child. What it prints is lost, but for its
+    stderr.
     """
 
     def __init__(self, name, *arguments, cwd):
-        self.returncode, self._stderr = None, tempfile.TemporaryFile("w+")
+        from gluon_bnn import mx  # not above: tests of what runs without MXNet import this module, too
+
+        self.returncode, self._stderr, self._mx = None, tempfile.TemporaryFile("w+"), mx
         self.pid = os.fork()
         if self.pid == 0:
             status = 1
@@ -70,6 +80,7 @@ class Fork:
                 os._exit(status)
 
     def _run(self, name, *arguments, cwd):
+        os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
@@ -78,8 +89,8 @@ class Fork:
         sys.argv = [name, *map(str, arguments)]
         os.chdir(cwd)
         seed = int.from_bytes(os.urandom(4), "little")
-        sys.modules["numpy"].random.seed(seed)
-        sys.modules["mxnet"].random.seed(seed)
+        np.random.seed(seed)
+        self._mx.random.seed(seed)
         try:
             try:
                 runpy.run_path(script_of(name), run_name="__main__")
@@ -90,9 +101,7 @@ class Fork:
                 sys.excepthook(*sys.exc_info())  # which may leave with a status of its own
                 return 1
         except SystemExit as left:
-            if isinstance(left.code, str):
-                print(left.code, file=sys.stderr)
-            return left.code if isinstance(left.code, int) else int(left.code is not None)
+            return _status(left, sys.stderr)
 
     def poll(self):
         if self.returncode is None:
@@ -100,7 +109,7 @@ class Fork:
             self.returncode = os.waitstatus_to_exitcode(status) if pid else None
         return self.returncode
 
-    def communicate(self, timeout):
+    def communicate(self, timeout=60):
         """(None, what it wrote to stderr), once it has ended."""
         deadline = time.monotonic() + timeout
         while self.poll() is None:
