@@ -80,7 +80,7 @@ def smooth(rng):
 def test_random_graphs(rng, tmp_path):
     """Under the sanitizers, and as strict as C99 gets."""
     needs("gcc")
-    graphs = [random_graph(rng) for _ in range(16)] + golden_graphs()
+    graphs = [random_graph(rng) for _ in range(12)] + golden_graphs()
     xs = [rows_of(rng, graph) for graph in graphs]
     headers.write(tmp_path, graphs, rows=4)
     headers.build(tmp_path, "gcc", *STRICT, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
