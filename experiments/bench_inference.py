@@ -244,6 +244,20 @@ def sizes_of(shape):
     return tuple(map(int, shape.split("x")))
 
 
+def sizes_of_model(path):
+    """[inputs, units, ...] of the dense layers in a file of runtime.save."""
+    from gluon_bnn import runtime
+
+    try:
+        graph = runtime.load(path).graph
+    except (OSError, ValueError) as error:
+        fail(f"--model must be a file of runtime.save: {error}")
+    units = [node.attributes["units"] for node in graph.nodes if node.kind in ("binary_dense", "dense")]
+    if not units:
+        fail(f"--model must be a file of runtime.save: {path} has no dense layer")
+    return [graph.inputs, *units]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
     parser.add_argument(
@@ -269,17 +283,12 @@ def main():
     args = parser.parse_args()
     threads = threads_wanted()
     writable(args.save_dir, RECORD, CHART)
+    sizes = sizes_of_model(args.model) if args.model else [784] + [args.width] * HIDDEN_LAYERS + [10]
 
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         workers = start_workers(stack, not args.no_peers, args.lce_python, threads, directory)
         about = {name: worker.ask("about") for name, worker in workers.items()}
         ours, mxnet = workers["ours"], workers["mxnet"]
-        sizes = [784] + [args.width] * HIDDEN_LAYERS + [10]
-        if args.model:
-            found = ours.ask("sizes", args.model)
-            if "problem" in found:
-                fail(f"--model must be a file of runtime.save: {found['problem']}")
-            sizes = found["sizes"]
         layers = {}
         for name in args.shapes:
             layers[name] = measure(workers.values(), args.rounds, "layer", *sizes_of(name))

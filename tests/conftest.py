@@ -6,16 +6,22 @@ import shutil
 import signal
 import sys
 
+# Tests are thousands of tiny operators, for which a second thread costs more than it does, and as many tests run at
+# once as there are cores. So there is one thread, in the programs that tests start too, and threads that wait take no
+# core from others. Tests of threads set how many there are: test_threads.py, run.sh and those of memory and fork in
+# tests/native, test_any_number_of_threads of convolutions, and test_command of all that `check` compares. Read by
+# NumPy's BLAS, and by OpenMP, when they are loaded below.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import hypothesis
 import numpy as np
 import pytest
 
-# Tests are thousands of tiny operators: threads that spin while they wait would take the cores from
-# whatever else runs on this machine. Read when OpenMP is loaded, that is with MXNet below.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from gluon_bnn import ops
 from gluon_bnn.native import library
+
+from pairs import IMPLEMENTATIONS, INSTRUCTION_SETS
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job, whose children would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -77,10 +83,7 @@ def rng(request):
     return np.random.default_rng(_seed(request))
 
 
-SLOW_WITH_LIBRARY = [pytest.mark.slow] if library.available() else []  # the fast tests take what a user gets
-
-
-@pytest.fixture(params=["native", pytest.param("composed", marks=SLOW_WITH_LIBRARY)])
+@pytest.fixture(params=IMPLEMENTATIONS)
 def implementation(request):
     """Layers made in the test use this implementation of the operators."""
     if request.param == "native" and not library.available():
@@ -89,12 +92,7 @@ def implementation(request):
         yield request.param
 
 
-@pytest.fixture(
-    params=[
-        *(pytest.param(name, marks=pytest.mark.slow) for name in library.instruction_sets()[:-1]),
-        *(library.instruction_sets()[-1:] or ["none"]),
-    ]
-)
+@pytest.fixture(params=INSTRUCTION_SETS)
 def instruction_set(request):
     """The kernels and operators of the test use this instruction set, one that the machine has."""
     if not library.available():

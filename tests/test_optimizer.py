@@ -18,6 +18,7 @@ from gluon_bnn.reference import optimizer as reference
 from gluon_bnn.train import checkpoint
 
 from needs import needs_library
+from pairs import IMPLEMENTATIONS, INSTRUCTION_SETS, pairs
 from sizes import over_sizes
 from tiny_runs import X, cut_at, fit, values
 
@@ -49,9 +50,10 @@ def arrays_of(trainer, parameter):
     return [a.asnumpy().astype(np.float64) for a in (parameter.data(), *found)]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    dtype=["float32", "float64"],
+    options=[
         {},
         {"wd": 0.01},
         {"clip_gradient": 0.02},
@@ -59,7 +61,6 @@ def arrays_of(trainer, parameter):
         {"beta1": 0.0, "beta2": 0.5, "epsilon": 1e-3, "wd": 0.1, "clip_gradient": 0.05},
     ],
 )
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @settings(max_examples=4)
 @over_sizes(size=1000)
 @example(seed=0, size=70000)  # several pieces for each thread
@@ -115,8 +116,7 @@ def test_convolutions(rng, implementation, hybridize):
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="MXNet may contract elsewhere")
-@pytest.mark.parametrize("scale", [None, "loss"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pairs(instruction_set=INSTRUCTION_SETS, dtype=["float32", "float64"], scale=[None, "loss"])
 @settings(max_examples=4)
 @over_sizes(size=1000)
 @example(seed=0, size=70000)

@@ -1,5 +1,6 @@
 """The compat layer, the command lines and the native library's absence, each as a user meets it."""
 
+import functools
 import json
 import os
 import shutil
@@ -44,49 +45,92 @@ def test_explanations(error, advice):
     assert advice in _missing.explain(error)
 
 
+# How MXNet comes into a process, and what a user may have set of OpenMP there: each of the former, and each of the
+# latter, once. Of OMP_NUM_THREADS, a list and what is no number end MXNet alone, from within its import.
+IMPORTS = {
+    "import gluon_bnn, mxnet": dict(OMP_NUM_THREADS="3"),
+    "from gluon_bnn import mx as mxnet": dict(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="2,1"),
+    "import gluon_bnn\nimport mxnet.gluon\nimport mxnet": dict(GOMP_SPINCOUNT="7", OMP_NUM_THREADS="abc"),
+    "from gluon_bnn.native import library; library.available(); from gluon_bnn import mx as mxnet": {},
+}
+PROGRAM = """
+import json, os, sys
+import numpy as np
+before, found = repr((np.int64(2),)), []
+def look():
+    found.append(list(map(os.environ.get, ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"))))
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "mxnet.libinfo":
+            look()
+sys.meta_path.insert(0, Finder())
+{statement}
+look()
+import gluon_bnn, numpy.ma, scipy.sparse
+assert gluon_bnn.mx is mxnet
+assert mxnet.nd.reshape(mxnet.nd.ones((2, 3)), shape=tuple(np.array([3, 2]))).shape == (3, 2)
+assert mxnet.sym.sum(mxnet.sym.var("x"), axis=(np.int64(1),)).infer_shape(x=(2, 3))[1] == [(2,)]
+assert repr((np.int64(2),)) == before, "the user's printing changed"
+import scipy.stats
+assert "scipy.stats.distributions" not in sys.modules, "a quarter of the import's time"
+if {first}:
+    assert "norm" in dir(scipy.stats) and scipy.stats.norm.cdf(0) == 0.5
+assert isinstance("text", mxnet.symbol.symbol.str if hasattr(mxnet.symbol.symbol, "str") else str)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported():
+    """function of a statement of IMPORTS: the ended process that began with it, which runs once."""
+    nothing = dict.fromkeys(("OMP_NUM_THREADS", *_compat.WAITING))
+
+    @functools.cache
+    def run(statement):
+        code = PROGRAM.format(statement=statement, first=statement == next(iter(IMPORTS)))
+        environ = {**nothing, **IMPORTS[statement], "OMP_DISPLAY_ENV": "VERBOSE"}
+        return programs.run("-W", "ignore", "-c", code, **environ)
+
+    return run
+
+
 @pytest.mark.slow
-def test_threads_are_set_and_a_users_setting_wins():
-    code = "from gluon_bnn._compat import mx; import os; print(os.environ['OMP_NUM_THREADS'])"
-    assert programs.output("-c", code, OMP_NUM_THREADS="3") == "3\n"
-    assert int(programs.output("-c", code, OMP_NUM_THREADS=None)) == _compat.physical_cores()
+@pytest.mark.parametrize("statement", IMPORTS)
+def test_mxnet_is_importable_once_this_package_is(imported, statement):
+    """Whoever imports it, on any NumPy: it is the same module, and NumPy's own numbers pass as shapes."""
+    done = imported(statement)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "set_by_user, expected",
+    "place, while_loading, afterwards",
     [
-        ({}, ["ACTIVE", "10000", None, None]),
-        ({"OMP_WAIT_POLICY": "PASSIVE"}, ["PASSIVE", None, "PASSIVE", None]),
-        ({"GOMP_SPINCOUNT": "7"}, [None, "7", None, "7"]),
+        (0, ["ACTIVE", "10000"], [None, None]),
+        (1, ["PASSIVE", None], ["PASSIVE", None]),
+        (2, [None, "7"], [None, "7"]),
+        (3, ["ACTIVE", "10000"], [None, None]),
     ],
 )
-def test_threads_wait_as_the_user_says(set_by_user, expected):
+def test_threads_wait_as_the_user_says(imported, place, while_loading, afterwards):
     """What libgomp sees when MXNet loads it, and what is left of it afterwards."""
-    code = """if True:
-        import json, os, sys
-        found = []
-        def look():
-            found.extend(map(os.environ.get, ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")))
-        class Finder:
-            def find_spec(self, name, path=None, target=None):
-                if name == "mxnet.libinfo":
-                    look()
-        sys.meta_path.insert(0, Finder())
-        from gluon_bnn._compat import mx
-        look()
-        print(json.dumps(found))"""
-    assert json.loads(programs.output("-c", code, **{**dict.fromkeys(_compat.WAITING), **set_by_user})) == expected
+    found = json.loads(imported([*IMPORTS][place]).stdout)
+    assert [of[1:] for of in found] == [while_loading, afterwards]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "first", ["from gluon_bnn._compat import mx", "from gluon_bnn.native import library; library.available()"]
-)
-def test_threads_spin_whichever_loads_openmp(first):
-    code = f"{first}; from gluon_bnn._compat import mx"
-    done = programs.run("-c", code, **dict.fromkeys(_compat.WAITING), OMP_DISPLAY_ENV="VERBOSE")
+@pytest.mark.parametrize("place, threads", [(0, 3), (1, 2), (2, None), (3, None)])
+def test_threads_are_set_and_a_users_setting_wins(imported, place, threads):
+    for of in json.loads(imported([*IMPORTS][place]).stdout):
+        assert of[0] == str(threads or _compat.physical_cores())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [0, 3])
+def test_threads_spin_whichever_loads_openmp(imported, place):
+    said = imported([*IMPORTS][place]).stderr
     for name, value in _compat.WAITING.items():
-        assert f"{name} = '{value}'" in done.stderr
+        assert f"{name} = '{value}'" in said
 
 
 def copy_of_package(tmp_path):
@@ -95,38 +139,52 @@ def copy_of_package(tmp_path):
     return tmp_path / "gluon_bnn" / "native" / "libgluon_bnn.so"
 
 
+# The library is looked for in a child of each process, after `gluon_bnn.mx`, which takes seconds to import.
 USE = """
 import os, sys, warnings
 sys.path.insert(0, {path!r})
 import gluon_bnn
-with warnings.catch_warnings(record=True) as seen:
-    warnings.simplefilter("always")
-    for _ in range(2):
-        net = gluon_bnn.nn.BinaryDense(3, in_units=2)
-net.initialize()
-mx = gluon_bnn._compat.mx
-assert gluon_bnn.check_net(net, mx.nd.ones((5, 2))).ok
-print([str(w.message) for w in seen if "binary layers run" in str(w.message)])
-os.environ["GLUON_BNN_OPS"] = "native"
-try:
-    gluon_bnn.nn.BinaryDense(3)
-except OSError as error:
-    print(error)
+mx = gluon_bnn.mx
+def use():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            net = gluon_bnn.nn.BinaryDense(3, in_units=2)
+    net.initialize()
+    assert gluon_bnn.check_net(net, mx.nd.ones((5, 2))).ok
+    print([str(w.message) for w in seen if "binary layers run" in str(w.message)])
+    os.environ["GLUON_BNN_OPS"] = "native"
+    try:
+        gluon_bnn.nn.BinaryDense(3)
+    except OSError as error:
+        print(error, flush=True)
+for content in {contents!r}:
+    if content is not None:
+        with open({target!r}, "wb") as file:
+            file.write(content)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            use()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind, word", [("absent", "was not built"), ("truncated", "is cut off")])
-def test_without_a_usable_library(tmp_path, kind, word):
-    target = copy_of_package(tmp_path)
-    if kind == "truncated":
-        if library.path() is None:
-            pytest.skip(library.problem())
+def test_without_a_usable_library(tmp_path):
+    target, contents = copy_of_package(tmp_path), {"was not built": None}
+    if library.path() is not None:
         with open(library.path(), "rb") as file:
-            target.write_bytes(file.read()[:3000])
-    warned, refused = programs.output("-c", USE.format(path=str(tmp_path)), cwd=str(tmp_path)).splitlines()
-    assert warned.count("binary layers run on MXNet's own operators") == 1, "warned once"
-    assert word in refused and "install gluon_bnn again" in refused
+            contents["is cut off"] = file.read(3000)
+    code = USE.format(path=str(tmp_path), target=str(target), contents=[*contents.values()])
+    said = iter(programs.output("-c", code, cwd=str(tmp_path)).splitlines())
+    for word, warned, refused in zip(contents, said, said, strict=True):
+        assert warned.count("binary layers run on MXNet's own operators") == 1, "warned once"
+        assert word in refused and "install gluon_bnn again" in refused
 
 
 def test_the_launcher_takes_a_dash_and_names_what_it_cannot_start():
@@ -134,35 +192,6 @@ def test_the_launcher_takes_a_dash_and_names_what_it_cannot_start():
     done = programs.run("-m", "gluon_bnn.launch", "-n", "1", "no-such-program")
     assert done.returncode == 1
     assert done.stderr == "cannot start 'no-such-program': No such file or directory\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import gluon_bnn, mxnet",
-        "from gluon_bnn import mx as mxnet",
-        "import gluon_bnn\nimport mxnet.gluon\nimport mxnet",
-    ],
-)
-def test_mxnet_is_importable_once_this_package_is(statement):
-    """Whoever imports it, on any NumPy: it is the same module, and NumPy's own numbers pass as shapes."""
-    code = f"""
-import numpy as np
-before = repr((np.int64(2),)), np.bool_(1)
-{statement}
-import gluon_bnn, numpy.ma, scipy.sparse
-assert gluon_bnn.mx is mxnet
-assert mxnet.nd.reshape(mxnet.nd.ones((2, 3)), shape=tuple(np.array([3, 2]))).shape == (3, 2)
-assert mxnet.sym.sum(mxnet.sym.var("x"), axis=(np.int64(1),)).infer_shape(x=(2, 3))[1] == [(2,)]
-assert repr((np.int64(2),)) == before[0], "the user's printing changed"
-import scipy.stats, sys
-assert "scipy.stats.distributions" not in sys.modules, "a quarter of the import's time"
-assert "norm" in dir(scipy.stats) and scipy.stats.norm.cdf(0) == 0.5
-assert isinstance("text", mxnet.symbol.symbol.str if hasattr(mxnet.symbol.symbol, "str") else str)
-"""
-    done = programs.run("-W", "ignore", "-c", code)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def smooth(rng):
 def test_random_graphs(rng, tmp_path):
     """Under the sanitizers, and as strict as C99 gets."""
     needs("gcc")
-    graphs = [random_graph(rng) for _ in range(16)] + golden_graphs()
+    graphs = [random_graph(rng) for _ in range(12)] + golden_graphs()
     xs = [rows_of(rng, graph) for graph in graphs]
     headers.write(tmp_path, graphs, rows=4)
     headers.build(tmp_path, "gcc", *STRICT, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -118,7 +118,7 @@ def test_compilers(rng, tmp_path, command, runner):
     targets = [option.partition("=")[2] for option in command if option.startswith("--target=")]
     needs(command[0], *runner, *(f"{target}-gcc" for target in targets))
     functions, x = smooth(rng)
-    graphs = [functions, *(random_graph(rng, images=index % 2) for index in range(3)), golden_graphs()[1]]
+    graphs = [functions, *(random_graph(rng, images=index % 2) for index in range(2)), golden_graphs()[1]]
     headers.write(tmp_path, graphs, rows=4)
     headers.build(tmp_path, *command)
     xs = [x[:4], *(rows_of(rng, graph) for graph in graphs[1:])]
@@ -126,7 +126,7 @@ def test_compilers(rng, tmp_path, command, runner):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, rows, on_arm", [("mnist", 10000, 100), ("larq-0", 2000, 30), ("lenet_xnor-0", 300, 5)])
+@pytest.mark.parametrize("name, rows, on_arm", [("mnist", 2000, 60), ("larq-0", 300, 10), ("lenet_xnor-0", 60, 3)])
 def test_images(tmp_path, name, rows, on_arm):
     """MNIST's test images through trained nets, here and on ARM without a unit for floats; experiments/bench_c.py does
     it for all 10,000 of each net."""

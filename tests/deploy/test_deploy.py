@@ -5,7 +5,7 @@ import fractions
 import numpy as np
 import pytest
 
-from gluon_bnn import check, nn, ops, runtime
+from gluon_bnn import check, nn, ops, quantizers, runtime
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import fold, freeze
 from gluon_bnn.deploy.exported import load_exported
@@ -15,6 +15,7 @@ from gluon_bnn.reference import binary, bits, dense
 
 from frozen_nets import FORMS, agree, close, gluon, plus_minus, randomise, sequential
 from needs import needs_library
+from pairs import IMPLEMENTATIONS, pairs
 from random_nets import scales
 
 
@@ -94,9 +95,12 @@ def runs(net, tmp_path):
     yield "runtime NumPy", lambda x: engine.run(frozen.graph, x)
 
 
-@pytest.mark.parametrize("hidden", [nn.BinaryActivation, pytest.param(nn.BinarySigmoid, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("scale", ["layer", "channel", None])
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    scale=["layer", "channel", None],
+    norm=[False, True],
+    hidden=[nn.BinaryActivation, pytest.param(nn.BinarySigmoid, marks=pytest.mark.slow)],
+)
 def test_binary_nets_are_equal_to_the_bit(rng, implementation, tmp_path, scale, norm, hidden):
     """Every form gives the bits of the reference and of the net as trained, from 1 to 4 layers."""
     for depth, rows in ((1, 300), (2, 1), (3, 7), (4, 64)):
@@ -941,6 +945,7 @@ def test_check_finds_a_wrong_threshold(rng, monkeypatch, tmp_path):
         return np.where(np.abs(threshold) < 2, threshold + 2, threshold), falls
 
     monkeypatch.setattr(fold, "thresholds", wrong)
+    monkeypatch.setattr(quantizers, "SCALES", ("channel",))
     table = check.Table()
     with ops.use("native"):
         for errors, row in check.frozen.rows("native", rng, str(tmp_path)):

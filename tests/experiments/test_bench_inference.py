@@ -17,7 +17,7 @@ pytestmark = needs_library
 
 
 def run(*arguments, cwd):
-    return programs.script("bench_inference.py", *arguments, cwd=cwd)
+    return programs.script_here("bench_inference.py", *arguments, cwd=cwd)
 
 
 @pytest.mark.slow
@@ -66,7 +66,6 @@ def test_a_model_from_a_file(tmp_path):
     assert "one image through 20-30-10" in done.stdout and "uint8 " not in done.stdout.split("one image")[1]
 
 
-@pytest.mark.slow
 def test_a_model_that_is_none_is_refused_before_anything_is_timed(tmp_path):
     (tmp_path / "net").write_bytes(b"x")
     done = programs.script_here("bench_inference.py", "--model", "net", "--no-peers", cwd=tmp_path)

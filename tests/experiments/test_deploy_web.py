@@ -355,7 +355,7 @@ def mnist_images():
 
 @needs_node
 @pytest.mark.slow
-@pytest.mark.parametrize("name, rows", [("mnist", 10000), ("tfc-0", 10000), ("larq-0", 2000), ("lenet_xnor-0", 2000)])
+@pytest.mark.parametrize("name, rows", [("mnist", 2000), ("tfc-0", 2000), ("larq-0", 300), ("lenet_xnor-0", 300)])
 def test_mnist(tmp_path, name, rows):
     """Trained nets on test images, to the bit; `python -m gluon_bnn prove` does it on all of them."""
     if name not in zoo.names():

@@ -9,6 +9,7 @@ import pytest
 
 import nets
 import programs
+from pairs import pairs
 
 TINY = ["--epochs", "2", "--batch-size", "300"]
 
@@ -71,14 +72,13 @@ def test_train_mnist(tmp_path, activation, scale):
         assert (directory / picture).stat().st_size > 5000
 
 
-@pytest.mark.parametrize("weights", nets.WEIGHTS)
-@pytest.mark.parametrize("net", nets.names())
-def test_nets_take_images_and_give_classes(net, weights):
+@pairs(net=nets.names(), weights=nets.WEIGHTS, images=[(*nets.IMAGE, nets.CLASSES), (3, 32, 36, 2)])
+def test_nets_take_images_and_give_classes(net, weights, images):
     from gluon_bnn import mx
 
-    for shape, classes in ((nets.IMAGE, nets.CLASSES), ((3, 32, 36), 2)):
-        made = nets.make(net, weights=weights, scale=None, activation="binary", shape=shape, classes=classes)
-        assert made(mx.nd.zeros((3, *shape))).shape == (3, classes)
+    *shape, classes = images
+    made = nets.make(net, weights=weights, scale=None, activation="binary", shape=tuple(shape), classes=classes)
+    assert made(mx.nd.zeros((3, *shape))).shape == (3, classes)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_the_reference_computes_few_images_of_large_nets(rng, monkeypatch):
 def test_a_recipe_of_a_net_of_convolutions(tmp_path, monkeypatch):
     import train_mnist
 
-    monkeypatch.setattr("common.cross_check.PRODUCTS", 10**8)  # 35 images
+    monkeypatch.setattr("common.cross_check.PRODUCTS", 3 * 10**7)  # 10 images
     options = ["--dataset", "digits", "--epochs", "1", "--reestimate", "300", "--watch-test"]
     train_mnist.main(["--recipe", "larq", *options, "--save-dir", str(tmp_path)])
     found = record(tmp_path / "record.json")

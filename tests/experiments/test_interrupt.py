@@ -11,6 +11,7 @@ import time
 import pytest
 from PIL import Image
 
+import programs
 from needs import needs_library
 from paths import EXPERIMENTS, ROOT, script_of
 
@@ -103,7 +104,7 @@ def test_while_it_reads_pictures(tmp_path):
                 Image.new("L", (8000, 8000)).save(tmp_path / "photographs" / "a" / "0.png")
             else:
                 os.link(tmp_path / "photographs" / "a" / "0.png", tmp_path / "photographs" / name / f"{i}.png")
-    process = start("train_mnist.py", "--dataset", "photographs", cwd=tmp_path)
+    process = programs.Fork("train_mnist.py", "--dataset", "photographs", cwd=tmp_path)
     wait_for(process, tmp_path / "photographs")
     while not any(name.endswith(".png") for name in open_files(process)):
         time.sleep(0.01)
@@ -143,22 +144,26 @@ def test_while_workers_of_a_data_loader_load(tmp_path):
     assert interrupted(process, True) == "-c: interrupted; nothing is kept"
 
 
-CASES = [
-    ("fuzz_runtime.py", [], "runs/fuzz_runtime/mutated-*", "no record is written"),
-    pytest.param("bench_training.py", ["--no-torch"], "*/mxnet.log", "no record is written", marks=needs_library),
-    ("deploy.py", ["--epochs", "100000"], "runs/deploy-digits/train/checkpoint.safetensors", "add --resume"),
+FUZZ = "fuzz_runtime.py", [], "runs/fuzz_runtime/mutated-*", "no record is written"
+BENCH = "bench_training.py", ["--no-torch"], "*/mxnet.log", "no record is written"
+CASES = [  # of scripts that start processes both ways of Ctrl-C, of others one
+    (*FUZZ, True),
+    (*FUZZ, False),
+    pytest.param(*BENCH, True, marks=needs_library),
+    pytest.param(*BENCH, False, marks=needs_library),
+    ("deploy.py", ["--epochs", "100000"], "runs/deploy-digits/train/checkpoint.safetensors", "add --resume", True),
     (
         "reproduce.py",
         ["--results", "r", "--only", "bwn", "--dataset", "digits", "--hidden", "9"],
         "runs/reproduce/bwn-0/checkpoint.safetensors",
         "the same command goes on",
+        False,
     ),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whole_group", [True, False])
-@pytest.mark.parametrize("script, arguments, begun, what", CASES)
+@pytest.mark.parametrize("script, arguments, begun, what, whole_group", CASES)
 def test_while_it_works(tmp_path, script, arguments, begun, what, whole_group):
     process = start(script, *arguments, cwd=tmp_path, TMPDIR=str(tmp_path))
     wait_for(process, tmp_path / begun)

@@ -14,11 +14,11 @@ import fuzz_runtime
 
 @pytest.mark.slow
 def test_fuzz(tmp_path):
-    """2,000 mutated files: each loads and runs, or is refused with an error that names it."""
-    found = fuzz_runtime.fuzz(2000, seed=1, save_dir=tmp_path, progress=False)
+    """1,000 mutated files: each loads and runs, or is refused with an error that names it."""
+    found = fuzz_runtime.fuzz(1000, seed=2, save_dir=tmp_path, progress=False)
     assert not found["bad"], found["bad"]
-    assert sum(found["outcomes"].values()) == 2000 and not os.listdir(tmp_path)
-    assert found["outcomes"][fuzz_runtime.RAN] > 20 and found["outcomes"]["ValueError"] > 1000
+    assert sum(found["outcomes"].values()) == 1000 and not os.listdir(tmp_path)
+    assert found["outcomes"][fuzz_runtime.RAN] > 20 and found["outcomes"]["ValueError"] > 500
     reached = " ".join(found["refused_by"])
     for function in (
         "_read:",

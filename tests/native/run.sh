@@ -70,7 +70,8 @@ for file in "${tests[@]}"; do
   esac
   # shellcheck disable=SC2086
   $compiler $flags "${objects[@]}" "$work/$test.o" -o "$work/$test"
-  # Threads that wait, not spin: the test is many small calls. Their stacks are small, those of test_memory all the more.
+  # Two threads that wait, not spin: the test is many small calls. Their stacks are small, those of test_memory all the
+  # more.
   # shellcheck disable=SC2086
-  OMP_WAIT_POLICY=passive OMP_STACKSIZE=$stack $runner "$work/$test" ${arguments[@]+"${arguments[@]}"}
+  OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive OMP_STACKSIZE=$stack $runner "$work/$test" ${arguments[@]+"${arguments[@]}"}
 done

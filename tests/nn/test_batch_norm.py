@@ -15,6 +15,7 @@ from gluon_bnn.deploy.exported import load_exported
 from gluon_bnn.native import library
 
 from needs import needs_library
+from pairs import IMPLEMENTATIONS, pairs
 from sizes import SEEDS, over_sizes, sizes
 
 BOUND = 8.0  # 3.4 seen over all cases and 20 seeds, in units of eps times the sum of magnitudes
@@ -56,9 +57,7 @@ def within(found, expected, dtype, bound=BOUND):
         assert (np.abs(array - value) <= bound * np.finfo(dtype).eps * magnitude).all()
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("hybridized", [True, False])
+@pairs(implementation=IMPLEMENTATIONS, hybridized=[True, False], dtype=["float32", "float64"], training=[True, False])
 @settings(max_examples=5)
 @over_sizes(rows=129, units=257)
 @example(seed=0, rows=300, units=40)  # more rows than are added up in float32
@@ -76,9 +75,7 @@ def test_forward_and_backward(implementation, hybridized, dtype, training, seed,
         within(found, expected, dtype)
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("hybridized", [True, False])
+@pairs(implementation=IMPLEMENTATIONS, hybridized=[True, False], dtype=["float32", "float64"], training=[True, False])
 @settings(max_examples=5)
 @given(seed=SEEDS, rows=sizes(9), units=sizes(33), places=sizes(129))
 @example(seed=1, rows=2, units=3, places=49)

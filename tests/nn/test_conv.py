@@ -14,6 +14,7 @@ from gluon_bnn.reference import binary, conv
 from np_arrays import arrays
 
 from gluon_nets import export, imported, sequential
+from pairs import IMPLEMENTATIONS, pairs
 from sizes import SEEDS, sizes
 
 if library.available():
@@ -54,8 +55,7 @@ def errors(layer, x, rng):
     return max(check.conv.errors(layer, x.asnumpy(), d, y, dx, *gradients))
 
 
-@pytest.mark.parametrize("mode", ["imperative", "hybridized"])
-@pytest.mark.parametrize("scale, gradient", all_rules())
+@pairs(implementation=IMPLEMENTATIONS, rule=all_rules(), mode=["imperative", "hybridized"])
 @settings(max_examples=4)
 @given(
     seed=SEEDS,
@@ -71,8 +71,8 @@ def errors(layer, x, rng):
     pad_value=sampled_from((0, 1, -1)),
     dtype=sampled_from(("float32", "float64")),
 )
-def test_against_the_reference(implementation, mode, scale, gradient, seed, axes, size, groups, dtype, **drawn):
-    rng = np.random.default_rng(seed)
+def test_against_the_reference(implementation, mode, rule, seed, axes, size, groups, dtype, **drawn):
+    (scale, gradient), rng = rule, np.random.default_rng(seed)
     most, groups = (33, groups) if axes < 3 else (5, 1)  # or it takes seconds
     channels, in_channels = (groups * min(drawn.pop(name), most) for name in ("channels", "in_channels"))
     room = (size + 2 * drawn["padding"] - 1) // drawn["dilation"] + 1
@@ -97,9 +97,12 @@ def test_against_the_reference(implementation, mode, scale, gradient, seed, axes
     assert errors(layer, x, rng) < check.BOUND
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("options", [dict(groups=2, padding=1, pad_value=-1, scale="channel"), dict(scale="loss")])
-@pytest.mark.parametrize("mode", MODES)
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    kind=KINDS,
+    options=[dict(groups=2, padding=1, pad_value=-1, scale="channel"), dict(scale="loss")],
+    mode=MODES,
+)
 def test_deferred_initialisation(rng, implementation, kind, options, mode):
     net = sequential(kind(4, 2, padding=1, activation="relu"), nn.BinaryActivation(), kind(6, 2, **options))
     alone = kind(6, 2, **options)

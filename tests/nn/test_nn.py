@@ -15,6 +15,7 @@ from gluon_bnn.reference import binary
 import programs
 from gluon_nets import export, imported, sequential
 from needs import needs_library
+from pairs import IMPLEMENTATIONS, pairs
 from sizes import SEEDS, sizes
 
 if library.available():
@@ -33,15 +34,13 @@ def run(net, x, d):
     return y.asnumpy(), x.grad.asnumpy()
 
 
-@pytest.mark.parametrize("hybridize", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("scale, gradient", all_rules())
+@pairs(implementation=IMPLEMENTATIONS, rule=all_rules(), dtype=["float32", "float64"], hybridize=[False, True])
 @settings(max_examples=3)
 @given(seed=SEEDS, rows=sizes(17), units=sizes(65), k=sizes(1000))
 @example(seed=0, rows=5, units=65, k=129)
 @example(seed=0, rows=5, units=3, k=1000)
-def test_binary_dense(implementation, scale, gradient, dtype, hybridize, seed, rows, units, k):
-    rng = np.random.default_rng(seed)
+def test_binary_dense(implementation, rule, dtype, hybridize, seed, rows, units, k):
+    (scale, gradient), rng = rule, np.random.default_rng(seed)
     layer = nn.BinaryDense(units, dtype=dtype, scale=scale, gradient=gradient, bias_initializer=mx.init.Normal(1))
     layer.initialize(mx.init.Normal(1))
     if hybridize:
@@ -114,22 +113,26 @@ def test_export_and_import(rng, implementation, tmp_path, deferred):
 
 
 @pytest.mark.slow
-def test_imported_in_a_process_of_its_own(rng, implementation, tmp_path):
-    """What is composed needs MXNet only, what is native our library."""
-    x = data(rng, 5, 12)
-    y = export(of_every_layer(deferred=False), tmp_path / "net", x)
+def test_imported_in_a_process_of_its_own(rng, tmp_path):
+    """What is composed needs MXNet only, what is native, after it, our library."""
+    x, expected = data(rng, 5, 12), {}
     np.save(tmp_path / "x.npy", x.asnumpy())
+    for choice in ("composed", "native") if library.available() else ("composed",):
+        with ops.use(choice):
+            expected[choice] = export(of_every_layer(deferred=False), tmp_path / choice, x)
     code = """
 import sys, numpy as np
 from gluon_bnn._compat import mx
 from gluon_bnn.native import library
-if sys.argv[1] == "native":
-    library.load_operators()
-net = mx.gluon.SymbolBlock.imports("net-symbol.json", ["data"], "net-0000.params")
-np.save("y.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
+for choice in sys.argv[1:]:
+    if choice == "native":
+        library.load_operators()
+    net = mx.gluon.SymbolBlock.imports(f"{choice}-symbol.json", ["data"], f"{choice}-0000.params")
+    np.save(f"{choice}.npy", net(mx.nd.array(np.load("x.npy"))).asnumpy())
 """
-    programs.output("-c", code, implementation, cwd=tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), y)
+    programs.output("-c", code, *expected, cwd=tmp_path)
+    for choice, y in expected.items():
+        np.testing.assert_array_equal(np.load(tmp_path / f"{choice}.npy"), y, err_msg=choice)
 
 
 def test_save_and_load_parameters(rng, implementation, tmp_path):

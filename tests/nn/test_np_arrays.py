@@ -9,6 +9,7 @@ from gluon_bnn._compat import mx
 from np_arrays import KINDS, arrays, is_np, numbers
 
 from gluon_nets import sequential
+from pairs import IMPLEMENTATIONS, pairs
 
 gluon = mx.gluon.nn
 MODES = {"imperative": None, "hybridized": {}, "static": {"static_alloc": True, "static_shape": True}}
@@ -67,9 +68,7 @@ def training(kind, mode, dtype, how):
         return found
 
 
-@pytest.mark.parametrize("how", ["binaryadam", "sgd"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("mode", MODES)
+@pairs(implementation=IMPLEMENTATIONS, mode=MODES, dtype=["float32", "float64"], how=["binaryadam", "sgd"])
 def test_a_net_learns_the_same(implementation, mode, dtype, how):
     on_nd, on_np = (training(kind, mode, dtype, how) for kind in KINDS)
     for nd_step, np_step in zip(on_nd, on_np):

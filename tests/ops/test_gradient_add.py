@@ -14,6 +14,7 @@ from gluon_bnn._compat import mx
 
 import programs
 from gluon_nets import export, imported, sequential
+from pairs import IMPLEMENTATIONS, pairs
 
 PASSES = 3
 
@@ -78,9 +79,7 @@ def assert_added(net, x):
     assert np.abs(once["x"]).max() > 0
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", LAYERS)
+@pairs(implementation=IMPLEMENTATIONS, kind=LAYERS, dtype=["float32", "float64"], mode=MODES)
 def test_every_layer(rng, implementation, kind, dtype, mode):
     net = mx.gluon.nn.HybridSequential()
     net.add(LAYERS[kind]())
@@ -114,8 +113,11 @@ class Steps(mx.gluon.HybridBlock):
         )[0]
 
 
-@pytest.mark.parametrize("loop", ["foreach", "nested", "while", "cond"])
-@pytest.mark.parametrize("kind", [kind for kind in LAYERS if kind != "stochastic" and "batch norm" not in kind])
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    kind=[kind for kind in LAYERS if kind != "stochastic" and "batch norm" not in kind],
+    loop=["foreach", "nested", "while", "cond"],
+)
 def test_loops_as_they_run_imperatively(rng, implementation, kind, loop):
     shape = {"foreach": (5, 2, 6), "nested": (3, 5, 2, 6)}.get(loop, (2, 6))
     x = mx.nd.array(rng.standard_normal(shape))

@@ -13,6 +13,7 @@ from gluon_bnn.native import library
 from gluon_bnn.reference import binary, bits
 
 from needs import needs_library
+from pairs import INSTRUCTION_SETS, pairs
 from sizes import over_sizes
 
 pytestmark = needs_library
@@ -26,7 +27,7 @@ def within(found, expected, magnitude):
 
 
 @pytest.mark.parametrize("scale, gradient", all_rules())
-@settings(max_examples=10)
+@settings(max_examples=5)
 @over_sizes(rows=129, units=129, inputs=1000)
 @example(seed=0, rows=300, units=40, inputs=33)  # more rows than a block of the outer product
 @example(seed=0, rows=2, units=2100, inputs=40)  # more units than a stack holds
@@ -65,11 +66,11 @@ def test_forward_and_backward(instruction_set, scale, gradient, seed, rows, unit
         assert (arrays[3].grad.asnumpy() == 0).all()
 
 
-@pytest.mark.parametrize("clip", [1.0, None])
-@pytest.mark.parametrize("scale, gradient", all_rules())
-def test_signs_within_the_operator(rng, instruction_set, scale, gradient, clip):
+@pairs(instruction_set=INSTRUCTION_SETS, rule=all_rules(), clip=[1.0, None])
+def test_signs_within_the_operator(rng, instruction_set, rule, clip):
     """With sign=True it is gluon_bnn_sign and the layer, to the bit, forward and backward; also for rows that are no
     multiple of anything, images, |x| = clip, zeros of both signs and NaN."""
+    scale, gradient = rule
     library.load_operators()
     for shape, units in (((1, 1), 1), ((5, 33), 7), ((100, 97), 130), ((33, 3, 5, 7), 20), ((64, 1000), 10)):
         x = rng.standard_normal(shape).astype(np.float32)
@@ -207,10 +208,10 @@ def test_wrong_shapes():
         )
 
 
-@pytest.mark.parametrize("static", [False, True])
-@pytest.mark.parametrize("flatten", [False, True])
-@pytest.mark.parametrize(
-    "options", [{}, {"scale": "channel", "gradient": "exact"}, {"scale": "loss"}, {"scale": None, "use_bias": False}]
+@pairs(
+    options=[{}, {"scale": "channel", "gradient": "exact"}, {"scale": "loss"}, {"scale": None, "use_bias": False}],
+    flatten=[False, True],
+    static=[False, True],
 )
 def test_gradient_of_a_nets_inputs(options, flatten, static, rng):
     """It is an operator's of its own in a hybridized net; with it and without it all gradients have the same bits."""

@@ -12,8 +12,6 @@ import itertools
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -21,6 +19,7 @@ import pytest
 
 from gluon_bnn import _files, _interrupt, train
 
+import programs
 import saved_runs
 from tiny_runs import LABELS, X, fit, make
 
@@ -55,15 +54,8 @@ def start(directory, options):
     """The script as a process; it goes on wherever the one before it was."""
     directory.mkdir(exist_ok=True)
     resume = ["--resume"] if (directory / "run" / saved_runs.NAME).exists() else []
-    # One thread: two runs go on at once below.
-    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, saved_runs.SCRIPT, "--epochs", str(EPOCHS), *options, *resume, "--save-dir", "run"],
-        cwd=directory,
-        env=environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    return programs.Fork(
+        "train_mnist.py", "--epochs", str(EPOCHS), *options, *resume, "--save-dir", "run", cwd=directory
     )
 
 
@@ -76,7 +68,7 @@ def wait_for(process, condition, pause=0.02):
     """Until the condition holds; an AssertionError where the process ends before, or nothing happens."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.communicate(PATIENCE)[1]
         assert time.monotonic() < deadline
         time.sleep(pause)
 
@@ -289,7 +281,7 @@ def test_a_second_run_in_one_directory_changes_nothing(tmp_path, script):
         wait_for(first, lambda: saved_runs.epochs_done(run) > done)
     finally:
         first.kill()
-        first.communicate()
+        first.communicate(PATIENCE)
 
 
 @pytest.mark.slow

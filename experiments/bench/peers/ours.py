@@ -155,17 +155,6 @@ class Inference(Worker):
         registers = Registers(self.loops, dot.size * 9 * channels, self.threads)
         return {"registers alone": registers, "dense product": dense, **calls}
 
-    def sizes(self, model):
-        """{"sizes": [inputs, units, ...] of the dense layers in a file of runtime.save}, or {"problem": with it}."""
-        from gluon_bnn import runtime
-
-        try:
-            graph = runtime.load(model).graph
-        except (OSError, ValueError) as error:
-            return {"problem": str(error)}
-        units = [node.attributes["units"] for node in graph.nodes if node.kind in ("binary_dense", "dense")]
-        return {"sizes": [graph.inputs, *units]} if units else {"problem": f"{model} has no dense layer"}
-
     def net(self, sizes, model, outputs):
         from gluon_bnn import runtime
         from gluon_bnn.graph import engine
