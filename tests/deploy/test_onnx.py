@@ -169,6 +169,20 @@ def test_shortcuts_in_integers(rng):
     assert_equal(net.graph(), rng.integers(0, 256, (20, 3, 8, 8), np.uint8))
 
 
+@pytest.mark.parametrize("units", [1, 3])
+@pytest.mark.parametrize("behind", [{}, {"multiply": 1.7}, {"divide": 1.7}, {"add": 1.7}])
+@pytest.mark.parametrize("alpha, bias", [(1, -0.0), (1, 0.3), (1.7, -0.0)])
+def test_sums_of_whole_numbers(rng, units, behind, alpha, bias):
+    """They are exact as floats too, and stay so where ONNX Runtime would put what comes before and after into them."""
+    net = Net(rng, 257)
+    net.add("arithmetic", function="multiply", arrays={"operand": np.float32([255])})
+    arrays = {name: np.full(units, value, np.float32) for name, value in (("alpha", alpha), ("bias", bias))}
+    net.add("binary_dense", units=units, to="float", arrays=arrays)
+    for function, operand in behind.items():
+        net.add("arithmetic", function=function, arrays={"operand": np.float32([operand])})
+    assert_equal(net.graph(), rng.integers(0, 256, (50, 257)).astype(np.float32) / np.float32(255))
+
+
 def test_element_by_element(rng):
     """No sums: the same numbers for zeros of both signs, infinities and NaN, but for the rounding of exp."""
     x = odd_floats(rng, 40, 33) * np.float32(3)
