@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -301,8 +302,15 @@ def test_other_answers_are_not_written(rng, tmp_path, monkeypatch):
 
 def test_a_runtime_that_fails(rng, tmp_path, monkeypatch):
     monkeypatch.setattr("onnxruntime.InferenceSession", lambda *args, **options: 1 // 0)
+    graph, path = chain(rng, 8, "binary_dense units=3 to=float"), tmp_path / "net.onnx"
     with pytest.raises(ValueError, match=r"onnxruntime \d.* does not run the model: integer division"):
-        gluon_bnn.save(chain(rng, 8, "binary_dense units=3 to=float"), tmp_path / "net.onnx")
+        gluon_bnn.save(graph, path)
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('no libstdc++')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    with pytest.raises(ImportError, match=r"installed, and cannot be imported \(no libstdc.*: install it again"):
+        gluon_bnn.save(graph, path)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])

@@ -74,3 +74,14 @@ def test_what_is_at_zero_to_within_rounding(rng):
     net.add("binary_dense", units=1, to="float", arrays=dense_over(np.ones((1, 3), np.float32)))
     low, high = bounds.run(net.graph(), np.float32([[0.1, 0.2, 0.3], [0.1, 0.2, 0.2]]))
     assert low.tolist() == [[1], [3]] and high.tolist() == [[3], [3]]
+
+
+def test_softrelu_as_mxnet_computes_it(rng):
+    """In float32, where 1 + exp(x) rounds away what is far below 1."""
+    graph = chain(rng, 40, "activation function=softrelu")
+    x = rng.uniform(-20, 20, (30, 40)).astype(np.float32)
+    y = np.log(np.float32(1) + np.exp(x))
+    low, high = bounds.run(graph, x)
+    assert y.dtype == np.float32 and ((low <= y) & (y <= high)).all()
+    assert (np.abs(y - engine.run(graph, x)) > 1e-3 * np.abs(y)).any()
+    assert (high - low <= 3e-6 * (1 + y)).all()

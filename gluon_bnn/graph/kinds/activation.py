@@ -177,7 +177,9 @@ class Activation(Kind):
                 more = steepest * (ends[0][1] - x)
                 low, high = low - more, high + more
         if name in ROUNDED:
-            more = ROUNDING * (np.abs(x) if name == "gelu" else np.maximum(np.abs(low), np.abs(high))) + TINY
+            size = np.abs(x) if name == "gelu" else np.maximum(np.abs(low), np.abs(high))
+            size += np.float32(name == "softrelu")  # MXNet rounds 1 + exp(x)
+            more = ROUNDING * size + TINY
             low, high = low - more, high + more
         return low, high
 
