@@ -354,6 +354,20 @@ int main(void) {{
     headers.build(tmp_path, "gcc", *STRICT)
 
 
+def test_names_of_several_headers(rng, tmp_path):
+    """In one source file none is that of another header's array or function, as of the windows of node 2."""
+    needs("gcc")
+    window = "kernel=3x3 strides=1x1 padding=1x1 dilation=1x1 pad=zero to=bits"
+    rows = "image shape=4x4x1", f"binary_conv2d channels=2 {window}", "flatten", "binary_dense units=2 to=float"
+    graph = chain(rng, (1, 4, 4), *rows, scale=SCALE)
+    names = "net", "net_2", "net_pixel", "net_window", "net_2_weight", "net_uint32s"
+    for name in names:
+        gluon_bnn.save(graph, tmp_path / f"{name}.h")
+    lines = *(f'#include "{name}.h"' for name in names), "int main(void) { return 0; }", ""
+    (tmp_path / "main.c").write_text("\n".join(lines))
+    headers.build(tmp_path, "gcc", *STRICT)
+
+
 def test_an_old_file_is_kept(rng, tmp_path, monkeypatch):
     """Where the net is refused, and where the disk is full."""
     graph = chain(rng, 4, "dense units=3")

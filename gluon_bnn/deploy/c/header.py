@@ -80,9 +80,15 @@ def text_of(graph: Graph, name: str) -> str:
 
 
 def _named(text, name):
-    """The text with this prefix for net_ and NET_."""
-    prefixes = {"net_": f"{name}_", "NET_": f"{name.upper()}_"}
-    return re.sub("(?<![A-Za-z0-9])(?:net|NET)_", lambda found: prefixes[found[0]], text)
+    """The text with this prefix for net_ and NET_. What follows it is net_floatDots for net_float_dots, without another
+    _: so two headers, net.h and net_float.h say, which one source file includes, share no name."""
+
+    def named(found):
+        first, *others = found[2].split("_")
+        prefix = name if found[1] == "net" else name.upper()
+        return f"{prefix}_{first}{''.join(word.capitalize() for word in others)}"
+
+    return re.sub(r"(?<![A-Za-z0-9])(net|NET)_(\w*)", named, text)
 
 
 def _comment(program):
