@@ -252,11 +252,12 @@ def test_nothing_is_used(tmp_path, rng, compiler):
         (["-ffast-math"], "change the scores"),
         (["-ffinite-math-only"], "changes the scores"),
         (["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"], "change the scores"),
+        (["-fsingle-precision-constant"], "net_needsNoSinglePrecisionConstant"),
     ],
 )
 def test_options_that_change_scores(tmp_path, rng, options, message):
     needs("gcc")
-    gluon_bnn.save(chain(rng, 4, "binary_dense units=2 to=float"), tmp_path / "net.h")
+    gluon_bnn.save(chain(rng, 4, "binary_dense units=2 to=float", "activation function=tanh"), tmp_path / "net.h")
     command = ["gcc", *options, "-fsyntax-only", "-x", "c", tmp_path / "net.h"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0 and message in done.stderr
