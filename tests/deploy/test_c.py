@@ -325,6 +325,7 @@ def test_buffers_are_used_again(rng):
         ("net\n.h", "net.h"),
         ("stdint.h", "net_stdint.h"),
         ("Math.h", "net_Math.h"),
+        ("features.h", "net_features.h"),
         ("gluon_bnn.h", "net_gluon_bnn.h"),
     ],
 )

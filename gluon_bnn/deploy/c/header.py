@@ -20,13 +20,14 @@ MOST_NODES = 1 << 10  # Clang takes 7 s
 MOST_STEM = 40  # of the 63 characters by which a C99 compiler must tell names apart
 
 # Headers that a file of the same name would hide from whoever compiles with its folder among those of headers: those of
-# C, and that of our library.
+# C, those that glibc's include, and that of our library.
 _TAKEN = frozenset(
     [
         "gluon_bnn",
         *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math"),
         *("setjmp", "signal", "stdalign", "stdarg", "stdatomic", "stdbool", "stddef", "stdint", "stdio", "stdlib"),
         *("stdnoreturn", "string", "tgmath", "threads", "time", "uchar", "wchar", "wctype"),
+        *("alloca", "endian", "features", "strings"),
     ]
 )
 _TYPES = {"float32": "float", "int32": "int32_t", "uint32": "uint32_t", "int16": "int16_t"}
