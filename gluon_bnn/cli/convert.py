@@ -15,7 +15,7 @@ and frozen. An old OUT is replaced once the new one is whole."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_model(parser, also=exports.ALSO)
     parser.add_argument(
-        "out", metavar="OUT", help="the file to write, like model.safetensors or net.onnx; other suffixes list all"
+        "out", metavar="OUT", help="the file to write: net.safetensors, net.onnx or net.h, the suffix chooses the form"
     )
     exports.add_options(parser)
     parser.add_argument("--qonnx", action="store_true", help="write the form QONNX of OUT.onnx, for FINN and hls4ml")
