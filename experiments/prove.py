@@ -18,7 +18,7 @@ import tempfile
 
 from gluon_bnn import data, runtime, zoo
 from gluon_bnn._progress import progress_bar
-from gluon_bnn.prove import in_mxnet, inputs_of, prove
+from gluon_bnn.prove import inputs_of, of_export, prove
 
 from common.arguments import HelpFormatter, find_dataset
 from common.record import writable, write_record
@@ -33,20 +33,22 @@ def parse_args(argv):
     )
     parser.add_argument("nets", metavar="NET", nargs="+", help="a run's directory, a model file or a net of the zoo")
     parser.add_argument("--dataset", choices=data.SETS, default="mnist", help="whose test images")
-    parser.add_argument("--data-dir", help="the directory that holds mnist/; default: GLUON_BNN_DATA, data/, ...")
+    parser.add_argument(
+        "--data-dir", help="the directory that holds digits/ or mnist/; default: GLUON_BNN_DATA, data/, ..."
+    )
     parser.add_argument("--save-dir", default=os.path.join("runs", "prove"), help="for the record")
     return parser.parse_args(argv)
 
 
 def load(net, directory):
-    """(graph, exports for MXNet) of a net; those of a run are frozen into the directory."""
+    """(graph, forms in MXNet) of a net; those of a run are exported to the directory."""
     if net in zoo.names():
-        return zoo.load(net).graph, {}
+        return zoo.load(net).graph, []
     if not os.path.isdir(net):
-        return runtime.load(net).graph, {}
+        return runtime.load(net).graph, []
     graph = runtime.load(os.path.join(net, MODEL)).graph
     given = {} if graph.input_scale is None else dict(input_scale=graph.input_scale, input_shift=graph.input_shift)
-    return in_mxnet(os.path.join(net, "net"), 0, directory, input_shape=graph.input_shape, **given)
+    return of_export(os.path.join(net, "net"), 0, directory, input_shape=graph.input_shape, **given)
 
 
 def main(argv=None):
@@ -59,9 +61,9 @@ def main(argv=None):
         for net in args.nets:
             name = os.path.basename(os.path.normpath(net))
             with tempfile.TemporaryDirectory() as directory, progress_bar(desc=name, unit=" forms") as bar:
-                graph, exported = load(net, directory)
+                graph, also = load(net, directory)
                 inputs = inputs_of(graph, images["test_data"])
-                report = prove(graph, *inputs, exported=exported, done=lambda form: bar.update())
+                report = prove(graph, *inputs, also=also, done=lambda form: bar.update())
             right = float((report.classes == images["test_label"]).mean())
             print(f"\n{name}: {right:.2%} right\n{report}", flush=True)
             found[name] = {"nodes": [node.kind for node in graph.nodes], "right": right, **report.as_dict()}

@@ -131,8 +131,8 @@ def sections(papers):
     return {
         "papers": table(papers),
         "trained": tables.trained(dict(zip(trained, read(*trained)))),
-        "deployment": tables.deployment(*read("deploy_relu", "deploy_binary")),
         "proven": tables.proven(*read("prove")),
+        "deployment": tables.forms(*read("prove"), "sfc-0"),
         "headers": tables.headers(*read("bench_c")),
         "training steps": "\n\n".join(steps),
         "layers": "\n\n".join(map(tables.layers, by_instruction_set("bench_inference"))),

@@ -11,7 +11,7 @@ from gluon_bnn import mx, reference, train
 from gluon_bnn.nn.binary_layer import BinaryLayer
 
 from common.cross_check import cross_check
-from common.run_directory import FILES, MODEL
+from common.run_directory import FILES, MODEL, contents
 
 
 def results_of(net, images, args):
@@ -47,9 +47,9 @@ def summary(results, rows, directory, seconds):
     for name, value in results.items():
         if name.startswith("test_error"):
             lines.append((name.replace("_", " "), f"{value:.2%} ({round(value * rows)} of {rows} wrong)"))
-    files = {name: os.path.getsize(os.path.join(directory, name)) for name in FILES if _is_in(directory, name)}
-    if MODEL in files:
-        lines.append(("frozen net", f"{files[MODEL]:,} bytes, with {results['bits']:,} weights of 1 bit"))
+    model = os.path.join(directory, MODEL)
+    if os.path.exists(model):
+        lines.append(("frozen net", f"{os.path.getsize(model):,} bytes, with {results['bits']:,} weights of 1 bit"))
     checked, agree = results["cross_check"], []
     if checked is not None:
         agree.append(("NumPy reference", checked["rows"] - checked["differing_predictions"], checked["rows"]))
@@ -67,15 +67,9 @@ def summary(results, rows, directory, seconds):
         )
     width = max(len(name) for name, _ in lines)
     print("\n".join(f"{name:{width}}  {value}" for name, value in lines))
-    print(f"{directory} has, after {seconds:.0f} s:")
-    print("\n".join(f"  {name:{max(map(len, files))}}  {FILES[name]}" for name in files))
-    if MODEL in files:
-        model = shlex.quote(os.path.join(directory, MODEL))
-        print(f"to classify pictures: python -m gluon_bnn predict {model} PICTURE...")
-
-
-def _is_in(directory, name):
-    return os.path.exists(os.path.join(directory, name))
+    print(contents(directory, FILES, seconds))
+    if os.path.exists(model):
+        print(f"to classify pictures: python -m gluon_bnn predict {shlex.quote(model)} PICTURE...")
 
 
 def _error(outputs, labels):

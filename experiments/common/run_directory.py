@@ -1,4 +1,4 @@
-"""The --save-dir of a run of train_mnist.py: its files, and that one run at a time has it."""
+"""The --save-dir of a run: its files, and that one run of train_mnist.py at a time has it."""
 
 import contextlib
 import errno
@@ -22,6 +22,14 @@ FILES = {  # and what each of them is
 
 def checkpoint_in(directory):
     return os.path.join(directory, CHECKPOINT)
+
+
+def contents(directory, files, seconds):
+    """Which of the files {name: what it is} are in a directory, after so many seconds of work, as text."""
+    there = {name: what for name, what in files.items() if os.path.exists(os.path.join(directory, name))}
+    width = max(map(len, there))
+    lines = (f"  {name:{width}}  {what}" for name, what in there.items())
+    return "\n".join([f"{directory} has, after {seconds:.0f} s:", *lines])
 
 
 @contextlib.contextmanager

@@ -5,15 +5,6 @@ TRAINED = (  # record, what it is
     ("mnist_relu_long", 'the same, 120 epochs, batch 50, `"ste"`'),
     ("mnist_binary", "binary weights, binary hidden activations"),
 )
-FORMS = (  # forms in the records of deploy.py; {} is the instruction set of the machine
-    ("net as trained", "in MXNet, as trained"),
-    ("float export", '`form="float"`, exported'),
-    ("packed export", '`form="packed"`, exported'),
-    ("runtime, float32, {}", "runtime, float32"),
-    ("runtime, uint8, {}", "runtime, uint8"),
-    ("runtime, uint8, NumPy", "runtime, uint8, NumPy alone"),
-    ("classify.c, uint8", "C program, uint8"),
-)
 ORDER = "serial", "neon", "avx2", "avx512", "avx512vpopcntdq"  # instruction sets, the best last
 
 
@@ -108,27 +99,6 @@ def one_image(record):
     return f"{machine(record)}. {sizes}\n\n" + markdown((title, "us"), rows, "lr")
 
 
-def deployment(relu, binary):
-    """Errors, bytes and times of every form, from two records of deploy.py."""
-    best = max((name for name in ORDER if f"runtime, uint8, {name}" in relu["forms"]), key=ORDER.index)
-    rows = []
-    for name, title in FORMS:
-        one, two = (record["forms"][name.format(best)] for record in (relu, binary))
-        times = one.get("seconds_per_image")
-        rows.append(
-            (
-                title,
-                *(f"{100 * form['test_error']:.2f}" for form in (one, two)),
-                f"{one['bytes']:,}",
-                f"{one['import_seconds']:.2f}" if "import_seconds" in one else "",
-                *([short(1e6 * times[way]) for way in ("batch", "one_by_one")] if times else ["", ""]),
-            )
-        )
-    head = ("form", "error, ReLU net", "error, binary net", "bytes", "import, s")
-    head += ("us per image, in batches", "one by one")
-    return f"{machine(relu)}, {best}:\n\n" + markdown(head, rows, "lrrrrrr")
-
-
 PROVEN = (  # forms in the record of prove.py whose times are shown; {} is the best instruction set of the machine
     ("runtime, {}", "runtime"),
     ("ONNX Runtime", "ONNX Runtime"),
@@ -156,6 +126,19 @@ def proven(record):
     head = ("net", "shortcuts", "error, %", "forms", "near ties", "bytes", "bytes, ONNX")
     head += tuple(f"{title}, us" for _, title in PROVEN)
     return f"{machine(record)}, {', '.join(sorted(names))}:\n\n" + markdown(head, rows, "ll" + "r" * (len(head) - 2))
+
+
+def forms(record, net):
+    """Bytes and times of every form of one net, from a record of prove.py."""
+    rows = []
+    for row in record["nets"][net]["rows"]:
+        if row["bytes"]:  # all but the row that compares pixels with floats
+            times = row["seconds_per_image"]
+            us = (short(1e6 * times[way]) if way in times else "" for way in ("batch", "one_by_one"))
+            imported = f"{row['import_seconds']:.2f}" if "import_seconds" in row else ""
+            rows.append((row["form"], row["inputs"], f"{row['bytes']:,}", imported, *us, f"{row['not_equal']:,}"))
+    head = (net, "inputs", "bytes", "import, s", "us per image, in batches", "one by one", "other bits")
+    return f"{machine(record)}:\n\n" + markdown(head, rows, "ll" + "r" * (len(head) - 2))
 
 
 def headers(record):

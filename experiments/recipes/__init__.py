@@ -1,6 +1,7 @@
 """The published methods that train_mnist.py trains, one file each.
 
-A file says what its method is, its paper and every deviation in the docstring, and the rest in RECIPE.
+A file says what its method is, its paper and every deviation in the docstring, and the rest in RECIPE. What several
+methods have of one source stands once, in a file of `setups`, which they name; deviations are numbered through both.
 `train_mnist.py --recipe`, reproduce.py and results_table.py find the files of this folder by themselves: to add a
 method, add a file.
 """
@@ -37,7 +38,7 @@ class Recipe:
 
 
 def names():
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def load(name):

@@ -3,17 +3,10 @@
 The paper's error is with the real weights (its section 2.6), of a net half as wide, trained for 1000 epochs. The record
 has the errors with real and with binary weights; the epoch is chosen with the real ones.
 
-Paper: Courbariaux, Bengio, David 2015, BinaryConnect, and its code: Adam with rates scaled by the size of the layer,
-weights drawn from U(-1, 1) and held within [-1, 1], squared hinge loss, batch norm after every layer.
-
-Deviations:
-1. Batch norm divides by sqrt(var + 1e-5), as Gluon does; theirs divides by the standard deviation plus 1e-4.
-2. Of several epochs with the lowest validation error the first counts; LAB's is the last.
-3. 50 epochs, as the other methods here; the code's 250 give about 1.15%, with real weights. The rate falls from 1e-3
-   to 3e-6 in these.
+Paper and deviations: binaryconnect.py.
 """
 
-from recipes import Recipe
+from recipes import Recipe, binaryconnect
 
 RECIPE = Recipe(
     title="BinaryConnect, stochastic",
@@ -21,21 +14,5 @@ RECIPE = Recipe(
     row=5,
     error="test_error_real_weights",
     remark="re-estimated: {test_error_real_weights_own_averages}; binary weights: {test_error}",
-    options=dict(
-        dataset="mnist",
-        hidden=(2048, 2048, 2048),
-        batch_size=100,
-        epochs=50,
-        loss="hinge",
-        inputs="centered",
-        weights="stochastic",
-        scale=None,
-        gradient="ste",
-        clip=None,
-        optimizer="binaryadam",
-        glorot=True,
-        initializer="binaryconnect",
-        lr=1e-3,
-        lr_end=3e-6,
-    ),
+    options=dict(binaryconnect.RECIPE.options, weights="stochastic"),
 )

@@ -1,36 +1,15 @@
 """BWN with a scale for each unit, as XNOR-Net has it. Expected test error: about 1.20%.
 
 That is the error of one scale per layer, since batch norm takes out what differs between the scales of units; none is
-published for this network.
-
-Paper: Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 4.1, and its code: 50,000 images to train
-and 10,000 to choose the epoch, squared hinge loss, Adam, batch norm after every layer, the weights held within [-1, 1]
-after every step.
-
-Deviations:
-1. Batch norm divides by sqrt(var + 1e-5), as Gluon does; theirs divides by the standard deviation plus 1e-4.
-2. Of several epochs with the lowest validation error the first counts; theirs is the last.
+published for this network. Paper, network and deviations: setups/lab.py.
 """
 
 from recipes import Recipe
+from recipes.setups import lab
 
 RECIPE = Recipe(
     title="BWN, one scale per unit",
     published="",
     row=3,
-    options=dict(
-        dataset="mnist",
-        hidden=(2048, 2048, 2048),
-        batch_size=100,
-        epochs=50,
-        loss="hinge",
-        inputs="centered",
-        scale="channel",
-        gradient="ste",
-        clip=None,
-        optimizer="binaryadam",
-        initializer="lab",
-        lr=0.01,
-        lr_steps=(15, 25),  # a tenth after 15 epochs, a hundredth after 25
-    ),
+    options=dict(lab.BINARY, scale="channel", lr=0.01, lr_steps=lab.STEPS),
 )

@@ -1,30 +1,21 @@
 """The network with real weights, to compare with. Expected test error: 1.19%.
 
-Paper: Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 4.1, and its code: 50,000 images to train
-and 10,000 to choose the epoch, squared hinge loss, Adam, batch norm after every layer.
-
-Deviations:
-1. Batch norm divides by sqrt(var + 1e-5), as Gluon does; theirs divides by the standard deviation plus 1e-4.
-2. Of several epochs with the lowest validation error the first counts; theirs is the last.
+Paper, network and deviations: setups/lab.py.
 """
 
 from recipes import Recipe
+from recipes.setups import lab
 
 RECIPE = Recipe(
     title="real weights",
     published="1.19",
     row=1,
     options=dict(
-        dataset="mnist",
-        hidden=(2048, 2048, 2048),
-        batch_size=100,
-        epochs=50,
-        loss="hinge",
-        inputs="centered",
+        lab.NETWORK,
         weights="real",
         optimizer="binaryadam",  # Adam itself where no weight is binary, on all cores
         initializer="xavier",
         lr=0.01,
-        lr_steps=(15, 25),  # a tenth after 15 epochs, a hundredth after 25
+        lr_steps=lab.STEPS,
     ),
 )

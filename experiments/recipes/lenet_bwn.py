@@ -4,13 +4,13 @@ Paper: Li, Zhang, Liu 2016, Ternary Weight Networks, section 4, "BPWN": 99.05% r
 weight, 99.41% with real weights. One scale per layer, batch norm and ReLU, squared hinge loss, SGD with a momentum of
 0.9 and a rate of 0.01 that falls to a tenth twice, weight decay 1e-4, batches of 50.
 
-Deviations:
-1. Adam with a rate of 1e-3 that falls to a hundredth in 6 epochs, and no weight decay, which Adam makes another thing.
-2. Batches of 100. 50,000 images to train and 10,000 to choose the epoch.
-3. Batch norm's statistics are re-estimated on 10,000 training images before every validation.
+Deviations, after those of setups/convolutions.py:
+3. Adam with a rate of 1e-3 that falls to a hundredth in 6 epochs, and no weight decay, which Adam makes another thing.
+4. Batches of 100.
 """
 
 from recipes import Recipe
+from recipes.setups import convolutions
 
 RECIPE = Recipe(
     title="LeNet, BWN",
@@ -18,20 +18,15 @@ RECIPE = Recipe(
     table="nets",
     row=26,
     options=dict(
-        dataset="mnist",
+        convolutions.MNIST,
         net="lenet",
         batch_size=100,
         epochs=6,
         loss="hinge",
-        inputs="signed",
         activation="relu",
         scale="layer",
         gradient="xnor",
-        clip=1.0,
-        optimizer="binaryadam",
-        initializer="xavier",
         lr=1e-3,
         lr_end=1e-5,
-        reestimate=10000,
     ),
 )

@@ -1,20 +1,14 @@
 """FINN's SFC: 784-256-256-256-10, inputs, weights and hidden activations of one bit. Expected test error: 2.19%.
 
-Paper: Umuroglu et al. 2017, FINN, section 5; figure and training are those of Brevitas, examples/bnn_pynq: signs of
-2 pixel - 1, dropout 0.2 of inputs and hidden values, squared hinge loss, batch norm after every hidden layer, Adam with
-a rate of 0.02, real weights drawn from U(-1, 1) and held within [-1, 1].
+Paper and training: setups/finn.py.
 
-Deviations:
-1. 60 epochs, in which the rate falls from 0.01 by a constant factor to a thousandth; theirs are 1000, from 0.02, and it
-   halves every 40.
-2. Training images are moved by up to a pixel, differently in every epoch, in place of dropout. Without either the net
+Deviations, after those of setups/finn.py:
+4. Training images are moved by up to a pixel, differently in every epoch, in place of dropout. Without either the net
    overfits: after 10 epochs 2.5% of the training and 3.3% of the validation images are wrong, with it 4.9 and 3.1%.
-3. Batch norm after the last layer is per class; theirs has one mean and one variance for all classes.
-4. 50,000 images to train and 10,000 to choose the epoch. Theirs trains on all 60,000 and reports the epoch that is best
-   on the test images, which the record has too.
 """
 
 from recipes import Recipe
+from recipes.setups import finn
 
 RECIPE = Recipe(
     title="FINN's SFC",
@@ -22,22 +16,5 @@ RECIPE = Recipe(
     table="nets",
     row=21,
     remark="best test epoch: {test_error_best_epoch}",
-    options=dict(
-        dataset="mnist",
-        hidden=(256, 256, 256),
-        batch_size=100,
-        epochs=60,
-        loss="hinge",
-        inputs="signed",
-        binary_inputs=True,
-        activation="binary",
-        scale=None,
-        gradient="ste",
-        clip=None,
-        optimizer="binaryadam",
-        initializer="binaryconnect",
-        lr=0.01,
-        shift=1,
-        watch_test=True,
-    ),
+    options=dict(finn.OPTIONS, hidden=(256, 256, 256), shift=1),
 )

@@ -1,19 +1,14 @@
 """XNOR: weights and hidden activations of one bit, a scale for each unit. Expected test error: 1.45%.
 
-The published table has 1.53%.
+The published table has 1.53%. Paper and network: setups/lab.py.
 
-Paper: Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 4.1, and its code: 50,000 images to train
-and 10,000 to choose the epoch, squared hinge loss, Adam, batch norm after every layer, the weights held within [-1, 1]
-after every step.
-
-Deviations:
-1. Batch norm divides by sqrt(var + 1e-5), as Gluon does; theirs divides by the standard deviation plus 1e-4.
-2. Of several epochs with the lowest validation error the first counts; theirs is the last.
+Deviations, after those of setups/lab.py:
 3. The gradient to the weights is XNOR-Net's g (1/n + alpha m) (Rastegari et al. 2016, section 3). Its scale of the
    inputs is left out, as in its official code.
 """
 
 from recipes import Recipe
+from recipes.setups import lab
 
 RECIPE = Recipe(
     title="XNOR",
@@ -21,19 +16,6 @@ RECIPE = Recipe(
     row=8,
     seeds=(0, 1),
     options=dict(
-        dataset="mnist",
-        hidden=(2048, 2048, 2048),
-        batch_size=100,
-        epochs=50,
-        loss="hinge",
-        inputs="centered",
-        activation="binary",
-        scale="channel",
-        gradient="xnor",
-        clip=1,
-        optimizer="binaryadam",
-        initializer="lab",
-        lr=0.005,
-        lr_steps=(15, 25),  # a tenth after 15 epochs, a hundredth after 25
+        lab.BINARY, activation="binary", scale="channel", gradient="xnor", clip=1, lr=0.005, lr_steps=lab.STEPS
     ),
 )

@@ -7,9 +7,9 @@ from . import add_json, exports, fail, models, whole_number
 
 HELP = "run every form of a net over a test set and compare the answers"
 DESCRIPTION = """Runs every form of a net that this machine can run, each in a process of its own, over all test images:
-the runtime on each instruction set and in NumPy alone, ONNX Runtime, the C header alone, JavaScript, and for an
-exported net MXNet. All must answer the same, to the bit; where a form adds real numbers in another order, a class may
-differ by a near tie, which is listed. The exit code is 0 where all is so, else 1."""
+the runtime on each instruction set and in NumPy alone, ONNX Runtime, C with our library and by a header alone,
+JavaScript, and for an exported net MXNet. All must answer the same, to the bit; where a form adds real numbers in
+another order, a class may differ by a near tie, which is listed. The exit code is 0 where all is so, else 1."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,15 +28,16 @@ def run(args: argparse.Namespace) -> int:
 
     from .. import data
     from .._progress import progress_bar
-    from ..prove import in_mxnet, inputs_of, prove
+    from ..prove import Form, inputs_of, of_export, prove
 
     try:
         with tempfile.TemporaryDirectory() as directory, progress_bar(unit=" forms") as bar:
             export = exports.find(args)
+            also: list[Form] = []
             if export is None:
-                graph, exported = models.load(args.model).graph, None
+                graph = models.load(args.model).graph
             else:
-                graph, exported = in_mxnet(export.prefix, export.epoch, directory, **export.options)
+                graph, also = of_export(export.prefix, export.epoch, directory, **export.options)
             found = data.load(args.dataset, args.data_dir)
             images, labels = found["test_data"][: args.images], found["test_label"][: args.images].astype(int)
             x, pixels = inputs_of(graph, images)
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.set_postfix_str(form)
                 bar.update()
 
-            report = prove(graph, x, pixels, exported=exported, done=done)
+            report = prove(graph, x, pixels, also=also, done=done)
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         fail(error)
     right = float((report.classes == labels).mean())

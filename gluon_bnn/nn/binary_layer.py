@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import ops, quantizers
 from .._compat import mx
+from ..ops.options import BinaryOptions
 from . import parameter
 from .activations import Activation
 from .deployed import Deployed, floats, packed, products
@@ -53,8 +54,8 @@ class BinaryLayer(mx.gluon.HybridBlock):
     and `act`; it calls `_choose` before and `_complete` after the __init__ of that one, and has
 
     _stand_in(F, x, weight, bias) : what the layer shows as while `freeze` traces a net, see tracing.py, or None
-    _product(F, x, weight, bias, curvature, **options) : all of the layer but its activation, by an operator of
-        `self._ops` that takes these options
+    _product(F, x, weight, bias, curvature, options, of_signs) : all of the layer but its activation, by
+        an operator of `self._ops`
     """
 
     weight: mx.gluon.Parameter
@@ -166,21 +167,20 @@ class BinaryLayer(mx.gluon.HybridBlock):
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
         y = self._stand_in(F, x, weight, bias)
         if y is None:
-            y = self._product(F, x, weight, bias, curvature, **self._options(x))
+            y = self._product(F, x, weight, bias, curvature, self._options(x), parameter.of_signs(x))
         return y if self.act is None else self.act(y)
 
     def _options(self, x):
         symbolic = isinstance(x, mx.sym.Symbol)
         parameters = [each for each in (self.weight, self.bias) if each is not None]
-        return dict(
-            scale=self._scale,
-            rule=self._rule,
-            clip=self._clip,
-            stochastic=self._stochastic,
+        return BinaryOptions(
+            self._scale,
+            self._rule,
+            self._clip,
+            self._stochastic,
             dtype=np.dtype(self.weight.dtype).name,
             hint=symbolic and min(self.weight.shape) < 1,
             adds=not self._ops.overwrites or parameter.gradient_adds(parameters, symbolic),
-            of_signs=parameter.of_signs(x),
             apart=symbolic and parameter.from_inputs_alone(x),
         )
 

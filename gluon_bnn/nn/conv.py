@@ -6,6 +6,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from .._compat import mx
+from ..ops.composed import convolution
 from . import tracing
 from .binary_layer import BinaryLayer, described, whole
 from .deployed import Deployed, Held, bits_of, packed
@@ -193,21 +194,10 @@ class _BinaryConv(BinaryLayer):
         given = () if bias is None else (bias,)
         return tracing.stand_in(self, F.Convolution, x, weight, *given, **self._kwargs)
 
-    def _product(self, F, x, weight, bias, curvature, **options):
+    def _product(self, F, x, weight, bias, curvature, options, of_signs):
+        sizes = convolution(self._channels, self.kernel, self.strides, self.padding, self.dilation, self.groups)
         return self._ops.binary_conv(
-            F,
-            x,
-            weight,
-            bias,
-            curvature,
-            channels=self._channels,
-            kernel=self.kernel,
-            strides=self.strides,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            pad_value=self._pad_value,
-            **options,
+            F, x, weight, bias, curvature, options, sizes=sizes, pad_value=self._pad_value, of_signs=of_signs
         )
 
     def _alias(self):

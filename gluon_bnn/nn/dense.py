@@ -83,6 +83,6 @@ class BinaryDense(BinaryLayer, mx.gluon.nn.Dense):
         options = {"no_bias": bias is None, "num_hidden": self._units, "flatten": self._flatten}
         return tracing.stand_in(self, F.FullyConnected, x, weight, *given, **options)
 
-    def _product(self, F, x, weight, bias, curvature, **options):
+    def _product(self, F, x, weight, bias, curvature, options, of_signs):
         sizes = {"units": self._units, "flatten": self._flatten}
-        return self._ops.binary_dense(F, x, weight, bias, curvature, **sizes, **options)
+        return self._ops.binary_dense(F, x, weight, bias, curvature, options, **sizes, of_signs=of_signs)

@@ -5,6 +5,7 @@ from typing import Any, Optional, Union
 from .. import quantizers
 from .._arrays import takes_np
 from .gradients import adding, row
+from .options import BinaryOptions
 from .training import training, while_training
 
 Sizes = tuple[int, ...]  # one for each axis of space
@@ -37,9 +38,17 @@ class Composed:
         and dtype of weight; no gradient goes there. With `stochastic` signs are drawn while MXNet trains: +1 with
         probability (w + 1) / 2, held within [0, 1].
         """
-        rule = _checked(scale, gradient, clip, stochastic, curvature)
-        signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic)
+        options = _checked(scale, gradient, clip, stochastic, curvature)
+        signs, alpha = self._signs(F, weight, options, curvature, _shape_from(hint, flatten))
         return signs, F.reshape(alpha, shape=(-1,))
+
+    def _signs(self, F, weight, options, curvature, told=None):
+        """(signs, alpha) with the gradients of the rule.
+
+        told : (input of the layer, attributes) by which an operator of our library finds the shape of the weight, or
+            None where that is known
+        """
+        return _sign_scale(F, weight, options, curvature)
 
     @takes_np
     def binary_dense(
@@ -47,40 +56,29 @@ class Composed:
         F: Any,
         x: Any,
         weight: Any,
-        bias: Any = None,
-        curvature: Any = None,
+        bias: Any,
+        curvature: Any,
+        options: BinaryOptions,
         *,
-        scale: Optional[str],
-        rule: quantizers.Rule,
-        clip: Optional[float],
-        stochastic: bool,
         units: int,
         flatten: bool,
-        dtype: str,
-        hint: bool = False,
-        adds: bool = True,
         of_signs: Optional[tuple] = None,
-        apart: bool = False,
     ) -> Any:
         """alpha * (x @ signs.T) + bias: all of `nn.BinaryDense` but its activation.
 
         x (rows, ...), weight (units, in_units), bias (units,) or None, curvature in the shape of weight with
-        scale="loss", all of `dtype`, "float32" or "float64"; the options are those of the layer, rule a
-        `quantizers.Rule`.
+        scale="loss", else None.
 
-        hint : True while the shape of the weight is not known: it is inferred from x
-        adds : False where no gradient of the weight and the bias has to be added (see gradients.py)
         of_signs : (z, clip) where x is known to be sign(z, clip), which may then be left out of the graph
-        apart : True where the gradient of x may not be needed; MXNet leaves it out by itself in composed operators
         """
-        signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic)
-        return self._product(F, adding(F, x), signs, row(F, alpha), bias, scale, rule, units, flatten)
-
-    def _product(self, F, x, signs, alpha, bias, scale, rule, units, flatten):
+        x = adding(F, x)
+        told = _shape_from(x if options.hint else None, flatten)
+        signs, alpha = self._signs(F, weight, options, curvature, told)
         # The product runs over +-1 and the scale multiplies its result: over binary inputs the product
         # is then an exact integer, and the 1-bit form equal to it.
         dot = F.FullyConnected(x, signs, no_bias=True, num_hidden=units, flatten=flatten)
-        return self.scale_bias(F, dot, None if scale is None else alpha, bias, alpha_gradient=rule.through_alpha)
+        alpha = None if options.scale is None else row(F, alpha)
+        return self.scale_bias(F, dot, alpha, bias, alpha_gradient=options.rule.through_alpha)
 
     @takes_np
     def binary_conv(
@@ -88,48 +86,31 @@ class Composed:
         F: Any,
         x: Any,
         weight: Any,
-        bias: Any = None,
-        curvature: Any = None,
+        bias: Any,
+        curvature: Any,
+        options: BinaryOptions,
         *,
-        scale: Optional[str],
-        rule: quantizers.Rule,
-        clip: Optional[float],
-        stochastic: bool,
-        channels: int,
-        kernel: Sizes,
-        strides: Sizes,
-        padding: Sizes,
-        dilation: Sizes,
-        groups: int,
+        sizes: dict,
         pad_value: int,
-        dtype: str,
-        hint: bool = False,
-        adds: bool = True,
         of_signs: Optional[tuple] = None,
-        apart: bool = False,
     ) -> Any:
         """alpha * conv(pad(x), signs) + bias: all of `nn.BinaryConv2D`, or that of one or three axes of space, but its
         activation.
 
         x (rows, in_channels, ...), weight (channels, in_channels / groups, *kernel), bias (channels,) or None,
-        curvature in the shape of weight with scale="loss", all of `dtype`, "float32" or "float64"; kernel, strides,
-        padding and dilation have a number for each axis of space. The options are those of the layer, and those of
-        `binary_dense`.
+        curvature and of_signs as in `binary_dense`; sizes as `convolution` has them.
         """
-        signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic)
-        sizes = convolution(channels, kernel, strides, padding, dilation, groups)
-        return self._convolution(F, x, signs, alpha, bias, scale, rule, pad_value, sizes)
-
-    def _convolution(self, F, x, signs, alpha, bias, scale, rule, pad_value, sizes):
-        # The product runs over +-1, and the scale multiplies its result, as in `_product`.
+        told = (x, {"hint": "channels", "groups": str(sizes["num_group"])}) if options.hint else None
+        signs, alpha = self._signs(F, weight, options, curvature, told)
         if pad_value != 0 and any(sizes["pad"]):
             x = padded(F, x, sizes["pad"], pad_value)
             sizes = {**sizes, "pad": (0,) * len(sizes["pad"])}
+        # The product runs over +-1, and the scale multiplies its result, as in `binary_dense`.
         dot = F.Convolution(x, signs, no_bias=True, **sizes)
         along = (1, -1) + (1,) * len(sizes["kernel"])  # channels are axis 1
-        if scale is not None:
+        if options.scale is not None:
             alpha = F.reshape(alpha, shape=along)
-            dot = F.broadcast_mul(dot, alpha if rule.through_alpha else F.BlockGrad(alpha))
+            dot = F.broadcast_mul(dot, alpha if options.rule.through_alpha else F.BlockGrad(alpha))
         return dot if bias is None else F.broadcast_add(dot, F.reshape(bias, shape=along))
 
     @takes_np
@@ -243,7 +224,7 @@ class Composed:
 
 
 def _checked(scale, gradient, clip, stochastic, curvature):
-    """The `quantizers.Rule`."""
+    """The BinaryOptions."""
     name = gradient.name if isinstance(gradient, quantizers.Rule) else gradient
     rule = quantizers.check(scale, name, clip, stochastic)
     if (scale == "loss") != (curvature is not None):
@@ -251,7 +232,12 @@ def _checked(scale, gradient, clip, stochastic, curvature):
             "a curvature must be given with scale='loss' and only then, got "
             f"scale={scale!r} and the curvature {curvature!r}"
         )
-    return rule
+    return BinaryOptions(scale, rule, clip, stochastic)
+
+
+def _shape_from(x, flatten):
+    """What tells `_signs` the shape of the weight of a dense layer that takes x; None without an x."""
+    return None if x is None else (x, {"hint": "flatten" if flatten else "last"})
 
 
 def _signs(F, x):
@@ -264,12 +250,13 @@ def _zero(F, x):
     return zero - F.BlockGrad(zero)
 
 
-def _sign_scale(F, w, scale, rule, clip, curvature, stochastic):
+def _sign_scale(F, w, options, curvature):
     """(signs, alpha), alpha (1, ..., 1), or (units, 1, ..., 1) with scale="channel"."""
+    scale, rule, clip = options.scale, options.rule, options.clip
     # Exact signs with a gradient of our own: signs + zero * factor / alpha, since the product multiplies by alpha.
     fixed = F.BlockGrad(w)
     signs = _signs(F, fixed)
-    if stochastic:  # w + u, u uniform over [-1, 1), is below 0 with the probability of -1
+    if options.stochastic:  # w + u, u uniform over [-1, 1), is below 0 with the probability of -1
         signs = _signs(F, fixed + while_training(F, F.random.uniform_like(fixed, -1, 1)))
     zero, ones = _zero(F, w), F.ones_like(fixed)
     mask = ones if clip is None else F.abs(fixed) <= clip

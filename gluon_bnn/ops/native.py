@@ -1,11 +1,12 @@
 """The operators of binary layers in our library, one pass over memory each way."""
 
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from .. import quantizers
 from .._arrays import takes_np
-from .composed import Composed, Sizes, _checked, convolution
+from .composed import Composed, Sizes
 from .gradients import adding, row
+from .options import BinaryOptions
 from .training import while_training
 
 
@@ -14,24 +15,18 @@ class Native(Composed):
 
     overwrites = True
 
-    @takes_np
-    def sign_scale(
-        self,
-        F: Any,
-        weight: Any,
-        scale: Optional[str] = "layer",
-        gradient: Union[str, quantizers.Rule, None] = None,
-        clip: Optional[float] = 1.0,
-        *,
-        hint: Any = None,
-        flatten: bool = True,
-        curvature: Any = None,
-        stochastic: bool = False,
-    ) -> tuple[Any, Any]:
-        rule = _checked(scale, gradient, clip, stochastic, curvature)
-        if rule.native is None:
-            return super().sign_scale(F, weight, scale, rule, clip, curvature=curvature, stochastic=stochastic)
-        return _sign_scale(F, adding(F, weight), scale, rule, clip, curvature, stochastic, _hint(hint, flatten))
+    def _signs(self, F, weight, options, curvature, told=None):
+        if options.rule.native is None:
+            return super()._signs(F, weight, options, curvature)
+        inputs, attributes = [adding(F, weight) if options.adds else weight], {}
+        if told is not None:  # the batch does not matter: one row is enough, and no gradient goes there
+            inputs.append(F.BlockGrad(F.slice_axis(told[0], axis=0, begin=0, end=1)))
+            attributes = told[1]
+        if curvature is not None:
+            inputs.append(curvature)
+        if options.stochastic:
+            inputs.append(while_training(F, F.random.uniform(shape=(1, 2))))
+        return F.gluon_bnn_sign_scale(*inputs, stochastic=str(options.stochastic), **_attributes(options), **attributes)
 
     @takes_np
     def binary_dense(
@@ -39,72 +34,23 @@ class Native(Composed):
         F: Any,
         x: Any,
         weight: Any,
-        bias: Any = None,
-        curvature: Any = None,
+        bias: Any,
+        curvature: Any,
+        options: BinaryOptions,
         *,
-        scale: Optional[str],
-        rule: quantizers.Rule,
-        clip: Optional[float],
-        stochastic: bool,
         units: int,
         flatten: bool,
-        dtype: str,
-        hint: bool = False,
-        adds: bool = True,
         of_signs: Optional[tuple] = None,
-        apart: bool = False,
     ) -> Any:
         """In float32 it is one operator: signs are packed to bits, so the products with them read a 32nd of the memory,
         and the gradient to the weights is written once, by the rule "exact" twice. The signs of the activation before
         it are part of that operator: their bits serve both passes, and they are never written as floats. In float64,
-        and with stochastic signs, the product runs over +-1.
-
-        apart : the gradient of x has an operator of its own, which MXNet leaves out of a graph where this gradient is
-            not needed
-        """
-        if rule.native is None:
-            return super().binary_dense(
-                F,
-                x,
-                weight,
-                bias,
-                curvature,
-                scale=scale,
-                rule=rule,
-                clip=clip,
-                stochastic=stochastic,
-                units=units,
-                flatten=flatten,
-                dtype=dtype,
-            )
-        x, weight = adding(F, x), adding(F, weight) if adds else weight
-        if dtype != "float32" or stochastic:
-            told = _hint(x if hint else None, flatten)
-            signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic, told)
-            return self._product(F, x, signs, alpha, bias, scale, rule, units, flatten)
+        and with stochastic signs, the product runs over +-1."""
+        if not _on_bits(options):
+            return super().binary_dense(F, x, weight, bias, curvature, options, units=units, flatten=flatten)
         sizes = {"units": str(units), "flatten": str(flatten)}
-        kind, carriers = {}, ()
-        if of_signs is not None:
-            x, clip_of_signs = adding(F, of_signs[0]), of_signs[1]
-            kind = {"sign": "True", "sign_clip": str(clip_of_signs)}
-        elif apart:
-            x, carriers = F.BlockGrad(x), F.gluon_bnn_data_gradient(x, **sizes)
-            kind = {"apart": "True"}
-        inputs = [x, weight]
-        if bias is not None:
-            inputs.append(row(F, bias, adds))
-        if curvature is not None:
-            inputs.append(curvature)
-        return F.gluon_bnn_binary_dense(
-            *inputs,
-            *carriers,
-            scale=str(scale),
-            gradient=rule.native,
-            clip=str(clip),
-            no_bias=str(bias is None),
-            **sizes,
-            **kind,
-        )[0]
+        operators = F.gluon_bnn_binary_dense, F.gluon_bnn_data_gradient
+        return _one_operator(F, operators, x, weight, bias, curvature, options, of_signs, sizes)
 
     @takes_np
     def binary_conv(
@@ -112,62 +58,23 @@ class Native(Composed):
         F: Any,
         x: Any,
         weight: Any,
-        bias: Any = None,
-        curvature: Any = None,
+        bias: Any,
+        curvature: Any,
+        options: BinaryOptions,
         *,
-        scale: Optional[str],
-        rule: quantizers.Rule,
-        clip: Optional[float],
-        stochastic: bool,
-        channels: int,
-        kernel: Sizes,
-        strides: Sizes,
-        padding: Sizes,
-        dilation: Sizes,
-        groups: int,
+        sizes: dict,
         pad_value: int,
-        dtype: str,
-        hint: bool = False,
-        adds: bool = True,
         of_signs: Optional[tuple] = None,
-        apart: bool = False,
     ) -> Any:
         """In float32, with one or two axes and one group, it is one operator, as `binary_dense`."""
-        weight = adding(F, weight) if adds and rule.native is not None else weight
-        if dtype == "float32" and groups == 1 and len(kernel) < 3 and rule.native is not None and not stochastic:
-            names = ("channels", "kernel", "strides", "padding", "dilation")
-            sizes = dict(zip(names, map(str, (channels, kernel, strides, padding, dilation))))
-            kind, carriers = {}, ()
-            if of_signs is not None:
-                x, clip_of_signs = of_signs
-                kind = {"sign": "True", "sign_clip": str(clip_of_signs)}
-            x = adding(F, x)
-            if of_signs is None and apart:
-                carriers = F.gluon_bnn_conv_data_gradient(x, **sizes)
-                x, kind = F.BlockGrad(x), {"apart": "True"}
-            inputs = [x, weight]
-            if bias is not None:
-                inputs.append(row(F, bias, adds))
-            if curvature is not None:
-                inputs.append(curvature)
-            return F.gluon_bnn_binary_conv(
-                *inputs,
-                *carriers,
-                pad_value=str(pad_value),
-                scale=str(scale),
-                gradient=rule.native,
-                clip=str(clip),
-                no_bias=str(bias is None),
-                **sizes,
-                **kind,
-            )[0]
-        sizes = convolution(channels, kernel, strides, padding, dilation, groups)
-        if rule.native is None:
-            signs, alpha = super().sign_scale(F, weight, scale, rule, clip, curvature=curvature, stochastic=stochastic)
-        else:
-            told = (x, {"hint": "channels", "groups": str(groups)}) if hint else None
-            signs, alpha = _sign_scale(F, weight, scale, rule, clip, curvature, stochastic, told)
-        return self._convolution(F, x, signs, alpha, bias, scale, rule, pad_value, sizes)
+        if not _on_bits(options) or sizes["num_group"] != 1 or len(sizes["kernel"]) > 2:
+            return super().binary_conv(F, x, weight, bias, curvature, options, sizes=sizes, pad_value=pad_value)
+        names = dict(channels="num_filter", kernel="kernel", strides="stride", padding="pad", dilation="dilate")
+        sizes = {name: str(sizes[theirs]) for name, theirs in names.items()}
+        operators = F.gluon_bnn_binary_conv, F.gluon_bnn_conv_data_gradient
+        return _one_operator(
+            F, operators, x, weight, bias, curvature, options, of_signs, sizes, pad_value=str(pad_value)
+        )
 
     @takes_np
     def scale_bias(self, F: Any, dot: Any, alpha: Any, bias: Any = None, *, alpha_gradient: bool) -> Any:
@@ -243,24 +150,32 @@ class Native(Composed):
         mx.nd.gluon_bnn_adam(*arrays, **options)
 
 
-def _hint(x, flatten):
-    """What tells `_sign_scale` the shape of the weight of a dense layer that takes x; None without an x."""
-    return None if x is None else (x, {"hint": "flatten" if flatten else "last"})
+def _on_bits(options):
+    """Whether the library has one operator for all of a layer with these options."""
+    return options.rule.native is not None and options.dtype == "float32" and not options.stochastic
 
 
-def _sign_scale(F, weight, scale, rule, clip, curvature, stochastic, hint=None):
-    """hint : (input of the layer, attributes) by which the shape of the weight is found, or None"""
-    inputs, attributes = [weight], {}
-    if hint is not None:  # the batch does not matter: one row is enough, and no gradient goes there
-        inputs.append(F.BlockGrad(F.slice_axis(hint[0], axis=0, begin=0, end=1)))
-        attributes = hint[1]
+def _attributes(options):
+    return {"scale": str(options.scale), "gradient": options.rule.native, "clip": str(options.clip)}
+
+
+def _one_operator(F, operators, x, weight, bias, curvature, options, of_signs, sizes, **more):
+    """A layer as the first of the operators; the second gives the gradient of the inputs where that is apart."""
+    layer, data_gradient = operators
+    kind, carriers = {}, ()
+    if of_signs is not None:
+        x, clip_of_signs = of_signs
+        kind = {"sign": "True", "sign_clip": str(clip_of_signs)}
+    x = adding(F, x)
+    if of_signs is None and options.apart:
+        x, carriers, kind = F.BlockGrad(x), data_gradient(x, **sizes), {"apart": "True"}
+    inputs = [x, adding(F, weight) if options.adds else weight]
+    if bias is not None:
+        inputs.append(row(F, bias, options.adds))
     if curvature is not None:
         inputs.append(curvature)
-    if stochastic:
-        inputs.append(while_training(F, F.random.uniform(shape=(1, 2))))
-    return F.gluon_bnn_sign_scale(
-        *inputs, scale=str(scale), gradient=rule.native, clip=str(clip), stochastic=str(stochastic), **attributes
-    )
+    attributes = {**_attributes(options), "no_bias": str(bias is None), **sizes, **kind, **more}
+    return layer(*inputs, *carriers, **attributes)[0]
 
 
 native = Native()

@@ -1,11 +1,10 @@
 """The forms that `prove` runs.
 
 A form is a function that writes its files and says how a process of it is started; a new one is a function here and its
-name in `forms_of`.
+name in MAKERS. `in_mxnet` and `of_export` are for those who have the net in MXNet, too.
 """
 
 import dataclasses
-import functools
 import importlib.util
 import os
 import shutil
@@ -47,18 +46,6 @@ class Form:
     exact: bool = True
 
 
-Maker = Callable[[], list[Form]]
-
-
-def forms_of(graph: Graph, directory: str, exported: dict[str, str]) -> list[Maker]:
-    """A function for each form, that makes it, or raises Absent; the engine in NumPy, which the others are compared
-    with, is the first."""
-    return [
-        *(functools.partial(make, graph, directory) for make in (_runtime, _onnx, _c, _javascript)),
-        *(functools.partial(_mxnet, name, parameters) for name, parameters in exported.items()),
-    ]
-
-
 def _python(form: str, path: str) -> tuple[str, ...]:
     return sys.executable, "-W", "ignore", os.path.join(HERE, "classify.py"), form, path
 
@@ -76,6 +63,15 @@ def _model(graph, directory):
     return path
 
 
+def _save(form, graph, path):
+    from ..deploy import forms
+
+    try:
+        forms.save(graph, path)
+    except ValueError as error:
+        raise Absent(form, str(error)) from None
+
+
 def _runtime(graph, directory):
     path = _model(graph, directory)
     numpy = [Form("runtime, NumPy alone", inputs, (path,), _python("numpy", path)) for inputs in _inputs(graph)]
@@ -91,35 +87,51 @@ def _onnx(graph, directory):
     for package in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise Absent(name, f"{package} is not installed: pip install 'gluon_bnn[onnx]'")
-    from ..deploy import forms
-
-    try:
-        forms.save(graph, path)
-    except ValueError as error:
-        raise Absent(name, str(error)) from None
+    _save(name, graph, path)
     return [Form(name, _inputs(graph)[-1], (path,), _python("onnx", path), exact=False)]
 
 
 def _c(graph, directory):
-    name, path = "C, the header alone", os.path.join(directory, "net.h")
+    name, path, inputs = "C, the header alone", os.path.join(directory, "net.h"), _inputs(graph)[-1]
+    compiler = _compiler(name)
+    _save(name, graph, path)
+    return [Form(name, inputs, (path,), (_compiled(name, compiler, directory, inputs, f"-I{directory}"), path))]
+
+
+def _c_library(graph, directory):
+    """The library's C interface, as a program of the user's calls it."""
+    name, compiler = "C, our library", _compiler("C, our library")
+    if not library.available():
+        raise Absent(name, library.problem())
+    path, where = _model(graph, directory), os.path.dirname(os.path.abspath(library.path()))
+    linked = f"-I{where}/include", f"-L{where}", "-lgluon_bnn", "-Xlinker", "-rpath", "-Xlinker", where
+    runs = {"float32": "gluon_bnn_run", "uint8": "gluon_bnn_run_u8"}
+    forms = []
+    for inputs in _inputs(graph):
+        run = f"-DRUN={runs[inputs]}"
+        program = _compiled(name, compiler, directory, inputs, run, *linked)
+        forms.append(Form(name, inputs, (path,), (program, path)))
+    return forms
+
+
+def _compiler(form):
     compiler = os.environ.get("CC", "cc")
     if not shutil.which(compiler):
-        raise Absent(name, f"there is no C compiler {compiler}; the environment variable CC names another")
-    from ..deploy import forms
+        raise Absent(form, f"there is no C compiler {compiler}; the environment variable CC names another")
+    return compiler
 
-    try:
-        forms.save(graph, path)
-    except ValueError as error:
-        raise Absent(name, str(error)) from None
-    program, inputs = os.path.join(directory, "classify"), _inputs(graph)[-1]
+
+def _compiled(form, compiler, directory, inputs, *options):
+    """The path of classify.c as a program that takes these inputs."""
+    program = os.path.join(directory, f"{form}, {inputs}")
     type_ = {"uint8": "uint8_t", "float32": "float"}[inputs]
     source = os.path.join(HERE, "classify.c")
     built = subprocess.run(
-        [compiler, *CFLAGS, f"-DINPUT={type_}", f"-I{directory}", source, "-o", program], capture_output=True, text=True
+        [compiler, *CFLAGS, f"-DINPUT={type_}", source, *options, "-o", program], capture_output=True, text=True
     )
     if built.returncode:
-        raise RuntimeError(f"{name} does not compile: {built.stderr.strip()}")
-    return [Form(name, inputs, (path,), (program,))]
+        raise RuntimeError(f"{form} does not compile: {built.stderr.strip()}")
+    return program
 
 
 def _javascript(graph, directory):
@@ -132,28 +144,41 @@ def _javascript(graph, directory):
     return [Form(name, inputs, (path,), ("node", WEB, path)) for inputs in _inputs(graph)]
 
 
+Maker = Callable[[Graph, str], list[Form]]
+
+# The forms of every net, each made of a graph and a directory for its files, or Absent. The engine in NumPy, which the
+# others are compared with, is the first.
+MAKERS: tuple[Maker, ...] = _runtime, _onnx, _c, _c_library, _javascript
+
+
 def _mxnet(name, parameters):
     """An export for MXNet. Its sums of real numbers are in MXNet's order, but for those of our operators."""
-    if importlib.util.find_spec("mxnet") is None:
-        raise Absent(name, "MXNet is not installed")
     symbol = f"{parameters.rpartition('-')[0]}-symbol.json"
-    return [Form(name, "float32", (symbol, parameters), _python("mxnet", parameters), exact=False)]
+    return Form(name, "float32", (symbol, parameters), _python("mxnet", parameters), exact=False)
 
 
-def in_mxnet(prefix: str, epoch: int, directory: str, **options: Any) -> tuple[Graph, dict[str, str]]:
-    """(the graph of an exported net, {name: the file of parameters of an export for MXNet}): of the net as it was
-    exported, and frozen in each form and exported to the directory.
+def in_mxnet(net: Any, directory: str, **options: Any) -> tuple[Graph, list[Form]]:
+    """(the graph of a net, its forms in MXNet): frozen in each form, and exported to the directory as float-* and
+    packed-*.
 
-    options : those of `freeze`; raises as `load_exported` and `freeze`
+    options : those of `freeze`; raises as it does
     """
     from .._compat import mx
-    from ..deploy import freeze, load_exported
+    from ..deploy import freeze
 
-    exported = {"MXNet, as exported": f"{prefix}-{epoch:04}.params"}
+    forms = []
     for form in ("float", "packed") if library.available() else ("float",):
-        frozen = freeze(load_exported(prefix, epoch), form, **options, verbose=False)
+        frozen = freeze(net, form, **options, verbose=False)
         frozen.hybridize()
         frozen(mx.nd.zeros((1, *frozen.input_shape)))
         frozen.export(os.path.join(directory, form))
-        exported[f"MXNet, {form}"] = os.path.join(directory, f"{form}-0000.params")
-    return frozen.graph, exported
+        forms.append(_mxnet(f"MXNet, {form}", os.path.join(directory, f"{form}-0000.params")))
+    return frozen.graph, forms
+
+
+def of_export(prefix: str, epoch: int, directory: str, **options: Any) -> tuple[Graph, list[Form]]:
+    """`in_mxnet` of a net that MXNet exported, which is one of the forms as it is; raises as `load_exported`, too."""
+    from ..deploy import load_exported
+
+    graph, forms = in_mxnet(load_exported(prefix, epoch), directory, **options)
+    return graph, [_mxnet("MXNet, as exported", f"{prefix}-{epoch:04}.params"), *forms]

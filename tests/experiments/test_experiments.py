@@ -386,6 +386,7 @@ def test_help(tmp_path):
         "bench_training.py",
         "bench_inference.py",
         "deploy.py",
+        "prove.py",
         "draw_rules.py",
         "execute_tutorial.py",
         "bench_nets.py",

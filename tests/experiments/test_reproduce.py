@@ -4,6 +4,7 @@ import glob
 import importlib
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -104,6 +105,19 @@ def test_refuses(tmp_path, arguments, message):
     assert done.returncode != 0 and message in done.stderr + done.stdout and "Traceback" not in done.stderr
 
 
+def texts_of(name, found=None):
+    """{name: docstring} of a recipe, and of the recipe and the setup from which it takes options."""
+    found = {} if found is None else found
+    module = importlib.import_module(f"recipes.{name}")
+    found[name] = module.__doc__
+    for other in vars(module).values():
+        other = getattr(other, "__name__", "").removeprefix("recipes.")
+        if isinstance(other, str) and (other in recipes.names() or other.startswith("setups.")) and other not in found:
+            assert f"{other.replace('.', '/')}.py" in module.__doc__, "a reader is told where to read on"
+            texts_of(other, found)
+    return found
+
+
 @pytest.mark.parametrize("name", recipes.names())
 def test_recipes_say_all_of_their_methods(name):
     import results_table
@@ -114,7 +128,9 @@ def test_recipes_say_all_of_their_methods(name):
     assert args.method == name and recipe.table in results_table.TABLES
     assert recipe.table != "methods" or (args.hidden == [2048] * 3 and args.dataset == "mnist")
     text = importlib.import_module(f"recipes.{name}").__doc__
-    assert "Expected test error: " in text.splitlines()[0] and "\nDeviations" in text
+    assert "Expected test error: " in text.splitlines()[0]
+    numbers = sorted(map(int, re.findall("^([0-9]+)[.] ", "\n".join(texts_of(name).values()), re.MULTILINE)))
+    assert numbers == list(range(1, 1 + len(numbers))) and numbers, "deviations are numbered through all files"
     published = recipe.published.replace(",", "").split(" ")[0]
     assert published in text, "the figure of the table is explained at the top"
 
