@@ -146,6 +146,19 @@ def test_forms_that_are_not_here_are_named(rng, graph, monkeypatch, tmp_path):
             make(graph, str(tmp_path))
 
 
+@pytest.mark.parametrize("name, command", [("gcc -m32  -g", ["gcc", "-m32", "-g"]), (" ", ["cc"]), (None, ["cc"])])
+def test_cc_may_have_options(monkeypatch, name, command):
+    """Which are given to the compiler as make does."""
+    monkeypatch.setattr(forms.shutil, "which", lambda tool: tool if tool in ("gcc", "cc") else None)
+    monkeypatch.delenv("CC", raising=False)
+    if name is not None:
+        monkeypatch.setenv("CC", name)
+    assert forms._compiler("a form") == command
+    monkeypatch.setenv("CC", "nowhere/cc -O2")
+    with pytest.raises(forms.Absent, match="there is no C compiler nowhere/cc; "):
+        forms._compiler("a form")
+
+
 def test_inputs(rng):
     graph, images = zoo.load("mnist").graph, data.load("digits")["test_data"][:5]
     x, pixels = inputs_of(graph, images)
