@@ -205,6 +205,21 @@ def test_element_by_element(rng):
         np.testing.assert_array_equal(*answers(net.graph(), x))
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nan_behind_activations(rng, function):
+    """It passes those that are bounded too, and what follows treats it as the engine does."""
+    net = Net(rng, (3, 5, 4))
+    net.add("image", shape=(5, 4, 3))
+    first = net.add("activation", function=function)
+    net.add("max_pool", kernel=(2, 2), strides=(1, 1), padding=(0, 0), rounding="floor")
+    flat = [net.add("flatten"), net.add("flatten", net.add("activation", first, function="relu"))]
+    net.add("concat", *flat)
+    x = rng.standard_normal((6, 3, 5, 4)).astype(np.float32)
+    x[3:][rng.random((3, 3, 5, 4)) < 0.6] = np.nan
+    found, expected = answers(net.graph(), x)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)  # NaN in the same places
+
+
 def test_pools_of_floats(rng):
     """NaN is ignored, the lowest float is the least; averages are summed in the engine's order."""
     for rounding in ("floor", "ceil"):
