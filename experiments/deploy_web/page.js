@@ -65,6 +65,7 @@ function loadForDrawings(content) {
   }
   if (!takesPixels)
     throw new ModelError("it was frozen without an input scale, and does not say what a pixel stands for");
+  loaded.run(new Uint8Array(inputs)); // takes the memory that it needs, or refuses to
   return loaded;
 }
 

@@ -31,8 +31,10 @@ def load(name: str) -> "Model":
             return zoo.load(name)
         if export(name) is not None:
             fail(f"{name} is an exported net: `python -m gluon_bnn convert {name} OUT.safetensors` makes a model of it")
-        if os.path.splitext(name)[1].lower() == ".onnx":
-            fail(f"{name} is an ONNX model, for ONNX Runtime: give the model or the net that it was made from")
+        made = {".onnx": "an ONNX model, for ONNX Runtime", ".h": "a header, for C"}
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in made:
+            fail(f"{name} is {made[suffix]}: give the model or the net that it was made from")
         if not os.path.exists(name):
             fail(f"there is no model file {name!r}, and the nets of the zoo are {', '.join(zoo.names())}")
         return runtime.load(name)

@@ -10,7 +10,7 @@ import numpy as np
 from . import engine
 from .graph import Graph
 from .kinds import KINDS
-from .kinds.kind import Ends
+from .kinds.kind import Ends, widened
 
 __all__ = ["run", "same", "within"]
 
@@ -22,7 +22,7 @@ def __dir__():
 def run(graph: Graph, x: np.ndarray) -> Ends:
     """(low, high), float32 (rows, units), from x as `engine.run` takes it, which gives a number in between.
 
-    Where nothing sets them apart both are the same. NaN as one of two ends means that nothing is known.
+    Where nothing sets them apart both are the same. From -inf to inf means that nothing is known.
     """
     held: dict[engine.Place, Ends] = {}
     with np.errstate(all="ignore"):
@@ -32,7 +32,9 @@ def run(graph: Graph, x: np.ndarray) -> Ends:
                 held[place] = x, x
             else:
                 node, ends = graph.nodes[index], [held[source] for source in sources] or [(x, x)]
-                held[place] = KINDS[node.kind].bounds(node, graph.taken(index), *ends)
+                low, high = KINDS[node.kind].bounds(node, graph.taken(index), *ends)
+                is_open = low is not high and graph.values[index].form == "float"
+                held[place] = widened(low, high) if is_open else (low, high)
             for source in dropped:
                 del held[source]
     low, high = held[place]
@@ -45,6 +47,6 @@ def same(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def within(found: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Where numbers are in an interval; NaN is in one that has NaN as an end, and so is every number."""
-    unknown = np.isnan(low) != np.isnan(high)
+    """Where numbers are in an interval; NaN is in one of NaN, and in one of which nothing is known."""
+    unknown = (low == -np.inf) & (high == np.inf)
     return (found >= low) & (found <= high) | unknown | np.isnan(found) & np.isnan(low)

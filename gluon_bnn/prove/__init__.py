@@ -209,7 +209,7 @@ def _compared(form, graph, x, outputs, expected, complaints):
                     "differ by more than rounding explains"
                 )
             for place, row in enumerate(rows):
-                if row in others:
+                if row in others and not outside[place]:
                     scores = [[float(low[place, c]), float(high[place, c])] for c in classes[row]]
                     ties.append({"row": int(row), "classes": classes[row].tolist(), "scores": scores})
     return {"not_equal": int(np.count_nonzero(differs)), "near_ties": ties}

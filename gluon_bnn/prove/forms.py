@@ -7,6 +7,7 @@ name in MAKERS. `in_mxnet` and `of_export` are for those who have the net in MXN
 import dataclasses
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -115,10 +116,11 @@ def _c_library(graph, directory):
 
 
 def _compiler(form):
-    compiler = os.environ.get("CC", "cc")
-    if not shutil.which(compiler):
-        raise Absent(form, f"there is no C compiler {compiler}; the environment variable CC names another")
-    return compiler
+    """The command of the C compiler, with the options that CC may have, as in make."""
+    command = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    if not shutil.which(command[0]):
+        raise Absent(form, f"there is no C compiler {command[0]}; the environment variable CC names another")
+    return command
 
 
 def _compiled(form, compiler, directory, inputs, *options):
@@ -127,7 +129,7 @@ def _compiled(form, compiler, directory, inputs, *options):
     type_ = {"uint8": "uint8_t", "float32": "float"}[inputs]
     source = os.path.join(HERE, "classify.c")
     built = subprocess.run(
-        [compiler, *CFLAGS, f"-DINPUT={type_}", source, *options, "-o", program], capture_output=True, text=True
+        [*compiler, *CFLAGS, f"-DINPUT={type_}", source, *options, "-o", program], capture_output=True, text=True
     )
     if built.returncode:
         raise RuntimeError(f"{form} does not compile: {built.stderr.strip()}")

@@ -119,6 +119,8 @@ class TestConvert:
             assert json.loads(found["labels"]) == list("0123456789") and found["accuracy"] == "0.9752"
         for command in (["summary", out], ["predict", out, "x.png"], ["convert", out, str(tmp_path / "a.safetensors")]):
             assert "net.onnx is an ONNX model, for ONNX Runtime: give the model or" in ended(capsys, *command)[0]
+        header = str(tmp_path / "net.h")
+        assert "net.h is a header, for C: give the model or the net" in ended(capsys, "convert", header, out)[0]
 
     def test_forms_of_ones_own(self, tmp_path, capsys, monkeypatch):
         """The command knows the suffixes of forms.WRITERS, and no others."""

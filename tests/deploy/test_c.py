@@ -252,11 +252,12 @@ def test_nothing_is_used(tmp_path, rng, compiler):
         (["-ffast-math"], "change the scores"),
         (["-ffinite-math-only"], "changes the scores"),
         (["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"], "change the scores"),
+        (["-fsingle-precision-constant"], "net_needsNoSinglePrecisionConstant"),
     ],
 )
 def test_options_that_change_scores(tmp_path, rng, options, message):
     needs("gcc")
-    gluon_bnn.save(chain(rng, 4, "binary_dense units=2 to=float"), tmp_path / "net.h")
+    gluon_bnn.save(chain(rng, 4, "binary_dense units=2 to=float", "activation function=tanh"), tmp_path / "net.h")
     command = ["gcc", *options, "-fsyntax-only", "-x", "c", tmp_path / "net.h"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0 and message in done.stderr
@@ -324,6 +325,7 @@ def test_buffers_are_used_again(rng):
         ("net\n.h", "net.h"),
         ("stdint.h", "net_stdint.h"),
         ("Math.h", "net_Math.h"),
+        ("features.h", "net_features.h"),
         ("gluon_bnn.h", "net_gluon_bnn.h"),
     ],
 )
@@ -351,6 +353,20 @@ int main(void) {{
   return {calls} == 0;
 }}
 """)
+    headers.build(tmp_path, "gcc", *STRICT)
+
+
+def test_names_of_several_headers(rng, tmp_path):
+    """In one source file none is that of another header's array or function, as of the windows of node 2."""
+    needs("gcc")
+    window = "kernel=3x3 strides=1x1 padding=1x1 dilation=1x1 pad=zero to=bits"
+    rows = "image shape=4x4x1", f"binary_conv2d channels=2 {window}", "flatten", "binary_dense units=2 to=float"
+    graph = chain(rng, (1, 4, 4), *rows, scale=SCALE)
+    names = "net", "net_2", "net_pixel", "net_window", "net_2_weight", "net_uint32s"
+    for name in names:
+        gluon_bnn.save(graph, tmp_path / f"{name}.h")
+    lines = *(f'#include "{name}.h"' for name in names), "int main(void) { return 0; }", ""
+    (tmp_path / "main.c").write_text("\n".join(lines))
     headers.build(tmp_path, "gcc", *STRICT)
 
 

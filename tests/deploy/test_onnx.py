@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -169,6 +170,20 @@ def test_shortcuts_in_integers(rng):
     assert_equal(net.graph(), rng.integers(0, 256, (20, 3, 8, 8), np.uint8))
 
 
+@pytest.mark.parametrize("units", [1, 3])
+@pytest.mark.parametrize("behind", [{}, {"multiply": 1.7}, {"divide": 1.7}, {"add": 1.7}])
+@pytest.mark.parametrize("alpha, bias", [(1, -0.0), (1, 0.3), (1.7, -0.0)])
+def test_sums_of_whole_numbers(rng, units, behind, alpha, bias):
+    """They are exact as floats too, and stay so where ONNX Runtime would put what comes before and after into them."""
+    net = Net(rng, 257)
+    net.add("arithmetic", function="multiply", arrays={"operand": np.float32([255])})
+    arrays = {name: np.full(units, value, np.float32) for name, value in (("alpha", alpha), ("bias", bias))}
+    net.add("binary_dense", units=units, to="float", arrays=arrays)
+    for function, operand in behind.items():
+        net.add("arithmetic", function=function, arrays={"operand": np.float32([operand])})
+    assert_equal(net.graph(), rng.integers(0, 256, (50, 257)).astype(np.float32) / np.float32(255))
+
+
 def test_element_by_element(rng):
     """No sums: the same numbers for zeros of both signs, infinities and NaN, but for the rounding of exp."""
     x = odd_floats(rng, 40, 33) * np.float32(3)
@@ -188,6 +203,21 @@ def test_element_by_element(rng):
         one = net.add("batch_norm")
         net.add("concat", net.add("arithmetic", 0, function=name), net.add("arithmetic", 0, one, function=name))
         np.testing.assert_array_equal(*answers(net.graph(), x))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nan_behind_activations(rng, function):
+    """It passes those that are bounded too, and what follows treats it as the engine does."""
+    net = Net(rng, (3, 5, 4))
+    net.add("image", shape=(5, 4, 3))
+    first = net.add("activation", function=function)
+    net.add("max_pool", kernel=(2, 2), strides=(1, 1), padding=(0, 0), rounding="floor")
+    flat = [net.add("flatten"), net.add("flatten", net.add("activation", first, function="relu"))]
+    net.add("concat", *flat)
+    x = rng.standard_normal((6, 3, 5, 4)).astype(np.float32)
+    x[3:][rng.random((3, 3, 5, 4)) < 0.6] = np.nan
+    found, expected = answers(net.graph(), x)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)  # NaN in the same places
 
 
 def test_pools_of_floats(rng):
@@ -287,8 +317,15 @@ def test_other_answers_are_not_written(rng, tmp_path, monkeypatch):
 
 def test_a_runtime_that_fails(rng, tmp_path, monkeypatch):
     monkeypatch.setattr("onnxruntime.InferenceSession", lambda *args, **options: 1 // 0)
+    graph, path = chain(rng, 8, "binary_dense units=3 to=float"), tmp_path / "net.onnx"
     with pytest.raises(ValueError, match=r"onnxruntime \d.* does not run the model: integer division"):
-        gluon_bnn.save(chain(rng, 8, "binary_dense units=3 to=float"), tmp_path / "net.onnx")
+        gluon_bnn.save(graph, path)
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('no libstdc++')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    with pytest.raises(ImportError, match=r"installed, and cannot be imported \(no libstdc.*: install it again"):
+        gluon_bnn.save(graph, path)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])

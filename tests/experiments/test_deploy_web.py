@@ -509,6 +509,10 @@ def test_page_says_what_is_wrong_with_a_file(rng, tmp_path, page):
     (tmp_path / "text").write_bytes(b"not a model\n" * 100)
     runtime.save(chain(rng, (3, 8, 8), "dense units=2", scale=SCALE), tmp_path / "small")
     runtime.save(chain(rng, (1, 28, 28), "dense units=2"), tmp_path / "floats")
+    wide = "binary_conv2d channels=8 kernel=1x1 strides=1x1 padding=4096x4096 dilation=1x1 pad=plus to=bits"
+    rows = "image shape=28x28x1", wide, "max_pool kernel=1x1 strides=4000x4000 padding=0x0 rounding=floor", "flatten"
+    graph = chain(rng, (1, 28, 28), *rows, "binary_dense units=2 to=float", scale=SCALE)
+    runtime.save(graph, tmp_path / "large")
     labels = ["<img src=x onerror=alert(1)>", "</table>"]
     runtime.save(chain(rng, (1, 28, 28), "dense units=2", scale=SCALE), tmp_path / "markup", labels=labels)
     for name, words in (
@@ -516,6 +520,7 @@ def test_page_says_what_is_wrong_with_a_file(rng, tmp_path, page):
         ("text", "text cannot be shown: it is not a model file, or a damaged one"),
         ("small", "small cannot be shown: it takes inputs of 3x8x8, and what is drawn here has 28x28 pixels"),
         ("floats", "floats cannot be shown: it was frozen without an input scale"),
+        ("large", "large cannot be shown: this net needs memory for [0-9]+ numbers, and at most"),
     ):
         browser.find_element("id", "file").send_keys(str(tmp_path / name))
         wait(browser, lambda words=words: re.match(words, text_of(browser, "error")))

@@ -41,7 +41,7 @@ static float format2_labels_product(float a, float b) {
 static float format2_labels_signed(float x, uint32_t bit) { return bit & 1u ? -x : x; }
 
 /* Products of floats with the signs of each unit: four at a time, the sums of 256 inputs on their own, then these. */
-static void format2_labels_float_dots(const float* x, int32_t n, const uint32_t* weights, int32_t units, float* y) {
+static void format2_labels_floatDots(const float* x, int32_t n, const uint32_t* weights, int32_t units, float* y) {
   int32_t unit, i;
   for (unit = 0; unit < units; ++unit) {
     float sum = 0.0f, part = 0.0f;
@@ -77,21 +77,21 @@ static int format2_labels_largest(const float* y, int32_t n) {
   return (int)most;
 }
 
-static const uint32_t format2_labels_1_weight_bits[3] = {
+static const uint32_t format2_labels_1WeightBits[3] = {
     0x750, 0x8d5, 0xfc1};
 
-static const float format2_labels_1_alpha[3] = {
+static const float format2_labels_1Alpha[3] = {
     0.0213268623f, 0.49976626f, 1.73531699f};
 
-static const float format2_labels_1_bias[3] = {
+static const float format2_labels_1Bias[3] = {
     -0.0573444068f, -0.149217457f, -0.0880199f};
 
-static float format2_labels_floats_0[3];
+static float format2_labels_floats0[3];
 
 static void format2_labels_run(const float *x, float *y) {
   /* 1, binary_dense: float 12 -> float 3 */
-  format2_labels_float_dots(x, 12, format2_labels_1_weight_bits, 3, y);
-  format2_labels_scale(y, 3, format2_labels_1_alpha, format2_labels_1_bias, y);
+  format2_labels_floatDots(x, 12, format2_labels_1WeightBits, 3, y);
+  format2_labels_scale(y, 3, format2_labels_1Alpha, format2_labels_1Bias, y);
 }
 
 /* All scores of x, float [FORMAT2_LABELS_OUTPUTS]. */
@@ -99,8 +99,8 @@ static inline void format2_labels_scores(const float *x, float *scores) { format
 
 /* The index of the largest score of x, the first of several; the first NaN where there is one. */
 static inline int format2_labels_predict(const float *x) {
-  format2_labels_run(x, format2_labels_floats_0);
-  return format2_labels_largest(format2_labels_floats_0, FORMAT2_LABELS_OUTPUTS);
+  format2_labels_run(x, format2_labels_floats0);
+  return format2_labels_largest(format2_labels_floats0, FORMAT2_LABELS_OUTPUTS);
 }
 
 /* The name of an output, in UTF-8; null where there is no such output. */

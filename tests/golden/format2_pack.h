@@ -60,7 +60,7 @@ static void format2_pack_below(const int32_t* dots, const int32_t* threshold, in
 }
 
 /* The signs of what pixels stand for. */
-static void format2_pack_pack_pixels(const uint8_t* x, int32_t places, int32_t channels, const int16_t* threshold, uint32_t* y) {
+static void format2_pack_packPixels(const uint8_t* x, int32_t places, int32_t channels, const int16_t* threshold, uint32_t* y) {
   int32_t i, c;
   for (i = 0; i < places; ++i, y += (channels + 31) / 32) {
     for (c = 0; c < channels; ++c) {
@@ -106,14 +106,14 @@ static int format2_pack_largest(const float* y, int32_t n) {
   return (int)most;
 }
 
-static const int16_t format2_pack_1_threshold_u8[40] = {
+static const int16_t format2_pack_1ThresholdU8[40] = {
     186, 49, 182, 172, 147, 13, 196, 94,
     51, 223, 23, 236, 255, 248, 91, 27,
     133, 98, 224, 155, 139, 116, 74, 251,
     113, 45, 13, 211, 39, 213, 156, 241,
     219, 223, 182, 113, 76, 82, 207, 66};
 
-static const uint32_t format2_pack_2_weight_bits[130] = {
+static const uint32_t format2_pack_2WeightBits[130] = {
     0x1ff7df80, 0x89, 0x1fbabef6, 0x52, 0xb9c21f3e, 0x3b, 0xebc3cd32, 0x17,
     0x97034514, 0xe5, 0xa6980218, 0x35, 0x8a186dbf, 0xe5, 0x57e04aec, 0xa5,
     0x57e8745e, 0x69, 0xcb655602, 0xbe, 0xace70f85, 0xf1, 0x6054f1f8, 0xcd,
@@ -132,7 +132,7 @@ static const uint32_t format2_pack_2_weight_bits[130] = {
     0xfda859d7, 0x6c, 0xb1d2bd4f, 0x5b, 0x5b8724dc, 0xa0, 0x7ce77000, 0x61,
     0xc6b03876, 0x2e};
 
-static const int32_t format2_pack_2_threshold[65] = {
+static const int32_t format2_pack_2Threshold[65] = {
     2, 1, -3, -1, -2, -3, -1, 0,
     2, 1, 2, 2, 0, 2, -2, 2,
     2, -1, -2, -2, 0, 2, 0, -1,
@@ -143,41 +143,41 @@ static const int32_t format2_pack_2_threshold[65] = {
     -3, -2, 0, 2, 1, -1, 0, 1,
     1};
 
-static const uint32_t format2_pack_3_weight_bits[9] = {
+static const uint32_t format2_pack_3WeightBits[9] = {
     0x9bd99c3e, 0x3685d3d0, 0x0, 0x970a6ae7, 0xb6d9cf43, 0x0, 0x74cf4a4b, 0x637fcd65,
     0x1};
 
-static const float format2_pack_3_alpha[3] = {
+static const float format2_pack_3Alpha[3] = {
     1.32266557f, -1.22906077f, -0.520518005f};
 
-static const float format2_pack_3_bias[3] = {
+static const float format2_pack_3Bias[3] = {
     -0.262908101f, 0.0172809288f, 0.218975052f};
 
-static const float format2_pack_3_mean[3] = {
+static const float format2_pack_3Mean[3] = {
     -0.122819506f, 0.0642224699f, 0.066070579f};
 
-static const float format2_pack_3_factor[3] = {
+static const float format2_pack_3Factor[3] = {
     1.40116847f, 2.47799087f, 0.589607477f};
 
-static const float format2_pack_3_beta[3] = {
+static const float format2_pack_3Beta[3] = {
     0.0522754304f, -0.0968520641f, 0.0121278875f};
 
-static uint32_t format2_pack_uint32s_0[2];
-static uint32_t format2_pack_uint32s_1[3];
-static int32_t format2_pack_int32s_0[65];
-static float format2_pack_floats_0[3];
+static uint32_t format2_pack_uint32s0[2];
+static uint32_t format2_pack_uint32s1[3];
+static int32_t format2_pack_int32s0[65];
+static float format2_pack_floats0[3];
 
 static void format2_pack_run(const uint8_t *x, float *y) {
   /* 1, pack: float 40 -> bits 40 */
-  format2_pack_pack_pixels(x, 1, 40, format2_pack_1_threshold_u8, format2_pack_uint32s_0);
+  format2_pack_packPixels(x, 1, 40, format2_pack_1ThresholdU8, format2_pack_uint32s0);
   /* 2, binary_dense: bits 40 -> bits 65 */
-  format2_pack_dots(format2_pack_uint32s_0, 2, 40, format2_pack_2_weight_bits, 65, format2_pack_int32s_0);
-  format2_pack_below(format2_pack_int32s_0, format2_pack_2_threshold, 65, format2_pack_uint32s_1);
+  format2_pack_dots(format2_pack_uint32s0, 2, 40, format2_pack_2WeightBits, 65, format2_pack_int32s0);
+  format2_pack_below(format2_pack_int32s0, format2_pack_2Threshold, 65, format2_pack_uint32s1);
   /* 3, binary_dense: bits 65 -> float 3 */
-  format2_pack_dots(format2_pack_uint32s_1, 3, 65, format2_pack_3_weight_bits, 3, format2_pack_int32s_0);
-  format2_pack_floats(format2_pack_int32s_0, 3, y);
-  format2_pack_scale(y, 3, format2_pack_3_alpha, format2_pack_3_bias, y);
-  format2_pack_norm(y, 1, 3, format2_pack_3_mean, format2_pack_3_factor, format2_pack_3_beta, y);
+  format2_pack_dots(format2_pack_uint32s1, 3, 65, format2_pack_3WeightBits, 3, format2_pack_int32s0);
+  format2_pack_floats(format2_pack_int32s0, 3, y);
+  format2_pack_scale(y, 3, format2_pack_3Alpha, format2_pack_3Bias, y);
+  format2_pack_norm(y, 1, 3, format2_pack_3Mean, format2_pack_3Factor, format2_pack_3Beta, y);
 }
 
 /* All scores of x, float [FORMAT2_PACK_OUTPUTS]. */
@@ -185,8 +185,8 @@ static inline void format2_pack_scores(const uint8_t *x, float *scores) { format
 
 /* The index of the largest score of x, the first of several; the first NaN where there is one. */
 static inline int format2_pack_predict(const uint8_t *x) {
-  format2_pack_run(x, format2_pack_floats_0);
-  return format2_pack_largest(format2_pack_floats_0, FORMAT2_PACK_OUTPUTS);
+  format2_pack_run(x, format2_pack_floats0);
+  return format2_pack_largest(format2_pack_floats0, FORMAT2_PACK_OUTPUTS);
 }
 
 #endif /* GLUON_BNN_format2_pack_H */

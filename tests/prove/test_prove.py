@@ -121,7 +121,8 @@ def test_another_class_is_a_near_tie_where_the_bounds_say_so(rng):
     assert "a form, row 3: 1, not 0; a near tie" in str(report) and report.ok
     assert str(report).endswith("the same class, but for 1 near ties.")
     outputs[3, 1] = 2 * high[3, 1] + 1
-    assert compared(graph, x, outputs, exact=False)[1]
+    found, complaints = compared(graph, x, outputs, exact=False)
+    assert len(complaints) == 1 and found == {"not_equal": 1, "near_ties": []}
 
 
 def test_answers_of_another_shape(rng, graph):
@@ -143,6 +144,19 @@ def test_forms_that_are_not_here_are_named(rng, graph, monkeypatch, tmp_path):
     for make, what in zip(forms.MAKERS[1:], ("onnx", "CC", "CC", "Node")):
         with pytest.raises(forms.Absent, match=what):
             make(graph, str(tmp_path))
+
+
+@pytest.mark.parametrize("name, command", [("gcc -m32  -g", ["gcc", "-m32", "-g"]), (" ", ["cc"]), (None, ["cc"])])
+def test_cc_may_have_options(monkeypatch, name, command):
+    """Which are given to the compiler as make does."""
+    monkeypatch.setattr(forms.shutil, "which", lambda tool: tool if tool in ("gcc", "cc") else None)
+    monkeypatch.delenv("CC", raising=False)
+    if name is not None:
+        monkeypatch.setenv("CC", name)
+    assert forms._compiler("a form") == command
+    monkeypatch.setenv("CC", "nowhere/cc -O2")
+    with pytest.raises(forms.Absent, match="there is no C compiler nowhere/cc; "):
+        forms._compiler("a form")
 
 
 def test_inputs(rng):

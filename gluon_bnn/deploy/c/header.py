@@ -20,13 +20,14 @@ MOST_NODES = 1 << 10  # Clang takes 7 s
 MOST_STEM = 40  # of the 63 characters by which a C99 compiler must tell names apart
 
 # Headers that a file of the same name would hide from whoever compiles with its folder among those of headers: those of
-# C, and that of our library.
+# C, those that glibc's include, and that of our library.
 _TAKEN = frozenset(
     [
         "gluon_bnn",
         *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math"),
         *("setjmp", "signal", "stdalign", "stdarg", "stdatomic", "stdbool", "stddef", "stdint", "stdio", "stdlib"),
         *("stdnoreturn", "string", "tgmath", "threads", "time", "uchar", "wchar", "wctype"),
+        *("alloca", "endian", "features", "strings"),
     ]
 )
 _TYPES = {"float32": "float", "int32": "int32_t", "uint32": "uint32_t", "int16": "int16_t"}
@@ -80,9 +81,15 @@ def text_of(graph: Graph, name: str) -> str:
 
 
 def _named(text, name):
-    """The text with this prefix for net_ and NET_."""
-    prefixes = {"net_": f"{name}_", "NET_": f"{name.upper()}_"}
-    return re.sub("(?<![A-Za-z0-9])(?:net|NET)_", lambda found: prefixes[found[0]], text)
+    """The text with this prefix for net_ and NET_. What follows it is net_floatDots for net_float_dots, without another
+    _: so two headers, net.h and net_float.h say, which one source file includes, share no name."""
+
+    def named(found):
+        first, *others = found[2].split("_")
+        prefix = name if found[1] == "net" else name.upper()
+        return f"{prefix}_{first}{''.join(word.capitalize() for word in others)}"
+
+    return re.sub(r"(?<![A-Za-z0-9])(net|NET)_(\w*)", named, text)
 
 
 def _comment(program):

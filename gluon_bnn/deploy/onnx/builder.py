@@ -140,9 +140,10 @@ class Builder:
         """Bits, which are the smaller number where a condition holds."""
         return Tensor(self.add("Where", condition, np.uint8(0), np.uint8(2)), 2)
 
-    def as_it_is(self, product: str) -> str:
-        """A product that nothing must be folded into, for it would be rounded otherwise.
+    def as_it_is(self, y: str) -> str:
+        """A product, or a value times one number, that nothing must be folded into, for it would be rounded otherwise.
 
-        ONNX Runtime multiplies the weights of a Conv by the scale that follows it, but not past an activation; this one
-        changes nothing, and is computed with the Conv."""
-        return self.add("LeakyRelu", product, alpha=1.0)
+        ONNX Runtime multiplies the weights of a Conv by the scale that follows it, adds a bias in the sum of a MatMul,
+        and multiplies this sum by the one number that what it takes, or it itself, is multiplied by; but not past an
+        activation. This one changes nothing, and is computed with the Conv."""
+        return self.add("LeakyRelu", y, alpha=1.0)

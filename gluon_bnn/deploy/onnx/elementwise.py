@@ -38,7 +38,9 @@ def arithmetic(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor, *oth
     arrays = {name: per_channel(array, len(taken[0].shape)) for name, array in node.arrays.items()}
     y = others[0].name if others else b.constant(arrays["operand"], "operand")
     if function in OPERATORS:
-        return Tensor(b.add(OPERATORS[function], x.name, y))
+        result = b.add(OPERATORS[function], x.name, y)
+        is_scaled = function in ("multiply", "divide") and not others and arrays["operand"].size == 1
+        return Tensor(b.as_it_is(result) if is_scaled else result)
     beyond = b.add("Greater" if function == "maximum" else "Less", x.name, y)
     return Tensor(b.add("Where", b.add("Or", beyond, b.add("IsNaN", x.name)), x.name, y))
 

@@ -12,7 +12,8 @@ from ...graph.graph import Graph, Node, Value
 
 FINITE = 1e38  # of float32's 3.4e38: the rest is for rounding
 MOVES = "image", "flatten", "slice", "concat", "max_pool", "average_pool"
-BOUNDED = "sigmoid", "tanh", "softsign", "sign", "binary_sigmoid"  # activations from -1 to 1
+SIGNS = "sign", "binary_sigmoid"  # activations that NaN does not pass
+BOUNDED = "sigmoid", "tanh", "softsign"  # those from -1 to 1 that it does
 
 
 def finite(graph: Graph) -> set[int]:
@@ -30,10 +31,12 @@ def _magnitude(node: Node, taken: Sequence[Value], most: float, each: Sequence[f
     function = node.attributes.get("function", "")
     if node.kind == "input":
         return float((255 * arrays["scale"] + arrays["shift"]).max()) if arrays else math.inf
-    if node.attributes.get("to", "float") != "float" or function in BOUNDED and node.kind == "activation":
+    if node.attributes.get("to", "float") != "float" or function in SIGNS:
         return 1.0
-    if math.isinf(most):
+    if not most < FINITE:
         return math.inf
+    if function in BOUNDED:
+        return 1.0
     if node.kind in ("dense", "conv2d"):
         return float((most * arrays["weight"].sum(axis=0) + arrays.get("bias", 0)).max())
     if node.kind in ("binary_dense", "binary_conv2d"):

@@ -54,7 +54,8 @@ def binary_dense(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) ->
     check_inputs(value.channels)
     negative = _negative(node, value).reshape(-1, value.channels).T
     if not (b.integers and (x.high or x.pixels)):
-        return _from_dot(b, node, value, x, b.add("MatMul", x.name, b.weights(negative, real=True)))
+        product = b.add("MatMul", x.name, b.weights(negative, real=True))
+        return _from_dot(b, node, value, x, b.as_it_is(product))
     threshold = None
     if x.pixels and to != "float":
         threshold, negative = _threshold_of_pixels(arrays, negative)

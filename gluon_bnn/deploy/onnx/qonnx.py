@@ -29,8 +29,8 @@ class QonnxBuilder(Builder):
             return Tensor(bipolar)
         return Tensor(self.add("Mul", self.add("Add", bipolar, ONE), np.float32(0.5)))
 
-    def as_it_is(self, product: str) -> str:
-        return product
+    def as_it_is(self, y: str) -> str:
+        return y
 
 
 def annotate(graph: onnx.GraphProto, name: str) -> None:

@@ -76,8 +76,14 @@ def _expected(graph, inputs):
 
 def run(content: bytes, x: np.ndarray, rows: int = 1024) -> np.ndarray:
     """What ONNX Runtime answers on the processor, to so many inputs at a time; ValueError where it does not load or run
-    the model."""
-    import onnxruntime
+    the model, ImportError where it is broken."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            f"onnxruntime is installed, and cannot be imported ({error}): install it again, or uninstall it, and files "
+            "are written that it has not tried"
+        ) from None
 
     options: Any = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors, which are raised

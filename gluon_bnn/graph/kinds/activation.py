@@ -177,8 +177,13 @@ class Activation(Kind):
                 more = steepest * (ends[0][1] - x)
                 low, high = low - more, high + more
         if name in ROUNDED:
-            more = ROUNDING * (np.abs(x) if name == "gelu" else np.maximum(np.abs(low), np.abs(high))) + TINY
+            size = np.abs(x) if name == "gelu" else np.maximum(np.abs(low), np.abs(high))
+            size += np.float32(name == "softrelu")  # MXNet rounds 1 + exp(x)
+            more = ROUNDING * size + TINY
             low, high = low - more, high + more
+        if name in ("sigmoid", "tanh"):  # which bound everything but NaN
+            unknown = np.isinf(x) & (x != ends[0][1])
+            low, high = np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
         return low, high
 
     def title(self, node: Node) -> str:

@@ -9,7 +9,20 @@ import numpy as np
 from .. import bits
 from ..graph import FORMS, MOST_ELEMENTS_U8, Node, Value
 from .batch_norm import NORM, normalize
-from .kind import SIZE, Arrays, Ends, Kind, exact, halves, ordered, shape_of, sum_error, together
+from .kind import (
+    SIZE,
+    Arrays,
+    Ends,
+    Kind,
+    exact,
+    halves,
+    ordered,
+    shape_of,
+    sum_error,
+    together,
+    widened,
+    with_overflow,
+)
 
 ELEMENTS = 1 << 22  # most weights whose signs are unpacked at a time, where one block does not have more
 SUM = 256  # float products of so many inputs are added up on their own, then these sums
@@ -132,7 +145,7 @@ def sign_bounds(kind: Any, node: Node, taken: Value, inputs: int, ends: Ends) ->
         error = np.where(whole, np.float32(0), sum_error(inputs))
         spread = kind.dot(open_, taken, error * (np.abs(middle) + radius) + radius)
         spread += error * inputs * (node.attributes.get("pad", "zero") != "zero")  # of +-1 outside of the image
-        spread *= np.float32(1.001)  # for its own rounding
+        spread = with_overflow(spread * np.float32(1.001), inputs)  # a little more, for its own rounding
     else:
         low, high = (bits.unpack(end, taken.channels) for end in ends)
         middle = (low + high) / 2
@@ -144,7 +157,7 @@ def sign_bounds(kind: Any, node: Node, taken: Value, inputs: int, ends: Ends) ->
     )
     if not real:
         return low, high
-    low, high = ordered(low, high)
+    low, high = widened(*ordered(low, high))
     return (bits.pack(low < 0), bits.pack(high < 0)) if to != "float" else (low, high)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import Node, Value
-from .kind import SIZE, Arrays, Ends, Kind, floats, halves, shape_of, sum_error
+from .kind import SIZE, Arrays, Ends, Kind, floats, halves, shape_of, sum_error, with_overflow
 
 SUM = 256  # the products of so many inputs are added up on their own, then these sums
 
@@ -46,7 +46,7 @@ def real_bounds(kind: Kind, node: Node, taken: Sequence[Value], ends: Ends) -> E
     y = kind.run(node, taken, middle)
     magnitudes = {name: np.abs(array) * (error if name == "bias" else 1) for name, array in node.arrays.items()}
     spread = kind.run(dataclasses.replace(node, arrays=magnitudes), taken, error * (np.abs(middle) + radius) + radius)
-    spread *= np.float32(1.001)  # for its own rounding
+    spread = with_overflow(spread * np.float32(1.001), len(node.arrays["weight"]))  # more, for its own rounding
     return y - spread, y + spread
 
 

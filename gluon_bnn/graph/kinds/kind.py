@@ -94,11 +94,24 @@ def ordered(*values: np.ndarray) -> Ends:
     return np.minimum.reduce(values), np.fmax.reduce(values)
 
 
+def widened(low: np.ndarray, high: np.ndarray) -> Ends:
+    """Intervals, from -inf to inf where an end is not finite, for then nothing is known; but for two equal ends."""
+    known = np.isfinite(low) & np.isfinite(high) | (low == high)
+    return np.where(known, low, np.float32(-np.inf)), np.where(known, high, np.float32(np.inf))
+
+
 def halves(low: np.ndarray, high: np.ndarray) -> Ends:
-    """(middle, radius) of intervals; no radius where both ends are equal, infinities included."""
+    """(middle, radius) of intervals; no radius where both ends are equal, infinities included, or NaN."""
     same = (low == high) | np.isnan(low)
     middle = np.where(same, low, low + (high - low) / 2)
-    return middle, np.where(same, np.float32(0), np.maximum(high - middle, middle - low))
+    radius = np.where(same, np.float32(0), np.maximum(high - middle, middle - low))
+    unknown = ~same & ~np.isfinite(radius)
+    return np.where(unknown, np.float32(0), middle), np.where(unknown, np.float32(np.inf), radius)
+
+
+def with_overflow(spread: np.ndarray, inputs: int) -> np.ndarray:
+    """What the order of a sum leaves open, infinite where one order may pass the largest float32."""
+    return np.where(spread > sum_error(inputs) * np.float32(3e38), np.float32(np.inf), spread)
 
 
 def sum_error(inputs: int) -> np.float32:

@@ -25,6 +25,8 @@ static double net_taylor(double x, int first) {
 #if defined(__SIZEOF_DOUBLE__) && __SIZEOF_DOUBLE__ != 8
 #error "an activation with exp needs a double of 64 bits"
 #endif
+/* No compiler takes an array of a size below 0. */
+typedef char net_needs_no_single_precision_constant[sizeof 1.0 == sizeof(double) ? 1 : -1];
 static double net_exp(double x) {
   double n, r, power = 1.0, factor;
   volatile double whole;
