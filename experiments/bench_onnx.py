@@ -4,9 +4,9 @@
     python experiments/bench_onnx.py --models runs/x/model.safetensors --dataset digits
 
 The float32 net has sign times scale as weights, with batch norm folded into them. Its int8 nets are those of
-onnxruntime.quantization.quantize_static, calibrated on training images, in both of its formats; weights have a scale per
-channel. Where activations are signs, which it computes in float32, there are also int8 nets with ReLU in their place:
-other nets of the same size, as fast as such nets are, whose answers mean nothing.
+onnxruntime.quantization.quantize_static, calibrated on training images, in both of its formats; each channel has a scale
+of its weights. Where activations are signs, which it computes in float32, there are also int8 nets with ReLU in their
+place: other nets of the same size, as fast as such nets are, whose answers mean nothing.
 
 Before anything is timed, our answers to all images must be the runtime's, or explained by the order of a sum of real
 numbers; accuracies of all are those on the same images. Candidates take turns: every round times a burst of calls of
@@ -70,9 +70,7 @@ def bound(graph):
                 if name in node.arrays and len(np.unique(node.arrays[name])) > 1
             )
         else:
-            total += sum(
-                4 * array.size for array in node.arrays.values() if len(np.unique(array)) > 1
-            )
+            total += sum(4 * array.size for array in node.arrays.values() if len(np.unique(array)) > 1)
     return total
 
 
@@ -232,7 +230,9 @@ def load(path, shape):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("--models", nargs="+", metavar="FILE", help="files of runtime.save; default: nets of the papers")
+    parser.add_argument(
+        "--models", nargs="+", metavar="FILE", help="files of runtime.save; default: nets of the papers"
+    )
     add_dataset(parser, default="mnist")
     parser.add_argument("--images", type=positive(int), default=1000, help="test images that all answer")
     parser.add_argument("--calibration", type=positive(int), default=100, help="training images for the int8 nets")

@@ -72,11 +72,12 @@ def model(graph: Graph, *, qonnx: bool = False) -> "onnx.ModelProto":
     from . import qonnx as qonnx_form
     from .builder import IR_VERSION, OPSET, Builder
     from .magnitudes import finite
+    from .products import ones
 
-    builder = (qonnx_form.QonnxBuilder if qonnx else Builder)(finite(graph))
+    builder = qonnx_form.QonnxBuilder(finite(graph)) if qonnx else Builder(finite(graph), ones(graph))
     uint8, batch = graph.input_scale is not None, 1 if qonnx else "batch"  # hardware is made for one size
     builder.finish(_emit(builder, graph, uint8), "y")
-    _check_bytes(builder)
+    _check_bytes(builder, graph)
     kinds = onnx.TensorProto
     x = helper.make_tensor_value_info(
         "x", kinds.UINT8 if uint8 and not qonnx else kinds.FLOAT, [batch, *graph.input_shape]
@@ -106,13 +107,13 @@ def _emit(builder: Any, graph: Graph, uint8: bool) -> str:
     from .shapes import floats_of_pixels
 
     emitters = _emitters()
-    builder.layer = "input"
+    builder.layer = 0
     rows = builder.reshape(builder.declare("x", graph.input_shape), (graph.inputs,))
     held: dict[engine.Place, Tensor] = {}
     for place, sources, dropped in engine.plan(graph, uint8)[0]:
         index, pixels = place
         node = graph.nodes[index]
-        builder.layer = f"{node.kind}_{index}"
+        builder.layer = index
         try:
             if index:
                 if node.kind not in emitters:
@@ -151,13 +152,14 @@ def _emitters() -> dict[str, Callable]:
     }
 
 
-def _check_bytes(builder):
+def _check_bytes(builder, graph):
     sizes = {name: len(array.raw_data) for name, array in builder.constants.items()}
     if sum(sizes.values()) > MOST_BYTES:
-        layer = max(sizes, key=lambda name: sizes[name])
+        name = max(sizes, key=lambda name: sizes[name])
+        index, _, what = name.partition(".")
         raise ValueError(
             f"an ONNX file has at most {MOST_BYTES} bytes, and the arrays of this net have {sum(sizes.values())}, "
-            f"of which {layer} has {sizes[layer]}"
+            f"of which {what} of node {index}, {graph.nodes[int(index)].kind}, has {sizes[name]}"
         )
 
 

@@ -46,15 +46,19 @@ def arithmetic(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor, *oth
 def pack(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
     to = node.attributes["to"]
     if not x.pixels:
-        return b.signs(x.name, to)
-    threshold = node.arrays["threshold_u8"].reshape(taken[0].shape)
+        return b.signs(x.name, np.float32(0), to, finite=node.sources[0] in b.finite)
+    threshold = np.clip(node.arrays["threshold_u8"], 0, 256).reshape(taken[0].shape)
     if threshold.ndim == 3:
         threshold = threshold.transpose(2, 0, 1)
+    if (threshold == threshold.flat[0]).all():
+        threshold = threshold.reshape(-1)[:1]
     if not b.integers:
-        within = np.clip(threshold, 0, 256).astype(np.float32)
-        return b.signs(b.add("Sub", x.name, b.constant(within, "threshold")), to)
-    pixels = b.add("Cast", x.name, to=onnx.TensorProto.INT32)
-    return b.smaller(b.add("Less", pixels, b.constant(threshold, "threshold")))
+        return b.signs(x.name, b.constant(threshold.astype(np.float32), "threshold"), to, finite=True)
+    if (threshold == 128).all():
+        return Tensor(b.add("BitwiseAnd", x.name, np.uint8(128)), 128)
+    return b.larger(
+        b.add("Cast", x.name, to=onnx.TensorProto.INT32), b.constant(threshold.astype(np.int32), "threshold")
+    )
 
 
 def activation(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
