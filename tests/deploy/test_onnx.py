@@ -234,10 +234,10 @@ def test_weights_take_a_bit(rng):
     )
     model = form.model(graph)
     weights = 784 * 1024 + 2 * 1024 * 1024 + 10240
-    packed = [c for c in model.graph.initializer if c.name.endswith("/weight_bits")]
+    packed = [c for c in model.graph.initializer if c.name.endswith(".bits")]
     assert sum(len(c.raw_data) for c in packed) == weights // 8
     assert 25 * model.ByteSize() < 4 * weights
-    assert [c.name for c in packed] == [f"binary_dense_{index}/weight_bits" for index in range(1, 5)]
+    assert [c.name for c in packed] == [f"{index}.bits" for index in range(1, 5)]
     assert [i.name for i in model.graph.input] == ["x"] and [o.name for o in model.graph.output] == ["y"]
     assert form.model(graph).SerializeToString() == model.SerializeToString()
 
@@ -310,7 +310,9 @@ def test_what_is_too_large(rng, monkeypatch):
     """The layer is named."""
     graph = chain(rng, 100, "dense units=8", "binary_dense units=3 to=float")
     monkeypatch.setattr(form, "MOST_BYTES", 3000)
-    with pytest.raises(ValueError, match="at most 3000 bytes, and the arrays .* of which dense_1/weight has 3200"):
+    with pytest.raises(
+        ValueError, match="at most 3000 bytes, and the arrays .* of which weight of node 1, dense, has 3200"
+    ):
         form.model(graph)
     wide = chain(rng, MOST_INPUTS + 1, "pack to=bits", "binary_dense units=1 to=float")
     with pytest.raises(ValueError, match=f"node 2, binary_dense, has no form in ONNX: .* {MOST_INPUTS} inputs, got"):

@@ -9,8 +9,8 @@ in which places outside of an image, where v = z, count as inputs of -1, 0 or +1
 acc < high (t + c) / 2, whose right side, rounded up, is an integer threshold. QLinearConv compares with it by its
 saturation: with 1 - threshold as its bias and a scale of 255, its output is 0 where acc < threshold, and 255 elsewhere.
 
-QLinearMatMul saturates in the same way, but has no bias. Between dense layers of bits `ones` adds it: the layer before has
-a few units more, with weights of 0, that are always `high`, and the threshold is what their weights are for.
+QLinearMatMul saturates in the same way, but has no bias. Between dense layers of bits the layer before has a few more
+units, with weights of 0, that are always `high`, and their weights in the next layer are minus its threshold.
 """
 
 import dataclasses
@@ -55,8 +55,8 @@ def conv2d(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tenso
 
 
 def binary_dense(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
-    """MatMulInteger and QLinearMatMul of bits and pixels, MatMul of floats; over the channels of an image, a convolution
-    of one place, and a small layer from bits to bits after an image, of one window."""
+    """MatMulInteger and QLinearMatMul of bits and pixels, MatMul of floats. Over the channels of an image it is a
+    convolution of one place; a small layer from bits to bits, over all places of an image, is one of one window."""
     value, arrays, to = taken[0], node.arrays, node.attributes["to"]
     if len(value.shape) > 1:
         return binary_conv2d(b, _over_places(node, pad="zero"), taken, x)
@@ -97,9 +97,8 @@ def _dense_to_floats_or_from_pixels(b, node, value, x, negative):
 
 
 def _least(arrays, inputs):
-    """What the sum of the weights whose inputs are not 0 must be for a bit to be the larger number, int64 (units,), from
-    1 - the number of weights -1 to the number of weights +1 where some inputs give either bit. Else it is `always` or
-    `never`, for which `_saturated` sets the weights. None where it takes too many constants to add it."""
+    """What the sum of the weights whose inputs are not 0 must be at least for the larger number, int64 (units,), or
+    ALWAYS or NEVER where that is the bit for all inputs. None where it would take too many constants to add it."""
     sums = bits.sign_sums(arrays["weight_bits"], len(arrays["threshold"]), inputs).astype(np.int64)
     least = -(-(np.clip(arrays["threshold"].astype(np.int64), -inputs, inputs + 1) + sums) // 2)
     plus, minus = (inputs + sums) // 2, (inputs - sums) // 2
@@ -118,9 +117,9 @@ def _to_add(least):
 
 
 def _saturated(b, x, negative, least):
-    """QLinearMatMul: 255 where a sum is at least this, else 0. The constant inputs have the same weight, but for the
-    first, which has what is left; the file has one of both. Units that always or never reach it have the same weight for
-    all inputs, so that 0 or 1 is what the sum is compared with."""
+    """QLinearMatMul: 255 where a sum is at least this, else 0. The constant inputs of a unit have the same weight, but
+    for the first, which has what is left; the file has one of each. A unit whose bit is always the same has the same
+    weight for all inputs, so that its sum is compared with 0 or 1."""
     negative = np.where(least == NEVER, 1, np.where(least == ALWAYS, 0, negative)).astype(np.uint8)
     weights, count, added = b.weights(negative, real=False), _ones_for(least), _to_add(least)
     if count:

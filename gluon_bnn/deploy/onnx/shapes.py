@@ -76,7 +76,8 @@ def _max_pool(b, node, value, name):
         max(0, (sizes[axis] - 1) * strides[axis] - padding[axis] + kernel[axis] - value.shape[axis])
         for axis in range(2)
     ]
-    return b.add("MaxPool", name, kernel_shape=kernel, strides=strides, pads=[*padding, *ends])
+    pads = [*padding, *ends]
+    return b.add("MaxPool", name, kernel_shape=kernel, strides=strides, pads=pads if any(pads) else None)
 
 
 def average_pool(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
