@@ -5,8 +5,8 @@
 
 The float32 net has sign times scale as weights, with batch norm folded into them. Its int8 nets are those of
 onnxruntime.quantization.quantize_static, calibrated on training images, in both of its formats, with a scale for the
-weights of each channel. Where activations are signs, which it computes in float32, there are also int8 nets with ReLU in
-their place: other nets of the same size, as fast as such nets are, whose answers mean nothing.
+weights of each channel. Where activations are signs, computed in float32, there are also int8 nets with ReLU in their
+place: other nets of the same size, as fast as such nets are, whose answers mean nothing.
 
 Before anything is timed, our answers to all images must be the runtime's, or explained by the order of a sum of real
 numbers; accuracies of all are those on the same images. Candidates take turns: every round times a burst of calls of

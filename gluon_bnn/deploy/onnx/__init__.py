@@ -71,10 +71,15 @@ def model(graph: Graph, *, qonnx: bool = False) -> "onnx.ModelProto":
 
     from . import qonnx as qonnx_form
     from .builder import IR_VERSION, OPSET, Builder
+    from .early import early
     from .magnitudes import finite
     from .products import ones
 
-    builder = qonnx_form.QonnxBuilder(finite(graph)) if qonnx else Builder(finite(graph), ones(graph))
+    if qonnx:
+        builder: Builder = qonnx_form.QonnxBuilder(finite(graph))
+    else:
+        graph = early(graph)
+        builder = Builder(finite(graph), ones(graph))
     uint8, batch = graph.input_scale is not None, 1 if qonnx else "batch"  # hardware is made for one size
     builder.finish(_emit(builder, graph, uint8), "y")
     _check_bytes(builder, graph)
@@ -122,7 +127,7 @@ def _emit(builder: Any, graph: Graph, uint8: bool) -> str:
             elif pixels or not uint8:
                 held[place] = Tensor(rows, pixels=pixels)
             else:
-                held[place] = floats_of_pixels(builder, node, rows)
+                held[place] = floats_of_pixels(builder, node, "x")
         except ValueError as error:
             raise ValueError(f"node {index}, {node.kind}, has no form in ONNX: {error}") from None
         for source in dropped:

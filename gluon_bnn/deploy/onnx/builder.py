@@ -43,6 +43,7 @@ class Builder:
     def __init__(self, finite: Collection[int] = (), ones: Optional[dict[int, int]] = None) -> None:
         """finite : the nodes of the graph whose values are never NaN or infinite; ones : what `products.ones` finds"""
         self.layer, self.finite, self.ones = 0, finite, ones or {}
+        self.differences: dict[str, tuple[str, str]] = {}  # {name: x and y, of which it is x - y}
         self._images: dict[str, tuple[str, tuple[int, int, int]]] = {}  # {name of a row: as `image_of` gives it}
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
@@ -81,7 +82,7 @@ class Builder:
         return of if count == 1 else f"{of}{count}"
 
     def declare(self, name: str, shape: tuple[int, ...]) -> str:
-        """The name of the model's input, of which `reshape` knows the shape of a row from here on."""
+        """The name of a value, of which `reshape` knows the shape of a row from here on."""
         self._reshaped[name] = name, shape
         return name
 
@@ -170,8 +171,8 @@ class Builder:
         """Bits, which are the smaller number where y, float32, is below `least`.
 
         finite : whether y is never NaN, which is not below anything"""
-        if finite:
-            return self.larger(y, least)
+        if finite:  # then x - y is below 0 where x is below y
+            return self.larger(*self.differences.get(y, (y, least)))
         return Tensor(self.add("Cast", self.add("Not", self.add("Less", y, least)), to=onnx.TensorProto.UINT8), 1)
 
     def larger(self, y: str, least: Any, ones: int = 0) -> Tensor:

@@ -38,7 +38,10 @@ def arithmetic(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor, *oth
     arrays = {name: per_channel(array, len(taken[0].shape)) for name, array in node.arrays.items()}
     y = others[0].name if others else b.constant(arrays["operand"], "operand")
     if function in OPERATORS:
-        return Tensor(b.add(OPERATORS[function], x.name, y))
+        name = b.add(OPERATORS[function], x.name, y)
+        if function == "subtract":
+            b.differences[name] = x.name, y
+        return Tensor(name)
     beyond = b.add("Greater" if function == "maximum" else "Less", x.name, y)
     return Tensor(b.add("Where", b.add("Or", beyond, b.add("IsNaN", x.name)), x.name, y))
 

@@ -15,13 +15,21 @@ LOWEST = np.finfo(np.float32).min
 
 
 def floats_of_pixels(b: Builder, node: Node, x: str) -> Tensor:
-    """scale * pixel + shift of the input x as a row."""
+    """scale * pixel + shift of the input x, as a row."""
+    shape, size = node.attributes["shape"], (math.prod(node.attributes["shape"]),)
+    if any(len(np.unique(array)) > 1 for array in node.arrays.values()):
+        x, shape = b.reshape(x, size), size
+    y = _scaled(b, node, x)
+    return Tensor(b.reshape(b.declare(y, shape), size))
+
+
+def _scaled(b, node, x):
     wide = x if not b.integers else b.add("Cast", x, to=onnx.TensorProto.FLOAT)
     scale, shift = node.arrays["scale"], node.arrays["shift"]
     scaled = b.add("Mul", wide, b.constant(scale, "scale"))
     if not shift.any() and (scale > 0).all():  # then it would not even change the sign of a zero
-        return Tensor(scaled)
-    return Tensor(b.add("Add", scaled, b.constant(shift[:1] if (shift == shift[0]).all() else shift, "shift")))
+        return scaled
+    return b.add("Add", scaled, b.constant(shift[:1] if (shift == shift[0]).all() else shift, "shift"))
 
 
 def image(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
