@@ -149,8 +149,9 @@ def _one_window(b, arrays, value, x, negative, image, shape):
     if ones:
         weights = b.add("Pad", weights, np.array([0] * 4 + [ones] + [0] * 3, np.int64))
     threshold = np.append(_threshold_of_bits(arrays, value.channels, x.high, -1), np.zeros(ones, np.int32))
-    window = {**ONE, "kernel": shape[:2]}
-    return Tensor(b.reshape(_conv_to_bits(b, image, 0, weights, threshold, window), (units + ones,)), 255, ones=ones)
+    units_first = _conv_to_bits(b, image, 0, weights, threshold, {**ONE, "kernel": shape[:2]})
+    last = b.add("Transpose", units_first, perm=[0, 2, 3, 1])  # ONNX Runtime has one after the Conv, which this undoes
+    return Tensor(b.reshape(last, (units + ones,)), 255, ones=ones)
 
 
 def _conv_to_bits(b, x, zero, weights, threshold, attributes):
