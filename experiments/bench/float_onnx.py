@@ -23,7 +23,8 @@ def model(graph, sign="Sign"):
     sign : the operator in the place of signs; with Relu it is another net of the same size
     """
     net = _Net(sign)
-    held = ["x"]
+    as_row = len(graph.input_shape) > 1 and graph.nodes[1].kind != "image"
+    held = [net.add("Flatten", "x") if as_row else "x"]
     for index, node in enumerate(graph.nodes[1:], 1):
         emitter = getattr(net, node.kind, None)
         if emitter is None:
@@ -65,18 +66,15 @@ class _Net:
         return self.add(ACTIVATIONS[function], x)
 
     def pack(self, node, taken, x):
-        return self.images_of(x, self.add(self.sign, x))
-
-    def images_of(self, x, y):
+        y = self.add(self.sign, x)
         if x in self.images:
             self.images[y] = self.images[x]
         return y
 
     def batch_norm(self, node, taken, x):
         factor, ones = node.arrays["factor"], np.ones_like(node.arrays["factor"])
-        return self.add(
-            "BatchNormalization", x, factor, node.arrays["beta"], node.arrays["mean"], ones, epsilon=0.0
-        )  # fmt: skip
+        arrays = factor, node.arrays["beta"], node.arrays["mean"], ones
+        return self.add("BatchNormalization", x, *arrays, epsilon=0.0)
 
     def max_pool(self, node, taken, x):
         kernel, strides, padding = (node.attributes[name] for name in POOL)
