@@ -33,6 +33,8 @@ import numpy as np
 import gluon_bnn
 from gluon_bnn import runtime
 from gluon_bnn.graph import bounds
+from gluon_bnn.graph.kinds import KINDS
+from gluon_bnn.graph.kinds.batch_norm import NORM
 
 from common.arguments import HelpFormatter, add_dataset, load_dataset, positive
 from common.record import writable, write_record
@@ -51,26 +53,19 @@ def fail(message):
 
 
 def bound(graph):
-    """Bytes that a file cannot go below: a bit for each weight of one, 4 bytes for each real number that answers need.
-
-    Layers that also have numbers for floats are counted with those for pixels alone."""
+    """Bytes that no file of this net can go below: a bit for each weight of one, a byte for each threshold of bits, and
+    4 for each real number that answers need, if not all units have the same."""
     total = 0
     for index, node in enumerate(graph.nodes[1:], 1):
-        taken = graph.taken(index)
-        if "weight_bits" in node.arrays:
-            units = node.attributes["units" if "units" in node.attributes else "channels"]
-            inputs = math.prod(node.attributes.get("kernel", (1,))) * taken[0].channels
-            total += -(-units * inputs // 8)
-            if node.attributes["to"] != "float":
-                total += 4 * units
-                continue
-            total += sum(
-                4 * node.arrays[name].size
-                for name in ("alpha", "bias", "mean", "factor", "beta")
-                if name in node.arrays and len(np.unique(node.arrays[name])) > 1
-            )
+        arrays, weights = dict(node.arrays), 0
+        if "weight_bits" in arrays:
+            weights = KINDS[node.kind].weights(node, graph.taken(index))[0]
+            arrays = {name: arrays[name] for name in ("alpha", "bias", *NORM) if name in arrays}
+        total += -(-weights // 8)
+        if node.attributes.get("to", "float") != "float":
+            total += weights and math.prod(graph.values[index].shape[-1:])
         else:
-            total += sum(4 * array.size for array in node.arrays.values() if len(np.unique(array)) > 1)
+            total += sum(4 * array.size for array in arrays.values() if (array != array.flat[0]).any())
     return total
 
 
