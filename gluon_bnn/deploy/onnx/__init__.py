@@ -185,9 +185,5 @@ def _metadata(graph):
 
 def _doc(graph, qonnx):
     what = "pixels" if graph.input_scale is not None else "floats"
-    shape = "x".join(map(str, graph.input_shape))
-    form = "QONNX, binary weights behind BipolarQuant" if qonnx else "one bit a weight, unpacked by constant folding"
-    return (
-        f"A binary neural network, written by gluon_bnn {__version__} ({form}). x: {what}, (batch, {shape}). "
-        f"y: {graph.units} outputs; the largest is the class that the net predicts, where it has classes."
-    )
+    form = "behind BipolarQuant" if qonnx else "of one bit, unpacked on loading"
+    return f"A binary neural network, its weights {form}. x: {what}. Names begin with the number of a layer."

@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 
 OPSET = 18  # the first with BitwiseAnd, which unpacks the weights
 IR_VERSION = 8  # that of opset 18; a later one would shut out runtimes that know all of these operators
+NODES = 70  # bytes that two nodes take, and a factor
 SMALL = 64  # bytes of constants that are stored once, however many nodes use them
 
 
@@ -73,6 +74,17 @@ class Builder:
         if key:
             self._small[key] = found
         return found
+
+    def whole(self, array: np.ndarray, name: str) -> str:
+        """A constant of type int32, in the file without its common factor, and in the smallest type."""
+        factor = max(1, int(np.gcd.reduce(array.astype(np.int64))))
+        small = array // factor
+        most = max(-small.min(initial=0) - 1, small.max(initial=0))
+        small = small.astype(np.int8 if most < 1 << 7 else np.int16 if most < 1 << 15 else np.int32)
+        if array.nbytes < small.nbytes + NODES:
+            return self.constant(array.astype(np.int32), name)
+        found = self.add("Cast", self.constant(small, name), to=onnx.TensorProto.INT32)
+        return found if factor == 1 else self.add("Mul", found, np.int32(factor))
 
     def _name(self, of):
         """The next name of a layer's values, as 4.1, 4.2, or of constants, as 4.threshold, 4.threshold2."""

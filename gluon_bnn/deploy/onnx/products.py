@@ -149,15 +149,15 @@ def _one_window(b, arrays, value, x, negative, image, shape):
     if ones:
         weights = b.add("Pad", weights, np.array([0] * 4 + [ones] + [0] * 3, np.int64))
     threshold = np.append(_threshold_of_bits(arrays, value.channels, x.high, -1), np.zeros(ones, np.int32))
-    units_first = _conv_to_bits(b, image, 0, weights, threshold, {**ONE, "kernel": shape[:2]})
+    units_first = _conv_to_bits(b, image, 0, weights, threshold, {**ONE, "kernel": shape[:2]}, x.high)
     last = b.add("Transpose", units_first, perm=[0, 2, 3, 1])  # ONNX Runtime has one after the Conv, which this undoes
     return Tensor(b.reshape(last, (units + ones,)), 255, ones=ones)
 
 
-def _conv_to_bits(b, x, zero, weights, threshold, attributes):
-    """QLinearConv, whose values are 0 where its sum is below a threshold, and else 255."""
+def _conv_to_bits(b, x, zero, weights, threshold, attributes, step=1):
+    """QLinearConv, whose values are 0 where its sum, a multiple of `step`, is below a threshold, and else 255."""
     given = np.float32(255), np.uint8(zero), weights, np.float32(1), np.int8(0)
-    gives = np.float32(1), np.uint8(0), b.constant((1 - threshold).astype(np.int32), "bias")
+    gives = np.float32(1), np.uint8(0), b.whole(step + -threshold // step * step, "bias")
     return b.add("QLinearConv", x, *given, *gives, **_window(attributes))
 
 
@@ -215,7 +215,8 @@ def binary_conv2d(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -
         outside = outside if any(attributes["padding"]) else -1  # which takes bits as they are
         x = b.two(x) if outside == 0 else x
         zero, threshold = x.high * (outside + 1) // 2, _threshold_of_bits(arrays, inputs, x.high, outside)
-    return Tensor(_conv_to_bits(b, x.name, zero, b.weights(negative, real=False), threshold, attributes), 255)
+    step = x.high if zero in (0, x.high) and x.high else 1
+    return Tensor(_conv_to_bits(b, x.name, zero, b.weights(negative, real=False), threshold, attributes, step), 255)
 
 
 def _conv_of_floats(b, node, value, x, negative):
