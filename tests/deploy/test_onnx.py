@@ -25,6 +25,7 @@ pytest.importorskip("onnxruntime", reason=reason)
 
 from gluon_bnn.deploy.onnx import trial
 from gluon_bnn.deploy.onnx.builder import Builder
+from gluon_bnn.deploy.onnx.early import early
 from gluon_bnn.deploy.onnx.products import MOST_INPUTS
 
 NETS = sorted(
@@ -68,15 +69,19 @@ def test_random_graphs(seed):
     """Every kind, one after the other and side by side."""
     rng = np.random.default_rng(seed)
     graph = random_graph(rng, size=int(rng.integers(3, 14)))
-    assert_explained(graph, inputs(rng, graph, 5))
+    x = inputs(rng, graph, 5)
+    _, expected = assert_explained(graph, x)
+    np.testing.assert_array_equal(engine.run(early(graph), x.reshape(5, -1)), expected)
 
 
 @pytest.mark.slow
 def test_many_random_graphs():
-    for seed in range(1000, 1180):
+    for seed in range(1000, 1140):
         rng = np.random.default_rng(seed)
         graph = random_graph(rng)
-        assert_explained(graph, inputs(rng, graph, 3))
+        x = inputs(rng, graph, 3)
+        _, expected = assert_explained(graph, x)
+        np.testing.assert_array_equal(engine.run(early(graph), x.reshape(3, -1)), expected)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -152,6 +157,101 @@ def test_convolutions_of_bits(rng, window, pad):
             net.add("concat", left, net.add("flatten"))
             graph = net.graph()
             assert_equal(graph, inputs(rng, graph, 1 if scale is None and channels == 3 else 7))
+
+
+@pytest.mark.parametrize("inputs_of_a_layer", [33, 3000, 9000])
+def test_thresholds_as_weights_of_constants(rng, inputs_of_a_layer):
+    """Of dense layers from bits to bits: small and large thresholds, more than constants can add, always and never;
+    after layers from pixels, packed pixels, bits, and an image."""
+    units, many = 12, inputs_of_a_layer
+    least, most = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    thresholds = np.array([0, 1, -1, 63, -65, 129, many // 3, -many // 3, many, -many, least, most], np.int32)
+    for first in ("binary_dense", "pack", "pack at 128", "image"):
+        net = Net(rng, {"image": (many // 3, 3, 1), "binary_dense": 40}.get(first, many), SCALE)
+        if first == "binary_dense":
+            net.add("binary_dense", units=many, to="bits")
+        elif first == "image":
+            net.add("image", shape=(3, 1, many // 3))
+            net.add("pack", to="bits")
+            net.add("flatten")
+        else:
+            arrays = {"threshold_u8": np.full(many, 128, np.int32)} if first == "pack at 128" else None
+            net.add("pack", to="bits", **({"arrays": arrays} if arrays else {}))
+        net.add("binary_dense", units=units, to="bits01", arrays={"threshold": thresholds})
+        net.add("binary_dense", units=units, to="bits", arrays={"threshold": np.clip(thresholds, -3, 4)})
+        net.add("binary_dense", units=33, to="float")
+        graph = net.graph()
+        x = inputs(rng, graph, 40)
+        x[:20] = x[:20] // 2 + (x[0] > 99) * 120  # alike, so that thresholds that are far from 0 are met
+        assert_equal(graph, x)
+        operators = [node.op_type for node in form.model(graph).graph.node]
+        assert operators.count("QLinearMatMul") + operators.count("QLinearConv") == 2 - (many == 9000)
+
+
+def test_what_leads_to_signs_is_a_threshold(rng):
+    """Batch norm that rises and falls, activations and pools on the way to signs; the same bits to the last."""
+    window = dict(kernel=(2, 2), strides=(2, 2), padding=(0, 0), rounding="ceil")
+    between = [
+        ("batch_norm",),
+        ("batch_norm", "relu", "max_pool", "batch_norm"),
+        ("max_pool", "batch_norm"),
+        ("tanh", "max_pool", "batch_norm", "sigmoid", "batch_norm"),
+        ("leaky", "batch_norm", "max_pool", "batch_norm", "max_pool", "elu", "batch_norm"),
+    ]
+    differ = []
+    for links in between:
+        for to in ("bits", "bits01"):
+            net = Net(rng, (2, 9, 8), SCALE)
+            net.add("image", shape=(9, 8, 2))
+            for product, channels in (("conv2d", 9), ("binary_conv2d", 33), ("binary_conv2d", 7)):
+                where = dict(channels=channels, **CONVS[0])
+                if product == "conv2d":
+                    net.add(product, **where, groups=1)
+                else:
+                    net.add(product, **where, pad="plus" if to == "bits01" else "zero", to="float", norm=channels == 33)
+                for name in links:
+                    if name in FUNCTIONS:
+                        net.add("activation", function=name)
+                    else:
+                        net.add(name, **(window if name == "max_pool" else {}))
+                net.add("pack", to=to)
+            net.add("flatten")
+            net.add("binary_dense", units=3, to="float")
+            graph = net.graph()
+            x = inputs(rng, graph, 40)
+            found = early(graph)
+            np.testing.assert_array_equal(engine.run(found, x.reshape(40, -1)), engine.run(graph, x.reshape(40, -1)))
+            if links.count("max_pool") < 2:  # of floats with two, the second stays
+                assert not {"batch_norm", "activation"} & {node.kind for node in found.nodes}
+            _, expected = assert_explained(graph, x)
+            differ.append(len(np.unique(expected, axis=0)) > 1)
+    assert len(differ) == 10 and sum(differ) > 4  # in the others random thresholds make all images the same
+
+
+def test_pools_come_before_what_is_channel_by_channel(rng):
+    """Of products of pixels, whose answers are equal, and of floats."""
+    window = dict(kernel=(3, 2), strides=(2, 2), padding=(1, 0), rounding="floor")
+    net = Net(rng, (1, 9, 8), SCALE)
+    net.add("image", shape=(9, 8, 1))
+    net.add("binary_conv2d", channels=33, **CONVS[0], pad="zero", to="float", norm=True)
+    net.add("activation", function="relu")
+    net.add("max_pool", **window)
+    pooled = len(net.nodes) - 1
+    net.add("flatten")
+    x = rng.integers(0, 256, (30, 1, 9, 8), np.uint8)
+    assert_equal(net.graph(), x)
+    del net.nodes[-1], net.values[-1]
+    net.add("binary_conv2d", pooled, channels=7, **CONVS[0], pad="minus", to="float", norm=True)
+    net.add("batch_norm")
+    net.add("max_pool", **window)
+    net.add("flatten")
+    graph = net.graph()
+    found = early(graph)
+    kinds = [node.kind for node in found.nodes]
+    assert [kind for kind in kinds if kind in ("binary_conv2d", "max_pool")] == ["binary_conv2d", "max_pool"] * 2
+    assert kinds.index("max_pool") == kinds.index("binary_conv2d") + 1 < kinds.index("activation")
+    np.testing.assert_array_equal(engine.run(found, x.reshape(30, -1)), engine.run(graph, x.reshape(30, -1)))
+    assert_explained(graph, x)
 
 
 def test_shortcuts_in_integers(rng):

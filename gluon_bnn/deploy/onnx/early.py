@@ -271,11 +271,13 @@ class _Chain:
         return [self._turned(falls), dataclasses.replace(pool, arrays={}), *self._compared(falls)]
 
     def _with_floats(self):
-        falls = np.zeros(self.channels, bool)
-        compared = self._compared(falls)
-        if len(compared) >= len(self.links) and not self.few:
+        if not self.few and all(node.kind in ("arithmetic", "pack") for node in self.links) and len(self.links) < 3:
             return None
-        return ([] if self.product is None else [self.product]) + compared
+        falls = np.zeros(self.channels, bool)
+        if self.product is None:
+            return self._compared(falls)
+        falls = ~self._threshold(falls, _number_at, _place_of(np.float32(self.most)))[1]
+        return [self._turned(falls), *self._compared(falls)]
 
     def _compared(self, falls):
         """The signs of a value, some channels of which have been turned over."""
