@@ -190,7 +190,7 @@ def test_thresholds_as_weights_of_constants(rng, inputs_of_a_layer):
 
 def test_what_leads_to_signs_is_a_threshold(rng):
     """Batch norm that rises and falls, activations and pools on the way to signs; the same bits to the last."""
-    window = dict(kernel=(2, 2), strides=(2, 2), padding=(0, 0), rounding="ceil")
+    window = dict(kernel=(3, 3), strides=(2, 2), padding=(1, 1), rounding="floor")
     between = [
         ("batch_norm",),
         ("batch_norm", "relu", "max_pool", "batch_norm"),
