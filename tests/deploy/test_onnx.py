@@ -12,6 +12,9 @@ import gluon_bnn
 from gluon_bnn import runtime
 from gluon_bnn.deploy import onnx as form
 from gluon_bnn.graph import bounds, engine
+from gluon_bnn.graph.bits import pack_weights, unpack
+from gluon_bnn.graph.graph import Value
+from gluon_bnn.graph.kinds import KINDS
 from gluon_bnn.graph.kinds.activation import FUNCTIONS
 from gluon_bnn.graph.kinds.arithmetic import FUNCTIONS as OPERATIONS
 
@@ -184,8 +187,35 @@ def test_thresholds_as_weights_of_constants(rng, inputs_of_a_layer):
         x = inputs(rng, graph, 40)
         x[:20] = x[:20] // 2 + (x[0] > 99) * 120  # alike, so that thresholds that are far from 0 are met
         assert_equal(graph, x)
-        operators = [node.op_type for node in form.model(graph).graph.node]
+        model = form.model(graph)
+        for constant in model.graph.initializer:
+            if constant.name.endswith(".added") or constant.dims == [1, units]:
+                assert np.abs(onnx.numpy_helper.to_array(constant).astype(int)).sum(axis=0).max() <= 128
+        for rows in (0, 1):
+            assert trial.run(model.SerializeToString(), x[:rows]).shape == (rows, 33)
+        operators = [node.op_type for node in model.graph.node]
         assert operators.count("QLinearMatMul") + operators.count("QLinearConv") == 2 - (many == 9000)
+
+
+def test_thresholds_that_are_just_met(rng):
+    """Large ones, at the sums themselves: what ONNX Runtime adds in int16 must not overflow."""
+    inputs, units = 3000, 400
+    image = rng.integers(0, 256, (1, 40), np.uint8)
+    for beyond in (0, 1):
+        net = Net(rng, 40, SCALE)
+        net.add("binary_dense", units=64, to="bits")
+        net.add("binary_dense", units=inputs, to="bits")  # which gives 0 and 255
+        hidden = image
+        for node, value in zip(net.nodes[1:], (Value("float", (40,), pixels=True), Value("bits", (64,)))):
+            hidden = KINDS["binary_dense"].run(node, (value,), hidden)
+        agree = np.where(rng.random((units, inputs)) < rng.random((units, 1)), -1, 1)
+        arrays = {
+            "weight_bits": pack_weights((unpack(hidden, inputs) * agree).astype(np.float32)),
+            "threshold": agree.sum(axis=1).astype(np.int32) + beyond,
+        }
+        net.add("binary_dense", units=units, to="bits", arrays=arrays)
+        net.add("binary_dense", units=5, to="float")
+        np.testing.assert_array_equal(*answers(net.graph(), image))
 
 
 def test_what_leads_to_signs_is_a_threshold(rng):

@@ -142,9 +142,7 @@ class _Chain:
         self.links = links + self.links
         ones = np.ones_like(arrays["alpha"])
         kept = {name: arrays[name] for name in ("weight_bits", "sums") if name in arrays}
-        plain = {
-            name: ones if name.startswith("alpha") else 0 * ones for name in arrays if name[:4] in ("alph", "bias")
-        }
+        plain = {"alpha": ones, "bias": 0 * ones}
         if pixels:
             plain.update(alpha_u8=ones, bias_u8=0 * ones)
         self.product = dataclasses.replace(
@@ -283,7 +281,7 @@ class _Chain:
         """The signs of a value, some channels of which have been turned over."""
         most = _place_of(np.float32(self.most))
         place, rises = self._threshold(falls, _number_at, most)
-        beyond = np.float32(2 * self.most)
+        beyond = np.float32(2 * self.most + 1)
         threshold = np.where(place == fold.ALWAYS, beyond, np.where(place == fold.NEVER, -beyond, _number_at(place)))
         made = [] if rises.all() else [_arithmetic("multiply", np.where(rises, 1, -1))]
         return [*made, _arithmetic("subtract", threshold), self.links[-1]]

@@ -30,8 +30,9 @@ from .elementwise import normalized, scaled
 NEVER, ALWAYS = 1 << 40, -(1 << 40)  # as what a sum must be at least
 EXACT = 1 << 24  # sums of integers whose magnitudes add up to less are exact in float32, in any order
 MOST_INPUTS = 1 << 22  # of a product: 255 times twice as many is below 2^31
-MOST_ONE = 64  # a weight of a constant input: where ONNX Runtime adds two products in int16, 2 * 255 * 64 fits
-MOST_ONES = 64  # constant inputs of a layer
+# Where a processor has nothing better, ONNX Runtime adds the products of two neighbours in int16, so that their weights
+# must not be above 128 together. One constant may have 48 + 64 / 2, what rounding leaves; the others have 48 at most.
+MOST_ONE, MOST_ONES = 48, 64
 AS_WINDOW = 1 << 16  # most weights of a dense layer that is one window over an image: each image reads them again
 ONE = dict(kernel=(1, 1), strides=(1, 1), padding=(0, 0), dilation=(1, 1))
 
