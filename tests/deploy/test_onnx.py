@@ -79,7 +79,7 @@ def test_random_graphs(seed):
 
 @pytest.mark.slow
 def test_many_random_graphs():
-    for seed in range(1000, 1140):
+    for seed in range(1000, 1100):
         rng = np.random.default_rng(seed)
         graph = random_graph(rng)
         x = inputs(rng, graph, 3)
@@ -248,9 +248,9 @@ def test_what_leads_to_signs_is_a_threshold(rng):
             net.add("flatten")
             net.add("binary_dense", units=3, to="float")
             graph = net.graph()
-            x = inputs(rng, graph, 40)
+            x = inputs(rng, graph, 12)
             found = early(graph)
-            np.testing.assert_array_equal(engine.run(found, x.reshape(40, -1)), engine.run(graph, x.reshape(40, -1)))
+            np.testing.assert_array_equal(engine.run(found, x.reshape(12, -1)), engine.run(graph, x.reshape(12, -1)))
             if links.count("max_pool") < 2:  # of floats with two, the second stays
                 assert not {"batch_norm", "activation"} & {node.kind for node in found.nodes}
             _, expected = assert_explained(graph, x)
