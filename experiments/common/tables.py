@@ -141,6 +141,24 @@ def forms(record, net):
     return f"{machine(record)}:\n\n" + markdown(head, rows, "ll" + "r" * (len(head) - 2))
 
 
+def onnx(record):
+    """Bytes and times of ONNX files, ours and ONNX Runtime's int8, from a record of bench_onnx.py."""
+    keys = list(next(iter(record["nets"].values()))["us"])
+    rows = []
+    for name, net in record["nets"].items():
+        size, floats = net["bytes"]["ours"], net["bytes"]["float32"]
+        cells = [name, f"{size:,}", f"{floats / size:.1f}", f"{size / net['bytes']['bound']:.2f}"]
+        for key in keys:
+            us = net["us"][key]
+            cells += [short(us["ours"]), short(min(value for who, value in us.items() if who.startswith("int8")))]
+        rows.append(cells)
+    head = ["net", "bytes", "times smaller than float32", "of the least possible"]
+    head += [text for key in keys for text in (f"us an image, {key}", "the fastest int8")]
+    return f"{machine(record)}, ONNX Runtime {record['onnxruntime']}:\n\n" + markdown(
+        head, rows, "l" + "r" * (len(head) - 1)
+    )
+
+
 def headers(record):
     """Bytes and instructions of nets as C headers, from a record of bench_c.py."""
     rows = [

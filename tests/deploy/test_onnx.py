@@ -13,6 +13,9 @@ import gluon_bnn
 from gluon_bnn import runtime
 from gluon_bnn.deploy import onnx as form
 from gluon_bnn.graph import bounds, engine
+from gluon_bnn.graph.bits import pack_weights, unpack
+from gluon_bnn.graph.graph import Value
+from gluon_bnn.graph.kinds import KINDS
 from gluon_bnn.graph.kinds.activation import FUNCTIONS
 from gluon_bnn.graph.kinds.arithmetic import FUNCTIONS as OPERATIONS
 
@@ -26,6 +29,7 @@ pytest.importorskip("onnxruntime", reason=reason)
 
 from gluon_bnn.deploy.onnx import trial
 from gluon_bnn.deploy.onnx.builder import Builder
+from gluon_bnn.deploy.onnx.early import early
 from gluon_bnn.deploy.onnx.products import MOST_INPUTS
 
 NETS = sorted(
@@ -69,15 +73,19 @@ def test_random_graphs(seed):
     """Every kind, one after the other and side by side."""
     rng = np.random.default_rng(seed)
     graph = random_graph(rng, size=int(rng.integers(3, 14)))
-    assert_explained(graph, inputs(rng, graph, 5))
+    x = inputs(rng, graph, 5)
+    _, expected = assert_explained(graph, x)
+    np.testing.assert_array_equal(engine.run(early(graph), x.reshape(5, -1)), expected)
 
 
 @pytest.mark.slow
 def test_many_random_graphs():
-    for seed in range(1000, 1180):
+    for seed in range(1000, 1100):
         rng = np.random.default_rng(seed)
         graph = random_graph(rng)
-        assert_explained(graph, inputs(rng, graph, 3))
+        x = inputs(rng, graph, 3)
+        _, expected = assert_explained(graph, x)
+        np.testing.assert_array_equal(engine.run(early(graph), x.reshape(3, -1)), expected)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -153,6 +161,128 @@ def test_convolutions_of_bits(rng, window, pad):
             net.add("concat", left, net.add("flatten"))
             graph = net.graph()
             assert_equal(graph, inputs(rng, graph, 1 if scale is None and channels == 3 else 7))
+
+
+@pytest.mark.parametrize("inputs_of_a_layer", [33, 3000, 9000])
+def test_thresholds_as_weights_of_constants(rng, inputs_of_a_layer):
+    """Of dense layers from bits to bits: small and large thresholds, more than constants can add, always and never;
+    after layers from pixels, packed pixels, bits, and an image."""
+    units, many = 12, inputs_of_a_layer
+    least, most = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    thresholds = np.array([0, 1, -1, 63, -65, 129, many // 3, -many // 3, many, -many, least, most], np.int32)
+    for first in ("binary_dense", "pack", "pack at 128", "image"):
+        net = Net(rng, {"image": (many // 3, 3, 1), "binary_dense": 40}.get(first, many), SCALE)
+        if first == "binary_dense":
+            net.add("binary_dense", units=many, to="bits")
+        elif first == "image":
+            net.add("image", shape=(3, 1, many // 3))
+            net.add("pack", to="bits")
+            net.add("flatten")
+        else:
+            arrays = {"threshold_u8": np.full(many, 128, np.int32)} if first == "pack at 128" else None
+            net.add("pack", to="bits", **({"arrays": arrays} if arrays else {}))
+        net.add("binary_dense", units=units, to="bits01", arrays={"threshold": thresholds})
+        net.add("binary_dense", units=units, to="bits", arrays={"threshold": np.clip(thresholds, -3, 4)})
+        net.add("binary_dense", units=33, to="float")
+        graph = net.graph()
+        x = inputs(rng, graph, 40)
+        x[:20] = x[:20] // 2 + (x[0] > 99) * 120  # alike, so that thresholds that are far from 0 are met
+        assert_equal(graph, x)
+        model = form.model(graph)
+        for constant in model.graph.initializer:
+            if constant.name.endswith(".added") or constant.dims == [1, units]:
+                assert np.abs(onnx.numpy_helper.to_array(constant).astype(int)).sum(axis=0).max() <= 128
+        for rows in (0, 1):
+            assert trial.run(model.SerializeToString(), x[:rows]).shape == (rows, 33)
+        operators = [node.op_type for node in model.graph.node]
+        assert operators.count("QLinearMatMul") + operators.count("QLinearConv") == 2 - (many == 9000)
+
+
+def test_thresholds_that_are_just_met(rng):
+    """Large ones, at the sums themselves: what ONNX Runtime adds in int16 must not overflow."""
+    inputs, units = 3000, 400
+    image = rng.integers(0, 256, (1, 40), np.uint8)
+    for beyond in (0, 1):
+        net = Net(rng, 40, SCALE)
+        net.add("binary_dense", units=64, to="bits")
+        net.add("binary_dense", units=inputs, to="bits")  # which gives 0 and 255
+        hidden = image
+        for node, value in zip(net.nodes[1:], (Value("float", (40,), pixels=True), Value("bits", (64,)))):
+            hidden = KINDS["binary_dense"].run(node, (value,), hidden)
+        agree = np.where(rng.random((units, inputs)) < rng.random((units, 1)), -1, 1)
+        arrays = {
+            "weight_bits": pack_weights((unpack(hidden, inputs) * agree).astype(np.float32)),
+            "threshold": agree.sum(axis=1).astype(np.int32) + beyond,
+        }
+        net.add("binary_dense", units=units, to="bits", arrays=arrays)
+        net.add("binary_dense", units=5, to="float")
+        np.testing.assert_array_equal(*answers(net.graph(), image))
+
+
+def test_what_leads_to_signs_is_a_threshold(rng):
+    """Batch norm that rises and falls, activations and pools on the way to signs; the same bits to the last."""
+    window = dict(kernel=(3, 3), strides=(2, 2), padding=(1, 1), rounding="floor")
+    between = [
+        ("batch_norm",),
+        ("batch_norm", "relu", "max_pool", "batch_norm"),
+        ("max_pool", "batch_norm"),
+        ("tanh", "max_pool", "batch_norm", "sigmoid", "batch_norm"),
+        ("leaky", "batch_norm", "max_pool", "batch_norm", "max_pool", "elu", "batch_norm"),
+    ]
+    differ = []
+    for links in between:
+        for to in ("bits", "bits01"):
+            net = Net(rng, (2, 9, 8), SCALE)
+            net.add("image", shape=(9, 8, 2))
+            for product, channels in (("conv2d", 9), ("binary_conv2d", 33), ("binary_conv2d", 7)):
+                where = dict(channels=channels, **CONVS[0])
+                if product == "conv2d":
+                    net.add(product, **where, groups=1)
+                else:
+                    net.add(product, **where, pad="plus" if to == "bits01" else "zero", to="float", norm=channels == 33)
+                for name in links:
+                    if name in FUNCTIONS:
+                        net.add("activation", function=name)
+                    else:
+                        net.add(name, **(window if name == "max_pool" else {}))
+                net.add("pack", to=to)
+            net.add("flatten")
+            net.add("binary_dense", units=3, to="float")
+            graph = net.graph()
+            x = inputs(rng, graph, 12)
+            found = early(graph)
+            np.testing.assert_array_equal(engine.run(found, x.reshape(12, -1)), engine.run(graph, x.reshape(12, -1)))
+            if links.count("max_pool") < 2:  # of floats with two, the second stays
+                assert not {"batch_norm", "activation"} & {node.kind for node in found.nodes}
+            _, expected = assert_explained(graph, x)
+            differ.append(len(np.unique(expected, axis=0)) > 1)
+    assert len(differ) == 10 and sum(differ) > 2  # in the others random thresholds make all images the same
+
+
+def test_pools_come_before_what_is_channel_by_channel(rng):
+    """Of products of pixels, whose answers are equal, and of floats."""
+    window = dict(kernel=(3, 2), strides=(2, 2), padding=(1, 0), rounding="floor")
+    net = Net(rng, (1, 9, 8), SCALE)
+    net.add("image", shape=(9, 8, 1))
+    net.add("binary_conv2d", channels=33, **CONVS[0], pad="zero", to="float", norm=True)
+    net.add("activation", function="relu")
+    net.add("max_pool", **window)
+    pooled = len(net.nodes) - 1
+    net.add("flatten")
+    x = rng.integers(0, 256, (30, 1, 9, 8), np.uint8)
+    assert_equal(net.graph(), x)
+    del net.nodes[-1], net.values[-1]
+    net.add("binary_conv2d", pooled, channels=7, **CONVS[0], pad="minus", to="float", norm=True)
+    net.add("batch_norm")
+    net.add("max_pool", **window)
+    net.add("flatten")
+    graph = net.graph()
+    found = early(graph)
+    kinds = [node.kind for node in found.nodes]
+    assert [kind for kind in kinds if kind in ("binary_conv2d", "max_pool")] == ["binary_conv2d", "max_pool"] * 2
+    assert kinds.index("max_pool") == kinds.index("binary_conv2d") + 1 < kinds.index("activation")
+    np.testing.assert_array_equal(engine.run(found, x.reshape(30, -1)), engine.run(graph, x.reshape(30, -1)))
+    assert_explained(graph, x)
 
 
 def test_shortcuts_in_integers(rng):
@@ -264,10 +394,10 @@ def test_weights_take_a_bit(rng):
     )
     model = form.model(graph)
     weights = 784 * 1024 + 2 * 1024 * 1024 + 10240
-    packed = [c for c in model.graph.initializer if c.name.endswith("/weight_bits")]
+    packed = [c for c in model.graph.initializer if c.name.endswith(".bits")]
     assert sum(len(c.raw_data) for c in packed) == weights // 8
     assert 25 * model.ByteSize() < 4 * weights
-    assert [c.name for c in packed] == [f"binary_dense_{index}/weight_bits" for index in range(1, 5)]
+    assert [c.name for c in packed] == [f"{index}.bits" for index in range(1, 5)]
     assert [i.name for i in model.graph.input] == ["x"] and [o.name for o in model.graph.output] == ["y"]
     assert form.model(graph).SerializeToString() == model.SerializeToString()
 
@@ -347,7 +477,9 @@ def test_what_is_too_large(rng, monkeypatch):
     """The layer is named."""
     graph = chain(rng, 100, "dense units=8", "binary_dense units=3 to=float")
     monkeypatch.setattr(form, "MOST_BYTES", 3000)
-    with pytest.raises(ValueError, match="at most 3000 bytes, and the arrays .* of which dense_1/weight has 3200"):
+    with pytest.raises(
+        ValueError, match="at most 3000 bytes, and the arrays .* of which weight of node 1, dense, has 3200"
+    ):
         form.model(graph)
     wide = chain(rng, MOST_INPUTS + 1, "pack to=bits", "binary_dense units=1 to=float")
     with pytest.raises(ValueError, match=f"node 2, binary_dense, has no form in ONNX: .* {MOST_INPUTS} inputs, got"):

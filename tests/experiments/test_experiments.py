@@ -298,6 +298,7 @@ WORK = [
     ("reproduce.py", "reproduce", "run", "--results", ["--save-dir", "runs"]),
     ("bench_nets.py", "bench_nets", "measure", "--save-dir", []),
     ("bench_c.py", "bench_c", "load_dataset", "--save-dir", []),
+    ("bench_onnx.py", "bench_onnx", "load_dataset", "--save-dir", []),
     ("deploy.py", "train_mnist", "main", "--save-dir", []),
     ("train_mnist.py", "train_mnist", "train", "--save-dir", []),
 ]
@@ -391,6 +392,7 @@ def test_help(tmp_path):
         "execute_tutorial.py",
         "bench_nets.py",
         "bench_c.py",
+        "bench_onnx.py",
         "reproduce.py",
         "fuzz_runtime.py",
         "results_table.py",

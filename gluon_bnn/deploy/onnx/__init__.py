@@ -2,7 +2,7 @@
 
 A weight takes one bit in the file. Constants that unpack the bits are folded when a runtime loads the model. Products
 of bits and of pixels are integers; all else is float32, operation by operation as in `graph.engine`, so that answers
-are the same to the bit, but for what `trial` says.
+are the same to the bit, but for what `trial` says. `early` makes fewer operations of it first.
 
 Images have the channels first here. The input is x, (batch, *the shape of one input), uint8 where the net has an input
 scale, else float32; the output is y, float32 (batch, outputs). The file has metadata: gluon_bnn, the version that wrote
@@ -71,12 +71,18 @@ def model(graph: Graph, *, qonnx: bool = False) -> "onnx.ModelProto":
 
     from . import qonnx as qonnx_form
     from .builder import IR_VERSION, OPSET, Builder
+    from .early import early
     from .magnitudes import finite
+    from .products import ones
 
-    builder = (qonnx_form.QonnxBuilder if qonnx else Builder)(finite(graph))
+    if qonnx:
+        builder: Builder = qonnx_form.QonnxBuilder(finite(graph))
+    else:
+        graph = early(graph)
+        builder = Builder(finite(graph), ones(graph))
     uint8, batch = graph.input_scale is not None, 1 if qonnx else "batch"  # hardware is made for one size
     builder.finish(_emit(builder, graph, uint8), "y")
-    _check_bytes(builder)
+    _check_bytes(builder, graph)
     kinds = onnx.TensorProto
     x = helper.make_tensor_value_info(
         "x", kinds.UINT8 if uint8 and not qonnx else kinds.FLOAT, [batch, *graph.input_shape]
@@ -106,13 +112,13 @@ def _emit(builder: Any, graph: Graph, uint8: bool) -> str:
     from .shapes import floats_of_pixels
 
     emitters = _emitters()
-    builder.layer = "input"
+    builder.layer = 0
     rows = builder.reshape(builder.declare("x", graph.input_shape), (graph.inputs,))
     held: dict[engine.Place, Tensor] = {}
     for place, sources, dropped in engine.plan(graph, uint8)[0]:
         index, pixels = place
         node = graph.nodes[index]
-        builder.layer = f"{node.kind}_{index}"
+        builder.layer = index
         try:
             if index:
                 if node.kind not in emitters:
@@ -121,7 +127,7 @@ def _emit(builder: Any, graph: Graph, uint8: bool) -> str:
             elif pixels or not uint8:
                 held[place] = Tensor(rows, pixels=pixels)
             else:
-                held[place] = floats_of_pixels(builder, node, rows)
+                held[place] = floats_of_pixels(builder, node, "x")
         except ValueError as error:
             raise ValueError(f"node {index}, {node.kind}, has no form in ONNX: {error}") from None
         for source in dropped:
@@ -151,13 +157,14 @@ def _emitters() -> dict[str, Callable]:
     }
 
 
-def _check_bytes(builder):
+def _check_bytes(builder, graph):
     sizes = {name: len(array.raw_data) for name, array in builder.constants.items()}
     if sum(sizes.values()) > MOST_BYTES:
-        layer = max(sizes, key=lambda name: sizes[name])
+        name = max(sizes, key=lambda name: sizes[name])
+        index, _, what = name.partition(".")
         raise ValueError(
             f"an ONNX file has at most {MOST_BYTES} bytes, and the arrays of this net have {sum(sizes.values())}, "
-            f"of which {layer} has {sizes[layer]}"
+            f"of which {what} of node {index}, {graph.nodes[int(index)].kind}, has {sizes[name]}"
         )
 
 
@@ -178,9 +185,5 @@ def _metadata(graph):
 
 def _doc(graph, qonnx):
     what = "pixels" if graph.input_scale is not None else "floats"
-    shape = "x".join(map(str, graph.input_shape))
-    form = "QONNX, binary weights behind BipolarQuant" if qonnx else "one bit a weight, unpacked by constant folding"
-    return (
-        f"A binary neural network, written by gluon_bnn {__version__} ({form}). x: {what}, (batch, {shape}). "
-        f"y: {graph.units} outputs; the largest is the class that the net predicts, where it has classes."
-    )
+    form = "behind BipolarQuant" if qonnx else "of one bit, unpacked on loading"
+    return f"A binary neural network, its weights {form}. x: {what}. Names begin with the number of a layer."

@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 
 OPSET = 18  # the first with BitwiseAnd, which unpacks the weights
 IR_VERSION = 8  # that of opset 18; a later one would shut out runtimes that know all of these operators
+NODES = 70  # bytes that two nodes take, and a factor
 SMALL = 64  # bytes of constants that are stored once, however many nodes use them
 
 
@@ -19,11 +20,13 @@ class Tensor(NamedTuple):
     A row of features is (batch, features), an image (batch, channels, height, width).
 
     high : 0 for what are no bits; else the smaller of the two numbers is 0 and the larger `high`
+    ones : how many features follow, for a layer that adds constants to its products, that are always `high`
     """
 
     name: str
     high: int = 0
     pixels: bool = False
+    ones: int = 0
 
 
 def per_channel(array: np.ndarray, rank: int) -> np.ndarray:
@@ -35,14 +38,17 @@ Given = Union[str, np.ndarray, np.generic]
 
 
 class Builder:
-    """Nodes and constants, whose names begin with the layer that they belong to."""
+    """Nodes and constants, whose names begin with the number of the layer that they belong to. Names are short, and
+    nodes have none but that of their value, since each is in the file several times."""
 
-    def __init__(self, finite: Collection[int] = ()) -> None:
-        """finite : the nodes of the graph whose values are never NaN or infinite"""
-        self.layer, self.finite = "", finite
+    def __init__(self, finite: Collection[int] = (), ones: Optional[dict[int, int]] = None) -> None:
+        """finite : the nodes of the graph whose values are never NaN or infinite; ones : what `products.ones` finds"""
+        self.layer, self.finite, self.ones = 0, finite, ones or {}
+        self.differences: dict[str, tuple[str, str]] = {}  # {name: x and y, of which it is x - y}
+        self._images: dict[str, tuple[str, tuple[int, int, int]]] = {}  # {name of a row: as `image_of` gives it}
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
-        self._names: dict[str, int] = {}
+        self._names: dict[Any, int] = {}
         self._small: dict[tuple, str] = {}
         self._reshaped: dict[
             str, tuple[str, Optional[tuple[int, ...]]]
@@ -53,8 +59,8 @@ class Builder:
     def add(self, operator: str, *inputs: Given, domain: str = "", **attributes: Any) -> str:
         """A node of one output, whose name is returned. Inputs are names, or arrays, which become constants."""
         names = [given if isinstance(given, str) else self.constant(given) for given in inputs]
-        output = self._name(f"{self.layer}/{operator}")
-        self.nodes.append(helper.make_node(operator, names, [output], output, domain=domain, **attributes))
+        output = self._name(self.layer)
+        self.nodes.append(helper.make_node(operator, names, [output], domain=domain or None, **attributes))
         return output
 
     def constant(self, array: Any, name: str = "constant") -> str:
@@ -63,18 +69,32 @@ class Builder:
         key = (array.dtype.str, array.shape, array.tobytes()) if array.nbytes <= SMALL else None
         if key in self._small:
             return self._small[key]
-        found = self._name("constant" if key else f"{self.layer}/{name}")
+        found = self._name("c" if key else f"{self.layer}.{name}")
         self.constants[found] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), found)
         if key:
             self._small[key] = found
         return found
 
-    def _name(self, name):
-        self._names[name] = count = self._names.get(name, 0) + 1
-        return name if count == 1 else f"{name}_{count}"
+    def whole(self, array: np.ndarray, name: str) -> str:
+        """A constant of type int32, in the file without its common factor, and in the smallest type."""
+        factor = max(1, int(np.gcd.reduce(array.astype(np.int64))))
+        small = array // factor
+        most = max(-small.min(initial=0) - 1, small.max(initial=0))
+        small = small.astype(np.int8 if most < 1 << 7 else np.int16 if most < 1 << 15 else np.int32)
+        if array.nbytes < small.nbytes + NODES:
+            return self.constant(array.astype(np.int32), name)
+        found = self.add("Cast", self.constant(small, name), to=onnx.TensorProto.INT32)
+        return found if factor == 1 else self.add("Mul", found, np.int32(factor))
+
+    def _name(self, of):
+        """The next name of a layer's values, as 4.1, 4.2, or of constants, as 4.threshold, 4.threshold2."""
+        self._names[of] = count = self._names.get(of, 0) + 1
+        if isinstance(of, int):
+            return f"{of}.{count}"
+        return of if count == 1 else f"{of}{count}"
 
     def declare(self, name: str, shape: tuple[int, ...]) -> str:
-        """The name of the model's input, of which `reshape` knows the shape of a row from here on."""
+        """The name of a value, of which `reshape` knows the shape of a row from here on."""
         self._reshaped[name] = name, shape
         return name
 
@@ -87,9 +107,30 @@ class Builder:
         self._reshaped[output] = first, before
         return output
 
+    def is_row_of(self, name: str, image: str, shape: tuple[int, int, int]) -> None:
+        """Say that a row has the elements of an image of (height, width, channels), the channels innermost."""
+        self._images[name] = image, shape
+
+    def image_of(self, name: str) -> Optional[tuple[str, tuple[int, int, int]]]:
+        """The image, and its shape, of which this is the row; None where it is of none."""
+        return self._images.get(name)
+
+    def flattened(self, name: str) -> tuple[str, Any]:
+        """A row, and the order of its elements: of an image, as they lie in memory, the channels first."""
+        if name not in self._images:
+            return name, slice(None)
+        image, shape = self._images[name]
+        order = np.arange(math.prod(shape)).reshape(shape).transpose(2, 0, 1).reshape(-1)
+        return self.reshape(image, (len(order),)), order
+
     def finish(self, last: str, output: str) -> None:
         """Give the last value the name of the model's output, and drop nodes that do not lead to it."""
-        self.nodes.append(helper.make_node("Identity", [last], [output], output))
+        made = next((node for node in self.nodes if last in node.output), None)
+        readers = [node for node in self.nodes if last in node.input]
+        if made is None or readers:
+            self.nodes.append(helper.make_node("Identity", [last], [output]))
+        else:
+            made.output[0] = output
         wanted, kept = {output}, []
         for node in reversed(self.nodes):
             if wanted.intersection(node.output):
@@ -99,11 +140,16 @@ class Builder:
         self.constants = {name: array for name, array in self.constants.items() if name in wanted}
 
     def two(self, x: Tensor) -> Tensor:
-        """The same bits with 2 for the larger number, which is 2 or 255."""
+        """The same bits with 2 for the larger number, which is 1, 2, 128 or 255."""
         if x.high == 2:
             return x
         if x.name not in self._two:
-            self._two[x.name] = self.add("BitwiseAnd", x.name, np.uint8(2))
+            if x.high == 255:
+                self._two[x.name] = self.add("BitwiseAnd", x.name, np.uint8(2))
+            elif x.high == 1:
+                self._two[x.name] = self.add("BitShift", x.name, np.uint8(1), direction="LEFT")
+            else:
+                self._two[x.name] = self.add("BitShift", x.name, np.uint8(6), direction="RIGHT")
         return Tensor(self._two[x.name], 2)
 
     # What the form QONNX has another way of: the subclass in qonnx.py.
@@ -115,11 +161,12 @@ class Builder:
 
         The file holds one bit a weight: bit t of byte b is weight 8 b + t. A runtime that folds constants unpacks them
         once, when it loads the model."""
-        packed = self.constant(np.packbits(negative.reshape(-1), bitorder="little"), "weight_bits")
-        index = self.add("Cast", packed, to=onnx.TensorProto.INT32)
-        flat = self.add("Reshape", self.add("Gather", self._table(real), index, axis=0), np.array([-1], np.int64))
-        ends = np.array([0], np.int64), np.array([math.prod(negative.shape)], np.int64)
-        return self.add("Reshape", self.add("Slice", flat, *ends), np.array(negative.shape, np.int64))
+        packed = self.constant(np.packbits(negative.reshape(-1), bitorder="little"), "bits")
+        every = self.add("Gather", self._table(real), self.add("Cast", packed, to=onnx.TensorProto.INT32))
+        if negative.size % 8:
+            flat = self.add("Reshape", every, np.array([-1], np.int64))
+            every = self.add("Slice", flat, np.array([0], np.int64), np.array([negative.size], np.int64))
+        return self.add("Reshape", every, np.array(negative.shape, np.int64))
 
     def _table(self, real):
         """The eight weights of each byte, (256, 8): made by operators, which are shorter in the file than the table, of
@@ -132,13 +179,18 @@ class Builder:
             self._tables[real] = self.add("Cast", self._tables[True], to=onnx.TensorProto.INT8)
         return self._tables[real]
 
-    def signs(self, y: str, to: str) -> Tensor:
-        """Bits, which are the smaller number where y, float32, is below 0."""
-        return self.smaller(self.add("Less", y, np.float32(0)))
+    def signs(self, y: str, least: Any, to: str, finite: bool) -> Tensor:
+        """Bits, which are the smaller number where y, float32, is below `least`.
 
-    def smaller(self, condition: str) -> Tensor:
-        """Bits, which are the smaller number where a condition holds."""
-        return Tensor(self.add("Where", condition, np.uint8(0), np.uint8(2)), 2)
+        finite : whether y is never NaN, which is not below anything"""
+        if finite:  # then x - y is below 0 where x is below y
+            return self.larger(*self.differences.get(y, (y, least)))
+        return Tensor(self.add("Cast", self.add("Not", self.add("Less", y, least)), to=onnx.TensorProto.UINT8), 1)
+
+    def larger(self, y: str, least: Any, ones: int = 0) -> Tensor:
+        """Bits, which are the larger number where y, numbers, is `least` or above."""
+        above = self.add("GreaterOrEqual", y, least)
+        return Tensor(self.add("Cast", above, to=onnx.TensorProto.UINT8), 1, ones=ones)
 
     def as_it_is(self, y: str) -> str:
         """A product, or a value times one number, that nothing must be folded into, for it would be rounded otherwise.

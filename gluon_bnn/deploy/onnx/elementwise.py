@@ -38,9 +38,11 @@ def arithmetic(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor, *oth
     arrays = {name: per_channel(array, len(taken[0].shape)) for name, array in node.arrays.items()}
     y = others[0].name if others else b.constant(arrays["operand"], "operand")
     if function in OPERATORS:
-        result = b.add(OPERATORS[function], x.name, y)
+        name = b.add(OPERATORS[function], x.name, y)
+        if function == "subtract":
+            b.differences[name] = x.name, y
         is_scaled = function in ("multiply", "divide") and not others and arrays["operand"].size == 1
-        return Tensor(b.as_it_is(result) if is_scaled else result)
+        return Tensor(b.as_it_is(name) if is_scaled else name)
     beyond = b.add("Greater" if function == "maximum" else "Less", x.name, y)
     return Tensor(b.add("Where", b.add("Or", beyond, b.add("IsNaN", x.name)), x.name, y))
 
@@ -48,15 +50,19 @@ def arithmetic(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor, *oth
 def pack(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
     to = node.attributes["to"]
     if not x.pixels:
-        return b.signs(x.name, to)
-    threshold = node.arrays["threshold_u8"].reshape(taken[0].shape)
+        return b.signs(x.name, np.float32(0), to, finite=node.sources[0] in b.finite)
+    threshold = np.clip(node.arrays["threshold_u8"], 0, 256).reshape(taken[0].shape)
     if threshold.ndim == 3:
         threshold = threshold.transpose(2, 0, 1)
+    if (threshold == threshold.flat[0]).all():
+        threshold = threshold.reshape(-1)[:1]
     if not b.integers:
-        within = np.clip(threshold, 0, 256).astype(np.float32)
-        return b.signs(b.add("Sub", x.name, b.constant(within, "threshold")), to)
-    pixels = b.add("Cast", x.name, to=onnx.TensorProto.INT32)
-    return b.smaller(b.add("Less", pixels, b.constant(threshold, "threshold")))
+        return b.signs(x.name, b.constant(threshold.astype(np.float32), "threshold"), to, finite=True)
+    if (threshold == 128).all():
+        return Tensor(b.add("BitwiseAnd", x.name, np.uint8(128)), 128)
+    return b.larger(
+        b.add("Cast", x.name, to=onnx.TensorProto.INT32), b.constant(threshold.astype(np.int32), "threshold")
+    )
 
 
 def activation(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:

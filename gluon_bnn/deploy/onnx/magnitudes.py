@@ -18,11 +18,16 @@ BOUNDED = "sigmoid", "tanh", "softsign"  # those from -1 to 1 that it does
 
 def finite(graph: Graph) -> set[int]:
     """The nodes whose values are finite, whatever the inputs are, that is pixels where the net has an input scale."""
+    return {index for index, most in enumerate(magnitudes(graph)) if most < FINITE}
+
+
+def magnitudes(graph: Graph) -> list[float]:
+    """A bound of the magnitude of each node's value; what is at least FINITE says nothing."""
     found: list[float] = []
     for index, node in enumerate(graph.nodes):
         most = max((found[source] for source in node.sources), default=math.inf)
         found.append(_magnitude(node, graph.taken(index), most, [found[source] for source in node.sources]))
-    return {index for index, most in enumerate(found) if most < FINITE}
+    return found
 
 
 def _magnitude(node: Node, taken: Sequence[Value], most: float, each: Sequence[float]) -> float:

@@ -8,6 +8,9 @@ v - z and weights +-1 with sum S is
 in which places outside of an image, where v = z, count as inputs of -1, 0 or +1. So dot < t is
 acc < high (t + c) / 2, whose right side, rounded up, is an integer threshold. QLinearConv compares with it by its
 saturation: with 1 - threshold as its bias and a scale of 255, its output is 0 where acc < threshold, and 255 elsewhere.
+
+QLinearMatMul saturates in the same way, but has no bias. Between dense layers of bits the layer before has a few more
+units, with weights of 0, that are always `high`, and their weights in the next layer are minus its threshold.
 """
 
 import dataclasses
@@ -17,15 +20,20 @@ import numpy as np
 import onnx
 
 from ...graph import bits
-from ...graph.graph import Node, Value
+from ...graph.graph import Graph, Node, Value
 from ...graph.kinds.batch_norm import NORM
 from ...graph.kinds.binary_conv2d import PADS
 from .. import fold
 from .builder import Builder, Tensor, per_channel
 from .elementwise import normalized, scaled
 
+NEVER, ALWAYS = 1 << 40, -(1 << 40)  # as what a sum must be at least
 EXACT = 1 << 24  # sums of integers whose magnitudes add up to less are exact in float32, in any order
 MOST_INPUTS = 1 << 22  # of a product: 255 times twice as many is below 2^31
+# Where a processor has nothing better, ONNX Runtime adds the products of two neighbours in int16, so that their weights
+# must not be above 128 together. One constant may have 48 + 64 / 2, what rounding leaves; the others have 48 at most.
+MOST_ONE, MOST_ONES = 48, 64
+AS_WINDOW = 1 << 16  # most weights of a dense layer that is one window over an image: each image reads them again
 ONE = dict(kernel=(1, 1), strides=(1, 1), padding=(0, 0), dilation=(1, 1))
 
 
@@ -33,7 +41,8 @@ def dense(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor
     """MatMul; over the channels of an image, a convolution of one place."""
     if len(taken[0].shape) > 1:
         return conv2d(b, _over_places(node, groups=1), taken, x)
-    product = b.add("MatMul", x.name, b.constant(node.arrays["weight"], "weight"))
+    name, order = b.flattened(x.name)
+    product = b.add("MatMul", name, b.constant(node.arrays["weight"][order], "weight"))
     bias = node.arrays.get("bias")
     return Tensor(product if bias is None else b.add("Add", product, bias))
 
@@ -47,30 +56,131 @@ def conv2d(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tenso
 
 
 def binary_dense(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
-    """MatMulInteger of bits and pixels, MatMul of floats; over the channels of an image, a convolution of one place."""
+    """MatMulInteger and QLinearMatMul of bits and pixels, MatMul of floats. Over the channels of an image it is a
+    convolution of one place; a small layer from bits to bits, over all places of an image, is one of one window."""
     value, arrays, to = taken[0], node.arrays, node.attributes["to"]
     if len(value.shape) > 1:
         return binary_conv2d(b, _over_places(node, pad="zero"), taken, x)
     check_inputs(value.channels)
     negative = _negative(node, value).reshape(-1, value.channels).T
     if not (b.integers and (x.high or x.pixels)):
-        product = b.add("MatMul", x.name, b.weights(negative, real=True))
+        name, order = b.flattened(x.name)
+        product = b.add("MatMul", name, b.weights(negative[order], real=True))
         return _from_dot(b, node, value, x, b.as_it_is(product))
+    if to == "float" or x.pixels:
+        return _dense_to_floats_or_from_pixels(b, node, value, x, negative)
+    image = b.image_of(x.name)
+    if image is not None and negative.size <= AS_WINDOW:
+        return _one_window(b, arrays, value, x, negative, *image)
+    least = _least(arrays, value.channels)
+    if least is None:
+        dot = b.add("MatMulInteger", x.name, b.weights(negative, real=False))
+        return b.larger(dot, b.constant(_threshold_of_bits(arrays, value.channels, x.high, -1), "threshold"))
+    return _saturated(b, x, negative, least)
+
+
+def _dense_to_floats_or_from_pixels(b, node, value, x, negative):
+    """By MatMulInteger, whose products are int32."""
+    arrays, to, ones = node.arrays, node.attributes["to"], b.ones.get(b.layer, 0)
     threshold = None
-    if x.pixels and to != "float":
+    if to != "float":
         threshold, negative = _threshold_of_pixels(arrays, negative)
-    elif to != "float":
-        threshold = _threshold_of_bits(arrays, value.channels, x.high, -1)
+    if threshold is not None:
+        dot = b.add("MatMulInteger", x.name, _and_zeros(b, b.weights(negative, real=False), ones))
+        return b.larger(dot, b.constant(np.append(threshold, np.zeros(ones, np.int32)), "threshold"), ones)
     weights = b.weights(negative, real=False)
-    if x.pixels or to != "float":
+    if x.pixels:
         dot = b.add("MatMulInteger", x.name, weights)
     elif value.form == "bits01":
         dot = b.add("Div", b.add("MatMulInteger", b.two(x).name, weights), np.int32(2))  # of 0 and 1, not 2
     else:
         dot = b.add("MatMulInteger", b.two(x).name, weights, np.uint8(1))
-    if threshold is None:
-        return _from_dot(b, node, value, x, b.add("Cast", dot, to=onnx.TensorProto.FLOAT))
-    return b.smaller(b.add("Less", dot, b.constant(threshold, "threshold")))
+    return _from_dot(b, node, value, x, b.add("Cast", dot, to=onnx.TensorProto.FLOAT))
+
+
+def _least(arrays, inputs):
+    """What the sum of the weights whose inputs are not 0 must be at least for the larger number, int64 (units,), or
+    ALWAYS or NEVER where that is the bit for all inputs. None where it would take too many constants to add it."""
+    sums = bits.sign_sums(arrays["weight_bits"], len(arrays["threshold"]), inputs).astype(np.int64)
+    least = -(-(np.clip(arrays["threshold"].astype(np.int64), -inputs, inputs + 1) + sums) // 2)
+    plus, minus = (inputs + sums) // 2, (inputs - sums) // 2
+    found = np.where(least > plus, NEVER, np.where(least <= -minus, ALWAYS, least))
+    return found if _ones_for(found) <= MOST_ONES else None
+
+
+def _ones_for(least):
+    """How many constant inputs are needed: none where all sums are compared with 0."""
+    added = _to_add(least)
+    return -(-int(np.abs(added).max(initial=0)) // MOST_ONE)
+
+
+def _to_add(least):
+    return np.where(least == NEVER, -1, np.where(least == ALWAYS, 0, -least))
+
+
+def _saturated(b, x, negative, least):
+    """QLinearMatMul: 255 where a sum is at least this, else 0. The constant inputs of a unit have the same weight, but
+    for the first, which has what is left; the file has one of each. A unit whose bit is always the same has the same
+    weight for all inputs, so that its sum is compared with 0 or 1."""
+    negative = np.where(least == NEVER, 1, np.where(least == ALWAYS, 0, negative)).astype(np.uint8)
+    weights, count, added = b.weights(negative, real=False), _ones_for(least), _to_add(least)
+    if count:
+        same = np.rint(added / count).astype(np.int64)
+        rows = np.stack([added - (count - 1) * same, same]).astype(np.int8)
+        chosen = np.minimum(np.arange(count, dtype=np.int32), 1)
+        rows = b.constant(rows[:1] if count == 1 else rows, "added")
+        weights = b.add("Concat", weights, rows if count == 1 else b.add("Gather", rows, chosen), axis=0)
+    name = x.name
+    if count != x.ones:
+        name = b.add("Pad", name, np.array([0, 0, 0, count], np.int64), np.uint8(x.high))
+    ones = b.ones.get(b.layer, 0)
+    one, zero = np.float32(1), np.uint8(0)
+    given = one, zero, _and_zeros(b, weights, ones), one, np.int8(0)
+    return Tensor(b.add("QLinearMatMul", name, *given, np.float32(1 / 255), np.uint8(255)), 255, ones=ones)
+
+
+def _and_zeros(b, weights, ones):
+    """Weights (inputs, units), and those of units whose product is always 0."""
+    return b.add("Pad", weights, np.array([0, 0, 0, ones], np.int64)) if ones else weights
+
+
+def _one_window(b, arrays, value, x, negative, image, shape):
+    """A dense layer over all places of an image, of (height, width, channels), as one QLinearConv."""
+    ones, units = b.ones.get(b.layer, 0), negative.shape[1]
+    weights = b.weights(negative.T.reshape(units, *shape).transpose(0, 3, 1, 2), real=False)
+    if ones:
+        weights = b.add("Pad", weights, np.array([0] * 4 + [ones] + [0] * 3, np.int64))
+    threshold = np.append(_threshold_of_bits(arrays, value.channels, x.high, -1), np.zeros(ones, np.int32))
+    units_first = _conv_to_bits(b, image, 0, weights, threshold, {**ONE, "kernel": shape[:2]}, x.high)
+    last = b.add("Transpose", units_first, perm=[0, 2, 3, 1])  # ONNX Runtime has one after the Conv, which this undoes
+    return Tensor(b.reshape(last, (units + ones,)), 255, ones=ones)
+
+
+def _conv_to_bits(b, x, zero, weights, threshold, attributes, step=1):
+    """QLinearConv, whose values are 0 where its sum, a multiple of `step`, is below a threshold, and else 255."""
+    given = np.float32(255), np.uint8(zero), weights, np.float32(1), np.int8(0)
+    gives = np.float32(1), np.uint8(0), b.whole(step + -threshold // step * step, "bias")
+    return b.add("QLinearConv", x, *given, *gives, **_window(attributes))
+
+
+def ones(graph: Graph) -> dict[int, int]:
+    """{layer of bits: how many constants its one reader, a dense layer from bits to bits, adds to its products}."""
+    readers: dict[int, list[int]] = {}
+    for index, node in enumerate(graph.nodes):
+        for source in node.sources:
+            readers.setdefault(source, []).append(index)
+    found = {}
+    for source, (index, *others) in readers.items():
+        kinds, value = {graph.nodes[each].kind for each in (source, index)}, graph.values[source]
+        if (
+            kinds == {"binary_dense"}
+            and not others
+            and len(value.shape) == 1
+            and "threshold" in graph.nodes[index].arrays
+        ):
+            least = _least(graph.nodes[index].arrays, value.channels)
+            found[source] = 0 if least is None else _ones_for(least)
+    return found
 
 
 def _threshold_of_bits(arrays, inputs, high, outside):
@@ -107,9 +217,8 @@ def binary_conv2d(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -
         outside = outside if any(attributes["padding"]) else -1  # which takes bits as they are
         x = b.two(x) if outside == 0 else x
         zero, threshold = x.high * (outside + 1) // 2, _threshold_of_bits(arrays, inputs, x.high, outside)
-    given = np.float32(255), np.uint8(zero), b.weights(negative, real=False), np.float32(1), np.int8(0)
-    gives = np.float32(1), np.uint8(0), b.constant((1 - threshold).astype(np.int32), "bias")
-    return Tensor(b.add("QLinearConv", x.name, *given, *gives, **_window(attributes)), 255)
+    step = x.high if zero in (0, x.high) and x.high else 1
+    return Tensor(_conv_to_bits(b, x.name, zero, b.weights(negative, real=False), threshold, attributes, step), 255)
 
 
 def _conv_of_floats(b, node, value, x, negative):
@@ -146,13 +255,13 @@ def _from_dot(b, node, value, x, dot):
         if value.form == "bits01":
             within = (within + bits.sign_sums(arrays["weight_bits"], len(within), inputs)) / 2
         least = b.constant(per_channel(within.astype(np.float32), rank), "threshold")
-        return b.signs(b.add("Sub", dot, least), to)
+        return b.signs(dot, least, to, finite=True)
     alpha, bias = ("alpha_u8", "bias_u8") if x.pixels else ("alpha", "bias")
     y = scaled(b, "Mul", dot, arrays[alpha], rank, "alpha")
     y = scaled(b, "Add", y, arrays[bias], rank, "bias")
     if "mean" in arrays:
         y = normalized(b, arrays, y, rank)
-    return Tensor(y) if to == "float" else b.signs(y, to)
+    return Tensor(y) if to == "float" else b.signs(y, np.float32(0), to, finite=False)
 
 
 def _over_places(node, **attributes):
@@ -172,10 +281,15 @@ def _window(attributes):
     """A window as attributes of ONNX's operators."""
     return dict(
         kernel_shape=attributes["kernel"],
-        strides=attributes["strides"],
-        pads=attributes["padding"] * 2,
-        dilations=attributes["dilation"],
+        strides=_unless(attributes["strides"], 1),
+        pads=_unless(attributes["padding"] * 2, 0),
+        dilations=_unless(attributes["dilation"], 1),
     )
+
+
+def _unless(numbers, default):
+    """None, which leaves an attribute out, where all numbers are what it is by default."""
+    return None if all(number == default for number in numbers) else numbers
 
 
 def _negative(node, value):

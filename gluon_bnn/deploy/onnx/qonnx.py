@@ -4,6 +4,8 @@ BipolarQuant(x, scale) is scale where x >= 0 and -scale elsewhere. The scale is 
 product. Pixels are whole numbers in float32. A sign of NaN, which is +1 elsewhere, is -1 here.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 
@@ -23,7 +25,9 @@ class QonnxBuilder(Builder):
         signs = self.constant(np.where(negative, np.float32(-1), np.float32(1)), "weight")
         return self.add("BipolarQuant", signs, ONE, domain=DOMAIN)
 
-    def signs(self, y: str, to: str) -> Tensor:
+    def signs(self, y: str, least: Any, to: str, finite: bool) -> Tensor:
+        if isinstance(least, str) or least:
+            y = self.add("Sub", y, least)
         bipolar = self.add("BipolarQuant", y, ONE, domain=DOMAIN)
         if to == "bits":
             return Tensor(bipolar)

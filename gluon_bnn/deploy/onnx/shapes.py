@@ -15,10 +15,21 @@ LOWEST = np.finfo(np.float32).min
 
 
 def floats_of_pixels(b: Builder, node: Node, x: str) -> Tensor:
-    """scale * pixel + shift of the input x as a row."""
+    """scale * pixel + shift of the input x, as a row."""
+    shape, size = node.attributes["shape"], (math.prod(node.attributes["shape"]),)
+    if any(len(np.unique(array)) > 1 for array in node.arrays.values()):
+        x, shape = b.reshape(x, size), size
+    y = _scaled(b, node, x)
+    return Tensor(b.reshape(b.declare(y, shape), size))
+
+
+def _scaled(b, node, x):
     wide = x if not b.integers else b.add("Cast", x, to=onnx.TensorProto.FLOAT)
-    scaled = b.add("Mul", wide, b.constant(node.arrays["scale"], "scale"))
-    return Tensor(b.add("Add", scaled, b.constant(node.arrays["shift"], "shift")))
+    scale, shift = node.arrays["scale"], node.arrays["shift"]
+    scaled = b.add("Mul", wide, b.constant(scale, "scale"))
+    if not shift.any() and (scale > 0).all():  # then it would not even change the sign of a zero
+        return scaled
+    return b.add("Add", scaled, b.constant(shift[:1] if (shift == shift[0]).all() else shift, "shift"))
 
 
 def image(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
@@ -30,7 +41,10 @@ def flatten(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tens
     value, name = taken[0], x.name
     if len(value.shape) > 1 and 1 not in (value.channels, value.size // value.channels):
         name = b.add("Transpose", name, perm=[0, 2, 3, 1])
-    return x._replace(name=b.reshape(name, (value.size,)))
+    row = b.reshape(name, (value.size,))
+    if len(value.shape) == 3:
+        b.is_row_of(row, x.name, value.shape)
+    return x._replace(name=row)
 
 
 def concat(b: Builder, node: Node, taken: tuple[Value, ...], *xs: Tensor) -> Tensor:
@@ -70,7 +84,8 @@ def _max_pool(b, node, value, name):
         max(0, (sizes[axis] - 1) * strides[axis] - padding[axis] + kernel[axis] - value.shape[axis])
         for axis in range(2)
     ]
-    return b.add("MaxPool", name, kernel_shape=kernel, strides=strides, pads=[*padding, *ends])
+    pads = [*padding, *ends]
+    return b.add("MaxPool", name, kernel_shape=kernel, strides=strides, pads=pads if any(pads) else None)
 
 
 def average_pool(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Tensor:
