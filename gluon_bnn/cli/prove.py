@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     right = float((report.classes == labels).mean())
     if args.json:
         found = {"model": args.model, "dataset": args.dataset, "images": len(x), "right": right, "ok": report.ok}
-        print(json.dumps({**found, **report.as_dict()}, indent=1))
+        print(json.dumps({**found, **report.as_dict()}, indent=1, allow_nan=False))
     else:
         print(f"{args.model}: {right:.2%} of {len(x):,} test images of {args.dataset} right\n{report}")
     return 0 if report.ok else 1

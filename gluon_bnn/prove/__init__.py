@@ -210,6 +210,7 @@ def _compared(form, graph, x, outputs, expected, complaints):
                 )
             for place, row in enumerate(rows):
                 if row in others and not outside[place]:
-                    scores = [[float(low[place, c]), float(high[place, c])] for c in classes[row]]
+                    # JSON has no infinity: the largest float stands for it.
+                    scores = [np.nan_to_num([low[place, c], high[place, c]]).tolist() for c in classes[row]]
                     ties.append({"row": int(row), "classes": classes[row].tolist(), "scores": scores})
     return {"not_equal": int(np.count_nonzero(differs)), "near_ties": ties}
