@@ -16,7 +16,7 @@ gluon = mx.gluon.nn
 @pytest.mark.parametrize(
     "layer", [lambda: nn.BinaryDense(4, in_units=4), lambda: nn.BatchNorm(in_channels=4), lambda: nn.BinaryActivation()]
 )
-@pytest.mark.parametrize("dtype", ["float16", "int8", np.float16])
+@pytest.mark.parametrize("dtype", ["float16", "int8", np.float16, None, "foo"])
 def test_a_refused_cast_leaves_the_net_as_it_was(implementation, layer, dtype):
     if implementation == "composed" and isinstance(layer(), nn.BinaryActivation):
         pytest.skip("it takes any float")

@@ -190,6 +190,12 @@ def test_repr_and_summary(implementation, capsys):
         dict(scale=None, gradient="xnor"),
         dict(dtype="float16"),
         dict(dtype="int8"),
+        dict(dtype=None),
+        dict(dtype=[2, 2]),
+        dict(units=2**31),
+        dict(activation="softmax"),
+        dict(activation=nn.BinaryActivation()),
+        dict(scale=mx.nd.ones(3)),
         dict(scale="loss", gradient="exact"),
         dict(stochastic=True),
         dict(scale=None, stochastic=1),
@@ -203,6 +209,21 @@ def test_wrong_arguments_are_refused(wrong):
 def test_wrong_clip_of_an_activation():
     with pytest.raises(ValueError, match="above 0 or None, got -1"):
         nn.BinaryActivation(clip=-1)
+
+
+@pytest.mark.parametrize("activation", ["softmax", None, 1])
+def test_wrong_names_of_activations(activation):
+    with pytest.raises(ValueError, match="activation must be one of relu, sigmoid, tanh, softrelu, softsign, got"):
+        nn.Activation(activation)
+
+
+@pytest.mark.parametrize("clip", [np.float32(0.5), np.int64(2)])
+def test_a_clip_may_be_a_number_of_numpy(implementation, clip):
+    layer = nn.BinaryDense(2, in_units=3, clip=clip)
+    assert repr(nn.BinaryActivation(clip)) == f"BinaryActivation(clip={float(clip)})"
+    assert f"clip={float(clip)})" in repr(layer) and isinstance(layer.clip, float)
+    layer.initialize()
+    layer(mx.nd.ones((1, 3))).wait_to_read()
 
 
 def test_wrong_inputs(rng, implementation):
