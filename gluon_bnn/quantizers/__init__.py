@@ -28,12 +28,20 @@ _rules: dict[str, Rule] = {}
 
 
 def register(rule: Rule) -> Rule:
-    """Let layers find this rule by its name; returns it. Raises ValueError where the name is taken or not a word, or a
-    scale is unknown or does not go with through_alpha, and TypeError for anything but a Rule."""
+    """Let layers find this rule by its name; returns it. Raises ValueError where the name is taken or not a word, the
+    formula or the source is no text, or a scale is unknown or does not go with through_alpha, and TypeError for
+    anything but a Rule with a factor."""
     if not isinstance(rule, Rule):
         raise TypeError(f"register takes a gluon_bnn.quantizers.Rule, got {rule!r}")
-    if not (isinstance(rule.name, str) and rule.name.isidentifier()):
-        raise ValueError(f"the name of a rule must be a word, got {rule.name!r}")
+    if type(rule).factor is Rule.factor:
+        raise TypeError(
+            f"a rule has a method factor(self, F, w, alpha, n, mask), got {type(rule).__name__} without one"
+        )
+    name, *texts = (getattr(rule, each, None) for each in ("name", "formula", "source"))
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise ValueError(f"the name of a rule must be a word, got {name!r}")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"the formula and the source of a rule are text for the documentation, got {texts}")
     if rule.name in _rules:
         raise ValueError(f"there is a rule {rule.name!r} already: {_rules[rule.name]!r}")
     if not rule.scales or set(rule.scales) - set(SCALES):
