@@ -514,6 +514,34 @@ class TestRealWeights:
         assert real[1].weight is net[1].weight, "shared: it follows the training"
         assert type(net[0][0]) is nn.BinaryDense
 
+    @pytest.mark.parametrize("hybridize", [False, True])
+    def test_subclasses_keep_what_they_have(self, rng, implementation, hybridize):
+        """An axis, arguments of an __init__, a forward that names the layers."""
+
+        class Shortcut(mx.gluon.nn.HybridSequential):
+            def __init__(self, units, factor):
+                super().__init__()
+                self.factor = factor
+                self.layer = nn.BinaryDense(units, in_units=units)
+
+            def hybrid_forward(self, F, x):
+                return self.layer(x) + self.factor * x
+
+        both = mx.gluon.contrib.nn.HybridConcurrent(axis=0)
+        both.add(nn.BinaryDense(4, in_units=4), nn.BinaryDense(4, in_units=4))
+        net = sequential(both, Shortcut(4, 2), mx.gluon.nn.Dense(2, in_units=4))
+        net.initialize(mx.init.Normal(1))
+        net.hybridize(hybridize)
+        x = data(rng, 3, 4)
+        binary = net(x).asnumpy()
+        real = nn.with_real_weights(net)
+        each = [mx.nd.FullyConnected(x, b.weight.data(), b.bias.data(), num_hidden=4) for b in both]
+        hidden, layer = mx.nd.concat(*each, dim=0), net[1].layer
+        hidden = mx.nd.FullyConnected(hidden, layer.weight.data(), layer.bias.data(), num_hidden=4) + 2 * hidden
+        np.testing.assert_allclose(real(x).asnumpy(), net[2](hidden).asnumpy(), rtol=1e-4, atol=1e-4)
+        assert type(real[0]) is type(both) and real[2] is net[2]
+        np.testing.assert_array_equal(net(x).asnumpy(), binary)
+
     def test_other_blocks(self):
         with pytest.raises(TypeError, match="got Dense"):
             nn.with_real_weights(mx.gluon.nn.Dense(3))
