@@ -4,6 +4,7 @@ from typing import Any, Optional, Union
 
 from .. import quantizers
 from .._arrays import takes_np
+from ..native import library
 from .composed import Composed, Sizes, _checked, convolution
 from .gradients import adding, row
 from .training import while_training
@@ -13,6 +14,9 @@ class Native(Composed):
     """As `Composed`. Where the library has no operator, or a rule has no functor, it is composed."""
 
     overwrites = True
+
+    def __reduce__(self):  # a process that unpickles a layer needs the operators
+        return _native, ()
 
     @takes_np
     def sign_scale(
@@ -261,6 +265,11 @@ def _sign_scale(F, weight, scale, rule, clip, curvature, stochastic, hint=None):
     return F.gluon_bnn_sign_scale(
         *inputs, scale=str(scale), gradient=rule.native, clip=str(clip), stochastic=str(stochastic), **attributes
     )
+
+
+def _native():
+    library.load_operators()
+    return native
 
 
 native = Native()
