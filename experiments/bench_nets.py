@@ -113,14 +113,15 @@ def measure(name, rounds):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
-    default = [name for name in recipes.methods() if recipes.load(name).options.get("dataset") == cifar10.NAME]
+    binary = [name for name in recipes.names() if recipes.load(name).options.get("weights") != "real"]
+    default = [name for name in binary if recipes.load(name).options.get("dataset") == cifar10.NAME]
     parser.add_argument(
         "--recipes",
-        choices=recipes.names(),
+        choices=binary,
         nargs="+",
         default=default,
         metavar="RECIPE",
-        help=f"whose nets are timed: {', '.join(recipes.names())}",
+        help=f"whose nets are timed: {', '.join(binary)}",
     )
     parser.add_argument("--rounds", type=positive(int), default=10, help="timed calls; medians are reported")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_nets"), help="for the record")

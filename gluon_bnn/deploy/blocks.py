@@ -13,6 +13,7 @@ from .. import _table
 from .._arrays import gluon_array, on_nd, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
+from ..native import library
 from ..nn.deployed import Deployed, Held
 from . import steps
 from .lower import graph_of
@@ -166,6 +167,14 @@ def _class(kind):
     return type(kind.__name__, (base,), {"__doc__": kind.__doc__})
 
 
+def __getattr__(name: str) -> type:
+    """The class of the blocks of a kind of step by its name, as pickle looks for it."""
+    kind: Any = getattr(steps, name, None)
+    if name in steps.__all__ and isinstance(kind, type):
+        return _class(kind)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def block_of(step: Step, prefix: str) -> mx.gluon.HybridBlock:
     """The block of a step; `prefix` is for names of parameters where Gluon gives none."""
     kind: type = type(step)
@@ -209,6 +218,11 @@ class Frozen(mx.gluon.nn.HybridSequential):
                 for row in step.folded:
                     row.folded = step.name
         self._hold(blocks, plan)
+
+    def __setstate__(self, state):
+        if state["form"] == "packed":  # a process that unpickles the net needs the operators
+            library.load_operators()
+        vars(self).update(state)
 
     def _hold(self, blocks, plan):
         """Take these blocks; of the plan only the connections are kept, not the steps, whose arrays they have."""

@@ -7,13 +7,27 @@ from .._arrays import on_nd
 from .._compat import mx
 from . import parameter, tracing
 
+ACTIVATIONS = "relu", "sigmoid", "tanh", "softrelu", "softsign"  # of Gluon's Activation
+
+
+def check_activation(name: str) -> None:
+    """ValueError unless Gluon's Activation has a function of this name."""
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+
 
 class Activation(mx.gluon.nn.Activation):
     """Gluon's activations, except that "relu" keeps NaN, as `mx.nd.relu` and the runtime do; Gluon's makes 0 of it.
 
     >>> Activation("relu")(mx.nd.array([-1, float("nan"), 2])).asnumpy()
     array([ 0., nan,  2.], dtype=float32)
+
+    Raises ValueError for another name than Gluon's.
     """
+
+    def __init__(self, activation: str, **kwargs: Any):
+        check_activation(activation)
+        super().__init__(activation, **kwargs)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""
@@ -31,9 +45,8 @@ class BinaryActivation(mx.gluon.HybridBlock):
     """
 
     def __init__(self, clip: Optional[float] = 1.0, prefix: Optional[str] = None, params: Any = None):
-        quantizers.check_clip(clip)
         super().__init__(prefix=prefix, params=params)
-        self._clip = clip
+        self._clip = quantizers.check_clip(clip)
         self._ops = ops.current()
 
     @property

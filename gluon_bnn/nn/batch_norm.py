@@ -3,8 +3,11 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from .._compat import mx
+from .arguments import whole
 from .parameter import check_dtype, gradient_adds, training
 
 
@@ -51,19 +54,22 @@ class BatchNorm(mx.gluon.nn.BatchNorm):
         use_global_stats: bool = False,
         **kwargs: Any,
     ):
-        if isinstance(axis, bool) or axis not in (-1, 1):
+        if not isinstance(axis, (int, np.integer)) or isinstance(axis, bool) or axis not in (-1, 1):
             raise ValueError(
                 f"axis must be -1, the last one, or 1, the channels of images (mxnet.gluon.nn.BatchNorm takes others), "
                 f"got {axis!r}"
             )
         for name, value, most in (("epsilon", epsilon, math.inf), ("momentum", momentum, 1)):
-            if not (isinstance(value, (int, float)) and 0 <= value <= most and value < math.inf):
+            real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+            if not (real and 0 <= value <= most and value < math.inf):
                 raise ValueError(
                     f"{name} must be a finite number of at least 0"
                     f"{' and at most 1' if most == 1 else ''}, got {value!r}"
                 )
+        if "in_channels" in kwargs:
+            kwargs["in_channels"] = whole("in_channels", kwargs["in_channels"], 0)
         self._ops = ops.current()
-        super().__init__(axis, momentum, epsilon, center, scale, use_global_stats, **kwargs)
+        super().__init__(int(axis), float(momentum), float(epsilon), center, scale, use_global_stats, **kwargs)
 
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any) -> Any:
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""

@@ -8,7 +8,7 @@ from .. import ops, quantizers
 from .._compat import mx
 from ..ops.options import BinaryOptions
 from . import parameter
-from .activations import Activation
+from .activations import Activation, check_activation
 from .deployed import Deployed, floats, packed, products
 
 _WEIGHTS = """The real weights W are what the optimiser updates, and `weight.data()`; the binary ones that the layer
@@ -39,16 +39,6 @@ def described(text: str) -> str:
     return text.replace("{weights}", _WEIGHTS).replace("{options}", _OPTIONS)
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """An argument of a layer as an int; ValueError unless it is a whole number of at least `least`."""
-    try:
-        if not isinstance(value, (bool, np.bool_)) and int(value) == value and value >= least:
-            return int(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-
-
 class BinaryLayer(mx.gluon.HybridBlock):
     """A layer whose weights are binary in the forward pass. A subclass is a layer of Gluon's too, with `weight`, `bias`
     and `act`; it calls `_choose` before and `_complete` after the __init__ of that one, and has
@@ -63,9 +53,11 @@ class BinaryLayer(mx.gluon.HybridBlock):
     act: Any
     curvature: Optional[mx.gluon.Parameter]
 
-    def _choose(self, scale, gradient, clip, stochastic):
+    def _choose(self, activation, scale, gradient, clip, stochastic):
+        if activation is not None:
+            check_activation(activation)
         self._rule = quantizers.check(scale, gradient, clip, stochastic)
-        self._scale, self._clip, self._stochastic = scale, clip, stochastic
+        self._scale, self._clip, self._stochastic = scale, quantizers.check_clip(clip), stochastic
         self._ops = ops.current()
 
     def _complete(self, activation):

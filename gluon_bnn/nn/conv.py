@@ -8,7 +8,8 @@ import numpy as np
 from .._compat import mx
 from ..ops.composed import convolution
 from . import tracing
-from .binary_layer import BinaryLayer, described, whole
+from .arguments import sizes, whole
+from .binary_layer import BinaryLayer, described
 from .deployed import Deployed, Held, bits_of, packed
 
 Sizes = Union[int, tuple[int, ...], list[int]]  # one number for all axes of space, or one for each
@@ -96,7 +97,7 @@ class _BinaryConv(BinaryLayer):
         prefix: Optional[str] = None,
         params: Any = None,
     ):
-        self._choose(scale, gradient, clip, stochastic)
+        self._choose(activation, scale, gradient, clip, stochastic)
         channels, groups = whole("channels", channels, 1), whole("groups", groups, 1)
         in_channels = whole("in_channels", in_channels, 0)
         for name, number in (("channels", channels), ("in_channels", in_channels)):
@@ -113,10 +114,10 @@ class _BinaryConv(BinaryLayer):
         self._pad_value = int(pad_value)
         super().__init__(
             channels,
-            self._sizes("kernel_size", kernel_size, 1),
-            self._sizes("strides", strides, 1),
-            self._sizes("padding", padding, 0),
-            self._sizes("dilation", dilation, 1),
+            sizes("kernel_size", kernel_size, self._axes, 1),
+            sizes("strides", strides, self._axes, 1),
+            sizes("padding", padding, self._axes, 0),
+            sizes("dilation", dilation, self._axes, 1),
             groups,
             _layout(self._axes),
             activation=activation,
@@ -128,12 +129,6 @@ class _BinaryConv(BinaryLayer):
             params=params,
         )
         self._complete(activation)
-
-    def _sizes(self, name, value, least):
-        values = (value,) * self._axes if not hasattr(value, "__len__") or isinstance(value, str) else tuple(value)
-        if len(values) != self._axes:
-            raise ValueError(f"{name} must be one number or {self._axes}, one for each axis of space, got {value!r}")
-        return tuple(whole(name, each, least) for each in values)
 
     @property
     def channels(self) -> int:

@@ -5,7 +5,8 @@ from typing import Any, Optional, Union
 
 from .._compat import mx
 from . import parameter, tracing
-from .binary_layer import BinaryLayer, described, whole
+from .arguments import whole
+from .binary_layer import BinaryLayer, described
 
 
 class BinaryDense(BinaryLayer, mx.gluon.nn.Dense):
@@ -54,7 +55,7 @@ class BinaryDense(BinaryLayer, mx.gluon.nn.Dense):
     ):
         units, in_units = whole("units", units, 1), whole("in_units", in_units, 0)
         parameter.check_dtype(dtype)
-        self._choose(scale, gradient, clip, stochastic)
+        self._choose(activation, scale, gradient, clip, stochastic)
         super().__init__(
             units,
             activation,

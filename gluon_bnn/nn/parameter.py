@@ -55,8 +55,12 @@ class BinaryWeight(mx.gluon.Parameter):
 
 def check_dtype(dtype: Any) -> None:
     """ValueError unless dtype is float32 or float64."""
-    if np.dtype(dtype).name not in ("float32", "float64"):
-        raise ValueError(f"binary layers compute in float32 or float64, got {dtype!r}")
+    try:
+        if dtype is not None and np.dtype(dtype).name in ("float32", "float64"):  # NumPy's dtype(None) is float64
+            return
+    except TypeError:
+        pass
+    raise ValueError(f"binary layers compute in float32 or float64, got {dtype!r}")
 
 
 def mark(weight: mx.gluon.Parameter, curvature: Optional[mx.gluon.Parameter] = None) -> None:

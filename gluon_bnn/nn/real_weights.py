@@ -1,5 +1,7 @@
 """A net with the real weights behind its binary ones."""
 
+import copy
+
 from .._compat import mx
 from ..ops.composed import padded
 from .binary_layer import BinaryLayer
@@ -12,8 +14,9 @@ CONVOLUTIONS = nn.Conv1D, nn.Conv2D, nn.Conv3D
 def with_real_weights(net: mx.gluon.Block) -> mx.gluon.Block:
     """`net` with a plain Dense or Conv layer for every binary one, y = x @ W.T + b: the weights that were trained.
 
-    net : a layer with binary weights, or a Sequential or HybridSequential of any blocks, nested or not, whose parameter
-        shapes are known. Parameters are shared, and so are the blocks that are not replaced. Where a convolution pads
+    net : a layer with binary weights, or a Sequential or HybridSequential of any blocks, nested or not, or of a
+        subclass of these, whose parameter shapes are known. Parameters are shared, and so are the blocks that have no
+        binary layer in them. Where a convolution pads
         with +1 or -1, a HybridSequential of the padding and a Conv layer without it takes its place.
 
     BinaryConnect (Courbariaux et al. 2015, section 2.6) tests nets trained with stochastic signs this way.
@@ -36,9 +39,17 @@ def _with_real_weights(block):
         return _real(block)
     if not isinstance(block, (nn.Sequential, nn.HybridSequential)):
         return block
-    copy = type(block)()
-    copy.add(*map(_with_real_weights, block._children.values()))
-    return copy
+    real = {child: _with_real_weights(child) for child in block._children.values()}
+    if all(real[child] is child for child in real):
+        return block
+    made = copy.copy(block)  # with what a subclass has, as the axis of a HybridConcurrent
+    made._children = type(block._children)((name, real[child]) for name, child in block._children.items())
+    children = {name: child for name, child in vars(block).items() if isinstance(child, mx.gluon.Block)}
+    vars(made).update({name: real.get(child, child) for name, child in children.items()})
+    if isinstance(made, mx.gluon.HybridBlock):  # the graph is that of the binary layers
+        made._active = False
+        made._clear_cached_op()
+    return made
 
 
 def _real(layer):

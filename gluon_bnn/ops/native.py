@@ -4,6 +4,7 @@ from typing import Any, Optional
 
 from .. import quantizers
 from .._arrays import takes_np
+from ..native import library
 from .composed import Composed, Sizes
 from .gradients import adding, row
 from .options import BinaryOptions
@@ -14,6 +15,9 @@ class Native(Composed):
     """As `Composed`. Where the library has no operator, or a rule has no functor, it is composed."""
 
     overwrites = True
+
+    def __reduce__(self):  # a process that unpickles a layer needs the operators
+        return _native, ()
 
     def _signs(self, F, weight, options, curvature, told=None):
         if options.rule.native is None:
@@ -176,6 +180,11 @@ def _one_operator(F, operators, x, weight, bias, curvature, options, of_signs, s
         inputs.append(curvature)
     attributes = {**_attributes(options), "no_bias": str(bias is None), **sizes, **kind, **more}
     return layer(*inputs, *carriers, **attributes)[0]
+
+
+def _native():
+    library.load_operators()
+    return native
 
 
 native = Native()

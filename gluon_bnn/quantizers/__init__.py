@@ -8,6 +8,8 @@ command lines all come from here. A rule of your own is registered from outside:
 import sys
 from typing import Optional
 
+import numpy as np
+
 from .. import _table
 from .exact import Exact
 from .notebook import Notebook
@@ -26,12 +28,20 @@ _rules: dict[str, Rule] = {}
 
 
 def register(rule: Rule) -> Rule:
-    """Let layers find this rule by its name; returns it. Raises ValueError where the name is taken or not a word, or a
-    scale is unknown or does not go with through_alpha, and TypeError for anything but a Rule."""
+    """Let layers find this rule by its name; returns it. Raises ValueError where the name is taken or not a word, the
+    formula or the source is no text, or a scale is unknown or does not go with through_alpha, and TypeError for
+    anything but a Rule with a factor."""
     if not isinstance(rule, Rule):
         raise TypeError(f"register takes a gluon_bnn.quantizers.Rule, got {rule!r}")
-    if not (isinstance(rule.name, str) and rule.name.isidentifier()):
-        raise ValueError(f"the name of a rule must be a word, got {rule.name!r}")
+    if type(rule).factor is Rule.factor:
+        raise TypeError(
+            f"a rule has a method factor(self, F, w, alpha, n, mask), got {type(rule).__name__} without one"
+        )
+    name, *texts = (getattr(rule, each, None) for each in ("name", "formula", "source"))
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise ValueError(f"the name of a rule must be a word, got {name!r}")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"the formula and the source of a rule are text for the documentation, got {texts}")
     if rule.name in _rules:
         raise ValueError(f"there is a rule {rule.name!r} already: {_rules[rule.name]!r}")
     if not rule.scales or set(rule.scales) - set(SCALES):
@@ -75,7 +85,7 @@ def check(scale: Optional[str], gradient: Optional[str], clip: Optional[float], 
 
     gradient=None stands for "xnor" where that goes with the scale, else for "ste".
     """
-    if scale not in SCALES:
+    if not (scale is None or isinstance(scale, str)) or scale not in SCALES:
         raise ValueError(f"scale must be {', '.join(map(repr, SCALES[:-1]))} or {SCALES[-1]!r}, got {scale!r}")
     if gradient is None:
         gradient = "xnor" if scale in Xnor.scales else "ste"
@@ -94,15 +104,17 @@ def check(scale: Optional[str], gradient: Optional[str], clip: Optional[float], 
     return found
 
 
-def check_clip(clip: Optional[float]) -> None:
-    """ValueError unless clip is None or a number above 0, and not so small that MXNet cannot read it."""
-    if clip is not None and not (
-        isinstance(clip, (int, float)) and not isinstance(clip, bool) and clip >= sys.float_info.min
-    ):
-        raise ValueError(
-            f"clip must be a number above 0 or None, got {clip!r}"
-            + (f"; the smallest is {sys.float_info.min}" if isinstance(clip, float) and clip > 0 else "")
-        )
+def check_clip(clip: Optional[float]) -> Optional[float]:
+    """clip, of NumPy's numbers a float; ValueError unless it is None or a number above 0 that MXNet can read."""
+    if clip is None:
+        return None
+    real = isinstance(clip, (int, float, np.integer, np.floating)) and not isinstance(clip, bool)
+    if real and clip >= sys.float_info.min:
+        return clip if type(clip) in (int, float) else float(clip)
+    raise ValueError(
+        f"clip must be a number above 0 or None, got {clip!r}"
+        + (f"; the smallest is {sys.float_info.min}" if isinstance(clip, float) and clip > 0 else "")
+    )
 
 
 def table() -> str:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import json
 import math
-import operator
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -170,17 +169,26 @@ def fit(
             'mode must be "min" or "max", whichever number of validate is best, got '
             f"{'nothing with a metric' if mode is None else repr(mode)}"
         )
-    if resume and not checkpoint:
+    if checkpoint is not None and not os.fspath(checkpoint):
+        raise ValueError("checkpoint must be the path of a file, or None for none, got an empty one")
+    if resume and checkpoint is None:
         raise ValueError("resume needs a checkpoint, got none")
-    if patience is not None and (judge is None or operator.index(patience) < 1):
-        raise ValueError(f"patience must be at least 1, in epochs, and needs validate, got {patience}")
+    if patience is not None and (judge is None or not isinstance(patience, (int, np.integer)) or patience < 1):
+        raise ValueError(f"patience must be at least 1, in whole epochs, and needs validate, got {patience!r}")
     if ties not in ("first", "last"):
         raise ValueError(f'ties must be "first" or "last", got {ties!r}')
+    if not callable(batches):
+        raise ValueError(
+            f"batches must be a function of a NumPy generator, called in every epoch, got a {type(batches).__name__}; "
+            "of a list or a DataLoader give lambda generator: loader"
+        )
     epochs = _number_of_epochs(epochs, learning_rates)
     steps = steps or getattr(batches, "__len__", lambda: None)()
     workers = Workers(trainer)
     _complete(net, batches)
-    run = {"settings": json.loads(json.dumps(settings)), "seed": operator.index(seed), "mode": mode}
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    run = {"settings": json.loads(json.dumps(settings)), "seed": int(seed), "mode": mode}
     if ties == "last":
         run["ties"] = ties
     if reestimate is not None:
@@ -188,14 +196,16 @@ def fit(
         run["reestimated"] = True
     validation = None if judge is None else f"validation_{measure.name}"
     shown_names = ["loss", measure.name, *([validation] if validation else [])]
-    watch = watch or {}
+    watch = {} if watch is None else watch
+    if not isinstance(watch, Mapping) or not all(map(callable, watch.values())):
+        raise ValueError(f"watch must be a dict of functions of the net by their names, got {watch!r:.80}")
     taken = set(watch) & {*shown_names, "seconds", "best_epoch", "stopped_early"}
     if taken:
         raise ValueError(f"watch must have names that the history does not have already, got {', '.join(taken)}")
     names = [*shown_names, "seconds", *watch]
     history: dict[str, list[float]] = {name: [] for name in names}
     best = values(net)
-    file = Checkpoint(checkpoint, net, trainer, run) if checkpoint else None
+    file = Checkpoint(checkpoint, net, trainer, run) if checkpoint is not None else None
     saved = file if workers.rank == 0 else None  # the other workers only read it
     with contextlib.ExitStack() as stack:
         begin_epoch = stack.enter_context(seeded(resumable=file is not None))
@@ -292,10 +302,16 @@ def _number_of_epochs(epochs, learning_rates):
             "fit needs either epochs, how many, or learning_rates, one for each, got "
             f"{'neither' if epochs is None else 'both'}"
         )
-    found = len(learning_rates) if epochs is None else operator.index(epochs)
-    if found < 0:
-        raise ValueError(f"epochs must be at least 0, got {found}")
-    return found
+    if epochs is None:
+        try:
+            if all(0 <= rate < math.inf for rate in learning_rates):
+                return len(learning_rates)
+        except TypeError:
+            pass
+        raise ValueError(f"learning_rates must be a list of finite numbers of at least 0, got {learning_rates!r:.80}")
+    if isinstance(epochs, (int, np.integer)) and epochs >= 0:
+        return int(epochs)
+    raise ValueError(f"epochs must be a whole number of at least 0, got {epochs!r}")
 
 
 def _complete(net, batches):
@@ -303,8 +319,10 @@ def _complete(net, batches):
     parameters = net.collect_params().values() if isinstance(net, mx.gluon.Block) else ()
     if any(parameter._deferred_init for parameter in parameters):
         with seeded(resumable=False):  # which leaves NumPy's and Python's generators as they are
-            x, _ = _pair(next(iter(batches(np.random.default_rng(0))), None))
-        net(x[:1])
+            batch = next(iter(batches(np.random.default_rng(0))), None)
+        if batch is None:
+            raise ValueError("batches must give at least one batch, got none")
+        net(_pair(batch)[0][:1])
 
 
 class _Judged:
@@ -378,6 +396,8 @@ def _step(net, trainer, loss, x, labels, rows, measure):
         outputs = _one(net(x))
         measure.check(labels.shape, outputs.shape)  # what this refuses may be an obscure MXNetError in the loss
         losses = loss(outputs, labels)
+    if not isinstance(losses, mx.nd.NDArray):
+        raise ValueError(f"loss must give an NDArray, one number for each row, got a {type(losses).__name__}")
     if losses.shape[:1] != x.shape[:1]:
         raise ValueError(f"loss must give one number for each of the {len(x)} rows, got {losses.shape}")
     losses.backward()

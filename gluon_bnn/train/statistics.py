@@ -89,6 +89,11 @@ def check(net: mx.gluon.Block, x: Any) -> None:
             f"batch norm statistics are re-estimated in every epoch, and a {type(x).__name__} is used up after one; "
             "give an array, a list of batches or a DataLoader"
         )
+    if isinstance(x, str) or not (hasattr(x, "shape") or hasattr(x, "__iter__")):
+        raise ValueError(
+            f"batch norm statistics are re-estimated on an array, a list of batches or a DataLoader, got a "
+            f"{type(x).__name__}"
+        )
     if hasattr(x, "shape"):
         with mx.autograd.pause(train_mode=False):
             net(next(in_batches(net, x[:1], 1)))
@@ -108,7 +113,10 @@ def layers_of(net: mx.gluon.Block) -> list[mx.gluon.Block]:
             )
     layers = [block for block in blocks if isinstance(block, BATCH_NORM) and not block._kwargs["use_global_stats"]]
     if not layers:
-        raise ValueError("batch norm statistics can be re-estimated in a net with a BatchNorm, got a net without one")
+        raise ValueError(
+            "batch norm statistics can be re-estimated in a net with a BatchNorm that uses those of its batches, got a "
+            "net without one"
+        )
     return list(dict.fromkeys(layers))
 
 

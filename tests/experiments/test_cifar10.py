@@ -87,3 +87,11 @@ def test_nets_are_timed_on_random_images(tmp_path, monkeypatch, capsys):
     assert found["bits"] == 93088 and set(found["us"]) == {"step", "one image", "an image of 100"}
     assert all(us["binary"] > 0 and us["real"] > 0 for us in found["us"].values())
     assert "larq: 28x28-32C3-64C3-64C3-64-10, 93,088 weights of 1 bit" in capsys.readouterr().out
+
+
+def test_nets_of_real_weights_are_not_timed(capsys):
+    import bench_nets
+
+    with pytest.raises(SystemExit):
+        bench_nets.main(["--recipes", "full_precision"])
+    assert "argument --recipes: invalid choice: 'full_precision'" in capsys.readouterr().err

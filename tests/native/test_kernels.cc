@@ -332,6 +332,9 @@ void check_errors() {
   refused(gluon_bnn_run_u8(model.get(), reinterpret_cast<uint8_t*>(x), 1, y), "uint8");
   refused(gluon_bnn_predict_u8(model.get(), reinterpret_cast<uint8_t*>(x), 1, classes), "uint8");
   gluon_bnn_free(nullptr);
+  if (gluon_bnn_inputs(nullptr) != 0 || gluon_bnn_outputs(nullptr) != 0 || gluon_bnn_takes_u8(nullptr) != 0) {
+    fail("a model that is null has elements");
+  }
 }
 
 }  // namespace

@@ -330,6 +330,11 @@ def test_parameters_are_gluons_own(rng, implementation, tmp_path):
         ({"axis": 0}, "axis must be -1.*or 1.*got 0"),
         ({"axis": 2}, "axis must be"),
         ({"axis": True}, "axis must be"),
+        ({"axis": np.bool_(True)}, "axis must be"),
+        ({"axis": 1.0}, "axis must be"),
+        ({"momentum": True}, "momentum must be"),
+        ({"in_channels": 2.5}, "in_channels must be a whole number from 0"),
+        ({"in_channels": True}, "in_channels must be"),
         ({"epsilon": -1e-5}, "epsilon must be a finite number of at least 0, got -1e-05"),
         ({"epsilon": float("nan")}, "epsilon must be"),
         ({"epsilon": "small"}, "epsilon must be"),
@@ -340,6 +345,19 @@ def test_parameters_are_gluons_own(rng, implementation, tmp_path):
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         nn.BatchNorm(**options)
+
+
+def test_options_may_be_numbers_of_numpy(rng, implementation):
+    options = dict(axis=1, momentum=0.5, epsilon=2.0**-10, in_channels=3)
+    x, found = mx.nd.array(rng.standard_normal((4, 3, 2, 2))), []
+    types = np.int64, np.float32, np.float32, np.int32
+    for each in (options, {name: kind(value) for kind, (name, value) in zip(types, options.items())}):
+        layer = nn.BatchNorm(**each)
+        layer.initialize()
+        with mx.autograd.record():
+            found.append([layer(x).asnumpy(), layer.running_mean.data().asnumpy(), repr(layer)])
+    for plain, numpy in zip(*found):
+        np.testing.assert_array_equal(plain, numpy)
 
 
 def test_wrong_dtype():

@@ -385,6 +385,11 @@ def test_sizes_may_be_numbers_of_numpy(rng, implementation):
     layer.initialize()
     layer.hybridize()
     assert layer(data(rng, 2, 3, 5, 5)).shape == (2, 4, 3, 4)
+    assert nn.BinaryConv2D(4, np.array(3)).kernel == (3, 3), "an array of no axis is one number"
+    pool = nn.MaxPool2D(np.array([2, 3]), np.int64(1), [np.int32(1), 0])
+    assert pool(data(rng, 2, 3, 5, 5)).shape == (2, 3, 6, 3) and "size=(2, 3), stride=(1, 1), padding=(1, 0)" in repr(
+        pool
+    )
 
 
 @pytest.mark.parametrize(
@@ -403,6 +408,11 @@ def test_sizes_may_be_numbers_of_numpy(rng, implementation):
         dict(kernel_size=(3, 3, 3)),
         dict(kernel_size="33"),
         dict(kernel_size=2.5),
+        dict(kernel_size={2, 3}),  # in no order
+        dict(kernel_size=2**31),
+        dict(channels=1e30),
+        dict(activation="softmax"),
+        dict(activation=1),
         dict(strides=0),
         dict(strides=(1, -1)),
         dict(padding=-1),
@@ -428,6 +438,12 @@ def test_sizes_may_be_numbers_of_numpy(rng, implementation):
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match="got"):
         nn.BinaryConv2D(**{"channels": 4, "kernel_size": 3, "groups": 2, **wrong})
+
+
+@pytest.mark.parametrize("wrong", [dict(pool_size=2.5), dict(pool_size=0), dict(strides=True), dict(padding=(1, -1))])
+def test_wrong_arguments_of_a_pool_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be a whole number from .* got"):
+        nn.MaxPool2D(**wrong)
 
 
 @pytest.mark.parametrize("hybridize", [False, True])

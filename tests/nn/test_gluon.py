@@ -1,5 +1,7 @@
 """Our layers where Gluon and MXNet handle nets as a whole: casts, names, summaries, sparse inputs, exports."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ gluon = mx.gluon.nn
 @pytest.mark.parametrize(
     "layer", [lambda: nn.BinaryDense(4, in_units=4), lambda: nn.BatchNorm(in_channels=4), lambda: nn.BinaryActivation()]
 )
-@pytest.mark.parametrize("dtype", ["float16", "int8", np.float16])
+@pytest.mark.parametrize("dtype", ["float16", "int8", np.float16, None, "foo"])
 def test_a_refused_cast_leaves_the_net_as_it_was(implementation, layer, dtype):
     if implementation == "composed" and isinstance(layer(), nn.BinaryActivation):
         pytest.skip("it takes any float")
@@ -50,6 +52,22 @@ def test_names_are_found_once_a_layer_was_made():
         net.initialize("binaryconnectuniform", force_reinit=True)
         mx.gluon.Trainer(net.collect_params(), "binaryadam")""",
     )
+
+
+@pytest.mark.slow
+def test_nets_can_be_pickled(rng, tmp_path):
+    """As trained and frozen, for this process and for one in which no operator of ours was loaded yet."""
+    net = sequential(nn.BinaryConv2D(3, 2), nn.BatchNorm(axis=1), nn.BinaryActivation(), nn.BinaryDense(2))
+    net.initialize(mx.init.Normal(1))
+    x = mx.nd.array(rng.standard_normal((2, 1, 4, 5)))
+    net(x)
+    nets = [net, *(gluon_bnn.freeze(net, form, input_shape=(1, 4, 5), verbose=False) for form in ("packed", "float"))]
+    (tmp_path / "nets").write_bytes(pickle.dumps([nets, x, [each(x).asnumpy() for each in nets]]))
+    program = "import pickle; from gluon_bnn import mx; nets, x, y = pickle.load(open('nets', 'rb')); "
+    program += "print(all((net(x).asnumpy() == each).all() for net, each in zip(nets, y)), nets[1].graph.input_shape)"
+    assert programs.output("-c", program, cwd=tmp_path) == "True (1, 4, 5)\n"
+    for each in nets:
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(each))(x).asnumpy(), each(x).asnumpy())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -193,6 +193,12 @@ def test_repr_and_summary(implementation, capsys):
         dict(scale=None, gradient="xnor"),
         dict(dtype="float16"),
         dict(dtype="int8"),
+        dict(dtype=None),
+        dict(dtype=[2, 2]),
+        dict(units=2**31),
+        dict(activation="softmax"),
+        dict(activation=nn.BinaryActivation()),
+        dict(scale=mx.nd.ones(3)),
         dict(scale="loss", gradient="exact"),
         dict(stochastic=True),
         dict(scale=None, stochastic=1),
@@ -206,6 +212,21 @@ def test_wrong_arguments_are_refused(wrong):
 def test_wrong_clip_of_an_activation():
     with pytest.raises(ValueError, match="above 0 or None, got -1"):
         nn.BinaryActivation(clip=-1)
+
+
+@pytest.mark.parametrize("activation", ["softmax", None, 1])
+def test_wrong_names_of_activations(activation):
+    with pytest.raises(ValueError, match="activation must be one of relu, sigmoid, tanh, softrelu, softsign, got"):
+        nn.Activation(activation)
+
+
+@pytest.mark.parametrize("clip", [np.float32(0.5), np.int64(2)])
+def test_a_clip_may_be_a_number_of_numpy(implementation, clip):
+    layer = nn.BinaryDense(2, in_units=3, clip=clip)
+    assert repr(nn.BinaryActivation(clip)) == f"BinaryActivation(clip={float(clip)})"
+    assert f"clip={float(clip)})" in repr(layer) and isinstance(layer.clip, float)
+    layer.initialize()
+    layer(mx.nd.ones((1, 3))).wait_to_read()
 
 
 def test_wrong_inputs(rng, implementation):
@@ -495,6 +516,34 @@ class TestRealWeights:
         assert type(real[0][0]) is mx.gluon.nn.Dense and real[0][1] is inner[1]
         assert real[1].weight is net[1].weight, "shared: it follows the training"
         assert type(net[0][0]) is nn.BinaryDense
+
+    @pytest.mark.parametrize("hybridize", [False, True])
+    def test_subclasses_keep_what_they_have(self, rng, implementation, hybridize):
+        """An axis, arguments of an __init__, a forward that names the layers."""
+
+        class Shortcut(mx.gluon.nn.HybridSequential):
+            def __init__(self, units, factor):
+                super().__init__()
+                self.factor = factor
+                self.layer = nn.BinaryDense(units, in_units=units)
+
+            def hybrid_forward(self, F, x):
+                return self.layer(x) + self.factor * x
+
+        both = mx.gluon.contrib.nn.HybridConcurrent(axis=0)
+        both.add(nn.BinaryDense(4, in_units=4), nn.BinaryDense(4, in_units=4))
+        net = sequential(both, Shortcut(4, 2), mx.gluon.nn.Dense(2, in_units=4))
+        net.initialize(mx.init.Normal(1))
+        net.hybridize(hybridize)
+        x = data(rng, 3, 4)
+        binary = net(x).asnumpy()
+        real = nn.with_real_weights(net)
+        each = [mx.nd.FullyConnected(x, b.weight.data(), b.bias.data(), num_hidden=4) for b in both]
+        hidden, layer = mx.nd.concat(*each, dim=0), net[1].layer
+        hidden = mx.nd.FullyConnected(hidden, layer.weight.data(), layer.bias.data(), num_hidden=4) + 2 * hidden
+        np.testing.assert_allclose(real(x).asnumpy(), net[2](hidden).asnumpy(), rtol=1e-4, atol=1e-4)
+        assert type(real[0]) is type(both) and real[2] is net[2]
+        np.testing.assert_array_equal(net(x).asnumpy(), binary)
 
     def test_other_blocks(self):
         with pytest.raises(TypeError, match="got Dense"):

@@ -87,7 +87,20 @@ def test_what_is_no_rule(soft):
     class Loss(Soft):
         name, scales = "loss", ("loss",)
 
+    class Mute(Soft):
+        name, formula = "mute", None
+
+    class Nameless(quantizers.Rule):
+        def factor(self, F, w, alpha, n, mask):
+            return mask
+
+    class Idle(quantizers.Rule):
+        name, formula, source = "idle", "g", "this test"
+
     for wrong, error, message in (
+        (Mute(), ValueError, "formula and the source of a rule are text"),
+        (Nameless(), ValueError, "must be a word, got None"),
+        (Idle(), TypeError, "a rule has a method factor.* got Idle without"),
         (Soft, TypeError, "takes a gluon_bnn.quantizers.Rule, got"),
         (Soft(), ValueError, "there is a rule 'soft' already"),
         (Other(), ValueError, "must be a word, got 'a rule'"),

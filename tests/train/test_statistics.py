@@ -205,6 +205,9 @@ class TestFit:
             (X, ValueError, "a net without one"),
             (X[:0], ValueError, "at least one row"),
             ((each for each in ()), ValueError, "used up after one"),
+            (train.batches(X, np.zeros(len(X)), 10), ValueError, "got a Batches"),
+            (True, ValueError, "got a bool"),
+            ("x", ValueError, "got a str"),
             (X[:, :5], mx.base.MXNetError, "."),
         ],
     )

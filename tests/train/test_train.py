@@ -633,6 +633,46 @@ def test_a_net_of_several_outputs_is_refused():
         fit(net, trainer)
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(epochs=1.5), "epochs must be a whole number of at least 0, got 1.5"),
+        (dict(epochs=-1), "epochs must be .* got -1"),
+        (dict(epochs=None, learning_rates=0.1), "learning_rates must be a list of finite numbers .* got 0.1"),
+        (dict(epochs=None, learning_rates=[0.1, float("nan")]), "learning_rates must be"),
+        (dict(epochs=None, learning_rates=[-0.1]), "learning_rates must be"),
+        (dict(epochs=None, learning_rates=["fast"]), "learning_rates must be"),
+        (dict(epochs=None, learning_rates=(rate for rate in [0.1])), "learning_rates must be"),
+        (dict(batches=[PAIR]), "batches must be a function .* got a list; .* lambda generator"),
+        (dict(batches=iter([PAIR])), "batches must be a function"),
+        (dict(loss=lambda outputs, labels: None), "loss must give an NDArray, .* got a NoneType"),
+        (dict(seed=-1), "seed must be a whole number of at least 0, got -1"),
+        (dict(seed=0.5), "seed must be"),
+        (dict(patience=1), "patience must be at least 1, in whole epochs, and needs validate, got 1"),
+        (dict(patience="1", validate=(X, LABELS)), "patience must be .* got '1'"),
+        (dict(checkpoint=""), "checkpoint must be the path of a file"),
+        (dict(watch={"clipped": 0.5}), "watch must be a dict of functions"),
+        (dict(watch=[len]), "watch must be a dict of functions"),
+    ],
+)
+def test_wrong_options(options, message):
+    net, trainer = make()
+    before = values(net)
+    given = dict(loss=mx.gluon.loss.SoftmaxCrossEntropyLoss(), batches=lambda generator: [PAIR], epochs=1)
+    with pytest.raises(ValueError, match=message):
+        train.fit(net, trainer, progress=False, **{**given, **options})
+    for a, b in zip(values(net), before):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_net_of_open_shapes_needs_a_batch():
+    net = nn.BinaryDense(2)
+    net.initialize()
+    trainer = mx.gluon.Trainer(net.collect_params(), "adam", kvstore=None)
+    with pytest.raises(ValueError, match="at least one batch, got none"):
+        train.fit(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(), lambda generator: [], epochs=1)
+
+
 def test_a_loss_of_one_number_is_refused():
     with pytest.raises(ValueError, match=r"one number for each of the 20 rows, got \(1,\)"):
         fit(*make(), loss=lambda outputs, labels: outputs.mean())

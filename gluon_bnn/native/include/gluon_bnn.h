@@ -115,7 +115,8 @@ GLUON_BNN_EXPORT int gluon_bnn_load_bytes(const void* bytes, int64_t size, gluon
 /* The model may be null. No other thread may be using it. */
 GLUON_BNN_EXPORT void gluon_bnn_free(gluon_bnn_model* model);
 
-/* Elements of an input and of an output, and whether the net takes uint8 inputs as well as floats: 1 or 0. */
+/* Elements of an input and of an output, and whether the net takes uint8 inputs as well as floats: 1 or 0. All are 0
+ * of a model that is null. */
 GLUON_BNN_EXPORT int64_t gluon_bnn_inputs(const gluon_bnn_model* model);
 GLUON_BNN_EXPORT int64_t gluon_bnn_outputs(const gluon_bnn_model* model);
 GLUON_BNN_EXPORT int gluon_bnn_takes_u8(const gluon_bnn_model* model);

@@ -171,11 +171,11 @@ int gluon_bnn_load_bytes(const void* bytes, int64_t size, gluon_bnn_model** mode
 
 void gluon_bnn_free(gluon_bnn_model* model) { delete model; }
 
-int64_t gluon_bnn_inputs(const gluon_bnn_model* model) { return model->model.inputs(); }
+int64_t gluon_bnn_inputs(const gluon_bnn_model* model) { return model ? model->model.inputs() : 0; }
 
-int64_t gluon_bnn_outputs(const gluon_bnn_model* model) { return model->model.outputs(); }
+int64_t gluon_bnn_outputs(const gluon_bnn_model* model) { return model ? model->model.outputs() : 0; }
 
-int gluon_bnn_takes_u8(const gluon_bnn_model* model) { return model->model.takes_u8() ? 1 : 0; }
+int gluon_bnn_takes_u8(const gluon_bnn_model* model) { return model && model->model.takes_u8() ? 1 : 0; }
 
 int gluon_bnn_run(const gluon_bnn_model* model, const float* x, int64_t rows, float* y) {
   return gluon_bnn::run(model, x, rows, y);
