@@ -27,7 +27,7 @@ case ${1:-native} in
     sizes=small ;;
   arm64)
     compiler=aarch64-linux-gnu-g++
-    flags=${flags/-O3/-O1}  # half of the time to build; tests/packaging/test_install.py runs it optimised
+    flags=${flags/-O3/-O1}  # half of the time to build; test_install.py runs kernels and products optimised
     optimise=-O1  # running is what takes long
     runner="qemu-aarch64 -L /usr/aarch64-linux-gnu"
     sizes=small
