@@ -14,7 +14,6 @@
 namespace {
 
 constexpr int64_t kRows = 3, kWidest = 1 << 16;
-constexpr int kDamages = 150;  // of each file
 
 int64_t below(int64_t limit) { return static_cast<int64_t>(generator() % static_cast<uint64_t>(limit)); }
 
@@ -354,12 +353,15 @@ void check_extremes() {
 
 }  // namespace
 
+// The arguments are directories of files, then "few" where few damages of each are enough, for emulators.
 int main(int argc, char** argv) {
   check_extremes();
+  const bool few = argc > 1 && std::strcmp(argv[argc - 1], "few") == 0;
+  const int damages = few ? 10 : 150, directories = argc - few;  // damages of each file
   int64_t files = 0, loaded = 0;
   const std::string names = on_every_instruction_set([&] {
     const auto all = [&](const std::string& bytes, const auto& damage) {
-      for (int i = 0; i < kDamages; ++i, ++files) loaded += load_and_run(damage(bytes));
+      for (int i = 0; i < damages; ++i, ++files) loaded += load_and_run(damage(bytes));
     };
     const auto whole_and_damaged = [&](const std::string& what, const std::string& bytes) {
       if (!load_and_run(bytes)) fail(what + ": " + gluon_bnn_error());
@@ -375,7 +377,7 @@ int main(int argc, char** argv) {
       if (!load_and_run(file.bytes())) fail("a random graph: " + std::string(gluon_bnn_error()));
       for (int k = 0; k < 10; ++k, ++files) loaded += load_and_run(damaged(file));
     }
-    for (int i = 1; i < argc; ++i) {
+    for (int i = 1; i < directories; ++i) {
       std::vector<std::filesystem::path> paths;
       for (const auto& entry : std::filesystem::directory_iterator(argv[i])) paths.push_back(entry.path());
       std::sort(paths.begin(), paths.end());

@@ -1,5 +1,7 @@
 #include "parallel.h"
 
+#include <omp.h>
+
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
@@ -31,6 +33,19 @@ InEngine::~InEngine() { worth_sharing = kParallel; }
 int threads_for(double nanoseconds) {
   const bool one = nanoseconds < worth_sharing || forked.load(std::memory_order_relaxed) || omp_in_parallel();
   return one ? 1 : omp_get_max_threads();
+}
+
+void run_ranges(Schedule schedule, int threads, int64_t count, const void* body,
+                void (*range)(const void* body, int64_t begin, int64_t end, int thread)) {
+  if (threads == 1) {
+    range(body, 0, count, 0);
+  } else if (schedule == Schedule::kStatic) {
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+    for (int t = 0; t < threads; ++t) range(body, count * t / threads, count * (t + 1) / threads, t);
+  } else {
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t i = 0; i < count; ++i) range(body, i, i + 1, omp_get_thread_num());
+  }
 }
 
 }  // namespace gluon_bnn

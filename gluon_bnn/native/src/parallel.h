@@ -5,8 +5,6 @@
 #ifndef GLUON_BNN_PARALLEL_H_
 #define GLUON_BNN_PARALLEL_H_
 
-#include <omp.h>
-
 #include <cstdint>
 #include <memory>
 #include <type_traits>
@@ -44,19 +42,18 @@ void after_fork();
 // because while a net trains, Python has a core to itself for a part of every step.
 enum class Schedule { kStatic, kDynamic };
 
+// Runs range(body, begin, end, thread) for ranges that make up the indices below `count`, on `threads` threads.
+void run_ranges(Schedule schedule, int threads, int64_t count, const void* body,
+                void (*range)(const void* body, int64_t begin, int64_t end, int thread));
+
 // Runs body(i, thread) for every i below `count` on `threads` threads, whose numbers begin at 0. The body must not
-// throw.
+// throw. It is compiled once, for one thread and for many.
 template <Schedule kSchedule, typename Body>
 void parallel_for(int threads, int64_t count, const Body& body) {
-  if (threads == 1) {
-    for (int64_t i = 0; i < count; ++i) body(i, 0);
-  } else if constexpr (kSchedule == Schedule::kStatic) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < count; ++i) body(i, omp_get_thread_num());
-  } else {
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (int64_t i = 0; i < count; ++i) body(i, omp_get_thread_num());
-  }
+  run_ranges(kSchedule, threads, count, &body, [](const void* of, int64_t begin, int64_t end, int thread) {
+    const Body& each = *static_cast<const Body*>(of);
+    for (int64_t i = begin; i < end; ++i) each(i, thread);
+  });
 }
 
 // Runs body(group, begin, end) over parts of an array of `groups` groups of n elements each. No part is in two groups.

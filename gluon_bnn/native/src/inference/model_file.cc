@@ -91,9 +91,14 @@ Header read_header(std::string_view text) {
   return header;
 }
 
+// std::sort is long to compile, so both orders share one.
+void sort(std::vector<Tensor>& tensors, bool (*before)(const Tensor&, const Tensor&)) {
+  std::sort(tensors.begin(), tensors.end(), before);
+}
+
 // The end of the last tensor. They lie one after the other, without gaps.
 int64_t check_places(std::vector<Tensor>& tensors) {
-  std::sort(tensors.begin(), tensors.end(), [](const Tensor& a, const Tensor& b) { return a.begin < b.begin; });
+  sort(tensors, [](const Tensor& a, const Tensor& b) { return a.begin < b.begin; });
   int64_t end = 0;
   for (const Tensor& tensor : tensors) {
     if (tensor.begin != end) {
@@ -262,8 +267,7 @@ ModelFile read_model_file(const FileBytes& bytes) {
              static_cast<Long>(size), static_cast<Long>(bytes.size));
   }
   Scratch<char> memory = take_tensors(bytes, header.tensors);
-  std::sort(header.tensors.begin(), header.tensors.end(),
-            [](const Tensor& a, const Tensor& b) { return a.name < b.name; });
+  sort(header.tensors, [](const Tensor& a, const Tensor& b) { return a.name < b.name; });
   check_crc32(line.content, header.tensors, line.crc);
   return {line.is_format1, std::move(line.nodes), line.labels, std::move(header.tensors), std::move(memory)};
 }

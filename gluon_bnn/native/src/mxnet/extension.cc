@@ -11,6 +11,7 @@
 #include <exception>
 #include <limits>
 #include <new>
+#include <stdexcept>
 
 #include "parallel.h"
 
@@ -123,6 +124,12 @@ Tensors tensors_of(void** addresses, const int64_t** shapes, const int* axes, co
 }
 
 }  // namespace
+
+void gluon_bnn::mxnet::refuse(std::initializer_list<Part> parts) {
+  std::string message;
+  for (const Part& part : parts) message += part.text();
+  throw std::invalid_argument(message);
+}
 
 extern "C" {
 

@@ -21,7 +21,7 @@
 
 #include <charconv>
 #include <cstdint>
-#include <stdexcept>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -103,25 +103,38 @@ class Attributes {
   int count_;
 };
 
-inline std::string text_of(std::string_view text) { return std::string(text); }
-// With a decimal point, whatever the host program's locale is.
-template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
-std::string text_of(Number number) {
-  char text[32];
-  return std::string(text, std::to_chars(text, text + sizeof text, number).ptr);
-}
-
 // As Python writes it, with a question mark for what is not known.
 inline std::string text_of(const Shape& shape) {
   std::string text;
-  for (int64_t size : shape) text += (text.empty() ? "" : ", ") + (size == kUnknown ? "?" : text_of(size));
+  for (int64_t size : shape) text += (text.empty() ? "" : ", ") + (size == kUnknown ? "?" : std::to_string(size));
   return "(" + text + (shape.size() == 1 ? ",)" : ")");
 }
 
+// A part of a message: a text, a number or a shape.
+class Part {
+ public:
+  Part(const char* text) : text_(text) {}
+  Part(const std::string& text) : text_(text) {}
+  Part(std::string_view text) : text_(text) {}
+  Part(const Shape& shape) : shape_(&shape) {}
+  // With a decimal point, whatever the host program's locale is.
+  template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
+  Part(Number number) : text_(digits_, std::to_chars(digits_, digits_ + sizeof digits_, number).ptr - digits_) {}
+  Part(const Part&) = delete;
+
+  std::string text() const { return shape_ != nullptr ? text_of(*shape_) : std::string(text_); }
+
+ private:
+  char digits_[32];
+  std::string_view text_;
+  const Shape* shape_ = nullptr;
+};
+
 // Ends the call with an error whose message is made of the parts.
+[[noreturn]] void refuse(std::initializer_list<Part> parts);
 template <typename... Parts>
 [[noreturn]] void refuse(const Parts&... parts) {
-  throw std::invalid_argument((text_of(parts) + ...));
+  refuse({Part(parts)...});
 }
 
 // An operator as MXNet calls it.

@@ -54,7 +54,7 @@ class PackedConv : public Inference {
     const int64_t wanted = of_bits() ? ceil_div(in_channels_, kWord) : in_channels_;
     if (found != kUnknown && found != wanted) {
       refuse(kName, " of ", in_channels_, " channels takes images of ",
-             of_bits() ? text_of(wanted) + " words" : "as many", ", got an array of shape ", data);
+             of_bits() ? std::to_string(wanted) + " words" : "as many", ", got an array of shape ", data);
     }
     int64_t taps = 1;
     for (int64_t size : window_.kernel) taps *= size;
