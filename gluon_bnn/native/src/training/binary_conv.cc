@@ -37,9 +37,9 @@ std::vector<uint32_t> bits_of_inputs(const ConvSizes& sizes, const float* w) {
   return bits;
 }
 
-// y = alpha (sums + more) + bias
-void write_sums(const float* sums, const float* more, int64_t size, float alpha, float bias, float* __restrict y) {
-  for (int64_t i = 0; i < size; ++i) y[i] = alpha * (sums[i] + more[i]) + bias;
+// lanes = alpha (lanes + more) + bias, kLanes numbers. Loops over rows of images would be too short to be fast.
+void finish_lanes(const float* __restrict more, float alpha, float bias, float* __restrict lanes) {
+  for (int64_t i = 0; i < kLanes; ++i) lanes[i] = alpha * (more[i] + lanes[i]) + bias;
 }
 
 // Sums have the order of lut_dense: a frozen layer gives the same bits.
@@ -88,11 +88,12 @@ void from_floats(const ConvSizes& sizes, float pad, const float* x, const float*
         k.signed_sums(rows, sums);
         k.add_signed_sums(sums, &bits[word * sizes.units], of_units.data(), sizes.units, parts);
       }
+      for (int64_t u = 0; u < sizes.units; ++u) {
+        finish_lanes(totals + u * kLanes, alpha[u], bias[u], parts + u * kLanes);
+      }
       for_each_row_of_lanes(region, grids.across, begin, [&](int64_t row, int64_t column, int64_t lane, int64_t size) {
         float* to = y + region.image * sizes.units * places + row * sizes.out_width() + column;
-        for (int64_t u = 0; u < sizes.units; ++u, to += places) {
-          write_sums(totals + u * kLanes + lane, parts + u * kLanes + lane, size, alpha[u], bias[u], to);
-        }
+        for (int64_t u = 0; u < sizes.units; ++u, to += places) copy_numbers(parts + u * kLanes + lane, size, to);
       });
     }
   });
