@@ -29,9 +29,28 @@ inline Vector load_vector(const float* from) {
 
 inline void store_vector(float* to, Vector v) { __builtin_memcpy(to, &v, sizeof(v)); }
 
-inline void signed_sums(const float* const* x, float* sums) {
+template <int kVectors>
+inline void add_vectors_of_sums(const float* sums, const uint32_t* bits, const int64_t* offsets, int64_t outputs,
+                                float* y) {
+  for (int64_t k = 0; k < outputs; ++k) {
+    float* to = y + offsets[k];
+    const uint64_t word = uint64_t{bits[k]} * kLanes;  // so that four bits of it are an index of floats
+    Vector acc[kVectors];
+    for (int v = 0; v < kVectors; ++v) acc[v] = load_vector(to + v * kVectorLanes);
+#pragma GCC unroll 8
+    for (int64_t g = 0; g < kWordGroups; ++g) {
+      const float* from = sums + g * kLutEntries * kLanes + (word >> 4 * g & (kLutEntries - 1) * kLanes);
+      for (int v = 0; v < kVectors; ++v) acc[v] += load_vector(from + v * kVectorLanes);
+    }
+    for (int v = 0; v < kVectors; ++v) store_vector(to + v * kVectorLanes, acc[v]);
+  }
+}
+
+// Where few lanes are used, as at the end of a region or where images are small, one vector does.
+inline void signed_sums(const float* const* x, int64_t lanes, float* sums) {
+  const int64_t end = lanes <= kVectorLanes ? kVectorLanes : kLanes;
   for (int64_t g = 0; g < kWordGroups; ++g, x += kGroup, sums += kLutEntries * kLanes) {
-    for (int64_t lane = 0; lane < kLanes; lane += kVectorLanes) {
+    for (int64_t lane = 0; lane < end; lane += kVectorLanes) {
       const Vector x0 = load_vector(x[0] + lane), x1 = load_vector(x[1] + lane);
       const Vector x2 = load_vector(x[2] + lane), x3 = load_vector(x[3] + lane);
       const Vector left[4] = {x0 + x1, -x0 + x1, x0 - x1, -x0 - x1};
@@ -41,20 +60,10 @@ inline void signed_sums(const float* const* x, float* sums) {
   }
 }
 
-inline void add_signed_sums(const float* sums, const uint32_t* bits, const int64_t* offsets, int64_t outputs,
-                            float* y) {
-  for (int64_t k = 0; k < outputs; ++k) {
-    float* to = y + offsets[k];
-    const uint64_t word = uint64_t{bits[k]} * kLanes;  // so that four bits of it are an index of floats
-    Vector acc[kLaneVectors];
-    for (int v = 0; v < kLaneVectors; ++v) acc[v] = load_vector(to + v * kVectorLanes);
-#pragma GCC unroll 8
-    for (int64_t g = 0; g < kWordGroups; ++g) {
-      const float* from = sums + g * kLutEntries * kLanes + (word >> 4 * g & (kLutEntries - 1) * kLanes);
-      for (int v = 0; v < kLaneVectors; ++v) acc[v] += load_vector(from + v * kVectorLanes);
-    }
-    for (int v = 0; v < kLaneVectors; ++v) store_vector(to + v * kVectorLanes, acc[v]);
-  }
+inline void add_signed_sums(const float* sums, int64_t lanes, const uint32_t* bits, const int64_t* offsets,
+                            int64_t outputs, float* y) {
+  if (lanes <= kVectorLanes) return add_vectors_of_sums<1>(sums, bits, offsets, outputs, y);
+  add_vectors_of_sums<kLaneVectors>(sums, bits, offsets, outputs, y);
 }
 
 }  // namespace

@@ -104,10 +104,13 @@ struct Kernels {
   // ---- Products of float inputs and bits, many outputs of the same inputs ----
 
   // sums[g][n][lane] = (+-x0 +- x1) + (+-x2 +- x3) for the kWordGroups groups g of four rows x_t = x[4 g + t], each of
-  // kLanes numbers; bit t of n is the sign of x_t. kSignedSums numbers.
-  void (*signed_sums)(const float* const* x, float* sums);
+  // kLanes numbers; bit t of n is the sign of x_t. kSignedSums numbers. Lanes
+  // past the first `lanes` need not be computed.
+  void (*signed_sums)(const float* const* x, int64_t lanes, float* sums);
   // Adds the sums that the word bits[k] chooses, group after group, to the lanes at y + offsets[k], for each output k.
-  void (*add_signed_sums)(const float* sums, const uint32_t* bits, const int64_t* offsets, int64_t outputs, float* y);
+  // `lanes` is that of the sums.
+  void (*add_signed_sums)(const float* sums, int64_t lanes, const uint32_t* bits, const int64_t* offsets,
+                          int64_t outputs, float* y);
 
   // ---- Products of uint8 inputs and bits ----
 

@@ -71,6 +71,7 @@ void from_floats(const ConvSizes& sizes, float pad, const float* x, const float*
     std::fill_n(numbers + grids.size() - kLanes, kLanes, 0.0f);
     find_taps(sizes, grids, offsets[thread]);
     for (int64_t begin = 0; begin < grids.lanes(region); begin += kLanes) {
+      const int64_t used = smaller(kLanes, grids.lanes(region) - begin);
       std::fill_n(totals, tile, 0.0f);
       std::fill_n(parts, tile, 0.0f);
       for (int64_t word = 0; word < words; ++word) {
@@ -85,8 +86,8 @@ void from_floats(const ConvSizes& sizes, float pad, const float* x, const float*
           const int64_t input = word * kWord + t;
           rows[t] = input < inputs ? numbers + offsets[thread][input] + begin : zeros;
         }
-        k.signed_sums(rows, sums);
-        k.add_signed_sums(sums, &bits[word * sizes.units], of_units.data(), sizes.units, parts);
+        k.signed_sums(rows, used, sums);
+        k.add_signed_sums(sums, used, &bits[word * sizes.units], of_units.data(), sizes.units, parts);
       }
       for (int64_t u = 0; u < sizes.units; ++u) {
         finish_lanes(totals + u * kLanes, alpha[u], bias[u], parts + u * kLanes);
@@ -227,6 +228,7 @@ void gradient_to_inputs(const ConvSizes& sizes, const float* dy, const float* al
       find_taps(sizes, grids, offsets[thread]);
     }
     for (int64_t begin = 0; any && begin < grids.lanes(outputs); begin += kLanes) {
+      const int64_t used = smaller(kLanes, grids.lanes(outputs) - begin);
       for (int64_t unit = 0; unit < sizes.units; unit += kWord) {
         const int64_t units = smaller(kWord, sizes.units - unit);
         std::fill_n(lanes, kWord * kLanes, 0.0f);
@@ -237,8 +239,8 @@ void gradient_to_inputs(const ConvSizes& sizes, const float* dy, const float* al
                 for (int64_t j = 0; j < size; ++j) lanes[u * kLanes + lane + j] = from[j] * alpha[unit + u];
               }
             });
-        k.signed_sums(rows.data(), sums);
-        k.add_signed_sums(sums, &bits[unit / kWord * inputs], offsets[thread], inputs, gradients + begin);
+        k.signed_sums(rows.data(), used, sums);
+        k.add_signed_sums(sums, used, &bits[unit / kWord * inputs], offsets[thread], inputs, gradients + begin);
       }
     }
     float* const result = dx + region.image * image;

@@ -173,6 +173,7 @@ void add_from_signs(const ConvSizes& sizes, Pad pad, const float* dy, const uint
       const int64_t unit = i / parts * kLanes, tap = i % parts * part;
       const Range taps = {tap, smaller(tap + part, sizes.taps())};
       if (taps.size() <= 0) return;
+      const int64_t units = smaller(kLanes, sizes.units - unit);
       float* const sums = scratch[thread];
       float* const lanes = sums + kSignedSums;
       float* const products = lanes + kWord * kLanes;
@@ -185,9 +186,9 @@ void add_from_signs(const ConvSizes& sizes, Pad pad, const float* dy, const uint
         for (int64_t p = begin; p < end; p += kWord) {
           const int64_t count = smaller(kWord, end - p);
           rows.find(p, count, taps, bits[thread]);
-          load_places(sizes, dy, unit, smaller(kLanes, sizes.units - unit), image * places + p, count, lanes);
-          k.signed_sums(rows_of_lanes.data(), sums);
-          k.add_signed_sums(sums, bits[thread], offsets.data(), outputs, products);
+          load_places(sizes, dy, unit, units, image * places + p, count, lanes);
+          k.signed_sums(rows_of_lanes.data(), units, sums);
+          k.add_signed_sums(sums, units, bits[thread], offsets.data(), outputs, products);
         }
         for (int64_t j = 0; j < outputs * kLanes; ++j) total[j] += products[j];
       }
