@@ -288,6 +288,37 @@ void check_most_inputs() {
   }
 }
 
+// Sums of four inputs a lane, chosen by four bits each, in the order of binary_dense's additions.
+void check_signed_sums() {
+  using gluon_bnn::kLanes;
+  const gluon_bnn::Kernels& k = gluon_bnn::kernels();
+  const int outputs = 5;
+  const auto x = filled<float>(32 * kLanes, real);
+  const auto bits = filled<uint32_t>(outputs, [] { return generator(); });
+  const int64_t offsets[outputs] = {0, 3, 200, 100, 201};  // some lanes of two outputs are the same
+  std::vector<float> y(201 + kLanes, 0.5f), expected = y, sums(gluon_bnn::kSignedSums);
+  const float* rows[32];
+  for (int i = 0; i < 32; ++i) rows[i] = &x[(i * 7 % 32) * kLanes];
+  for (int u = 0; u < outputs; ++u) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const auto term = [&](int i) { return bits[u] >> i & 1 ? -rows[i][lane] : rows[i][lane]; };
+      float& to = expected[offsets[u] + lane];
+      for (int i = 0; i < 32; i += 4) to += (term(i) + term(i + 1)) + (term(i + 2) + term(i + 3));
+    }
+  }
+  k.signed_sums(rows, kLanes, sums.data());
+  k.add_signed_sums(sums.data(), kLanes, bits.data(), offsets, outputs, y.data());
+  same(y, expected, "add_signed_sums", outputs, kLanes, 32);
+  for (int lanes = 1; lanes < kLanes; ++lanes) {  // others may change
+    const int64_t offset = 0;
+    std::fill(y.begin(), y.end(), 0.5f);
+    std::fill(sums.begin(), sums.end(), NAN);
+    k.signed_sums(rows, lanes, sums.data());
+    k.add_signed_sums(sums.data(), lanes, bits.data(), &offset, 1, y.data());
+    if (!std::equal(y.begin(), y.begin() + std::min(lanes, 3), expected.begin())) fail("signed sums of few lanes");
+  }
+}
+
 // More blocks than the loops around the kernels ask for at a time.
 void check_many_blocks() {
   const gluon_bnn::Kernels& k = gluon_bnn::kernels();
@@ -350,6 +381,7 @@ int main(int argc, char**) {
     check_large_results();
     check_most_inputs();
     check_many_blocks();
+    check_signed_sums();
     check(3, 2000, 130);  // more units than a piece has
     check(2, 33, 8200);   // more inputs than a block
   });

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "kernels/signed_sums.h"
 #include "kernels/table.h"
 
 namespace gluon_bnn {
@@ -169,6 +170,8 @@ constexpr Kernels portable_kernels(const char* name) {
   k.epilogue_xnor = epilogue_xnor;
   k.epilogue_lut = epilogue_lut;
   k.epilogue_u8 = epilogue_u8;
+  k.signed_sums = signed_sums;
+  k.add_signed_sums = add_signed_sums;
   k.dense_f32 = dense_f32;
   k.magnitudes = magnitudes<float>;
   k.adam = adam<float>;

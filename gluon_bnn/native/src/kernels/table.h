@@ -18,7 +18,9 @@ constexpr int64_t kBlock = 16;       // units per block of packed weights
 constexpr int64_t kGroup = 4;        // float inputs per lookup table (LUT)
 constexpr int64_t kLutEntries = 16;  // signed sums of four inputs
 constexpr int64_t kWordGroups = kWord / kGroup;
-constexpr int64_t kSumWords = 8;    // words of float inputs that are added up before the sum is added to the total
+constexpr int64_t kSumWords = 8;  // words of float inputs that are added up before the sum is added to the total
+constexpr int64_t kLanes = 32;    // lanes of a product of floats and bits by signed sums
+constexpr int64_t kSignedSums = kWordGroups * kLutEntries * kLanes;  // numbers of a table of them: 16 KB
 constexpr int64_t kTileUnits = 64;  // most units of a tile, and the length of a row in its buffer
 constexpr int64_t kTileRows = 8;    // most rows of a tile
 
@@ -98,6 +100,17 @@ struct Kernels {
   // y from dot = sums.
   void (*epilogue_lut)(const float* sums, int64_t sums_stride, int64_t rows, int64_t units, const Epilogue& epilogue,
                        float* y, int64_t y_stride);
+
+  // ---- Products of float inputs and bits, many outputs of the same inputs ----
+
+  // sums[g][n][lane] = (+-x0 +- x1) + (+-x2 +- x3) for the kWordGroups groups g of four rows x_t = x[4 g + t], each of
+  // kLanes numbers; bit t of n is the sign of x_t. kSignedSums numbers. Lanes
+  // past the first `lanes` need not be computed.
+  void (*signed_sums)(const float* const* x, int64_t lanes, float* sums);
+  // Adds the sums that the word bits[k] chooses, group after group, to the lanes at y + offsets[k], for each output k.
+  // `lanes` is that of the sums.
+  void (*add_signed_sums)(const float* sums, int64_t lanes, const uint32_t* bits, const int64_t* offsets,
+                          int64_t outputs, float* y);
 
   // ---- Products of uint8 inputs and bits ----
 

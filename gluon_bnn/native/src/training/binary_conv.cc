@@ -1,8 +1,7 @@
 // Forward, and the gradient to the inputs; dw is in conv_weight_gradient.cc.
 //
-// Bits times bits: here the lanes of vectors are places of the result, and the rows are units. So tiles of counts are
-// parts of y as MXNet has it, and nothing is transposed. Floats times bits: the lanes are those of the bits, so that
-// results have their channels innermost, and strips of them are transposed in the cache.
+// The lanes of vectors are places of the result, as MXNet has them next to each other, and the rows are units or
+// inputs. So nothing is transposed: tiles of counts and of sums are parts of y, or are added to parts of dx.
 #include "training/binary_conv.h"
 
 #include <cmath>
@@ -20,100 +19,83 @@
 namespace gluon_bnn {
 namespace {
 
-constexpr double kXnorWord = 0.03, kLutWord = 0.4;  // nanoseconds for a word of bits
-constexpr int64_t kTableWords = 16;                 // words whose tables stay in the L1 cache; a multiple of kSumWords
-constexpr int64_t kStripPlaces = 32;                // places whose results are transposed together
-constexpr int64_t kRegionSize = 1 << 16;            // numbers of a region of an image that stay in the L2 cache
+constexpr double kXnorWord = 0.03, kSumsWord = 0.25;  // nanoseconds for a word of bits
+constexpr int64_t kRegionSize = 1 << 16;              // numbers of a region of an image that stay in the L2 cache
 
-// The packed weights (units, inputs), with inputs in the order kernel row, kernel column, channel.
-void pack_kernels(const ConvSizes& sizes, const float* w, uint32_t* bits) {
-  const Scratch<float> by_tap(1, sizes.units * sizes.inputs());
-  parallel_for<Schedule::kStatic>(threads_for(kTouch * sizes.units * sizes.inputs()), sizes.units, [&](int64_t u, int) {
-    const int64_t at = u * sizes.inputs();
-    transpose(w + at, sizes.taps(), sizes.channels, sizes.taps(), by_tap[0] + at, sizes.channels);
+// The bits of the weights (units, channels, taps) as (words of inputs, units), with inputs in the order tap, channel.
+std::vector<uint32_t> bits_of_inputs(const ConvSizes& sizes, const float* w) {
+  const int64_t inputs = sizes.inputs(), words = ceil_div(inputs, kWord);
+  std::vector<uint32_t> bits(words * sizes.units);
+  const int threads = threads_for(kTouch * sizes.units * inputs);
+  const Scratch<float> by_tap(threads, inputs);
+  const Scratch<uint32_t> row(threads, words);
+  parallel_for<Schedule::kStatic>(threads, sizes.units, [&](int64_t unit, int thread) {
+    transpose(w + unit * inputs, sizes.taps(), sizes.channels, sizes.taps(), by_tap[thread], sizes.channels);
+    kernels().pack(by_tap[thread], inputs, row[thread]);
+    for (int64_t word = 0; word < words; ++word) bits[word * sizes.units + unit] = row[thread][word];
   });
-  pack_weights(by_tap[0], sizes.units, sizes.inputs(), bits, [](int64_t) {});
+  return bits;
 }
 
-// Floats times bits for a few rows: sums (rows, sums_stride) of numbers (rows, whole words), which end in zeros.
-class Products {
- public:
-  Products(const uint32_t* bits, int64_t outputs, int64_t inputs)
-      : weights_(bits, inputs), blocks_(ceil_div(outputs, kBlock)), inputs_(inputs) {}
+// lanes = alpha (lanes + more) + bias, kLanes numbers. Loops over rows of images would be too short to be fast.
+void finish_lanes(const float* __restrict more, float alpha, float bias, float* __restrict lanes) {
+  for (int64_t i = 0; i < kLanes; ++i) lanes[i] = alpha * (more[i] + lanes[i]) + bias;
+}
 
-  int64_t row_size() const { return weights_.words * kWord; }
-  int64_t tables_size(int64_t words) const { return kernels().lut_rows * words * kWordGroups * kernels().lut_entries; }
-
-  // The tables of `words` words of numbers from `word` on.
-  void build(const float* numbers, int64_t rows, int64_t word, int64_t words, float* tables) const {
-    const Kernels& k = kernels();
-    for (int64_t r = 0; r < rows; ++r, numbers += row_size(), tables += words * kWordGroups * k.lut_entries) {
-      k.lut_build(numbers + word * kWord, words * kWordGroups, tables);
-    }
-  }
-
-  // Adds their products with `blocks` blocks of outputs from `block` on.
-  void add(const float* tables, int64_t rows, int64_t word, int64_t words, int64_t block, int64_t blocks, float* sums,
-           int64_t sums_stride) const {
-    const Kernels& k = kernels();
-    const int64_t groups = ceil_div(smaller(words * kWord, inputs_ - word * kWord), kGroup);
-    k.lut_gemm(tables, words * kWordGroups * k.lut_entries, rows, weights_.at(block * kBlock, word),
-               weights_.block_stride(), blocks, groups, sums, sums_stride);
-  }
-
-  int64_t words() const { return weights_.words; }
-  int64_t blocks() const { return blocks_; }
-
- private:
-  PackedWeights weights_;
-  int64_t blocks_, inputs_;
-};
-
+// Sums have the order of lut_dense: a frozen layer gives the same bits.
 void from_floats(const ConvSizes& sizes, float pad, const float* x, const float* w, const float* alpha,
                  const float* bias, float* y) {
   const Kernels& k = kernels();
   const int64_t places = sizes.places(), image = sizes.channels * sizes.height * sizes.width;
-  const Scratch<uint32_t> bits(1, packed_size(sizes.units, sizes.inputs()));
-  pack_kernels(sizes, w, bits[0]);
-  const Products products(bits[0], sizes.units, sizes.inputs());
+  const int64_t inputs = sizes.inputs(), words = ceil_div(inputs, kWord), tile = sizes.units * kLanes;
+  const std::vector<uint32_t> bits = bits_of_inputs(sizes, w);
   const int64_t most = kRegionSize / (sizes.channels * sizes.stride_h * sizes.stride_w);
   const Regions regions(sizes.rows, sizes.out_height(), sizes.out_width(), most);
-  const int threads = threads_for(kLutWord * sizes.rows * places * sizes.units * products.words());
-  const int64_t covered_size = Covered(sizes, regions[0]).size(), width = products.blocks() * kBlock;
-  const int64_t table_words = smaller(kTableWords, products.words()), row_size = products.row_size();
-  const int64_t tables_size = products.tables_size(table_words), rows_size = k.lut_rows * row_size;
-  const Scratch<float> scratch(threads, covered_size + tables_size + rows_size + 2 * kStripPlaces * width);
+  const int threads = threads_for(kSumsWord * sizes.rows * places * sizes.units * words);
+  const int64_t size = Grids(sizes, Covered(sizes, regions[0])).size();
+  const Scratch<float> scratch(threads, kSignedSums + kLanes + 2 * tile + size);
+  const Scratch<int64_t> offsets(threads, inputs);
+  std::vector<int64_t> of_units(sizes.units);
+  for (int64_t u = 0; u < sizes.units; ++u) of_units[u] = u * kLanes;
   parallel_for<Schedule::kDynamic>(threads, regions.count(), [&](int64_t i, int thread) {
     const Region region = regions[i];
     const Covered covered(sizes, region);
-    float* const inputs = scratch[thread];
-    float* const tables = inputs + covered_size;
-    float* const rows = tables + tables_size;
-    float* const sums = rows + rows_size;
-    float* const results = sums + kStripPlaces * width;
-    std::fill_n(rows, rows_size, 0.0f);
-    load_covered(sizes, covered, x + region.image * image, pad, inputs);
-    for (int64_t down = 0; down < region.height; ++down) {
-      for (int64_t first = 0; first < region.width; first += kStripPlaces) {
-        const int64_t strip = smaller(kStripPlaces, region.width - first);
-        std::fill_n(sums, strip * width, 0.0f);
-        for (int64_t p = 0, count; p < strip; p += count) {
-          count = smaller(k.lut_rows, strip - p);
-          for (int64_t r = 0; r < count; ++r) {
-            const int64_t at = covered.at(down * sizes.stride_h, (first + p + r) * sizes.stride_w);
-            copy_window(sizes, covered, inputs + at, rows + r * row_size);
-          }
-          for (int64_t word = 0; word < products.words(); word += kTableWords) {
-            const int64_t words = smaller(kTableWords, products.words() - word);
-            products.build(rows, count, word, words, tables);
-            products.add(tables, count, word, words, 0, products.blocks(), sums + p * width, width);
+    const Grids grids(sizes, covered);
+    float* const sums = scratch[thread];
+    float* const zeros = sums + kSignedSums;
+    float* const parts = zeros + kLanes;
+    float* const totals = parts + tile;
+    float* const numbers = totals + tile;
+    std::fill_n(zeros, kLanes, 0.0f);
+    load_grids(sizes, covered, grids, x + region.image * image, pad, numbers);
+    std::fill_n(numbers + grids.size() - kLanes, kLanes, 0.0f);
+    find_taps(sizes, grids, offsets[thread]);
+    for (int64_t begin = 0; begin < grids.lanes(region); begin += kLanes) {
+      const int64_t used = smaller(kLanes, grids.lanes(region) - begin);
+      std::fill_n(totals, tile, 0.0f);
+      std::fill_n(parts, tile, 0.0f);
+      for (int64_t word = 0; word < words; ++word) {
+        if (word > 0 && word % kSumWords == 0) {
+          for (int64_t j = 0; j < tile; ++j) {
+            totals[j] += parts[j];
+            parts[j] = 0;
           }
         }
-        k.epilogue_lut(sums, width, strip, sizes.units, {alpha, bias}, results, width);
-        transpose(results, width, strip, sizes.units,
-                  y + region.image * sizes.units * places + (region.y + down) * sizes.out_width() + region.x + first,
-                  places);
+        const float* rows[kWord];
+        for (int64_t t = 0; t < kWord; ++t) {
+          const int64_t input = word * kWord + t;
+          rows[t] = input < inputs ? numbers + offsets[thread][input] + begin : zeros;
+        }
+        k.signed_sums(rows, used, sums);
+        k.add_signed_sums(sums, used, &bits[word * sizes.units], of_units.data(), sizes.units, parts);
       }
+      for (int64_t u = 0; u < sizes.units; ++u) {
+        finish_lanes(totals + u * kLanes, alpha[u], bias[u], parts + u * kLanes);
+      }
+      for_each_row_of_lanes(region, grids.across, begin, [&](int64_t row, int64_t column, int64_t lane, int64_t size) {
+        float* to = y + region.image * sizes.units * places + row * sizes.out_width() + column;
+        for (int64_t u = 0; u < sizes.units; ++u, to += places) copy_numbers(parts + u * kLanes + lane, size, to);
+      });
     }
   });
 }
@@ -202,88 +184,81 @@ Region outputs_of(const ConvSizes& sizes, const Region& inputs) {
   return {inputs.image, y, x, height, width};
 }
 
+// The bits of the weights (units, channels, taps) as (words of units, taps, channels): neighbours in this order add to
+// different channels. Taps one after the other would add to almost the same numbers, and each would wait for the other.
+std::vector<uint32_t> bits_of_units(const ConvSizes& sizes, const float* w) {
+  const int64_t inputs = sizes.inputs(), taps = sizes.taps(), words = ceil_div(sizes.units, kWord);
+  std::vector<uint32_t> packed(words * inputs), bits(words * inputs);
+  pack_planes(w, 1, sizes.units, inputs, packed.data());
+  for (int64_t i = 0; i < words * inputs; ++i) {
+    const int64_t word = i / inputs, input = i % inputs;
+    bits[word * inputs + input % taps * sizes.channels + input / taps] = packed[i];
+  }
+  return bits;
+}
+
 // Every place of dy is multiplied with all weights of all units, which gives its part in the inputs of its window;
-// these parts are added up, with the channels innermost. Where rows of the kernel are whole blocks, the product adds
-// them to their places itself.
+// these parts are added up in the grids of a region of inputs.
 void gradient_to_inputs(const ConvSizes& sizes, const float* dy, const float* alpha, const float* x, float clip,
                         const float* w, float* dx) {
   const Kernels& k = kernels();
-  const int64_t places = sizes.places(), image = sizes.channels * sizes.height * sizes.width;
-  const Scratch<uint32_t> packed(1, packed_size(sizes.units, sizes.inputs()));
-  const Scratch<uint32_t> transposed(1, packed_size(sizes.inputs(), sizes.units));
-  pack_kernels(sizes, w, packed[0]);
-  transpose_weights(packed[0], sizes.units, sizes.inputs(), transposed[0]);
-  const Products products(transposed[0], sizes.inputs(), sizes.units);
-  const int64_t row_lanes = sizes.kernel_w * sizes.channels;
-  const bool in_place = row_lanes % kBlock == 0 && sizes.dilation_w == 1;
+  const int64_t inputs = sizes.inputs(), words = ceil_div(sizes.units, kWord), places = sizes.places();
+  const int64_t image = sizes.channels * sizes.height * sizes.width;
+  const std::vector<uint32_t> bits = bits_of_units(sizes, w);
   const Regions regions(sizes.rows, sizes.height, sizes.width, kRegionSize / sizes.channels);
-  int64_t covered_size = 0;
+  int64_t most = 0;
   for (int64_t i = 0; i < regions.count() / sizes.rows; ++i) {  // of one image
     const Region outputs = outputs_of(sizes, regions[i]);
-    if (outputs.places() > 0) covered_size = std::max(covered_size, Covered(sizes, outputs).size());
+    if (outputs.places() > 0) most = std::max(most, Grids(sizes, Covered(sizes, outputs)).size());
   }
-  const int threads = threads_for(kLutWord * sizes.rows * places * sizes.inputs() * products.words());
-  const int64_t tables_size = products.tables_size(products.words()), width = products.blocks() * kBlock;
-  const int64_t row_size = products.row_size(), rows_size = kStripPlaces * row_size;
-  const Scratch<float> scratch(threads, covered_size + tables_size + rows_size + k.lut_rows * width);
+  const int threads = threads_for(kSumsWord * sizes.rows * places * inputs * words);
+  const Scratch<float> scratch(threads, kSignedSums + kWord * kLanes + most);
+  const Scratch<int64_t> offsets(threads, inputs);
   parallel_for<Schedule::kDynamic>(threads, regions.count(), [&](int64_t i, int thread) {
     const Region region = regions[i], outputs = outputs_of(sizes, region);
     const Covered covered(sizes, outputs);
-    float* const gradients = scratch[thread];
-    float* const tables = gradients + covered_size;
-    float* const rows = tables + tables_size;
-    float* const sums = rows + rows_size;
-    if (outputs.places() > 0) std::fill_n(gradients, covered.size(), 0.0f);
-    std::fill_n(rows, rows_size, 0.0f);
-    for (int64_t down = 0; down < outputs.height; ++down) {
-      const float* from =
-          dy + outputs.image * sizes.units * places + (outputs.y + down) * sizes.out_width() + outputs.x;
-      for (int64_t first = 0; first < outputs.width; first += kStripPlaces) {
-        const int64_t strip = smaller(kStripPlaces, outputs.width - first);
-        transpose(from + first, places, sizes.units, strip, rows, row_size);
-        for (int64_t p = 0; p < strip; ++p) {
-          float* row = rows + p * row_size;
-          for (int64_t u = 0; u < sizes.units; ++u) row[u] *= alpha[u];
-        }
-        for (int64_t p = 0, count; p < strip; p += count) {
-          count = smaller(k.lut_rows, strip - p);
-          products.build(rows + p * row_size, count, 0, products.words(), tables);
-          float* const to = gradients + covered.at(down * sizes.stride_h, (first + p) * sizes.stride_w);
-          const int64_t stride = covered.at(0, sizes.stride_w);
-          for (int64_t h = 0; in_place && h < sizes.kernel_h; ++h) {
-            products.add(tables, count, 0, products.words(), h * row_lanes / kBlock, row_lanes / kBlock,
-                         to + covered.at(h * sizes.dilation_h, 0), stride);
-          }
-          if (in_place) continue;
-          std::fill_n(sums, count * width, 0.0f);
-          products.add(tables, count, 0, products.words(), 0, products.blocks(), sums, width);
-          for (int64_t r = 0; r < count; ++r) {
-            const float* part = sums + r * width;
-            for (int64_t h = 0; h < sizes.kernel_h; ++h) {
-              for (int64_t v = 0; v < sizes.kernel_w; ++v, part += sizes.channels) {
-                float* at = to + r * stride + covered.at(h * sizes.dilation_h, v * sizes.dilation_w);
-                for (int64_t c = 0; c < sizes.channels; ++c) at[c] += part[c];
+    const Grids grids(sizes, covered);
+    const bool any = outputs.places() > 0;
+    float* const sums = scratch[thread];
+    float* const lanes = sums + kSignedSums;
+    float* const gradients = lanes + kWord * kLanes;
+    const std::array<const float*, kWord> rows = rows_at(lanes);
+    if (any) {
+      std::fill_n(gradients, grids.size(), 0.0f);
+      find_taps(sizes, grids, offsets[thread]);
+    }
+    for (int64_t begin = 0; any && begin < grids.lanes(outputs); begin += kLanes) {
+      const int64_t used = smaller(kLanes, grids.lanes(outputs) - begin);
+      for (int64_t unit = 0; unit < sizes.units; unit += kWord) {
+        const int64_t units = smaller(kWord, sizes.units - unit);
+        std::fill_n(lanes, kWord * kLanes, 0.0f);
+        for_each_row_of_lanes(
+            outputs, grids.across, begin, [&](int64_t row, int64_t column, int64_t lane, int64_t size) {
+              const float* from = dy + (outputs.image * sizes.units + unit) * places + row * sizes.out_width() + column;
+              for (int64_t u = 0; u < units; ++u, from += places) {
+                for (int64_t j = 0; j < size; ++j) lanes[u * kLanes + lane + j] = from[j] * alpha[unit + u];
               }
-            }
-          }
-        }
+            });
+        k.signed_sums(rows.data(), used, sums);
+        k.add_signed_sums(sums, used, &bits[unit / kWord * inputs], offsets[thread], inputs, gradients + begin);
       }
     }
     float* const result = dx + region.image * image;
-    const int64_t begin = std::clamp(covered.x, region.x, region.x + region.width);
-    const int64_t end = std::clamp(covered.x + covered.width, begin, region.x + region.width);
-    for (int64_t y = region.y; y < region.y + region.height; ++y) {
-      float* row = result + y * sizes.width;
-      const int64_t down = y - covered.y;
-      const bool reached = outputs.places() > 0 && down >= 0 && down < covered.height && begin < end;
-      for (int64_t c = 0; c < sizes.channels; ++c) {
-        float* to = row + c * sizes.height * sizes.width;
-        std::fill(to + region.x, to + (reached ? begin : region.x + region.width), 0.0f);
-        if (reached) std::fill(to + end, to + region.x + region.width, 0.0f);
+    for (int64_t c = 0; c < sizes.channels; ++c) {
+      for (int64_t y = region.y; y < region.y + region.height; ++y) {
+        float* const row = result + (c * sizes.height + y) * sizes.width;
+        const int64_t down = y - covered.y;
+        const bool reached = any && down >= 0 && down < covered.height;
+        const int64_t end = region.x + region.width, first = reached ? std::clamp(covered.x, region.x, end) : end;
+        const int64_t last = reached ? std::clamp(covered.x + covered.width, first, end) : end;
+        std::fill(row + region.x, row + first, 0.0f);
+        if (first < last && sizes.stride_w == 1) {
+          std::copy_n(gradients + grids.at(c, down, first - covered.x), last - first, row + first);
+        } else {
+          for (int64_t p = first; p < last; ++p) row[p] = gradients[grids.at(c, down, p - covered.x)];
+        }
+        std::fill(row + last, row + end, 0.0f);
       }
-      if (!reached) continue;
-      transpose(gradients + covered.at(down, begin - covered.x), sizes.channels, end - begin, sizes.channels,
-                row + begin, sizes.height * sizes.width);
     }
     if (std::isfinite(clip)) mask(sizes, region, clip, x + region.image * image, result);
   });

@@ -18,44 +18,94 @@ namespace {
 constexpr double kConvMultiply = kTouch / 16;  // nanoseconds per product
 constexpr int64_t kChunkSize = 1 << 21;        // numbers or words of a chunk: 8 MB
 constexpr int64_t kPanels = 1 << 18;           // numbers of the panels of a chunk, which stay in the L2 cache
-constexpr int64_t kPartPlaces = 512;           // places whose tables stay in the L1 cache
+constexpr int64_t kPartPlaces = 1024;          // places that are added up before their sum goes to the total
 
-// `count` numbers of a unit of dy from place `begin` on, counted through all images, with zeros up to `size`.
-void copy_places(const ConvSizes& sizes, const float* dy, int64_t unit, int64_t begin, int64_t count, int64_t size,
+// The signs of padded images as bits of places: bit t of a word is place 32 word + t of those of a row that are
+// `stride_w` apart, and words of all channels are next to each other. So the bits of a tap for places one after the
+// other are a shift away. Outside of the images is +1, with kMinus -1.
+class RowsOfBits {
+ public:
+  // For at most `images` images.
+  RowsOfBits(const ConvSizes& sizes, Pad pad, int64_t images)
+      : sizes_(sizes),
+        covered_(sizes, {0, 0, 0, sizes.out_height(), sizes.out_width()}),
+        outside_(pad == Pad::kMinus ? ~0u : 0u),
+        lanes_(sizes.pixel_words() * kWord),
+        words_(ceil_div(ceil_div(covered_.width, sizes.stride_w), kWord) + 1),  // a shift reads the next word too
+        bits_(1, images * image_size()) {}
+
+  // Words of an image.
+  static int64_t image_size(const ConvSizes& sizes) { return RowsOfBits(sizes, Pad::kZero, 0).image_size(); }
+
+  // x (images, pixel_words, height, width).
+  void load(const uint32_t* x, int64_t images) {
+    const int64_t rows = images * covered_.height;
+    const int threads = threads_for(kTouch * rows * covered_.width * lanes_ / kWord);
+    parallel_for<Schedule::kStatic>(threads, rows, [=](int64_t i, int) {
+      const int64_t image = i / covered_.height, y = covered_.y + i % covered_.height;
+      uint32_t* to = bits_[0] + i * row_size();
+      if (y < 0 || y >= sizes_.height) {
+        std::fill_n(to, row_size(), outside_);
+        return;
+      }
+      for (int64_t phase = 0; phase < sizes_.stride_w; ++phase) {
+        for (int64_t word = 0; word < words_; ++word) {
+          for (int64_t w = 0; w < sizes_.pixel_words(); ++w, to += kWord) {
+            const uint32_t* from = x + ((image * sizes_.pixel_words() + w) * sizes_.height + y) * sizes_.width;
+            const int64_t left = covered_.x + word * kWord * sizes_.stride_w + phase;
+            for (int64_t t = 0, at = left; t < kWord; ++t, at += sizes_.stride_w) {
+              to[t] = at >= 0 && at < sizes_.width ? from[at] : outside_;
+            }
+            transpose_bits(to);
+          }
+        }
+      }
+    });
+  }
+
+  // to[i][channel] gets the bits of tap i of `taps`, at `count` places of the results, at most kWord, from `begin` on,
+  // counted through all loaded images.
+  void find(int64_t begin, int64_t count, const Range& taps, uint32_t* to) const {
+    std::fill_n(to, taps.size() * sizes_.channels, 0u);
+    for_each_run(sizes_, begin, count, kWord, [&](const Run& run) {
+      const uint32_t mask = ~0u >> (kWord - run.size);
+      uint32_t* __restrict bits = to;
+      for (int64_t tap = taps.begin; tap < taps.end; ++tap, bits += sizes_.channels) {
+        const int64_t y = run.y * sizes_.stride_h + tap / sizes_.kernel_w * sizes_.dilation_h;
+        const int64_t across = tap % sizes_.kernel_w * sizes_.dilation_w, at = run.x + across / sizes_.stride_w;
+        const int64_t row = (run.image * covered_.height + y) * row_size();
+        const uint32_t* low = bits_[0] + row + (across % sizes_.stride_w * words_ + at / kWord) * lanes_;
+        const uint32_t* high = low + lanes_;
+        const int shift = at % kWord, left = kWord - 1 - shift, place = run.first;
+        for (int64_t c = 0; c < sizes_.channels; ++c) {
+          bits[c] |= ((low[c] >> shift | high[c] << 1 << left) & mask) << place;
+        }
+      }
+    });
+  }
+
+ private:
+  int64_t row_size() const { return sizes_.stride_w * words_ * lanes_; }
+  int64_t image_size() const { return covered_.height * row_size(); }
+
+  ConvSizes sizes_;
+  Covered covered_;
+  uint32_t outside_;
+  int64_t lanes_, words_;
+  Scratch<uint32_t> bits_;
+};
+
+// `units` units of dy at `count` places from `begin` on, counted through all images, as rows of kLanes; zeros after
+// them.
+void load_places(const ConvSizes& sizes, const float* dy, int64_t unit, int64_t units, int64_t begin, int64_t count,
                  float* to) {
   const int64_t places = sizes.places();
+  if (count < kWord || units < kLanes) std::fill_n(to, kWord * kLanes, 0.0f);
   for (int64_t p = 0, part; p < count; p += part) {
     const int64_t row = (begin + p) / places, place = (begin + p) % places;
     part = smaller(count - p, places - place);
-    std::memcpy(to + p, dy + (row * sizes.units + unit) * places + place, part * sizeof(float));
+    transpose(dy + (row * sizes.units + unit) * places + place, places, units, part, to + p * kLanes, kLanes);
   }
-  std::fill(to + count, to + size, 0.0f);
-}
-
-// The inputs as bits of places: packed weights with a unit for each tap and channel, whose inputs are `count` places.
-void load_columns(const ConvSizes& sizes, Pad pad, const uint32_t* x, int64_t begin, int64_t count, uint32_t* to) {
-  const int64_t words = ceil_div(count, kWord), blocks = ceil_div(sizes.inputs(), kBlock);
-  const int threads = threads_for(kTouch / 4 * count * sizes.inputs());
-  const Scratch<uint32_t> scratch(threads, 2 * sizes.words() * kBlock);
-  std::fill_n(to + (blocks - 1) * words * kBlock, words * kBlock, 0u);
-  parallel_for<Schedule::kDynamic>(threads, words, [&](int64_t word, int thread) {
-    uint32_t* windows = scratch[thread];
-    const int64_t first = word * kWord, lanes = smaller(kWord, count - first);
-    if (lanes < kWord) std::fill_n(windows, 2 * sizes.words() * kBlock, 0u);
-    load_windows(sizes, pad, x, begin + first, lanes, windows);
-    for (int64_t tap = 0; tap < sizes.taps(); ++tap) {
-      for (int64_t w = 0; w < sizes.pixel_words(); ++w, windows += kBlock) {
-        uint32_t square[kWord];
-        std::memcpy(square, windows, kBlock * sizeof(uint32_t));
-        std::memcpy(square + kBlock, windows + sizes.words() * kBlock, kBlock * sizeof(uint32_t));
-        transpose_bits(square);
-        const int64_t channel = w * kWord, column = tap * sizes.channels + channel;
-        for (int64_t c = 0; c < smaller(kWord, sizes.channels - channel); ++c) {
-          to[((column + c) / kBlock * words + word) * kBlock + (column + c) % kBlock] = square[c];
-        }
-      }
-    }
-  });
 }
 
 // Whether tap i along an axis lies inside of the image for any output.
@@ -67,7 +117,7 @@ bool reaches(const WindowAxis& axis, int64_t i) {
   return false;
 }
 
-// The sum of dy over all places where a tap lies outside of the image: (units, taps). There load_columns has +1 for 0.
+// The sum of dy over all places where a tap lies outside of the image: (units, taps). There RowsOfBits has +1 for 0.
 std::vector<double> sums_outside(const ConvSizes& sizes, const float* dy) {
   std::vector<double> sums(sizes.units * sizes.taps());
   const int64_t places = sizes.places(), width = sizes.out_width();
@@ -99,39 +149,54 @@ std::vector<double> sums_outside(const ConvSizes& sizes, const float* dy) {
   return sums;
 }
 
-// Floats and bits by tables of a few rows of dy, as in weight_gradient.cc.
+// Floats and bits by signed sums, whose lanes are units. g is (units, stride).
 void add_from_signs(const ConvSizes& sizes, Pad pad, const float* dy, const uint32_t* signs, int64_t stride, float* g) {
   const Kernels& k = kernels();
-  const int64_t all = sizes.rows * sizes.places(), columns = sizes.inputs(), blocks = ceil_div(columns, kBlock);
-  const int64_t most = std::max<int64_t>(1, kChunkSize / (blocks * kBlock) / (kPartPlaces / kWord)) * kPartPlaces;
-  const int64_t chunk = smaller(most, ceil_div(all, kPartPlaces) * kPartPlaces);
-  const Scratch<uint32_t> bits(1, packed_size(columns, chunk));
-  const int threads = threads_for(kConvMultiply * all * sizes.units * columns);
-  const int64_t table_stride = kPartPlaces / kGroup * k.lut_entries;
-  const Scratch<float> scratch(threads, kPartPlaces + k.lut_rows * table_stride);
-  // All units of a few rows, or parts of them where the threads are many.
-  const int64_t strips = ceil_div(sizes.units, k.lut_rows), parts = smaller(blocks, ceil_div(2 * threads, strips));
-  const int64_t part_blocks = ceil_div(blocks, parts);
-  for (int64_t begin = 0; begin < all; begin += chunk) {
-    const int64_t count = smaller(chunk, all - begin);
-    load_columns(sizes, pad, signs, begin, count, bits[0]);
-    const PackedWeights weights(bits[0], count);
-    parallel_for<Schedule::kDynamic>(threads, strips * parts, [&](int64_t i, int thread) {
-      float* numbers = scratch[thread];
-      float* tables = numbers + kPartPlaces;
-      const int64_t unit = i / parts * k.lut_rows, units = smaller(k.lut_rows, sizes.units - unit);
-      const int64_t block = i % parts * part_blocks, some = smaller(part_blocks, blocks - block);
-      if (some <= 0) return;
-      for (int64_t first = 0; first < count; first += kPartPlaces) {
-        const int64_t places = smaller(kPartPlaces, count - first), size = ceil_div(places, kWord) * kWord;
-        for (int64_t u = 0; u < units; ++u) {
-          copy_places(sizes, dy, unit + u, begin + first, places, size, numbers);
-          k.lut_build(numbers, size / kGroup, tables + u * table_stride);
+  const int64_t places = sizes.places(), inputs = sizes.inputs();
+  const int64_t chunk = std::clamp<int64_t>(kChunkSize / RowsOfBits::image_size(sizes), 1, sizes.rows);
+  const int64_t blocks = ceil_div(sizes.units, kLanes);
+  RowsOfBits rows(sizes, pad, chunk);
+  const int threads = threads_for(kConvMultiply * sizes.rows * places * sizes.units * inputs);
+  // A thread has a block of units and, where the threads are many, some of the taps.
+  const int64_t parts = smaller(sizes.taps(), ceil_div(2 * threads, blocks)), part = ceil_div(sizes.taps(), parts);
+  const int64_t most = part * sizes.channels;
+  const Scratch<float> scratch(threads, kSignedSums + kWord * kLanes + most * kLanes);
+  const Scratch<float> totals(1, blocks * inputs * kLanes);
+  const Scratch<uint32_t> bits(threads, most);
+  std::fill_n(totals[0], blocks * inputs * kLanes, 0.0f);
+  std::vector<int64_t> offsets(most);
+  for (int64_t i = 0; i < most; ++i) offsets[i] = i * kLanes;
+  for (int64_t image = 0; image < sizes.rows; image += chunk) {
+    const int64_t images = smaller(chunk, sizes.rows - image), all = images * places;
+    rows.load(signs + image * sizes.pixel_words() * sizes.height * sizes.width, images);
+    parallel_for<Schedule::kDynamic>(threads, blocks * parts, [&](int64_t i, int thread) {
+      const int64_t unit = i / parts * kLanes, tap = i % parts * part;
+      const Range taps = {tap, smaller(tap + part, sizes.taps())};
+      if (taps.size() <= 0) return;
+      const int64_t units = smaller(kLanes, sizes.units - unit);
+      float* const sums = scratch[thread];
+      float* const lanes = sums + kSignedSums;
+      float* const products = lanes + kWord * kLanes;
+      const std::array<const float*, kWord> rows_of_lanes = rows_at(lanes);
+      float* const total = totals[0] + (i / parts * inputs + tap * sizes.channels) * kLanes;
+      const int64_t outputs = taps.size() * sizes.channels;
+      for (int64_t begin = 0; begin < all; begin += kPartPlaces) {
+        const int64_t end = smaller(all, begin + kPartPlaces);
+        std::fill_n(products, outputs * kLanes, 0.0f);
+        for (int64_t p = begin; p < end; p += kWord) {
+          const int64_t count = smaller(kWord, end - p);
+          rows.find(p, count, taps, bits[thread]);
+          load_places(sizes, dy, unit, units, image * places + p, count, lanes);
+          k.signed_sums(rows_of_lanes.data(), units, sums);
+          k.add_signed_sums(sums, units, bits[thread], offsets.data(), outputs, products);
         }
-        k.lut_gemm(tables, table_stride, units, weights.at(block * kBlock, first / kWord), weights.block_stride(), some,
-                   ceil_div(places, kGroup), g + unit * stride + block * kBlock, stride);
+        for (int64_t j = 0; j < outputs * kLanes; ++j) total[j] += products[j];
       }
     });
+  }
+  for (int64_t unit = 0; unit < sizes.units; unit += kLanes) {
+    transpose(totals[0] + unit * inputs, kLanes, inputs, smaller(kLanes, sizes.units - unit), g + unit * stride,
+              stride);
   }
 }
 

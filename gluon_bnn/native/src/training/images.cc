@@ -36,6 +36,33 @@ void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t col
   }
 }
 
+void load_grids(const ConvSizes& sizes, const Covered& covered, const Grids& grids, const float* x, float pad,
+                float* to) {
+  const int64_t begin = std::clamp<int64_t>(-covered.x, 0, covered.width);
+  const int64_t end = std::clamp(sizes.width - covered.x, begin, covered.width);
+  for (int64_t c = 0; c < sizes.channels; ++c) {
+    for (int64_t row = 0; row < covered.height; ++row) {
+      const int64_t y = covered.y + row;
+      const bool inside = y >= 0 && y < sizes.height;
+      const float* from = x + (c * sizes.height + (inside ? y : 0)) * sizes.width + covered.x;
+      if (grids.stride_w == 1) {
+        float* at = to + grids.at(c, row, 0);
+        std::fill_n(at, inside ? begin : covered.width, pad);
+        if (!inside) continue;
+        std::copy(from + begin, from + end, at + begin);
+        std::fill(at + end, at + covered.width, pad);
+        continue;
+      }
+      for (int64_t grid = 0; grid < smaller(grids.stride_w, covered.width); ++grid) {
+        float* at = to + grids.at(c, row, grid);
+        for (int64_t i = grid; i < covered.width; i += grids.stride_w) {
+          *at++ = inside && i >= begin && i < end ? from[i] : pad;
+        }
+      }
+    }
+  }
+}
+
 void load_covered(const ConvSizes& sizes, const Covered& covered, const float* x, float pad, float* to) {
   const int64_t row_size = covered.at(1, 0);
   const int64_t begin = std::clamp<int64_t>(-covered.x, 0, covered.width);

@@ -4,6 +4,7 @@
 #define GLUON_BNN_TRAINING_IMAGES_H_
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "gemm/conv.h"
@@ -63,6 +64,60 @@ struct Covered {
   // Where place (down, across) begins.
   int64_t at(int64_t down, int64_t across) const { return (down * width + across) * channels; }
 };
+
+// The numbers of covered places with the channels first, and the places of a channel whose distance is a multiple of
+// the strides next to each other. So what a tap meets for outputs one after the other is one after the other too, also
+// from the end of a row on: `across` lanes are a row of outputs and some more.
+struct Grids {
+  int64_t channels, stride_h, stride_w, down, across;
+
+  Grids(const ConvSizes& sizes, const Covered& covered)
+      : channels(sizes.channels),
+        stride_h(sizes.stride_h),
+        stride_w(sizes.stride_w),
+        down(ceil_div(covered.height, stride_h)),
+        across(ceil_div(covered.width, stride_w)) {}
+
+  // Lanes after the last output may reach beyond the last place.
+  int64_t size() const { return at(channels, 0, 0) + kLanes; }
+  int64_t at(int64_t channel, int64_t y, int64_t x) const {
+    const int64_t grid = (channel * stride_h + y % stride_h) * stride_w + x % stride_w;
+    return (grid * down + y / stride_h) * across + x / stride_w;
+  }
+  // Lanes of a region of outputs.
+  int64_t lanes(const Region& outputs) const { return (outputs.height - 1) * across + outputs.width; }
+};
+
+// What each tap and channel, in this order, meets for the first output of a region.
+inline void find_taps(const ConvSizes& sizes, const Grids& grids, int64_t* offsets) {
+  for (int64_t h = 0; h < sizes.kernel_h; ++h) {
+    for (int64_t v = 0; v < sizes.kernel_w; ++v) {
+      for (int64_t c = 0; c < sizes.channels; ++c) *offsets++ = grids.at(c, h * sizes.dilation_h, v * sizes.dilation_w);
+    }
+  }
+}
+
+// Calls body(y, x, lane, size) for the outputs of a region that lanes [begin, begin + kLanes) have, row by row: `size`
+// of them from (y, x) of the result on, the first of them the lane `lane`, counted from `begin`.
+template <typename Body>
+void for_each_row_of_lanes(const Region& outputs, int64_t across, int64_t begin, const Body& body) {
+  const int64_t end = begin + kLanes;
+  for (int64_t row = begin / across; row < smaller(outputs.height, ceil_div(end, across)); ++row) {
+    const int64_t first = std::max(begin, row * across), last = smaller(end, row * across + outputs.width);
+    if (first < last) body(outputs.y + row, outputs.x + first - row * across, first - begin, last - first);
+  }
+}
+
+// kWord rows of kLanes numbers, one after the other.
+inline std::array<const float*, kWord> rows_at(const float* lanes) {
+  std::array<const float*, kWord> rows;
+  for (int64_t i = 0; i < kWord; ++i) rows[i] = lanes + i * kLanes;
+  return rows;
+}
+
+// Covered places of an image x (channels, height, width) in grids, with `pad` outside of the image.
+void load_grids(const ConvSizes& sizes, const Covered& covered, const Grids& grids, const float* x, float pad,
+                float* to);
 
 // Covered places of an image x (channels, height, width), with `pad` outside of it.
 void load_covered(const ConvSizes& sizes, const Covered& covered, const float* x, float pad, float* to);

@@ -63,10 +63,68 @@ using TapOf = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 // As MXNet's, also in double.
 constexpr float kLowest = std::numeric_limits<float>::lowest();
 
+// Whether windows are 2 x 2 places side by side, as most are.
+bool are_squares(const PoolSizes& sizes) {
+  return sizes.kernel_h == 2 && sizes.kernel_w == 2 && sizes.stride_h == 2 && sizes.stride_w == 2 && sizes.pad_h == 0 &&
+         sizes.pad_w == 0 && 2 * sizes.out_height <= sizes.height && 2 * sizes.out_width <= sizes.width;
+}
+
+// `size` squares of two rows, in one loop.
+template <typename T>
+void pool_squares(const T* top, const T* bottom, int64_t size, T* __restrict y) {
+  for (int64_t i = 0; i < size; ++i) {
+    T most = T(kLowest);
+    for (const T v : {top[2 * i], top[2 * i + 1], bottom[2 * i], bottom[2 * i + 1]}) most = v > most ? v : most;
+    y[i] = most;
+  }
+}
+
+template <typename T>
+void pool_squares_backward(const T* dy, const T* top, const T* bottom, int64_t size, T* __restrict dtop,
+                           T* __restrict dbottom) {
+  for (int64_t i = 0; i < size; ++i) {
+    const T d = dy[i], first = top[2 * i], second = top[2 * i + 1], third = bottom[2 * i], fourth = bottom[2 * i + 1];
+    const T most1 = first > T(kLowest) ? first : T(kLowest), most2 = second > most1 ? second : most1;
+    const T most3 = third > most2 ? third : most2;
+    const T last = fourth > most3 ? d : T(0), rest = fourth > most3 ? T(0) : d;  // of the fourth, of the first three
+    const T before = third > most2 ? T(0) : rest;
+    dtop[2 * i] = second > most1 ? T(0) : before;
+    dtop[2 * i + 1] = second > most1 ? before : T(0);
+    dbottom[2 * i] = third > most2 ? rest : T(0);
+    dbottom[2 * i + 1] = last;
+  }
+}
+
+template <typename T>
+void planes_of_squares_backward(const PoolSizes& sizes, const T* dy, const T* x, T* dx) {
+  const int64_t width = sizes.width, covered = 2 * sizes.out_width;
+  parallel_for<Schedule::kStatic>(threads_of(sizes), sizes.rows, [=](int64_t plane, int) {
+    const T* from = x + plane * sizes.height * width;
+    const T* d = dy + plane * sizes.out_height * sizes.out_width;
+    T* to = dx + plane * sizes.height * width;
+    for (int64_t y = 0; y < sizes.out_height; ++y, from += 2 * width, to += 2 * width, d += sizes.out_width) {
+      pool_squares_backward(d, from, from + width, sizes.out_width, to, to + width);
+      std::fill(to + covered, to + width, T(0));
+      std::fill(to + width + covered, to + 2 * width, T(0));
+    }
+    std::fill_n(to, (sizes.height - 2 * sizes.out_height) * width, T(0));
+  });
+}
+
 }  // namespace
 
 template <typename T>
 void max_pool_planes(const PoolSizes& sizes, const T* x, T* y) {
+  if (are_squares(sizes)) {
+    parallel_for<Schedule::kStatic>(threads_of(sizes), sizes.rows, [=](int64_t plane, int) {
+      const T* from = x + plane * sizes.height * sizes.width;
+      T* to = y + plane * sizes.out_height * sizes.out_width;
+      for (int64_t row = 0; row < sizes.out_height; ++row, from += 2 * sizes.width, to += sizes.out_width) {
+        pool_squares(from, from + sizes.width, sizes.out_width, to);
+      }
+    });
+    return;
+  }
   with_stride(sizes.stride_w, [=](auto stride) {
     parallel_for<Schedule::kStatic>(threads_of(sizes), sizes.rows, [=](int64_t plane, int) {
       const T* from = x + plane * sizes.height * sizes.width;
@@ -89,8 +147,7 @@ void max_pool_planes(const PoolSizes& sizes, const T* x, T* y) {
 
 template <typename T>
 void max_pool_planes_backward(const PoolSizes& sizes, const T* dy, const T* x, T* dx) {
-  // Rows of pairs: loops that write all places of a row can be vectorised.
-  const bool pairs = sizes.kernel_w == 2 && sizes.stride_w == 2 && sizes.pad_w == 0;
+  if (are_squares(sizes)) return planes_of_squares_backward(sizes, dy, x, dx);
   with_stride(sizes.stride_w, [=](auto stride) {
     parallel_for<Schedule::kStatic>(threads_of(sizes), sizes.rows, [=](int64_t plane, int) {
       const T* from = x + plane * sizes.height * sizes.width;
@@ -99,7 +156,7 @@ void max_pool_planes_backward(const PoolSizes& sizes, const T* dy, const T* x, T
       std::fill_n(to, sizes.height * sizes.width, T(0));
       for_each_strip_of(sizes, [&](const PoolStrip& strip) {
         // Loops with numbers side by side, and loops with strides: the compiler vectorises each by itself.
-        T most[kWindows], values[kWindows], next[kWindows];
+        T most[kWindows], values[kWindows];
         TapOf<T> taken[kWindows];
         std::fill_n(most, kWindows, T(kLowest));
         std::fill_n(taken, kWindows, TapOf<T>(-1));
@@ -110,27 +167,12 @@ void max_pool_planes_backward(const PoolSizes& sizes, const T* dy, const T* x, T
           }
           for (int64_t i = begin; i < end; ++i) most[i] = values[i] > most[i] ? values[i] : most[i];
         });
-        const auto shares = [&](int64_t tap, int64_t begin, int64_t end, T* to_tap) {
+        for_each_tap(sizes, strip, [&](int64_t tap, int64_t begin, int64_t end, int64_t place) {
           for (int64_t i = begin; i < end; ++i) {
             const T each = d[i];  // a load under the condition would make it an unpredictable branch
-            to_tap[i] = taken[i] == static_cast<TapOf<T>>(tap) ? each : T(0);
+            values[i] = taken[i] == static_cast<TapOf<T>>(tap) ? each : T(0);
           }
-        };
-        for_each_tap(sizes, strip, [&](int64_t tap, int64_t begin, int64_t end, int64_t place) {
-          if (!pairs) {
-            shares(tap, begin, end, values);
-            for (int64_t i = begin; i < end; ++i) to[place + i * stride] += values[i];
-          } else if (tap % 2 == 0) {
-            shares(tap, 0, end, values);
-            if (2 * end > sizes.width - 2 * strip.x) to[place + 2 * (end - 1)] += values[end - 1];  // it has no next
-          } else {
-            shares(tap, 0, end, next);
-            T* const first = to + place - 1;
-            for (int64_t i = 0; i < end; ++i) {
-              first[2 * i] += values[i];
-              first[2 * i + 1] += next[i];
-            }
-          }
+          for (int64_t i = begin; i < end; ++i) to[place + i * stride] += values[i];
         });
         d += strip.size;
       });
