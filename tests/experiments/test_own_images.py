@@ -127,7 +127,6 @@ def test_the_notebook_is_about_mnist(tmp_path, monkeypatch):
     import notebook
 
     write_idx(tmp_path / "own", (20, 9), (4, 4), np.arange)
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["notebook_nn.py", "--dataset", "own"])
     with pytest.raises(SystemExit, match="28 x 28 pixels in 10 classes"):
         notebook.main("", False, 1.0)
