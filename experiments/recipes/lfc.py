@@ -14,7 +14,6 @@ RECIPE = Recipe(
     published="1.12, best test epoch of 1000",
     table="nets",
     row=22,
-    seeds=(),
     remark="best test epoch: {test_error_best_epoch}",
     options=dict(finn.OPTIONS, hidden=(1024, 1024, 1024), shift=1),
 )

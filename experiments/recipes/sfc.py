@@ -15,6 +15,7 @@ RECIPE = Recipe(
     published="2.19, best test epoch of 1000",
     table="nets",
     row=21,
+    seeds=(0, 1, 2),
     remark="best test epoch: {test_error_best_epoch}",
     options=dict(finn.OPTIONS, hidden=(256, 256, 256), shift=1),
 )
