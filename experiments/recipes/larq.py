@@ -17,7 +17,7 @@ RECIPE = Recipe(
     published="2.0",
     table="nets",
     row=23,
-    seeds=(0, 1),
+    seeds=(0, 1, 2),
     options=dict(
         convolutions.MNIST,
         net="larq",
