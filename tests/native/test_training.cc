@@ -295,6 +295,14 @@ void check_conv(const ConvSizes& s, Pad pad, Scale scale, Gradient gradient, Inp
     gs[i].size = gs[i].size * alpha[0] + cross.size;
   }
   compare(y, ys, "a convolution's y");
+  if (inputs == kReals) {  // sums have one order, whatever the lanes are
+    ConvSizes last = s;
+    last.rows = 1;
+    Floats of_last(s.units * places);
+    gluon_bnn::binary_conv_forward(last, pad, w.data(), alpha.data(), in + (s.rows - 1) * image, bias.data(), nullptr,
+                                   of_last.data());
+    if (!std::equal(of_last.begin(), of_last.end(), y.end() - of_last.size())) fail("an image alone has another y");
+  }
   compare(dx, dxs, "a convolution's dx");
   compare(dw, gs, "a convolution's dw");
   compare(dbias, dbs, "a convolution's dbias");

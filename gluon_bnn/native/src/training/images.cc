@@ -9,7 +9,8 @@
 namespace gluon_bnn {
 namespace {
 
-constexpr int64_t kImageSize = 1 << 14;  // numbers of an image up to which kLanes images are laid out together
+// Numbers of an image up to which kLanes images are laid out together, and up to which they stay in the L2 cache.
+constexpr int64_t kImageSize = 1 << 15, kCachedImageSize = 1 << 12;
 
 void transpose_square(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
 #if defined(__SSE__)
@@ -58,7 +59,8 @@ int64_t images_in_lanes(const ConvSizes& sizes) {
   const int64_t of_places = sizes.rows * ceil_div(grids.lanes(all), kLanes);  // blocks of lanes
   const int64_t of_images = ceil_div(sizes.rows, kLanes) * sizes.places();
   const int64_t image = std::max(grids.size(), sizes.channels * sizes.height * sizes.width);
-  return 5 * of_images < 4 * of_places && image <= kImageSize ? kLanes : 1;
+  const int64_t cost = image <= kCachedImageSize ? 2 : 3;  // of a block of images, where one of places costs 2
+  return image <= kImageSize && cost * of_images <= 2 * of_places ? kLanes : 1;
 }
 
 void load_lanes(const float* x, int64_t rows, int64_t size, float* lanes) {
