@@ -295,6 +295,14 @@ void check_conv(const ConvSizes& s, Pad pad, Scale scale, Gradient gradient, Inp
     gs[i].size = gs[i].size * alpha[0] + cross.size;
   }
   compare(y, ys, "a convolution's y");
+  if (inputs == kReals) {  // sums have one order, whatever the lanes are
+    ConvSizes last = s;
+    last.rows = 1;
+    Floats of_last(s.units * places);
+    gluon_bnn::binary_conv_forward(last, pad, w.data(), alpha.data(), in + (s.rows - 1) * image, bias.data(), nullptr,
+                                   of_last.data());
+    if (!std::equal(of_last.begin(), of_last.end(), y.end() - of_last.size())) fail("an image alone has another y");
+  }
   compare(dx, dxs, "a convolution's dx");
   compare(dw, gs, "a convolution's dw");
   compare(dbias, dbs, "a convolution's dbias");
@@ -370,7 +378,14 @@ int main(int argc, char**) {
                                    {3, 6, 7, 1, 18, 5, 5},
                                    {2, 5, 4, 32, 16, 3, 3, 1, 1, 1, 1},
                                    {1, 7, 6, 16, 33, 3, 1, 2, 3, 2, 0, 2, 1},
-                                   {1, 2, 2, 35, 3, 3, 3, 1, 1, 3, 3}}) {
+                                   {1, 2, 2, 35, 3, 3, 3, 1, 1, 3, 3},
+                                   // so few places that images are lanes
+                                   {31, 3, 3, 5, 7, 3, 3},
+                                   {33, 2, 3, 35, 3, 2, 2},
+                                   {70, 4, 4, 2, 33, 3, 3, 2, 2, 1, 1},
+                                   {70, 5, 6, 3, 34, 3, 2, 1, 2, 1, 1, 2, 3},
+                                   {33, 2, 1, 3, 2, 3, 3, 1, 1, 2, 1},
+                                   {1, 3, 50, 2, 5, 1, 2, 1, 1, 0, 0, 1, 49}}) {
       check_convs(sizes);
     }
     check_max_pool({3, 5, 7, 1, 2, 2, 2, 2, 0, 0, 3, 4});

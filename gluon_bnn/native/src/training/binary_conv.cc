@@ -1,7 +1,8 @@
 // Forward, and the gradient to the inputs; dw is in conv_weight_gradient.cc.
 //
 // The lanes of vectors are places of the result, as MXNet has them next to each other, and the rows are units or
-// inputs. So nothing is transposed: tiles of counts and of sums are parts of y, or are added to parts of dx.
+// inputs. So nothing is transposed: tiles of counts and of sums are parts of y, or are added to parts of dx. Only where
+// places are few, products of floats and bits have images as their lanes, from arrays laid out for it and back.
 #include "training/binary_conv.h"
 
 #include <cmath>
@@ -42,17 +43,26 @@ void finish_lanes(const float* __restrict more, float alpha, float bias, float* 
   for (int64_t i = 0; i < kLanes; ++i) lanes[i] = alpha * (more[i] + lanes[i]) + bias;
 }
 
-// Sums have the order of lut_dense: a frozen layer gives the same bits.
-void from_floats(const ConvSizes& sizes, float pad, const float* x, const float* w, const float* alpha,
-                 const float* bias, float* y) {
+// Where lanes are places, regions have at most `most` places, whatever the number of threads is: sums depend on them.
+// Where lanes are images, regions are as large as they may be for all threads to have one.
+Regions regions_of(const ConvSizes& sizes, int64_t images, int64_t height, int64_t width, int64_t most, int threads) {
+  if (images == 1) return Regions(sizes.rows, height, width, most);
+  const int64_t groups = ceil_div(sizes.rows, images);
+  return Regions(groups, height, width, std::max(width, height * width * groups / threads));
+}
+
+// x and y are (groups of images, channels or units, places, images). Sums have the order of lut_dense: a frozen layer
+// gives the same bits.
+void from_lanes(const ConvSizes& sizes, int64_t images, float pad, const float* x, const float* w, const float* alpha,
+                const float* bias, float* y) {
   const Kernels& k = kernels();
-  const int64_t places = sizes.places(), image = sizes.channels * sizes.height * sizes.width;
+  const int64_t places = sizes.places(), image = sizes.channels * sizes.height * sizes.width * images;
   const int64_t inputs = sizes.inputs(), words = ceil_div(inputs, kWord), tile = sizes.units * kLanes;
   const std::vector<uint32_t> bits = bits_of_inputs(sizes, w);
   const int64_t most = kRegionSize / (sizes.channels * sizes.stride_h * sizes.stride_w);
-  const Regions regions(sizes.rows, sizes.out_height(), sizes.out_width(), most);
   const int threads = threads_for(kSumsWord * sizes.rows * places * sizes.units * words);
-  const int64_t size = Grids(sizes, Covered(sizes, regions[0])).size();
+  const Regions regions = regions_of(sizes, images, sizes.out_height(), sizes.out_width(), most, threads);
+  const int64_t size = Grids(sizes, images, Covered(sizes, regions[0])).size();
   const Scratch<float> scratch(threads, kSignedSums + kLanes + 2 * tile + size);
   const Scratch<int64_t> offsets(threads, inputs);
   std::vector<int64_t> of_units(sizes.units);
@@ -60,7 +70,7 @@ void from_floats(const ConvSizes& sizes, float pad, const float* x, const float*
   parallel_for<Schedule::kDynamic>(threads, regions.count(), [&](int64_t i, int thread) {
     const Region region = regions[i];
     const Covered covered(sizes, region);
-    const Grids grids(sizes, covered);
+    const Grids grids(sizes, images, covered);
     float* const sums = scratch[thread];
     float* const zeros = sums + kSignedSums;
     float* const parts = zeros + kLanes;
@@ -71,7 +81,8 @@ void from_floats(const ConvSizes& sizes, float pad, const float* x, const float*
     std::fill_n(numbers + grids.size() - kLanes, kLanes, 0.0f);
     find_taps(sizes, grids, offsets[thread]);
     for (int64_t begin = 0; begin < grids.lanes(region); begin += kLanes) {
-      const int64_t used = smaller(kLanes, grids.lanes(region) - begin);
+      const int64_t used = grids.used(region, begin);
+      if (used == 0) continue;
       std::fill_n(totals, tile, 0.0f);
       std::fill_n(parts, tile, 0.0f);
       for (int64_t word = 0; word < words; ++word) {
@@ -92,12 +103,49 @@ void from_floats(const ConvSizes& sizes, float pad, const float* x, const float*
       for (int64_t u = 0; u < sizes.units; ++u) {
         finish_lanes(totals + u * kLanes, alpha[u], bias[u], parts + u * kLanes);
       }
-      for_each_row_of_lanes(region, grids.across, begin, [&](int64_t row, int64_t column, int64_t lane, int64_t size) {
-        float* to = y + region.image * sizes.units * places + row * sizes.out_width() + column;
-        for (int64_t u = 0; u < sizes.units; ++u, to += places) copy_numbers(parts + u * kLanes + lane, size, to);
+      for_each_row_of_lanes(sizes, region, grids, begin, [&](int64_t at, int64_t lane, int64_t size) {
+        float* to = y + region.image * sizes.units * places * images + at;
+        for (int64_t u = 0; u < sizes.units; ++u, to += places * images) {
+          copy_numbers(parts + u * kLanes + lane, size, to);
+        }
       });
     }
   });
+}
+
+// An array (rows, size) laid out for so many images in lanes: itself for one.
+class Lanes {
+ public:
+  Lanes(int64_t images, int64_t rows, int64_t size)
+      : rows_(rows),
+        size_(size),
+        lanes_(1, images == 1 ? 0 : ceil_div(rows, images) * images * size),
+        images_(images) {}
+
+  const float* load(const float* array) const {
+    if (images_ == 1) return array;
+    load_lanes(array, rows_, size_, lanes_[0]);
+    return lanes_[0];
+  }
+  // Where results go that store() then brings to the array.
+  float* to(float* array) const { return images_ == 1 ? array : lanes_[0]; }
+  void store(float* array) const {
+    if (images_ > 1) store_lanes(lanes_[0], rows_, size_, array);
+  }
+
+ private:
+  int64_t rows_, size_;
+  Scratch<float> lanes_;
+  int64_t images_;
+};
+
+void from_floats(const ConvSizes& sizes, float pad, const float* x, const float* w, const float* alpha,
+                 const float* bias, float* y) {
+  const int64_t images = images_in_lanes(sizes);
+  const Lanes from(images, sizes.rows, sizes.channels * sizes.height * sizes.width);
+  const Lanes to(images, sizes.rows, sizes.units * sizes.places());
+  from_lanes(sizes, images, pad, from.load(x), w, alpha, bias, to.to(y));
+  to.store(y);
 }
 
 void write_dots(const int32_t* dots, int64_t size, float alpha, float bias, float* __restrict y) {
@@ -203,21 +251,24 @@ void gradient_to_inputs(const ConvSizes& sizes, const float* dy, const float* al
                         const float* w, float* dx) {
   const Kernels& k = kernels();
   const int64_t inputs = sizes.inputs(), words = ceil_div(sizes.units, kWord), places = sizes.places();
-  const int64_t image = sizes.channels * sizes.height * sizes.width;
+  const int64_t images = images_in_lanes(sizes), image = sizes.channels * sizes.height * sizes.width;
+  const Lanes from(images, sizes.rows, sizes.units * places), to(images, sizes.rows, image);
+  const float* const dy_lanes = from.load(dy);
+  float* const dx_lanes = to.to(dx);
   const std::vector<uint32_t> bits = bits_of_units(sizes, w);
-  const Regions regions(sizes.rows, sizes.height, sizes.width, kRegionSize / sizes.channels);
-  int64_t most = 0;
-  for (int64_t i = 0; i < regions.count() / sizes.rows; ++i) {  // of one image
-    const Region outputs = outputs_of(sizes, regions[i]);
-    if (outputs.places() > 0) most = std::max(most, Grids(sizes, Covered(sizes, outputs)).size());
-  }
   const int threads = threads_for(kSumsWord * sizes.rows * places * inputs * words);
+  const Regions regions = regions_of(sizes, images, sizes.height, sizes.width, kRegionSize / sizes.channels, threads);
+  int64_t most = 0;
+  for (int64_t i = 0; i < regions.count() && regions[i].image == 0; ++i) {
+    const Region outputs = outputs_of(sizes, regions[i]);
+    if (outputs.places() > 0) most = std::max(most, Grids(sizes, images, Covered(sizes, outputs)).size());
+  }
   const Scratch<float> scratch(threads, kSignedSums + kWord * kLanes + most);
   const Scratch<int64_t> offsets(threads, inputs);
   parallel_for<Schedule::kDynamic>(threads, regions.count(), [&](int64_t i, int thread) {
     const Region region = regions[i], outputs = outputs_of(sizes, region);
     const Covered covered(sizes, outputs);
-    const Grids grids(sizes, covered);
+    const Grids grids(sizes, images, covered);
     const bool any = outputs.places() > 0;
     float* const sums = scratch[thread];
     float* const lanes = sums + kSignedSums;
@@ -228,40 +279,45 @@ void gradient_to_inputs(const ConvSizes& sizes, const float* dy, const float* al
       find_taps(sizes, grids, offsets[thread]);
     }
     for (int64_t begin = 0; any && begin < grids.lanes(outputs); begin += kLanes) {
-      const int64_t used = smaller(kLanes, grids.lanes(outputs) - begin);
+      const int64_t used = grids.used(outputs, begin);
+      if (used == 0) continue;
       for (int64_t unit = 0; unit < sizes.units; unit += kWord) {
         const int64_t units = smaller(kWord, sizes.units - unit);
         std::fill_n(lanes, kWord * kLanes, 0.0f);
-        for_each_row_of_lanes(
-            outputs, grids.across, begin, [&](int64_t row, int64_t column, int64_t lane, int64_t size) {
-              const float* from = dy + (outputs.image * sizes.units + unit) * places + row * sizes.out_width() + column;
-              for (int64_t u = 0; u < units; ++u, from += places) {
-                for (int64_t j = 0; j < size; ++j) lanes[u * kLanes + lane + j] = from[j] * alpha[unit + u];
-              }
-            });
+        for_each_row_of_lanes(sizes, outputs, grids, begin, [&](int64_t at, int64_t lane, int64_t size) {
+          const float* d = dy_lanes + (outputs.image * sizes.units + unit) * places * images + at;
+          for (int64_t u = 0; u < units; ++u, d += places * images) {
+            for (int64_t j = 0; j < size; ++j) lanes[u * kLanes + lane + j] = d[j] * alpha[unit + u];
+          }
+        });
         k.signed_sums(rows.data(), used, sums);
         k.add_signed_sums(sums, used, &bits[unit / kWord * inputs], offsets[thread], inputs, gradients + begin);
       }
     }
-    float* const result = dx + region.image * image;
+    float* const result = dx_lanes + region.image * image * images;
     for (int64_t c = 0; c < sizes.channels; ++c) {
       for (int64_t y = region.y; y < region.y + region.height; ++y) {
-        float* const row = result + (c * sizes.height + y) * sizes.width;
+        float* const row = result + (c * sizes.height + y) * sizes.width * images;
         const int64_t down = y - covered.y;
         const bool reached = any && down >= 0 && down < covered.height;
         const int64_t end = region.x + region.width, first = reached ? std::clamp(covered.x, region.x, end) : end;
         const int64_t last = reached ? std::clamp(covered.x + covered.width, first, end) : end;
-        std::fill(row + region.x, row + first, 0.0f);
-        if (first < last && sizes.stride_w == 1) {
-          std::copy_n(gradients + grids.at(c, down, first - covered.x), last - first, row + first);
-        } else {
-          for (int64_t p = first; p < last; ++p) row[p] = gradients[grids.at(c, down, p - covered.x)];
+        std::fill(row + region.x * images, row + first * images, 0.0f);
+        const int64_t step = sizes.stride_w == 1 ? std::max<int64_t>(1, last - first) : 1;  // places next to each other
+        for (int64_t p = first; p < last; p += step) {
+          copy_numbers(gradients + grids.at(c, down, p - covered.x), step * images, row + p * images);
         }
-        std::fill(row + last, row + end, 0.0f);
+        std::fill(row + last * images, row + end * images, 0.0f);
       }
     }
-    if (std::isfinite(clip)) mask(sizes, region, clip, x + region.image * image, result);
+    if (images == 1 && std::isfinite(clip)) mask(sizes, region, clip, x + region.image * image, result);
   });
+  to.store(dx);
+  if (images > 1 && std::isfinite(clip)) {
+    parallel_for<Schedule::kStatic>(threads, sizes.rows, [&](int64_t i, int) {
+      mask(sizes, {i, 0, 0, sizes.height, sizes.width}, clip, x + i * image, dx + i * image);
+    });
+  }
 }
 
 void gradient_to_bias(const ConvSizes& sizes, const float* dy, float* dbias) {

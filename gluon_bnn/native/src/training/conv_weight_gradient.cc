@@ -53,6 +53,10 @@ class RowsOfBits {
           for (int64_t w = 0; w < sizes_.pixel_words(); ++w, to += kWord) {
             const uint32_t* from = x + ((image * sizes_.pixel_words() + w) * sizes_.height + y) * sizes_.width;
             const int64_t left = covered_.x + word * kWord * sizes_.stride_w + phase;
+            if (left >= sizes_.width) {  // as in the last word of most rows
+              std::fill_n(to, kWord, outside_);
+              continue;
+            }
             for (int64_t t = 0, at = left; t < kWord; ++t, at += sizes_.stride_w) {
               to[t] = at >= 0 && at < sizes_.width ? from[at] : outside_;
             }

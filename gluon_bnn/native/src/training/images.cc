@@ -1,11 +1,16 @@
 #include "training/images.h"
 
+#include "parallel.h"
+
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
 
 namespace gluon_bnn {
 namespace {
+
+// Numbers of an image up to which kLanes images are laid out together, and up to which they stay in the L2 cache.
+constexpr int64_t kImageSize = 1 << 15, kCachedImageSize = 1 << 12;
 
 void transpose_square(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
 #if defined(__SSE__)
@@ -18,6 +23,18 @@ void transpose_square(const float* from, int64_t from_stride, float* to, int64_t
     for (int c = 0; c < 4; ++c) to[c * to_stride + r] = from[r * from_stride + c];
   }
 #endif
+}
+
+// Calls body(row, count, begin, columns) for blocks of at most kLanes rows and some columns of an array (rows, size).
+template <typename Body>
+void for_each_block_of_lanes(int64_t rows, int64_t size, const Body& body) {
+  constexpr int64_t kColumns = 256;
+  const int64_t parts = ceil_div(size, kColumns);
+  const int threads = threads_for(kTouch * rows * size);
+  parallel_for<Schedule::kStatic>(threads, ceil_div(rows, kLanes) * parts, [&](int64_t i, int) {
+    const int64_t row = i / parts * kLanes, begin = i % parts * kColumns;
+    body(row, smaller(kLanes, rows - row), begin, smaller(kColumns, size - begin));
+  });
 }
 
 }  // namespace
@@ -36,27 +53,52 @@ void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t col
   }
 }
 
+int64_t images_in_lanes(const ConvSizes& sizes) {
+  const Region all = {0, 0, 0, sizes.out_height(), sizes.out_width()};
+  const Grids grids(sizes, 1, Covered(sizes, all));
+  const int64_t of_places = sizes.rows * ceil_div(grids.lanes(all), kLanes);  // blocks of lanes
+  const int64_t of_images = ceil_div(sizes.rows, kLanes) * sizes.places();
+  const int64_t image = std::max(grids.size(), sizes.channels * sizes.height * sizes.width);
+  const int64_t cost = image <= kCachedImageSize ? 2 : 3;  // of a block of images, where one of places costs 2
+  return image <= kImageSize && cost * of_images <= 2 * of_places ? kLanes : 1;
+}
+
+void load_lanes(const float* x, int64_t rows, int64_t size, float* lanes) {
+  for_each_block_of_lanes(rows, size, [=](int64_t row, int64_t count, int64_t begin, int64_t columns) {
+    float* to = lanes + row * size + begin * kLanes;
+    if (count < kLanes) std::fill_n(to, columns * kLanes, 0.0f);
+    transpose(x + row * size + begin, size, count, columns, to, kLanes);
+  });
+}
+
+void store_lanes(const float* lanes, int64_t rows, int64_t size, float* x) {
+  for_each_block_of_lanes(rows, size, [=](int64_t row, int64_t count, int64_t begin, int64_t columns) {
+    transpose(lanes + row * size + begin * kLanes, kLanes, columns, count, x + row * size + begin, size);
+  });
+}
+
 void load_grids(const ConvSizes& sizes, const Covered& covered, const Grids& grids, const float* x, float pad,
                 float* to) {
-  const int64_t begin = std::clamp<int64_t>(-covered.x, 0, covered.width);
+  const int64_t images = grids.images, begin = std::clamp<int64_t>(-covered.x, 0, covered.width);
   const int64_t end = std::clamp(sizes.width - covered.x, begin, covered.width);
   for (int64_t c = 0; c < sizes.channels; ++c) {
     for (int64_t row = 0; row < covered.height; ++row) {
       const int64_t y = covered.y + row;
       const bool inside = y >= 0 && y < sizes.height;
-      const float* from = x + (c * sizes.height + (inside ? y : 0)) * sizes.width + covered.x;
+      const float* from = x + ((c * sizes.height + (inside ? y : 0)) * sizes.width + covered.x) * images;
       if (grids.stride_w == 1) {
         float* at = to + grids.at(c, row, 0);
-        std::fill_n(at, inside ? begin : covered.width, pad);
+        std::fill_n(at, (inside ? begin : covered.width) * images, pad);
         if (!inside) continue;
-        std::copy(from + begin, from + end, at + begin);
-        std::fill(at + end, at + covered.width, pad);
+        std::copy(from + begin * images, from + end * images, at + begin * images);
+        std::fill(at + end * images, at + covered.width * images, pad);
         continue;
       }
       for (int64_t grid = 0; grid < smaller(grids.stride_w, covered.width); ++grid) {
         float* at = to + grids.at(c, row, grid);
         for (int64_t i = grid; i < covered.width; i += grids.stride_w) {
-          *at++ = inside && i >= begin && i < end ? from[i] : pad;
+          const bool is_padding = !inside || i < begin || i >= end;
+          for (int64_t image = 0; image < images; ++image) *at++ = is_padding ? pad : from[i * images + image];
         }
       }
     }

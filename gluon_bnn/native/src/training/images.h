@@ -67,12 +67,15 @@ struct Covered {
 
 // The numbers of covered places with the channels first, and the places of a channel whose distance is a multiple of
 // the strides next to each other. So what a tap meets for outputs one after the other is one after the other too, also
-// from the end of a row on: `across` lanes are a row of outputs and some more.
+// from the end of a row on: `across` places are a row of outputs and some more. A place has the numbers of `images`
+// images, 1 or kLanes, which are lanes next to each other; the `image` of a region then counts groups of them.
 struct Grids {
-  int64_t channels, stride_h, stride_w, down, across;
+  int64_t rows, images, channels, stride_h, stride_w, down, across;
 
-  Grids(const ConvSizes& sizes, const Covered& covered)
-      : channels(sizes.channels),
+  Grids(const ConvSizes& sizes, int64_t images, const Covered& covered)
+      : rows(sizes.rows),
+        images(images),
+        channels(sizes.channels),
         stride_h(sizes.stride_h),
         stride_w(sizes.stride_w),
         down(ceil_div(covered.height, stride_h)),
@@ -82,11 +85,26 @@ struct Grids {
   int64_t size() const { return at(channels, 0, 0) + kLanes; }
   int64_t at(int64_t channel, int64_t y, int64_t x) const {
     const int64_t grid = (channel * stride_h + y % stride_h) * stride_w + x % stride_w;
-    return (grid * down + y / stride_h) * across + x / stride_w;
+    return ((grid * down + y / stride_h) * across + x / stride_w) * images;
   }
   // Lanes of a region of outputs.
-  int64_t lanes(const Region& outputs) const { return (outputs.height - 1) * across + outputs.width; }
+  int64_t lanes(const Region& outputs) const { return ((outputs.height - 1) * across + outputs.width) * images; }
+  // How many of the lanes [begin, begin + kLanes) are of use.
+  int64_t used(const Region& outputs, int64_t begin) const {
+    if (images == 1) return smaller(kLanes, lanes(outputs) - begin);
+    return begin / kLanes % across < outputs.width ? smaller(kLanes, rows - outputs.image * kLanes) : 0;
+  }
 };
+
+// How many images Grids should have next to each other: kLanes where they fill lanes better than the places of a result
+// do, as these are few.
+int64_t images_in_lanes(const ConvSizes& sizes);
+
+// x (rows, size) as (groups of kLanes rows, size, kLanes), with zeros for rows that are not there.
+void load_lanes(const float* x, int64_t rows, int64_t size, float* lanes);
+
+// The way back.
+void store_lanes(const float* lanes, int64_t rows, int64_t size, float* x);
 
 // What each tap and channel, in this order, meets for the first output of a region.
 inline void find_taps(const ConvSizes& sizes, const Grids& grids, int64_t* offsets) {
@@ -97,14 +115,16 @@ inline void find_taps(const ConvSizes& sizes, const Grids& grids, int64_t* offse
   }
 }
 
-// Calls body(y, x, lane, size) for the outputs of a region that lanes [begin, begin + kLanes) have, row by row: `size`
-// of them from (y, x) of the result on, the first of them the lane `lane`, counted from `begin`.
+// Calls body(at, lane, size) for the outputs of a region that lanes [begin, begin + kLanes) have, row by row: `size`
+// numbers from `at` of a plane of results on, the first of them the lane `lane`, counted from `begin`.
 template <typename Body>
-void for_each_row_of_lanes(const Region& outputs, int64_t across, int64_t begin, const Body& body) {
-  const int64_t end = begin + kLanes;
+void for_each_row_of_lanes(const ConvSizes& sizes, const Region& outputs, const Grids& grids, int64_t begin,
+                           const Body& body) {
+  const int64_t end = begin + kLanes, across = grids.across * grids.images, width = outputs.width * grids.images;
   for (int64_t row = begin / across; row < smaller(outputs.height, ceil_div(end, across)); ++row) {
-    const int64_t first = std::max(begin, row * across), last = smaller(end, row * across + outputs.width);
-    if (first < last) body(outputs.y + row, outputs.x + first - row * across, first - begin, last - first);
+    const int64_t first = std::max(begin, row * across), last = smaller(end, row * across + width);
+    const int64_t at = ((outputs.y + row) * sizes.out_width() + outputs.x) * grids.images;
+    if (first < last) body(at + first - row * across, first - begin, last - first);
   }
 }
 
@@ -115,7 +135,7 @@ inline std::array<const float*, kWord> rows_at(const float* lanes) {
   return rows;
 }
 
-// Covered places of an image x (channels, height, width) in grids, with `pad` outside of the image.
+// Covered places of x (channels, height, width, images) in grids, with `pad` outside of the images.
 void load_grids(const ConvSizes& sizes, const Covered& covered, const Grids& grids, const float* x, float pad,
                 float* to);
 
