@@ -128,9 +128,8 @@ def sections(papers):
     if nets:
         titles = {name: recipe.title for name, recipe in recipes.methods().items()}
         steps.append(tables.random_images(read(*(os.path.basename(path)[: -len(".json")] for path in nets)), titles))
-    tried = os.path.exists(os.path.join(RECORDS, "bench_onnx.json"))
     return {
-        **({"onnx": tables.onnx(*read("bench_onnx"))} if tried else {}),
+        "onnx": tables.onnx(*read("bench_onnx")),
         "papers": table(papers),
         "trained": tables.trained(dict(zip(trained, read(*trained)))),
         "proven": tables.proven(*read("prove")),
