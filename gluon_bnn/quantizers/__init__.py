@@ -5,10 +5,9 @@ The names, which rules go with which scale, the table in the documentation, what
 command lines all come from here. A rule of your own is registered from outside: see `Rule`.
 """
 
+import numbers
 import sys
 from typing import Optional
-
-import numpy as np
 
 from .. import _table
 from .exact import Exact
@@ -108,8 +107,7 @@ def check_clip(clip: Optional[float]) -> Optional[float]:
     """clip, of NumPy's numbers a float; ValueError unless it is None or a number above 0 that MXNet can read."""
     if clip is None:
         return None
-    real = isinstance(clip, (int, float, np.integer, np.floating)) and not isinstance(clip, bool)
-    if real and clip >= sys.float_info.min:
+    if isinstance(clip, numbers.Real) and not isinstance(clip, bool) and clip >= sys.float_info.min:
         return clip if type(clip) in (int, float) else float(clip)
     raise ValueError(
         f"clip must be a number above 0 or None, got {clip!r}"
