@@ -1,4 +1,4 @@
-"""What the operators of binary layers take besides arrays and sizes."""
+"""The options of a binary layer as its operators take them: scale, gradient rule, clip, and facts of the graph."""
 
 import dataclasses
 from typing import Optional

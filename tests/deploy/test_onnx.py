@@ -186,7 +186,8 @@ def test_thresholds_as_weights_of_constants(rng, inputs_of_a_layer):
         net.add("binary_dense", units=33, to="float")
         graph = net.graph()
         x = inputs(rng, graph, 40)
-        x[:20] = x[:20] // 2 + (x[0] > 99) * 120  # alike, so that thresholds that are far from 0 are met
+        # Half of the inputs resemble one of them, so that sums are far from 0 and meet the thresholds there.
+        x[:20] = x[:20] // 2 + (x[0] > 99) * 120
         assert_equal(graph, x)
         model = form.model(graph)
         for constant in model.graph.initializer:
