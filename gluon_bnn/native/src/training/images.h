@@ -68,7 +68,7 @@ struct Covered {
 // The numbers of covered places with the channels first, and the places of a channel whose distance is a multiple of
 // the strides next to each other. So what a tap meets for outputs one after the other is one after the other too, also
 // from the end of a row on: `across` places are a row of outputs and some more. A place has the numbers of `images`
-// images, 1 or kLanes, which are lanes next to each other; the `image` of a region then counts groups of them.
+// images next to each other, 1 or kLanes, a lane for each; the `image` of a region then counts groups of them.
 struct Grids {
   int64_t rows, images, channels, stride_h, stride_w, down, across;
 
@@ -108,9 +108,9 @@ void store_lanes(const float* lanes, int64_t rows, int64_t size, float* x);
 
 // What each tap and channel, in this order, meets for the first output of a region.
 inline void find_taps(const ConvSizes& sizes, const Grids& grids, int64_t* offsets) {
-  for (int64_t h = 0; h < sizes.kernel_h; ++h) {
-    for (int64_t v = 0; v < sizes.kernel_w; ++v) {
-      for (int64_t c = 0; c < sizes.channels; ++c) *offsets++ = grids.at(c, h * sizes.dilation_h, v * sizes.dilation_w);
+  for (int64_t y = 0; y < sizes.kernel_h; ++y) {
+    for (int64_t x = 0; x < sizes.kernel_w; ++x) {
+      for (int64_t c = 0; c < sizes.channels; ++c) *offsets++ = grids.at(c, y * sizes.dilation_h, x * sizes.dilation_w);
     }
   }
 }
