@@ -1,6 +1,6 @@
 """Our ONNX files in ONNX Runtime, compared with its float32 and its int8 net of the same weights: bytes and time.
 
-    python experiments/bench_onnx.py                          # eight nets, 5 minutes
+    python experiments/bench_onnx.py                          # eight nets, 2 minutes
     python experiments/bench_onnx.py --models runs/x/model.safetensors --dataset digits
 
 The float32 net has sign times scale as weights, with batch norm folded into them. Its int8 nets are those of
