@@ -39,6 +39,7 @@ def pairs(**parameters):
         case = [of_one[place] for of_one, place in zip(values, best)]
         marks = [mark for each in case for mark in each.marks]
         chosen.append(pytest.param(*(each.values[0] for each in case), marks=marks))
+    assert chosen, "pairs is for two parameters or more, with values: a test without a case would pass unseen"
     return pytest.mark.parametrize(
         list(parameters),
         chosen,
