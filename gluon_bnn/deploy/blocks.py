@@ -20,8 +20,6 @@ from .lower import graph_of
 from .plan import Plan, Row, Step
 from .trace import bytes_of
 
-nn = mx.gluon.nn
-
 
 def set_parameter(parameter: mx.gluon.Parameter, array: np.ndarray) -> None:
     """Initialise a parameter with a value, no gradient, and without a draw from MXNet's generator."""

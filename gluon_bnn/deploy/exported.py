@@ -18,6 +18,7 @@ from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
 
 MOST_GRAPH = 1 << 26  # bytes; a layer takes about 1,000
+MOST_DEEP = 32  # graphs inside of graphs, as loops have them
 NUMPY_SHAPES = 0xF993FACA  # the version of arrays that were saved with MXNet's NumPy shapes: () is one number
 DTYPES = dict(enumerate(map(np.dtype, ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "?"))))  # by MXNet's number
 ADDRESSES = "_Native", "_NDArray"  # operators that take a machine address out of the graph and jump to it
@@ -100,7 +101,9 @@ def _parse(text):
     return graph
 
 
-def _check_nodes(graph):
+def _check_nodes(graph, depth=0):
+    if depth > MOST_DEEP:
+        raise ValueError(f"it must have at most {MOST_DEEP} graphs inside of one another")
     nodes = graph.get("nodes") if isinstance(graph, dict) else None
     if not isinstance(nodes, list) or not nodes:
         raise ValueError("it must have a list of nodes")
@@ -112,8 +115,8 @@ def _check_nodes(graph):
         inner = node.get("subgraphs", [])
         if not isinstance(inner, list):
             raise ValueError(f"the subgraphs of {node['name']!r} must be a list")
-        for graph in inner:
-            _check_nodes(graph)
+        for each in inner:
+            _check_nodes(each, depth + 1)
 
 
 def _symbol(text):

@@ -20,7 +20,6 @@ from .passes import pack, simplify
 from .plan import Shape
 from .trace import blocks_of, is_container, trace
 
-nn = mx.gluon.nn
 GLUON_FORMS = ("packed", "float")
 CONTAINERS = {"HybridSequential", "Sequential"}
 
@@ -47,10 +46,11 @@ def freeze(
         Nets with convolutions or pooling need it there: (channels, height, width), or (channels, width) of sequences.
         The Gluon forms do without.
     input_scale, input_shift : for the runtime, which then takes uint8 inputs p as x = scale * p + shift, in
-        float32. Each is a number, an array that broadcasts to input_shape, or one with a number for each
-        input or for each channel (the first axis of input_shape). No scale is 0, the shift is 0 by default. With one
-        scale above 0 for all inputs the first layer works on the uint8 themselves, which is faster. A convolution does
-        so where the shift is one per channel and it has no padding, or where the shift and its pad_value are 0.
+        float32. Each is a number; an array with as many axes as input_shape that broadcasts to it; or one with a
+        number for each input, or for each channel (the first axis of input_shape). No scale may be 0; the shift is 0 by
+        default. With one scale above 0 for all inputs the first layer works on the uint8 themselves, which is faster. A
+        convolution does so where the shift is one per channel and it has no padding, or where the shift and its
+        pad_value are 0.
     verbose : print `summary`, what became of each layer
 
     ReLU keeps NaN in every form, and in the runtime. Gluon's own Activation("relu"), in the net as trained, makes 0
@@ -106,7 +106,7 @@ def freeze(
     else:
         _check_operators(plan)
     frozen = Frozen(plan, form, shape)
-    if any(given is not None for given in (input_shape, input_scale, input_shift)):
+    if any(option is not None for option in (input_shape, input_scale, input_shift)):
         shape = frozen.graph.input_shape  # raises where the runtime does not take the layers, or the shape
         frozen.input_scale, frozen.input_shift = _input(shape, input_scale, input_shift)
         frozen.graph  # raises now where it cannot be made
@@ -144,14 +144,15 @@ def _check_parameters(traced):
     float32 or not finite."""
     takes = {}  # for each node whether another takes its value, and not only its shape
     for node in traced.nodes:
+        # With fix_gamma, gamma, which is input 1, counts as 1, whatever is stored.
         fixed = node.operator == "BatchNorm" and node.attributes.get("fix_gamma", "True") in ("True", "1", "true")
-        for position, (place, _) in enumerate(node.inputs):  # where gamma counts as 1, whatever is stored
+        for position, (place, _) in enumerate(node.inputs):
             takes[place] = takes.get(place, False) or not (fixed and position == 1 or node.operator == "ones_like")
     for place, node in enumerate(traced.nodes):
         if node.operator == "null" and node.name in traced.variables:
             _check_parameter(traced.variables[node.name], takes.get(place, True))
         if node.layer is not None:
-            for parameter in node.layer.collect_params().values():  # of which a stand-in does not take all
+            for parameter in node.layer.collect_params().values():  # the marked node may take only some of them
                 _check_parameter(parameter)
 
 
@@ -236,8 +237,8 @@ def _each_input(name, given, shape):
         fitted = array.reshape(-1, *(1 for _ in shape[1:]))
     if fitted.ndim not in (0, len(shape)) or any(size not in (1, most) for size, most in zip(fitted.shape, shape)):
         raise ValueError(
-            f"{name} must be a number, an array that broadcasts to one input, {shape}, or one for each of "
-            f"{inputs} inputs or {shape[0]} channels; got {array.dtype} {array.shape}"
+            f"{name} must be a number, an array of {len(shape)} axes that broadcasts to one input, {shape}, or a "
+            f"number for each of {inputs} inputs or {shape[0]} channels; got {array.dtype} {array.shape}"
         )
     with np.errstate(over="ignore"):
         return np.broadcast_to(fitted, shape).astype(np.float32).reshape(-1)

@@ -79,10 +79,10 @@ class Shape:
         return math.prod(known) if not self.open and len(known) == len(self.sizes) else None
 
     def along(self, axis: int) -> Optional[int]:
-        """The size of an axis, as MXNet counts axes, where 0 is that of the rows."""
+        """The size of an axis, None where it is not known; as MXNet counts axes, where 0 is that of the rows."""
         if axis < 0:
             return self.sizes[axis] if -axis <= len(self.sizes) else None
-        return None if self.open or axis > len(self.sizes) else self.sizes[axis - 1]
+        return None if self.open or not 0 < axis <= len(self.sizes) else self.sizes[axis - 1]
 
     def over_units(self, axis: int) -> bool:
         """Whether this axis is certainly that of a dense layer's units, or of an image's channels."""

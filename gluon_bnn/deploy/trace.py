@@ -122,14 +122,14 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
             users[place].append(node)
     content = [node.content for node in nodes]
     for place, node in enumerate(nodes):
-        if _random(node):
+        if is_random(node):
             if DRAWS.fullmatch(node.operator) or not all(user.operator in STILL for user in users[place]):
                 continue
             like = "zeros_like" if node.inputs else "_zeros"
             attributes = {} if node.inputs else {"shape": node.attributes["shape"], "dtype": "float32"}
             content[place] = {**node.content, "op": like, "attrs": attributes}
-        alone = node.name != INPUT and node.layer is None and all(source in known for source, _ in node.inputs)
-        if alone and not is_open(node):
+        fixed = node.name != INPUT and node.layer is None and all(source in known for source, _ in node.inputs)
+        if fixed and not is_open(node):
             known.add(place)
     needed = {entry for place, node in enumerate(nodes) if place not in known for entry in node.inputs}
     taken = sorted(entry for entry in needed.union(traced.outputs) if entry[0] in known)
@@ -141,14 +141,26 @@ def constants(traced: Trace) -> tuple[set[int], dict[Entry, np.ndarray]]:
     graph = {**traced.graph, "nodes": [*content, extra], "heads": heads}
     graph["node_row_ptr"] = [*graph["node_row_ptr"], graph["node_row_ptr"][-1] + 1]
     graph["arg_nodes"] = [*graph["arg_nodes"], len(content)]
+    found = _evaluated(
+        graph,
+        lambda name: mx.nd.zeros(1) if name == INPUT else traced.variables[name].list_data()[0].as_in_context(mx.cpu()),
+    )
+    return known, dict(zip(taken, found))
+
+
+def evaluated(node: Node, arrays: list[np.ndarray], output: int, outputs: int) -> np.ndarray:
+    """One output of an operator that takes these arrays."""
+    names = {f"x{place}": array for place, array in enumerate(arrays)}
+    graph = alone(node, list(range(len(arrays))), output, outputs)
+    return _evaluated(graph, lambda name: mx.nd.array(names[name], dtype=names[name].dtype))[0]
+
+
+def _evaluated(graph, value_of):
+    """The outputs of a graph, given as JSON, in inference; `value_of` gives the value of a variable by its name."""
     symbol = mx.sym.load_json(json.dumps(graph))
-    values = [
-        mx.nd.zeros(1) if name == INPUT else traced.variables[name].list_data()[0].as_in_context(mx.cpu())
-        for name in symbol.list_inputs()
-    ]
     with mx.autograd.pause(train_mode=False):
-        found = mx.nd.CachedOp(symbol)(*values)
-    return known, {entry: value.asnumpy() for entry, value in zip(taken, found)}
+        found = mx.nd.CachedOp(symbol)(*map(value_of, symbol.list_inputs()))
+    return [value.asnumpy() for value in (found if isinstance(found, list) else [found])]
 
 
 def is_open(node: Node) -> bool:
@@ -309,10 +321,11 @@ def _layer(name):
     return prefix or re.sub("_fwd$", "", name)
 
 
-def _random(node):
+def is_random(node: Node) -> bool:
+    """Whether an operator draws random numbers."""
     return (
         "random" in node.operator
         or "sample" in node.operator
-        or DRAWS.fullmatch(node.operator)
+        or DRAWS.fullmatch(node.operator) is not None
         or (node.operator == "Dropout" and node.attributes.get("mode") == "always")
     )

@@ -10,6 +10,7 @@ from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.deploy.convert.build import converts
 from gluon_bnn.graph import engine
 from gluon_bnn.graph.kinds.activation import FUNCTIONS
+from gluon_bnn.native import library
 
 from frozen_blocks import Own, Shift
 from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
@@ -198,6 +199,50 @@ def test_parameters_of_what_nobody_converts(rng, tmp_path, form):
     assert [row.form for row in frozen.rows][1] == "LayerNorm" and frozen.rows[1].after == 64
 
 
+# Graphs of x (rows, 8) and of a layer's signs and scales, (4, 8) and (4,). Where the operator took x as a hint of their
+# shape, they still depend on parameters only.
+WITH_SIGNS = {
+    "negative": lambda x, signs, alpha: _product(x, mx.sym.negative(signs)),
+    "relu": lambda x, signs, alpha: _product(x, mx.sym.relu(signs) * 2 + 1),
+    "scaled": lambda x, signs, alpha: _product(x, mx.sym.broadcast_mul(signs, mx.sym.reshape(alpha, shape=(-1, 1)))),
+    "add_n": lambda x, signs, alpha: mx.sym.add_n(alpha, alpha, mx.sym.sum(_product(x, signs), axis=0)),
+    "split": lambda x, signs, alpha: _product(x, mx.sym.split(signs, num_outputs=2, axis=0)[1], 2),
+    "alpha of x": lambda x, signs, alpha: mx.sym.gluon_bnn_scale_bias(
+        _product(x, signs), mx.sym.slice_axis(mx.sym.mean(x, axis=0), axis=0, begin=0, end=4), no_bias="True"
+    ),
+}
+
+
+def _product(x, weight, units=4):
+    return mx.sym.FullyConnected(x, weight, no_bias=True, num_hidden=units)
+
+
+@pytest.mark.skipif("packed" not in FORMS, reason="the native library is not built")
+@pytest.mark.parametrize("name", WITH_SIGNS)
+def test_arithmetic_on_signs(rng, name):
+    library.load_operators()
+    data = mx.sym.var("data")
+    x, weight = mx.sym.gluon_bnn_sign(data), mx.sym.var("weight", shape=(4, 8))
+    hint = mx.sym.BlockGrad(mx.sym.slice_axis(data, axis=0, begin=0, end=1))
+    options = dict(scale="channel", gradient="xnor", clip="1.0", hint="flatten")
+    net = mx.gluon.SymbolBlock(WITH_SIGNS[name](x, *mx.sym.gluon_bnn_sign_scale(weight, hint, **options)), [data])
+    net.initialize(mx.init.Normal(1))
+    batch = mx.nd.array(rng.standard_normal((5, 8)))
+    expected = net(batch).asnumpy()
+    np.testing.assert_allclose(freeze(net, "packed", verbose=False)(batch).asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [5, 0])  # 0 is a number that MXNet infers
+@pytest.mark.parametrize("layer", [lambda: nn.BinaryDense(8, in_units=8), nn.BinaryActivation])
+def test_layers_of_constants(rng, rows, layer):
+    """Refused: held as operators of MXNet they would have their real weights, and no signs."""
+    block = Own(lambda self, F, x: x + self.layer(F.ones(shape=(rows, 8))), layer=layer())
+    net = randomise(sequential(nn.BinaryDense(8, in_units=8), block), rng)
+    for form in FORMS:
+        with pytest.raises(ValueError, match=f"depends on the net's input, and {block.layer.name} takes an array that"):
+            freeze(net, form, verbose=False)
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_recurrent_layers(rng, tmp_path, kind):
     """Their first state is an array whose size only MXNet finds."""
@@ -281,6 +326,17 @@ class TestAxes:
         x = rng.standard_normal((5, 2, 2, 4)).astype(np.float32)
         expected = net(mx.nd.array(x)).asnumpy()
         np.testing.assert_array_equal(engine.run(frozen.graph, x.reshape(5, -1)), expected)
+
+    def test_over_the_rows(self, rng, tmp_path):
+        """That axis is none of an input: the Gluon forms alone have it."""
+        net = sequential(nn.BinaryDense(8, in_units=8), gluon.BatchNorm(axis=0, in_channels=5), nn.BinaryActivation())
+        x = mx.nd.array(plus_minus(rng, 5, 8))
+        expected = randomise(net, rng)(x).asnumpy()
+        for form in FORMS:
+            frozen = freeze(net, form, verbose=False)
+            np.testing.assert_array_equal(frozen(x).asnumpy(), expected)
+            with pytest.raises(ValueError, match=r"the runtime takes .* got batchnorm\d+ \(BatchNorm\(axis=0"):
+                _ = frozen.graph
 
     def test_the_last_axis_of_images(self, rng):
         """Flattened, an image's last axis is not the last one."""

@@ -264,6 +264,11 @@ def node(graph, op="null", place=1):
     return [node for node in graph["nodes"] if node["op"] == op][place]
 
 
+def nested(depth):
+    """A graph inside of a graph, and so on."""
+    return {"nodes": [{"op": "null", "name": "n", "subgraphs": [nested(depth - 1)] if depth else []}]}
+
+
 GRAPHS = {
     "deep": (lambda c: b'{"nodes": ' + b"[" * 100000, "too many objects in objects"),
     "deep objects": (lambda c: b'{"a":' * 100000, "too many objects in objects"),
@@ -288,6 +293,7 @@ GRAPHS = {
     "no node": (edited(lambda g: g["nodes"].append(7)), "must have an op and a name"),
     "no subgraphs": (edited(lambda g: node(g).update(subgraphs=7)), "subgraphs of .* must be a list"),
     "subgraph": (edited(lambda g: node(g).update(subgraphs=[{"nodes": [{"op": 5}]}])), "must have an op and a name"),
+    "deep subgraphs": (edited(lambda g: node(g).update(subgraphs=[nested(40)])), "at most 32 graphs inside of one"),
     "address": (
         edited(lambda g: node(g, "FullyConnected", 0).update(op="_Native", attrs={"info": "0x10"})),
         "_Native, the operator of .*, cannot be in a file",

@@ -12,9 +12,11 @@ or None where it does not convert this one: the operator then stays, as a `Held`
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from ..plan import Plan
 from ..steps import Held
-from ..trace import INPUT, Entry, Node, Trace, alone, constants, is_open
+from ..trace import INPUT, Entry, Node, Trace, alone, constants, evaluated, is_open, is_random
 from . import arithmetic, convs, functions, layers, shapes  # noqa: F401 (they register their converters)
 from .build import Build, converter
 
@@ -22,7 +24,8 @@ __all__ = ["convert"]
 
 
 def convert(traced: Trace) -> Plan:
-    """The plan of a traced net. Raises ValueError where a binary layer's weights depend on the input."""
+    """The plan of a traced net. Raises ValueError where the weights of a binary layer depend on the input, where what a
+    layer takes or an output of the net does not, and where batch norm's factor is not finite."""
     plan = Plan(format=traced.format)
     rows: dict[int, Any] = {}
     known, arrays = constants(traced)
@@ -46,6 +49,15 @@ def _outputs(traced, place, build, values):
     """What each output of an operator gives."""
     node, count = build.node, traced.count(place)
     inputs = [values[entry] for entry in node.inputs]
+    if node.layer is not None and not isinstance(inputs[0], int):
+        raise ValueError(
+            f"freeze takes layers of what depends on the net's input, and {node.layer.name} takes an array that does "
+            "not"
+        )
+    # A converter has found that they depend on parameters only: the layers of an export may take their own input as a
+    # hint of their weights' shape.
+    if inputs and all(isinstance(value, np.ndarray) for value in inputs) and not is_random(node):
+        return [evaluated(node, inputs, output, count) for output in range(count)]
     # Steps compute in float32; an operator of ours says itself what it takes.
     fits = node.operator.startswith("gluon_bnn_") or traced.is_float32(place)
     converts = converter(node) if fits and not any(isinstance(value, Node) for value in inputs) else None

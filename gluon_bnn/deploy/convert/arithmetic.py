@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ...graph.kinds.arithmetic import FUNCTIONS
 from ..steps import Activation, Arithmetic, FloatSign, Held
 from .build import Build, converts
 
@@ -21,6 +22,8 @@ def _operation(name, turned=None):
     """A converter of x name y. `turned` converts it with its sides exchanged."""
 
     def operation(build, x, y):
+        if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):  # two of what add_n takes
+            return FUNCTIONS[name](x, y)
         if isinstance(y, np.ndarray):
             return build(Arithmetic, x, arrays={"operand": np.atleast_1d(y)}, function=name)
         if isinstance(x, np.ndarray):

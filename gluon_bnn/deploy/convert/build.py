@@ -81,5 +81,5 @@ def converter(node: Node) -> Optional[Callable]:
 
 
 def constant(*values: Any) -> bool:
-    """Whether all of these are arrays."""
-    return all(isinstance(value, np.ndarray) for value in values)
+    """Whether all of these are arrays, or None, which stands for an input that the operator does not have."""
+    return all(value is None or isinstance(value, np.ndarray) for value in values)

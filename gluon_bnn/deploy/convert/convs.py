@@ -5,20 +5,16 @@ from typing import Any
 import numpy as np
 
 from ... import nn
-from ..._compat import mx
 from ..steps import Conv, FloatConv, Held, PackedConv, PackedFlatten, PackedMaxPool, PackImage, Pool
 from .build import Build, constant, converts, literal
-from .layers import float_arrays, native_layer, packed_arrays
+from .layers import float_arrays, native_layer, packed_arrays, signs_of
 
 
 @converts(nn.BinaryConv1D, nn.BinaryConv2D, nn.BinaryConv3D)
 def binary_conv(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
     layer: Any = build.node.layer
-    if not isinstance(weight, np.ndarray):
-        raise ValueError(f"the weights of {layer.name} must not depend on the input")
-    signs, alpha = layer.sign_scale(mx.nd.array(weight))
     sizes = dict(strides=layer.strides, padding=layer.padding, dilation=layer.dilation, groups=layer.groups)
-    return _float_conv(build, x, signs.asnumpy(), alpha.asnumpy(), bias, pad_value=layer.pad_value, **sizes)
+    return _float_conv(build, x, *signs_of(layer, weight), bias, pad_value=layer.pad_value, **sizes)
 
 
 def _float_conv(build, x, signs, alpha, bias, **options):
@@ -37,7 +33,7 @@ def native_binary_conv(build: Build, x: Any, weight: Any, *others: Any) -> Any:
 @converts("Convolution")
 def convolution(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
     layout = build.get("layout") or "NC"
-    if isinstance(x, np.ndarray) or not constant(weight, *(() if bias is None else (bias,))) or layout[:2] != "NC":
+    if not constant(weight, bias) or layout[:2] != "NC":
         return None
     axes = weight.ndim - 2
     sizes = _sizes(build, axes, strides="stride", padding="pad", dilation="dilate")
@@ -113,6 +109,8 @@ def pack_image(build: Build, x: Any) -> Any:
 @converts("gluon_bnn_packed_conv")
 def packed_conv(build: Build, x: Any, *arrays: Any) -> Any:
     """From the export of a net that was frozen in the packed form."""
+    if not constant(*arrays):
+        return None
     kernel = build.get("kernel")
     options = _sizes(build, len(kernel), strides="strides", padding="padding", dilation="dilation")
     options.update(units=build.get("channels"), in_channels=build.get("in_channels"), window=kernel)
@@ -122,6 +120,8 @@ def packed_conv(build: Build, x: Any, *arrays: Any) -> Any:
 
 @converts("gluon_bnn_packed_max_pool")
 def packed_max_pool(build: Build, x: Any, falls: Any = None) -> Any:
+    if not constant(falls):
+        return None
     kernel = build.get("kernel", ())
     options: dict[str, Any] = {"window": kernel, "axes": build.get("axes"), "channels": build.get("channels")}
     if kernel:

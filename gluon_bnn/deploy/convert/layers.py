@@ -16,10 +16,15 @@ from .build import Build, constant, converts
 @converts(nn.BinaryDense)
 def binary_dense(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
     layer: Any = build.node.layer
+    return _float_dense(build, x, *signs_of(layer, weight), bias, layer._flatten)
+
+
+def signs_of(layer: Any, weight: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(signs, alpha) of a binary layer; ValueError where its weights are no array, but depend on the input."""
     if not isinstance(weight, np.ndarray):
         raise ValueError(f"the weights of {layer.name} must not depend on the input")
     signs, alpha = layer.sign_scale(mx.nd.array(weight))
-    return _float_dense(build, x, signs.asnumpy(), alpha.asnumpy(), bias, layer._flatten)
+    return signs.asnumpy(), alpha.asnumpy()
 
 
 @converts(nn.BinaryActivation, "gluon_bnn_sign")
@@ -74,6 +79,8 @@ def sign_scale(build: Build, weight: Any, *others: Any) -> Any:
 
 @converts("gluon_bnn_scale_bias")
 def scale_bias(build: Build, dot: Any, alpha: Any, bias: Any = None) -> Any:
+    if not constant(alpha, bias):
+        return None
     y = multiply(build, dot, alpha.reshape(-1))
     return y if bias is None else add(build, y, bias.reshape(-1))
 
@@ -86,6 +93,8 @@ def pack(build: Build, x: Any) -> Any:
 @converts("gluon_bnn_packed_dense")
 def packed_dense(build: Build, x: Any, *arrays: Any) -> Any:
     """From the export of a net that was frozen in the packed form."""
+    if not constant(*arrays):
+        return None
     units, in_units, flatten = (build.get(name) for name in ("units", "in_units", "flatten"))
     return build(PackedDense, x, units=units, in_units=in_units, flatten=flatten, **packed_arrays(build, x, arrays))
 
@@ -114,7 +123,7 @@ def _as_bits01(plan, place):
 
 @converts("FullyConnected")
 def fully_connected(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
-    if isinstance(x, np.ndarray) or not constant(weight, *(() if bias is None else (bias,))):
+    if not constant(weight, bias):
         return None
     flatten = build.get("flatten", True)
     if (np.abs(weight) == 1).all():  # a binary layer, whatever operators computed its signs
@@ -125,7 +134,7 @@ def fully_connected(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
 
 @converts("BatchNorm")
 def batch_norm(build: Build, x: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> Any:
-    if isinstance(x, np.ndarray) or not constant(gamma, beta, mean, var) or build.get("output_mean_var"):
+    if not constant(gamma, beta, mean, var) or build.get("output_mean_var"):
         return None
     gamma = np.ones_like(gamma) if build.get("fix_gamma", True) else gamma
     return _batch_norm(build, x, gamma, beta, mean, var, build.get("axis", 1), build.get("eps", 1e-3))
@@ -133,6 +142,8 @@ def batch_norm(build: Build, x: Any, gamma: Any, beta: Any, mean: Any, var: Any)
 
 @converts("gluon_bnn_batch_norm")
 def native_batch_norm(build: Build, x: Any, gamma: Any, beta: Any, mean: Any, var: Any, training: Any) -> Any:
+    if not constant(gamma, beta, mean, var):
+        return None
     gamma, beta, mean, var = (array.reshape(-1) for array in (gamma, beta, mean, var))
     return _batch_norm(build, x, gamma, beta, mean, var, build.get("axis", -1), build.get("eps"))
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from ..._compat import mx
 from ..steps import Concat, Flatten, Slice
 from .build import Build, converts
 
@@ -45,17 +44,15 @@ def npx_reshape(build: Build, x: Any) -> Any:
     """Here -2 keeps an axis and -4 all that follow; Reshape writes 0 and -2."""
     shape = build.get("newshape")
     shape = shape if isinstance(shape, tuple) else (shape,)
-    if build.get("reverse") or min(shape) < -4 or not {0, -3}.isdisjoint(shape):
+    if build.get("reverse") or min(shape, default=0) < -4 or not {0, -3}.isdisjoint(shape):
         return None
     return _reshape(build, x, tuple({-2: 0, -4: -2}.get(size, size) for size in shape))
 
 
 def _reshape(build, x, shape):
-    """Reshape to this shape."""
-    if not isinstance(shape, tuple):
+    """Reshape as MXNet's operator of this name does; it keeps an axis at 0, and all that follow at -2."""
+    if not isinstance(shape, tuple) or not shape:
         return None
-    if isinstance(x, np.ndarray):  # a converter has found that it depends on parameters only
-        return mx.nd.array(x, dtype=x.dtype).reshape(shape).asnumpy()
     if shape[-1] == -2 and not any(shape[:-1]):
         return x
     if len(shape) == 2 and shape[0] in (0, -1) and (shape[1] > 0 or shape == (0, -1)):
