@@ -88,11 +88,11 @@ def _first(plan):
 
 
 def _has_rows(plan):
-    """Whether the input counts as (features,) where the user did not give its shape.
+    """Whether the input counts as (features,) where its user did not give its shape.
 
-    `same` holds the places of the values with as many axes as the input: a step that does not flatten takes and gives
-    values of one number of axes. The input is a row where a layer that flattens takes or gives one of these values; what
-    such a layer takes is assumed to have one axis already."""
+    A step that does not flatten takes and gives values with the same number of axes; `same` holds the places of those
+    that have as many as the input. The input is a row where a layer that flattens takes or gives one of them: what such
+    a layer takes is assumed to have one axis already."""
     same, before = {0}, None
     while same != before:
         before = set(same)

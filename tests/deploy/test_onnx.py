@@ -14,7 +14,8 @@ from gluon_bnn import runtime
 from gluon_bnn.deploy import onnx as form
 from gluon_bnn.graph import bounds, engine
 from gluon_bnn.graph.bits import pack_weights, unpack
-from gluon_bnn.graph.graph import Value
+from gluon_bnn.graph.check import check
+from gluon_bnn.graph.graph import Graph, Node, Value
 from gluon_bnn.graph.kinds import KINDS
 from gluon_bnn.graph.kinds.activation import FUNCTIONS
 from gluon_bnn.graph.kinds.arithmetic import FUNCTIONS as OPERATIONS
@@ -30,6 +31,7 @@ pytest.importorskip("onnxruntime", reason=reason)
 from gluon_bnn.deploy.onnx import trial
 from gluon_bnn.deploy.onnx.builder import Builder
 from gluon_bnn.deploy.onnx.early import early
+from gluon_bnn.deploy.onnx.magnitudes import finite
 from gluon_bnn.deploy.onnx.products import MOST_INPUTS
 
 NETS = sorted(
@@ -334,6 +336,25 @@ def test_element_by_element(rng):
         one = net.add("batch_norm")
         net.add("concat", net.add("arithmetic", 0, function=name), net.add("arithmetic", 0, one, function=name))
         np.testing.assert_array_equal(*answers(net.graph(), x))
+
+
+@pytest.mark.parametrize("mean, beta", [(0.0, 0.0), (0.0, -0.0), (-0.0, -0.0), (1.0, 0.0)])
+def test_signs_of_zeros(mean, beta):
+    """What adds 0.0 changes them, and what adds -0.0 does not."""
+    factor = np.float32([1, -1])
+    norm = {"mean": np.full(2, mean, np.float32), "factor": factor, "beta": np.full(2, beta, np.float32)}
+    graph = check(Graph((Node("input", (), {"shape": (2,)}), Node("batch_norm", (0,), {}, norm))))
+    found, expected = answers(graph, np.float32([[0, 0], [-0.0, -0.0], [1, 1]]))
+    np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
+
+
+def test_sums_of_average_pools_that_are_not_finite():
+    """The mean of huge numbers is one, and their sum is infinite."""
+    sizes = {"kernel": (2, 2), "strides": (1, 1), "padding": (0, 0), "rounding": "floor", "count": "all"}
+    scale = {"scale": np.float32([9e37 / 255]), "shift": np.zeros(4, np.float32)}
+    nodes = Node("input", (), {"shape": (1, 2, 2)}, scale), Node("image", (0,), {"shape": (2, 2, 1)})
+    graph = check(Graph((*nodes, Node("average_pool", (1,), sizes), Node("flatten", (2,)))))
+    assert engine.run(graph, np.full((1, 4), 255, np.uint8)) == np.inf and finite(graph) == {0, 1}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

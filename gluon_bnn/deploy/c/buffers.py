@@ -8,8 +8,7 @@ _BYTES = {"float": 4, "uint32_t": 4, "int32_t": 4, "uint8_t": 1}
 class Buffers:
     """Arrays of each C type, by name.
 
-    An array has one type for good: memory of one type that is used again as another is what C compilers may assume
-    never to happen.
+    An array keeps its type: C compilers may assume that memory is never used as two types.
     """
 
     def __init__(self) -> None:

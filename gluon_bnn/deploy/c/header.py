@@ -62,7 +62,7 @@ def prefix_of(path: Union[str, bytes, os.PathLike]) -> str:
 
 
 def text_of(graph: Graph, name: str) -> str:
-    """The header of a graph that `check` has passed, with `name` at the begin of each name in it."""
+    """The header of a graph that `check` has passed, with `name` at the beginning of each name in it."""
     if len(graph.nodes) > MOST_NODES:
         raise ValueError(f"a C header has at most {MOST_NODES} nodes, got {len(graph.nodes)}")
     nbytes = sum(node.nbytes for node in graph.nodes)

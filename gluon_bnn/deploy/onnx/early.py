@@ -12,7 +12,7 @@ pixels themselves: with so few products in a window, what ONNX Runtime has for f
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
@@ -29,7 +29,6 @@ from .products import EXACT
 RISE = "relu", "leaky", "prelu", "elu", "sigmoid", "tanh", "softrelu", "softsign", "sign", "binary_sigmoid"
 FEW = 4  # channels of pixels
 PRODUCTS = "binary_dense", "binary_conv2d", "dense", "conv2d"
-Function = Callable[[np.ndarray], np.ndarray]
 
 
 def early(graph: Graph) -> Graph:
@@ -102,7 +101,8 @@ class _Chain:
     """A product, or None where the first value is made of something else, and the links that follow it.
 
     inputs : of a product of signs, how many it has
-    whole : whether it is of bits or pixels, and so an integer
+    whole : whether it is of bits or pixels, and so an integer; sums : of 0 and 1, the sums of the signs, else None
+    few : whether it is a convolution from a few channels of pixels to bits
     most : a bound of the magnitude of the first value
     """
 

@@ -27,8 +27,10 @@ def normalized(b: Builder, arrays: dict[str, np.ndarray], x: str, rank: int) -> 
 
 
 def scaled(b: Builder, operator: str, x: str, array: np.ndarray, rank: int, name: str) -> str:
-    """x times numbers of the channels, or these added or subtracted; x itself where that changes nothing."""
-    if (array == (operator == "Mul")).all():
+    """x times numbers of the channels, or these added or subtracted; x itself where that changes nothing, the sign of a
+    zero included: -0.0 + 0.0 is 0.0, and -0.0 + -0.0 is -0.0."""
+    nothing = {"Mul": 1.0, "Add": -0.0, "Sub": 0.0}[operator]
+    if (array == nothing).all() and (np.signbit(array) == np.signbit(nothing)).all():
         return x
     return b.add(operator, x, b.constant(per_channel(array, rank), name))
 

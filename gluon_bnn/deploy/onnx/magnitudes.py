@@ -11,7 +11,7 @@ import numpy as np
 from ...graph.graph import Graph, Node, Value
 
 FINITE = 1e38  # of float32's 3.4e38: the rest is for rounding
-MOVES = "image", "flatten", "slice", "concat", "max_pool", "average_pool"
+MOVES = "image", "flatten", "slice", "concat", "max_pool"
 SIGNS = "sign", "binary_sigmoid"  # activations that NaN does not pass
 BOUNDED = "sigmoid", "tanh", "softsign"  # those from -1 to 1 that it does
 
@@ -59,6 +59,8 @@ def _magnitude(node: Node, taken: Sequence[Value], most: float, each: Sequence[f
         return bounds.get(function, each[0] + other)
     if node.kind == "activation":  # the others are no steeper than 1.2 beyond 0, or than their slope before it
         return 1 + most * 1.2 * max(1, float(arrays["slope"].max()) if arrays else 0)
+    if node.kind == "average_pool":
+        return most if most * math.prod(node.attributes["kernel"]) < FINITE else math.inf  # the sum comes first
     return most if node.kind in MOVES else math.inf
 
 

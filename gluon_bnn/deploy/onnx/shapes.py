@@ -78,7 +78,7 @@ def max_pool(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) -> Ten
 
 def _max_pool(b, node, value, name):
     """Padding is said place by place: what runtimes take ceil_mode for has changed."""
-    kernel, strides, padding = (node.attributes[name] for name in POOL)
+    kernel, strides, padding = (node.attributes[attribute] for attribute in POOL)
     sizes = pool_shape(value, node.attributes)
     ends = [
         max(0, (sizes[axis] - 1) * strides[axis] - padding[axis] + kernel[axis] - value.shape[axis])
