@@ -23,6 +23,7 @@ import contextlib
 import ctypes
 import os
 import re
+from collections.abc import Iterator
 
 from . import _shims
 
@@ -31,7 +32,7 @@ from . import _shims
 WAITING = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "10000"}
 
 
-def physical_cores():
+def physical_cores() -> int:
     """The number of cores this process may use: hyper-threads counted once, limits of its group obeyed.
 
     Two hyper-threads share one set of vector units, so a second one only slows a matrix product down.
@@ -40,7 +41,7 @@ def physical_cores():
         allowed = os.sched_getaffinity(0)
     except AttributeError:  # macOS and Windows have no affinity to ask for
         return os.cpu_count() or 1
-    cores = set()
+    cores: set[object] = set()
     for cpu in allowed:
         try:
             path = f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
@@ -57,7 +58,7 @@ def physical_cores():
     return max(1, min(len(cores), limit))
 
 
-def threads_wanted():
+def threads_wanted() -> int:
     """The number of threads that OMP_NUM_THREADS asks for, as OpenMP reads it: the first of a list, and where it is not
     set, or is no whole number above 0, one per core."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
@@ -94,7 +95,7 @@ if hasattr(os, "register_at_fork"):  # Windows does not fork
 
 
 @contextlib.contextmanager
-def waiting_threads_spin():
+def waiting_threads_spin() -> Iterator[None]:
     """An OpenMP library that is loaded inside of this context gets the settings WAITING, unless the user has set one.
 
     They are removed at the end: in other libraries, and in processes started from here, ACTIVE may mean to spin for
@@ -110,7 +111,7 @@ def waiting_threads_spin():
 
 
 @contextlib.contextmanager
-def importing_mxnet():
+def importing_mxnet() -> Iterator[None]:
     """Around the import of MXNet: what it needs before, what is mended after, and errors that say what to do."""
     try:
         import numpy

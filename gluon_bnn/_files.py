@@ -11,7 +11,8 @@ import shutil
 import stat
 import time
 import warnings
-from typing import IO
+from collections.abc import Iterator
+from typing import IO, Any, Union
 
 try:
     import fcntl
@@ -20,17 +21,16 @@ except ImportError:  # this system has no locks: `lock` warns, and what a killed
 
 _DAY = 86400  # seconds
 _ROOM = 100  # bytes that the name of a file may have on every file system
+AnyPath = Union[str, bytes, os.PathLike]
 _held: set[IO] = set()  # the open files by which this process holds its locks
 
 
-def replace(path, content):
-    """Put `content` (bytes) into the file `path`, in place of an old one there only once it is all on the disk.
+def replace(path: AnyPath, content: bytes) -> None:
+    """Put `content` into the file `path`, in place of an old one there only once it is all on the disk.
 
     The old file's mode, owner and extended attributes are kept as far as this process may set them; where its group
     cannot be kept, the group's rights are dropped. A new file gets the mode that the umask leaves. A link stays a
     link. Another hard link to the old file keeps the old content.
-
-    path : str, bytes or os.PathLike
 
     Raises OSError, and leaves the old file whole and no other behind; also where the old one is not a regular file
     (but a directory, FIFO or device) or is write-protected. A process that is killed leaves the old file whole and a
@@ -54,7 +54,7 @@ def replace(path, content):
     _sync_directory(os.path.dirname(path))
 
 
-def make_directory(path):
+def make_directory(path: AnyPath) -> None:
     """Make the directory of the file `path` where it is missing; NotADirectoryError where a file is in the way."""
     try:
         os.makedirs(os.path.dirname(os.path.abspath(os.fsdecode(path))), exist_ok=True)
@@ -63,7 +63,7 @@ def make_directory(path):
 
 
 @contextlib.contextmanager
-def lock(path):
+def lock(path: AnyPath) -> Iterator[None]:
     """Hold the file `path` while the block runs: no other block, in this process or another, can hold it then.
 
     The file itself is not touched. A file with ".lock" at the end of its name says who holds it, and is removed at
@@ -165,8 +165,8 @@ def _beside(path, end):
 
 
 @contextlib.contextmanager
-def new_file(path, private=False):
-    """A new file next to `path` (str), open for writing; removed after the block unless that has renamed it.
+def new_file(path: str, private: bool = False) -> Iterator[IO[bytes]]:
+    """A new file next to `path`, open for writing; removed after the block unless that has renamed it.
 
     While it is open it is locked, so that `remove_unfinished` of another process leaves it alone.
 
@@ -189,8 +189,8 @@ def new_file(path, private=False):
                 os.unlink(file.name)
 
 
-def remove_unfinished(path):
-    """Remove the files of `new_file` that killed processes left next to `path` (str)."""
+def remove_unfinished(path: str) -> None:
+    """Remove the files of `new_file` that killed processes left next to `path`."""
     for name in glob.glob(glob.escape(_beside(path, ".part-00000000")[:-8]) + "[0-9a-f]" * 8):
         with contextlib.suppress(OSError), open(name, "r+b") as file:
             left = _try_lock(file)
@@ -228,8 +228,8 @@ def _sync_directory(path):
             os.close(descriptor)
 
 
-def open_regular(path):
-    """The regular file `path`, a str, bytes or os.PathLike, open to be read as bytes.
+def open_regular(path: AnyPath) -> IO[bytes]:
+    """The regular file `path`, open to be read as bytes.
 
     Raises OSError where there is none, or where it is a FIFO, a device or a directory: these could be read for ever.
     """
@@ -241,8 +241,8 @@ def open_regular(path):
     return file
 
 
-def parse_json(text):
-    """What a JSON text (str or bytes in UTF-8) stands for; ValueError for whatever is wrong with it.
+def parse_json(text: Union[str, bytes]) -> Any:
+    """What a JSON text, a str or UTF-8, stands for; ValueError for whatever is wrong with it.
 
     That includes a name that is there twice, numbers of more than 19 digits, which would take for ever to read, and
     objects in objects that are deeper than Python can follow.

@@ -3,10 +3,11 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def deferred():
+def deferred() -> Iterator[Callable[[], None]]:
     """Yields a function that raises KeyboardInterrupt if Ctrl-C came since; a second Ctrl-C raises it at once.
 
     Without it Python raises in whatever function runs, and where that is a `__del__` (as of the arrays that die
@@ -19,7 +20,7 @@ def deferred():
     ):
         yield lambda: None
         return
-    came = []
+    came: list[bool] = []
 
     def note(*_):
         if came:

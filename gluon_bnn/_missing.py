@@ -23,7 +23,7 @@ REINSTALL = f"pip install mxnet=={MXNET_VERSION} --force-reinstall --no-deps"
 # What pip calls a module, where that is not its name. MXNet imports distutils, which Python 3.12 removed and setuptools
 # provides. It plots with graphviz, in whose later versions its calls fail, as its metadata says.
 PIP_NAMES = {"distutils": "setuptools", "graphviz": "'graphviz<0.9'"}
-BESIDE_NUMPY = "graphviz", "requests"  # what MXNet's metadata asks for; its import needs the second only
+WITH_MXNET = "graphviz", "requests"  # what its metadata asks for in addition to NumPy; its import needs the second only
 FOR_RUNTIME = "numpy", "safetensors"
 FOR_TRAINING = (*FOR_RUNTIME, "scipy", "tqdm", "distutils", "requests", "mxnet")
 COMPILER = "g++"
@@ -154,7 +154,7 @@ def missing_libraries(path: Optional[str]) -> list[str]:
 
 
 def _can_be_loaded(name):
-    """Whether the loader finds a library: from this process it looks in more places than from ldd's (conda)."""
+    """Whether the loader of this process finds a library; it may look in places where ldd's does not, as with conda."""
     try:
         ctypes.CDLL(name)
     except OSError:
@@ -171,7 +171,7 @@ def how_to_get(libraries: Iterable[str], compiler: bool = False) -> str:
     return "; ".join(lines)
 
 
-def name_missing(error: BaseException) -> Optional[str]:
+def name_missing(error: Optional[BaseException]) -> Optional[str]:
     """The system library whose absence an error of the loader reports, or None."""
     found = re.search(r"(lib[^\s/:]+\.so[.\d]*): cannot open shared object file", str(error))
     return found and found[1]
@@ -186,7 +186,7 @@ def install(*modules: str) -> str:
     >>> install("distutils")
     'pip install setuptools'
     """
-    others = dict.fromkeys([*modules, *(BESIDE_NUMPY if "mxnet" in modules else ())])
+    others = dict.fromkeys([*modules, *(WITH_MXNET if "mxnet" in modules else ())])
     others.pop("mxnet", None)
     command = f"pip install {' '.join(PIP_NAMES.get(name, name) for name in others)}"
     return f"{command} && pip install --no-deps mxnet=={MXNET_VERSION}" if "mxnet" in modules else command

@@ -12,6 +12,7 @@ import sys
 import threading
 import types
 import warnings
+from typing import Any
 
 
 class Finder:
@@ -43,7 +44,7 @@ class _Loader:
             self._loader.exec_module(module)
 
 
-def add_missing_names(numpy):
+def add_missing_names(numpy: types.ModuleType) -> None:
     """Give the module `numpy` the names that MXNet uses and that later versions removed.
 
     >>> import numpy
@@ -109,7 +110,7 @@ class _Unread(types.ModuleType):
 _reading = threading.RLock()
 
 
-def import_when_used(name):
+def import_when_used(name: str) -> None:
     """Let the import of a module, unless it was imported before, do nothing until one of its names is asked for.
 
     MXNet imports scipy.stats, which takes a quarter of its own import, for one function of its quantization.
@@ -120,7 +121,7 @@ def import_when_used(name):
     spec = importlib.util.find_spec(name)
     if spec is None:
         return
-    module = _Unread(name)
+    module: Any = _Unread(name)
     module.__spec__, module.__path__, module.__file__ = spec, spec.submodule_search_locations, spec.origin
     module.__package__, module.__loader__, module._unread = name, spec.loader, True
     sys.modules[name] = module
@@ -150,7 +151,7 @@ def _plain(value):
     return value.item() if isinstance(value, numpy.generic) else value
 
 
-def write_plain_numbers(numpy):
+def write_plain_numbers(numpy: types.ModuleType) -> None:
     """Let MXNet write shapes, axes and kernels in which NumPy's integers are as it reads them.
 
     It writes attributes of operators with `str`, and NumPy 2 writes a tuple of its integers as
@@ -159,11 +160,12 @@ def write_plain_numbers(numpy):
     if int(numpy.__version__.split(".")[0]) < 2:
         return
     for name in ("mxnet._ctypes.ndarray", "mxnet._ctypes.symbol", "mxnet.symbol.symbol"):
-        if name in sys.modules:  # or else it is another version of MXNet, which _compat refuses
-            sys.modules[name].str = _Text
+        module: Any = sys.modules.get(name)
+        if module is not None:  # or else it is another version of MXNet, which _compat refuses
+            module.str = _Text
 
 
-def fork_workers():
+def fork_workers() -> None:
     """Let the worker processes of MXNet's DataLoader be forked, as it was written for, unless the user chose "spawn".
 
     From Python 3.14 on, Linux starts them from a server instead. They would import MXNet before this package, fail, and

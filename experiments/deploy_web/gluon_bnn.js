@@ -274,7 +274,7 @@ function readHeader(bytes) {
       });
       return;
     }
-    let dtype, shape, offsets, others;
+    let dtype, shape, offsets;
     json.object((member) => {
       if (member === "dtype") dtype = json.string();
       else if (member === "shape") shape = json.numbers();

@@ -185,7 +185,7 @@ function classify() {
   const scores = pixels ? model.run(pixels) : new Float32Array(model.units);
   const best = pixels ? model.predict(pixels) : -1;
   find("answer").textContent = pixels ? `This is “${labels[best]}”.` : "Nothing is drawn yet.";
-  const [least, most] = [Math.min(0, ...scores), Math.max(0, ...scores)];
+  const [least, most] = [Math.min, Math.max].map((one) => scores.reduce((found, score) => one(found, score), 0));
   const share = (score) => (100 * score) / (most - least || 1);
   const rows = labels.map((label, index) => {
     const score = scores[index];
@@ -212,14 +212,14 @@ function time(pixels) {
   return `${((performance.now() - began) / runs).toPrecision(2)} ms for an image, the mean of ${runs} runs`;
 }
 
-let asked = false;
+let scheduled = false;
 
 /** Once for all that is drawn between two frames. */
 function classifySoon() {
-  if (asked) return;
-  asked = true;
+  if (scheduled) return;
+  scheduled = true;
   requestAnimationFrame(() => {
-    asked = false;
+    scheduled = false;
     classify();
   });
 }

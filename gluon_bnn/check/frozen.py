@@ -2,8 +2,7 @@
 
 The nets hold binary layers, over rows and over images, batch norm, binary activations and max pooling. Over binary
 inputs their reference is float32, operation for operation, and every form must equal it to the bit, the net as trained
-included. Over real inputs it
-is float64, and errors are counted in units of the sums of magnitudes.
+included. Over real inputs it is float64, and errors are counted in units of eps times the sums of magnitudes.
 """
 
 import numpy as np

@@ -20,8 +20,9 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # exit codes, as a shell has them for a com
 
 
 def main(argv: Optional[Sequence[str]] = None) -> "int | str":
-    """Runs one command and returns the exit code: 0 where all is well, 1 where not, 130 after Ctrl-C, and 141 where
-    the reader of the output, for instance `head`, has closed it. Wrong arguments end the process with exit code 2."""
+    """Runs one command and returns what `sys.exit` takes: the exit code, 0 where all is well, 1 where not, 130 after
+    Ctrl-C, and 141 where the reader of the output, for instance `head`, has closed it; or a line for stderr, with which
+    it is 1. Wrong arguments end the process with exit code 2."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what the terminal cannot show
     try:

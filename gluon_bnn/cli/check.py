@@ -1,4 +1,4 @@
-"""`python -m gluon_bnn check`."""
+"""`python -m gluon_bnn check`: every operator and layer against the NumPy reference."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:  # of the directory for exported nets
         fail(f"the check could not be carried out: {error}")
     if args.json:
-        # JSON has no infinity, which stands for "wrong where it has to be exact": null there
+        # JSON has no infinity, which stands for what is wrong where it has to be exact: it becomes null.
         rows = [{key: None if value == float("inf") else value for key, value in row.items()} for row in table]
         print(json.dumps({"ok": table.ok, "rows": rows}, indent=1, allow_nan=False))
     else:

@@ -1,4 +1,4 @@
-"""`python -m gluon_bnn doctor`."""
+"""`python -m gluon_bnn doctor`: the report of `gluon_bnn.doctor`."""
 
 import argparse
 import json

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import glob
 import re
-from fractions import Fraction
 from typing import Any, Optional
 
 from . import models
@@ -23,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """An exported net; `parameters` is the file of its parameters, `options` are for `freeze`."""
+    """An exported net. prefix and epoch are those of `load_exported`, options those of `freeze`."""
 
     prefix: str
     epoch: int
@@ -31,6 +30,7 @@ class Export:
 
     @property
     def parameters(self) -> str:
+        """The path of the file of its parameters."""
         return f"{self.prefix}-{self.epoch:04}.params"
 
     def frozen(self, form: str) -> Any:
@@ -66,7 +66,8 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _number(text: str) -> float:
+    dividend, slash, divisor = text.partition("/")
     try:
-        return float(Fraction(text))
-    except (ValueError, ZeroDivisionError, OverflowError):
+        return float(dividend) / (float(divisor) if slash else 1)
+    except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"must be a number, like 0.5 or 1/255, got {text!r:.80}") from None

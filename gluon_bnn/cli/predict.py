@@ -110,13 +110,14 @@ def read(image: str, shape: tuple[int, int, int]) -> "np.ndarray":
 
 def classify(model: "Model", pixels: "np.ndarray", top: int) -> dict[str, Any]:
     """{"class": the label of the largest output, or its index where there are no labels; "scores": the `top` largest
-    outputs with their classes, the largest first}. NaN and infinities, which JSON does not have, are None."""
-    outputs = model(pixels.reshape(model.input_shape))
+    outputs with their classes, the largest first}. NaN comes before all numbers, as for `Model.predict`. NaN and
+    infinities, which JSON does not have, are None."""
+    outputs = model(pixels.reshape(model.input_shape)).tolist()
     names = model.labels or range(len(outputs))
-    best = (-outputs).argsort(kind="stable")[:top]
+    order = sorted(range(len(outputs)), key=lambda index: (not math.isnan(outputs[index]), -outputs[index]))
     return {
-        "class": names[outputs.argmax()],
-        "scores": [{"class": names[index], "score": _finite(float(outputs[index]))} for index in best],
+        "class": names[order[0]],
+        "scores": [{"class": names[index], "score": _finite(outputs[index])} for index in order[:top]],
     }
 
 

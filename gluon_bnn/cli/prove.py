@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import tempfile
 
 from . import add_json, exports, fail, models, whole_number
 
@@ -24,8 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import tempfile
-
     from .. import data
     from .._progress import progress_bar
     from ..prove import Form, inputs_of, of_export, prove
@@ -38,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
                 graph = models.load(args.model).graph
             else:
                 graph, also = of_export(export.prefix, export.epoch, directory, **export.options)
-            found = data.load(args.dataset, args.data_dir)
-            images, labels = found["test_data"][: args.images], found["test_label"][: args.images].astype(int)
+            arrays = data.load(args.dataset, args.data_dir)
+            images, labels = arrays["test_data"][: args.images], arrays["test_label"][: args.images].astype(int)
             x, pixels = inputs_of(graph, images)
 
             def done(form):

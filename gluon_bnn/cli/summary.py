@@ -1,4 +1,4 @@
-"""`python -m gluon_bnn summary`."""
+"""`python -m gluon_bnn summary`: `gluon_bnn.summary` of a model file, with its accuracy and labels."""
 
 import argparse
 import json

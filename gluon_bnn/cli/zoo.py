@@ -1,4 +1,4 @@
-"""`python -m gluon_bnn zoo`."""
+"""`python -m gluon_bnn zoo`: the table of the trained nets that are here."""
 
 import argparse
 import json

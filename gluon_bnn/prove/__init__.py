@@ -121,9 +121,12 @@ def prove(
     also : forms of the same net that the caller has made, which run too
     done : called with the name of each form once it has run
 
-    Raises RuntimeError with what a form printed where it does not run or compile. A form that this machine lacks, or
-    that does not have one of the net's layers, is in Report.absent.
+    Raises ValueError for pixels of a net without an input scale; RuntimeError, with what a form printed, where it does
+    not run or compile. A form that this machine lacks, or that does not have one of the net's layers, is in
+    Report.absent.
     """
+    if pixels is not None and graph.input_scale is None:
+        raise ValueError("pixels must be None for this net, which has no input scale")
     rows: list[dict[str, Any]] = []
     complaints: list[str] = []
     absent: dict[str, str] = {}

@@ -125,7 +125,7 @@ def read(path: AnyFile) -> tuple[Graph, bytes]:
     """
     name = _name(path)
     try:
-        if _is_open(path):
+        if not isinstance(path, (str, bytes, os.PathLike)):
             return _read(path)
         with _files.open_regular(path) as file:
             return _read(file, os.fstat(file.fileno()).st_size)

@@ -149,8 +149,9 @@ class TestConvert:
         ):
             code, printed, _ = ended(capsys, "convert", *arguments)
             assert words in code and "\n" not in code and not printed
-        for option in (["--input-scale", "x"], ["--input-scale", "1/0"], ["--input-shape", "1x"]):
-            assert ended(capsys, "convert", net, out, *option)[0] == 2
+        for scale in ("x", "1/0", "1/", "1/2/3"):
+            assert ended(capsys, "convert", net, out, "--input-scale", scale)[0] == 2
+        assert ended(capsys, "convert", net, out, "--input-shape", "1x")[0] == 2
         with open(out) as file:
             assert file.read() == "old"
 
@@ -186,6 +187,8 @@ class TestConvert:
         assert cli.main(["convert", prefix + "-0012.params", out, *options]) == 0
         with open(out, "rb") as file:
             assert file.read() == (tmp_path / "expected").read_bytes()
+        huge = [prefix + "-0012.params", out, *options[:2], "--input-scale", "1e999999999"]  # as an int: a gigabyte
+        assert "input_scale must be finite in float32" in ended(capsys, "convert", *huge)[0]
         for command in (["summary", prefix], ["predict", prefix + "-symbol.json", "a.png"]):
             assert f"is an exported net: `python -m gluon_bnn convert {command[1]} OUT" in ended(capsys, *command)[0]
 

@@ -170,6 +170,10 @@ def test_what_is_no_number(here, capsys):
     (answer,) = answers(capsys, "m", "a.png")
     assert answer["class"] == "b" and [each["score"] is None for each in answer["scores"]] == [True, False, False]
     assert cli.main(["predict", "m", "a.png", "--top", "1"]) == 0 and capsys.readouterr().out == "a.png: b (b -)\n"
+    difference = Node("arithmetic", (0, 0), {"function": "subtract"})  # of infinity and infinity
+    runtime.save(Graph((nodes[0], difference)), "m", labels=list("abcd"))
+    (answer,) = answers(capsys, "m", "a.png")
+    assert answer["class"] == "b" and [each["class"] for each in answer["scores"]] == ["b", "a", "c"]
 
 
 def test_standard_input(rng, here, capsys, monkeypatch):

@@ -20,6 +20,11 @@ from frozen_nets import gluon, sequential
 from random_nets import SCALE, chain
 
 
+def test_pixels_of_a_net_without_a_scale(rng):
+    with pytest.raises(ValueError, match="pixels must be None for this net, which has no input scale"):
+        prove(chain(rng, 8, "dense units=3"), np.zeros((2, 8), np.float32), np.zeros((2, 8), np.uint8))
+
+
 @pytest.fixture
 def mxnet_is_here(monkeypatch):
     """Frozen forms in MXNet run in this process, which has spent the seconds of importing it already."""

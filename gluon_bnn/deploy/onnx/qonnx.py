@@ -16,7 +16,7 @@ ONE = np.array(1, np.float32)
 
 
 class QonnxBuilder(Builder):
-    """What differs from ONNX."""
+    """What the form QONNX does in another way than ONNX: weights, signs and products."""
 
     integers = False
 
