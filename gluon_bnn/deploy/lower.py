@@ -104,8 +104,13 @@ def _has_rows(plan):
 
 
 class _Nodes:
-    """A graph in the making. values : what each node gives; scale, shifts : of uint8 inputs, as they are in a node that
-    can be passed as such; moved : {(node, "flatten" or "image"): the node that moves its elements}"""
+    """A graph in the making.
+
+    values : what each node gives
+    scale, shifts : of uint8 inputs, or None; shifts is {node: the shift of its value, in the shape of that}, for nodes
+        whose values can be passed as uint8
+    moved : {(node, "flatten" or "image"): the node that moves its elements}
+    """
 
     def __init__(self, shape, scale, shift):
         self.nodes, self.values, self.moved = [], [], {}
@@ -131,10 +136,11 @@ class _Nodes:
         return check(Graph(tuple(self.nodes)))
 
     def _laid_out(self, nodes, xs, layout):
+        """The nodes as a step needs them, see `Step.layout`; with "any", several are images where one of them is."""
         if layout == "row":
             return [self._row(node) for node in nodes]
-        one = any(len(self.values[node].shape) > 1 for node in nodes) and len(nodes) > 1
-        if layout == "any" and not one:
+        mixed = any(len(self.values[node].shape) > 1 for node in nodes) and len(nodes) > 1
+        if layout == "any" and not mixed:
             return nodes
         return [self._image(node, x) for node, x in zip(nodes, xs)]
 
@@ -151,8 +157,8 @@ class _Nodes:
         return self._once(node, Node("flatten")) if len(self.values[node].shape) > 1 else node
 
     def _row(self, node):
-        """An image as a row in Gluon's order, where the places of a channel are next to each other: such an image as
-        the node "image" takes, whose channels are the places."""
+        """An image as a row in Gluon's order, where the places of a channel are next to each other. The node "image"
+        transposes: as it takes the places for channels here, what it gives is (channels, places)."""
         value = self.values[node]
         row = self._flat(node)
         if row == node or 1 in (value.channels, value.size // value.channels):
@@ -161,6 +167,7 @@ class _Nodes:
         return self._flat(self._once(row, turned))
 
     def _once(self, source, node):
+        """The number of a node that moves the elements of another one's value; the same for the second who needs it."""
         key = source, node.kind
         if key not in self.moved:
             self.moved[key] = self._add(node, source)

@@ -61,6 +61,7 @@ def _without_flatten(plan):
 
 
 def _does_nothing(flatten, taken, users):
+    """Whether a Flatten of a value of this shape changes nothing for the steps that follow it."""
     if flatten.shape and flatten.shape[0] == -1:  # it may make more rows, or fewer
         return taken.flat and taken.size == flatten.inputs
     return taken.flat or all(isinstance(user, (FloatDense, Dense)) and user.flatten for user in users)
@@ -165,6 +166,8 @@ class _Packing:
                 self.floats[place] = not all(self._takes_bits(user, place) for user in self.users[place])
 
     def _form(self, step):
+        """The form of the bits that can stand for a step's value: of signs, and of what max pools and Flattens make of
+        them. None where there are none."""
         if isinstance(step, FloatSign):
             return step.form
         if not (isinstance(step, Flatten) or isinstance(step, Pool) and step.function == "max"):
@@ -194,6 +197,7 @@ class _Packing:
         return dataclasses.replace(self.made, outputs=tuple(self.now[place] for place in self.plan.outputs))
 
     def _product(self, place, product):
+        """Adds a layer with 1-bit weights, with all that it takes in."""
         norm, pools, sign = self._following(place, product)
         arrays = self.plan[norm].norm() if norm else {}
         source, form, order = self._source(place, product)

@@ -103,6 +103,7 @@ def trace(net: mx.gluon.Block) -> Trace:
 
 
 def _types(symbol, parameters):
+    """{entry: its type} where the input is float32, as far as MXNet finds them."""
     types = {name: parameters[name].dtype for name in symbol.list_arguments() if name in parameters}
     inner = symbol.get_internals()
     try:
@@ -267,7 +268,7 @@ class _Calls:
 
     def _forward(self, block, forward, *args):
         if not (args and isinstance(args[0], mx.sym.Symbol)):
-            return forward(*args)  # of another thread
+            return forward(*args)  # on arrays: another thread calls the block
         if type(block).forward is mx.gluon.contrib.nn.Concurrent.forward:  # it is for arrays alone
             forward = functools.partial(mx.gluon.contrib.nn.HybridConcurrent.hybrid_forward, block, mx.sym)
         if isinstance(block, mx.gluon.SymbolBlock):
@@ -298,6 +299,8 @@ def bytes_of(parameter: mx.gluon.Parameter) -> int:
 
 
 def _nodes(graph, calls, layers, parameters):
+    """The nodes of a graph. The row of an operator is that of the call that made it, or in an export that of the layer
+    in its name. A parameter's bytes count once, in the first row that uses it."""
     nodes, rows, counted = [], {}, set()
     for content in graph["nodes"]:
         attributes = content.get("attrs", {})

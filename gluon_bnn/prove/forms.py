@@ -19,7 +19,7 @@ from ..native import library
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WEB = os.path.join(os.path.dirname(os.path.dirname(HERE)), "experiments", "deploy_web", "classify.mjs")
-CFLAGS = "-O2", "-std=c99"  # with other options for C floats need not be rounded after each operation
+CFLAGS = "-O2", "-std=c99"  # without a standard, floats on 32-bit x86 are not rounded after each operation
 
 
 class Absent(Exception):

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 OPSET = 18  # the first with BitwiseAnd, which unpacks the weights
 IR_VERSION = 8  # that of opset 18; a later one would shut out runtimes that know all of these operators
-NODES = 70  # bytes that two nodes take, and a factor
+NODES = 70  # bytes that the two nodes of `whole` take in a file, with their factor
 SMALL = 64  # bytes of constants that are stored once, however many nodes use them
 
 
@@ -50,10 +50,9 @@ class Builder:
         self.constants: dict[str, onnx.TensorProto] = {}
         self._names: dict[Any, int] = {}
         self._small: dict[tuple, str] = {}
-        self._reshaped: dict[
-            str, tuple[str, Optional[tuple[int, ...]]]
-        ] = {}  # {name: (of what, what that has as a shape)}
-        self._two: dict[str, str] = {}
+        # {name: (that of the value which it is reshaped from, the shape of a row of that, None where it is not known)}
+        self._reshaped: dict[str, tuple[str, Optional[tuple[int, ...]]]] = {}
+        self._two: dict[str, str] = {}  # {name of bits: that of the same bits as `two` gives them}
         self._tables: dict[bool, str] = {}  # {whether it is float32: name}
 
     def add(self, operator: str, *inputs: Given, domain: str = "", **attributes: Any) -> str:

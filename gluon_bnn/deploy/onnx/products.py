@@ -115,13 +115,14 @@ def _ones_for(least):
 
 
 def _to_add(least):
+    """What is added to the sum of a unit, which is then compared with 0; see `_saturated` for ALWAYS and NEVER."""
     return np.where(least == NEVER, -1, np.where(least == ALWAYS, 0, -least))
 
 
 def _saturated(b, x, negative, least):
     """QLinearMatMul: 255 where a sum is at least this, else 0. The constant inputs of a unit have the same weight, but
-    for the first, which has what is left; the file has one of each. A unit whose bit is always the same has the same
-    weight for all inputs, so that its sum is compared with 0 or 1."""
+    for the first, which has what is left; the file has one of each. A unit that always gives the
+    larger number gets weights of +1 alone, and one that never does weights of -1 and an added -1."""
     negative = np.where(least == NEVER, 1, np.where(least == ALWAYS, 0, negative)).astype(np.uint8)
     weights, count, added = b.weights(negative, real=False), _ones_for(least), _to_add(least)
     if count:
