@@ -91,6 +91,8 @@ def find(error: Optional[BaseException] = None) -> Missing:
 
 
 def _libraries(error):
+    """The system libraries that are missing: the one that an error of the loader names, MXNet's, and where there are
+    some, those of our library, so that one command brings all."""
     from .native import library
 
     found = {name_missing(error)} - {None}

@@ -28,6 +28,8 @@ class Finder:
 
 
 class _Loader:
+    """MXNet's own loader, inside of `_compat.importing_mxnet`."""
+
     def __init__(self, loader):
         self._loader = loader
 
@@ -129,6 +131,8 @@ def import_when_used(name: str) -> None:
 
 
 class _TextType(type):
+    """The class of `_Text`: as of `str`, every text is an instance of that, and a call gives a text."""
+
     def __instancecheck__(cls, value):
         return isinstance(value, builtins.str)
 

@@ -102,6 +102,7 @@ def _parse(text):
 
 
 def _check_nodes(graph, depth=0):
+    """ValueError where MXNet must not be given a graph, or one inside of it; `depth` is in how many it lies."""
     if depth > MOST_DEEP:
         raise ValueError(f"it must have at most {MOST_DEEP} graphs inside of one another")
     nodes = graph.get("nodes") if isinstance(graph, dict) else None

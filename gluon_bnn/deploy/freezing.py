@@ -157,6 +157,7 @@ def _check_parameters(traced):
 
 
 def _check_parameter(parameter, finite=True):
+    """ValueError for a parameter without a value, or of floats that are not float32 or, with `finite`, not finite."""
     if parameter._data is None:
         advice = (
             "call the net once on a batch"

@@ -267,6 +267,7 @@ class _Calls:
                 vars(block)["forward"] = own
 
     def _forward(self, block, forward, *args):
+        """What is called in the place of a block's own forward: that, with the key of the call on its nodes."""
         if not (args and isinstance(args[0], mx.sym.Symbol)):
             return forward(*args)  # on arrays: another thread calls the block
         if type(block).forward is mx.gluon.contrib.nn.Concurrent.forward:  # it is for arrays alone

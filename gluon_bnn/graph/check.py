@@ -99,6 +99,7 @@ def _value(node: Node, index: int, values: Sequence[Value]) -> Value:
 
 
 def _check_sources(kind: Kind, sources: Any, index: int) -> None:
+    """As many as the kind takes, of nodes before this one."""
     if not isinstance(sources, tuple) or any(type(source) is not int for source in sources):
         raise TypeError(f"sources must be a tuple of int, got {sources!r:.80}")
     least, most = kind.sources
@@ -111,6 +112,7 @@ def _check_sources(kind: Kind, sources: Any, index: int) -> None:
 
 
 def _check_attributes(kind: Kind, attributes: Any) -> None:
+    """Names, types and ranges, as the kind declares them."""
     if not isinstance(attributes, dict):
         raise TypeError(f"attributes must be a dict, got {type(attributes).__name__}")
     if set(attributes) != set(kind.attributes):

@@ -59,6 +59,7 @@ def plan(graph: Graph, uint8: bool) -> tuple[list[Step], int]:
 
 
 def _run(graph, steps, x):
+    """`run` for rows that are computed at a time."""
     held = {}
     for place, sources, dropped in steps:
         index, pixels = place

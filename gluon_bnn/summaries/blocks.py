@@ -21,13 +21,14 @@ def of_block(net: mx.gluon.Block, shapes: list[tuple[int, ...]]) -> list[Layer]:
     net.apply(lambda block: inside.update({block.act} if isinstance(block, deployed.LAYERS) else ()))
 
     def note(block, inputs, outputs):
+        """Adds the line of a call."""
         if block in inside or block._children and not block._reg_params:
             return
         x, y = _flat(inputs), _flat(outputs)
         found = deployed.of_block(block, x, y[0])
-        held = [held for parameter, held in found.weights.items() if parameter not in seen]
-        bits, floats, nbytes = (sum(numbers) for numbers in zip(*held)) if held else (0, 0, 0)
-        shared = bool(found.weights) and not held
+        new = [held for parameter, held in found.weights.items() if parameter not in seen]
+        bits, floats, nbytes = (sum(numbers) for numbers in zip(*new)) if new else (0, 0, 0)
+        shared = bool(found.weights) and not new
         seen.update(found.weights)
         layers.append(
             Layer(

@@ -115,6 +115,7 @@ class Summary:
         }
 
     def _cells(self) -> list[tuple[str, ...]]:
+        """The rows of the table: the heads, the layers, the totals."""
         cells: list[tuple[str, ...]] = [HEADS]
         for layer in self.layers:
             numbers = (layer.weights_1bit, layer.weights_32bit, layer.nbytes)
@@ -134,6 +135,7 @@ class Summary:
         return cells
 
     def _notes(self) -> Iterator[str]:
+        """What stands below the table."""
         if self.nbytes:
             ratio = f"{self.compression:.1f} times as many"
             yield f"{self.nbytes:,} bytes deployed, {self.float32_nbytes:,} in float32, {ratio}"

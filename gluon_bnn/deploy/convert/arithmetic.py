@@ -44,6 +44,7 @@ subtract, divide = _operation("subtract", _minus), _operation("divide")
 
 @converts("elemwise_add", "broadcast_add")
 def add(build: Build, x: Any, y: Any) -> Any:
+    """x + y. A sign plus what is always 0, by which our composed operators give it a gradient, is the sign."""
     for value, other in ((x, y), (y, x)):
         if build.step(value, FloatSign) and isinstance(other, int) and _zero(build, other):
             return value
@@ -52,6 +53,7 @@ def add(build: Build, x: Any, y: Any) -> Any:
 
 @converts("elemwise_mul", "broadcast_mul")
 def multiply(build: Build, x: Any, y: Any) -> Any:
+    """x * y. x * sigmoid(c * x), with one number c, is swish."""
     for value, gate in ((x, y), (y, x)):
         inner = build.step(gate, Activation)
         if inner and inner.function == "sigmoid" and isinstance(value, int):
@@ -95,6 +97,7 @@ def negative(build: Build, x: Any) -> Any:
 
 @converts("clip")
 def clip(build: Build, x: Any) -> Any:
+    """min(max(x, a_min), a_max)."""
     low, high = (np.array(build.get(name), np.float32) for name in ("a_min", "a_max"))
     return minimum(build, maximum(build, x, low), high)
 
@@ -134,6 +137,7 @@ def rminus_scalar(build: Build, x: Any) -> Any:
 
 @converts("_contrib_sign_ste")
 def sign_ste(build: Build, x: Any) -> Any:
+    """sign(sign(x) + 0.5), which is 1 at 0, is a sign of ours; MXNet's own, which is 0 there, stays."""
     half = build.step(x, Arithmetic)
     if half and half.function == "add" and _is(half.arrays.get("operand"), 0.5):
         taken = _sign_ste(build, half.sources[0])
@@ -143,6 +147,7 @@ def sign_ste(build: Build, x: Any) -> Any:
 
 @converts("where")
 def where(build: Build, condition: Any, x: Any, y: Any) -> Any:
+    """Only of two values that are always 0: our composed sign cuts its gradient off beyond the clip in this way."""
     return x if all(isinstance(each, int) and _zero(build, each) for each in (x, y)) else None
 
 

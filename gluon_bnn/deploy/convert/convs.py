@@ -32,6 +32,7 @@ def native_binary_conv(build: Build, x: Any, weight: Any, *others: Any) -> Any:
 
 @converts("Convolution")
 def convolution(build: Build, x: Any, weight: Any, bias: Any = None) -> Any:
+    """Of constant weights, with the channels first; a Pad before it becomes its padding and pad_value, where it can."""
     layout = build.get("layout") or "NC"
     if not constant(weight, bias) or layout[:2] != "NC":
         return None
@@ -87,6 +88,7 @@ def _held(build, place, operator, **attributes):
 
 @converts("Pooling")
 def pooling(build: Build, x: Any) -> Any:
+    """Max and average pooling, with the channels first."""
     function, kernel = build.get("pool_type", "max"), build.get("kernel", ())
     rounding = {"valid": "floor", "full": "ceil"}.get(build.get("pooling_convention", "valid"))
     layout = build.get("layout") or "NC"
