@@ -49,7 +49,8 @@ def replace(path: AnyPath, content: bytes) -> None:
             os.fsync(file.fileno())
             os.replace(file.name, path)
     except OSError as error:
-        error.filename, error.filename2 = path, None  # the caller knows nothing of a temporary name
+        error.filename = path  # the caller knows nothing of a temporary name
+        del error.filename2
         raise
     _sync_directory(os.path.dirname(path))
 

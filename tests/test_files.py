@@ -203,6 +203,7 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as raised:
         _files.replace(tmp_path / "missing" / "file", b"new")
     assert raised.value.filename == str(tmp_path / "missing" / "file")
+    assert str(raised.value) == f"[Errno 2] No such file or directory: '{tmp_path}/missing/file'"
     (tmp_path / "file").write_bytes(b"in the way")
     with pytest.raises(NotADirectoryError, match="file"):
         _files.make_directory(tmp_path / "file" / "new")

@@ -41,9 +41,14 @@ def load_exported(prefix: Union[str, bytes, os.PathLike], epoch: int = 0) -> mx.
     or no regular file, or where the graph has operators of our library and it is not there; ValueError, with the
     file and what is wrong with it, where a file is not what it should be, or the two are not of one net: an array of
     the graph is missing, an array is not in the graph, or one has a shape or type that the operators do not take.
+    TypeError for another prefix or epoch.
     """
     prefix = os.fsdecode(prefix)
-    graph_file, values_file = f"{prefix}-symbol.json", f"{prefix}-{operator.index(epoch):04d}.params"
+    try:
+        number = operator.index(epoch)
+    except TypeError:
+        raise TypeError(f"epoch must be a whole number, got {epoch!r:.80}") from None
+    graph_file, values_file = f"{prefix}-symbol.json", f"{prefix}-{number:04d}.params"
     with _files.open_regular(graph_file) as file:
         text = file.read(MOST_GRAPH + 1)
     try:

@@ -22,7 +22,12 @@ WRITERS: dict[str, Callable] = {".safetensors": _untried(runtime.save), ".onnx":
 
 
 def form_of(path: Union[str, bytes, os.PathLike]) -> Callable:
-    """The function of WRITERS that writes a file of this name. Raises ValueError, with the suffixes that there are."""
+    """The function of WRITERS that writes a file of this name. Raises TypeError for what is no path, ValueError, with
+    the suffixes that there are, for another suffix."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"path must be a str, bytes or os.PathLike, whose suffix says the form; got {type(path).__name__}"
+        )
     suffix = os.path.splitext(os.fsdecode(path))[1].lower()
     if suffix not in WRITERS:
         raise ValueError(f"the name of the file must end in {' or '.join(WRITERS)}, got {path!r}")

@@ -77,6 +77,11 @@ def test_epoch_and_no_warning(exported, recwarn):
     assert not [w for w in recwarn if "Cannot decide type" in str(w.message)]
 
 
+def test_an_epoch_that_is_no_number(exported):
+    with pytest.raises(TypeError, match="epoch must be a whole number, got '3'"):
+        load_exported(exported[0], "3")
+
+
 def test_input_of_another_name(rng, tmp_path):
     x = mx.sym.var("pixels")
     symbol = mx.sym.FullyConnected(x, mx.sym.var("w"), no_bias=True, num_hidden=2)

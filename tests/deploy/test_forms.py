@@ -65,6 +65,15 @@ def test_other_suffixes(frozen, tmp_path, name):
     assert not os.listdir(tmp_path)
 
 
+def test_open_files(frozen, tmp_path):
+    """They have no suffix; `runtime.save` takes them."""
+    with (
+        open(tmp_path / "net.onnx", "wb") as file,
+        pytest.raises(TypeError, match="suffix says the form; got Buffered"),
+    ):
+        gluon_bnn.save(frozen, file)
+
+
 def test_what_the_runtime_does_not_have(rng, tmp_path):
     """Nothing is written, and a file that is there stays."""
     (tmp_path / "net.safetensors").write_bytes(b"old")
