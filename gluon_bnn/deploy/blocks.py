@@ -36,8 +36,8 @@ def value(parameter: mx.gluon.Parameter) -> np.ndarray:
 class StepBlock(mx.gluon.HybridBlock):
     """The block of a step; its arrays are parameters of the same names."""
 
-    def __init__(self, step, prefix=None, params=None):
-        super().__init__(prefix=prefix, params=params)
+    def __init__(self, step):
+        super().__init__()
         self._step = _shapes_only(step)
         if isinstance(step, steps.Kept):
             self.kept = step.block
@@ -202,9 +202,8 @@ class Frozen(mx.gluon.nn.HybridSequential):
         form: str = "packed",
         input_shape: Optional[tuple[int, ...]] = None,
         prefix: Optional[str] = None,
-        params: Any = None,
     ):
-        super().__init__(prefix=prefix, params=params)
+        super().__init__(prefix=prefix)
         self.form, self._input_shape = form, input_shape
         self.input_scale = self.input_shift = None
         blocks = []

@@ -46,7 +46,7 @@ def freeze(
         Nets with convolutions or pooling need it there: (channels, height, width), or (channels, width) of sequences.
         The Gluon forms do without.
     input_scale, input_shift : for the runtime, which then takes uint8 inputs p as x = scale * p + shift, in
-        float32. Each is a number; an array of the shape input_shape, whose sizes may be 1 instead; or one with a number
+        float32. Each is a number; an array with the axes of input_shape, whose sizes are 1 or those; or one with a number
         for each input, or for each channel (the first axis of input_shape). No scale may be 0; the shift is 0 by
         default. With one scale above 0 for all inputs the first layer works on the uint8 themselves, which is faster. A
         convolution does so where the shift is one per channel and it has no padding, or where the shift and its
@@ -238,8 +238,8 @@ def _each_input(name, given, shape):
         fitted = array.reshape(-1, *(1 for _ in shape[1:]))
     if fitted.ndim not in (0, len(shape)) or any(size not in (1, most) for size, most in zip(fitted.shape, shape)):
         raise ValueError(
-            f"{name} must be a number, an array of the shape {shape} of one input, whose sizes may be 1 instead, or a "
-            f"number for each of {inputs} inputs or {shape[0]} channels; got {array.dtype} {array.shape}"
+            f"{name} must be a number, an array with the axes of one input, whose sizes are 1 or those of {shape}, or "
+            f"one for each of {inputs} inputs or {shape[0]} channels; got {array.dtype} {array.shape}"
         )
     with np.errstate(over="ignore"):
         return np.broadcast_to(fitted, shape).astype(np.float32).reshape(-1)
