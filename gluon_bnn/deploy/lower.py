@@ -43,10 +43,10 @@ def graph_of(
     if unknown:
         raise ValueError(
             "the runtime takes binary and other dense layers (of images only with flatten=True), convolutions and "
-            "pooling over one and two axes of space (binary ones with groups only with pad_value=0), BatchNorm, Concat "
-            "and slices over the units (with axis=1 only where that is certain: next to a layer that flattens, or with "
-            "input_shape in freeze; else axis=-1), Flatten, arithmetic, and the activations "
-            f"{', '.join(FUNCTIONS)}; got " + ", ".join(f"{step.name} ({step!r})" for step in unknown)
+            "pooling over one and two axes of space (binary ones with groups only with pad_value=0), BatchNorm (of "
+            "images with axis=1), Concat and slices over the units (with axis=1 only where that is certain: next to a "
+            "layer that flattens, or with input_shape in freeze; else axis=-1), Flatten, arithmetic, and the "
+            f"activations {', '.join(FUNCTIONS)}; got " + ", ".join(f"{step.name} ({step!r})" for step in unknown)
         )
     if len(plan.outputs) != 1:
         raise ValueError(f"the runtime takes nets with one output, got {len(plan.outputs)}")

@@ -12,7 +12,7 @@ from .graph import Graph
 from .kinds import KINDS
 from .kinds.kind import Ends, widened
 
-__all__ = ["run", "same", "within"]
+__all__ = ["furthest", "run", "same", "within"]
 
 
 def __dir__():
@@ -44,6 +44,14 @@ def run(graph: Graph, x: np.ndarray) -> Ends:
 def same(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Where numbers are equal, as NaN is to NaN."""
     return (found == expected) | (np.isnan(found) & np.isnan(expected))
+
+
+def furthest(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The rows in which not all numbers are the `same`, int (rows,), those that differ most first."""
+    with np.errstate(all="ignore"):
+        differences = np.where(same(found, expected), 0, np.abs(found.astype(np.float64) - expected))
+    largest = np.where(np.isnan(differences), np.inf, differences).max(axis=1)
+    return np.argsort(-largest, kind="stable")[: np.count_nonzero(largest)]
 
 
 def within(found: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

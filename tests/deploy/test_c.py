@@ -101,6 +101,7 @@ def test_activations(rng, tmp_path):
     [
         (["clang", *STRICT, "-O2"], []),
         (["clang", "-O2", "-march=native", "-ffp-contract=fast"], []),
+        (["clang", "-O2", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-honor-nans"], []),
         (["gcc", "-O2", "-march=native", "-ffp-contract=fast"], []),
         (["g++", "-x", "c++", "-std=c++11", "-pedantic", "-Wall", "-Wextra", "-Werror"], []),
         (["clang++", "-x", "c++", "-std=c++17", "-pedantic", "-Wall", "-Wextra", "-Werror"], []),
@@ -250,15 +251,19 @@ def test_nothing_is_used(tmp_path, rng, compiler):
     "options, message",
     [
         (["-ffast-math"], "change the scores"),
-        (["-ffinite-math-only"], "changes the scores"),
+        (["-ffinite-math-only"], "change the scores"),
+        (["-fno-signed-zeros"], "change the scores"),
         (["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"], "change the scores"),
-        (["-fsingle-precision-constant"], "net_needsNoSinglePrecisionConstant"),
+        (["-fsingle-precision-constant"], "change the scores"),
+        (["-fsingle-precision-constant", "-U__GCC_IEC_559"], "net_needsNoSinglePrecisionConstant"),
+        (["-m32", "-mfpmath=387"], "floats are not rounded"),
+        (["-m32", "-mfpmath=387", "-std=c99", "-fexcess-precision=fast"], "change the scores"),
     ],
 )
 def test_options_that_change_scores(tmp_path, rng, options, message):
     needs("gcc")
     gluon_bnn.save(chain(rng, 4, "binary_dense units=2 to=float", "activation function=tanh"), tmp_path / "net.h")
-    command = ["gcc", *options, "-fsyntax-only", "-x", "c", tmp_path / "net.h"]
+    command = ["gcc", *options, "-ffreestanding", "-fsyntax-only", "-x", "c", tmp_path / "net.h"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0 and message in done.stderr
 

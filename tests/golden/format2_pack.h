@@ -16,16 +16,22 @@
 
 #include <stdint.h>
 
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
-#error "-ffast-math and its parts change the scores: compile without"
-#endif
-#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
-#error "-ffinite-math-only changes the scores: compile without"
-#endif
 #if defined(__FLT_EVAL_METHOD__) && (__FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2)
 #if defined(__cplusplus) || !defined(__STRICT_ANSI__)
 #error "floats are not rounded after each operation: compile C with -std=c99, or on x86 with -msse2 -mfpmath=sse"
 #endif
+#endif
+/* GCC's macro is 0 with each option that changes floats, and where a double does not have 64 bits. */
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
+    (defined(__GCC_IEC_559) && __GCC_IEC_559 == 0 && __SIZEOF_DOUBLE__ == 8)
+#error "options such as -ffast-math and -fno-signed-zeros change the scores: compile without"
+#endif
+/* Clang has no macro for parts of -ffast-math, but on most processors this, which takes their effect away. */
+#if defined(__clang__) && __clang_major__ >= 13
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wignored-pragmas"
+#pragma float_control(push)
+#pragma float_control(precise, on)
 #endif
 
 #define FORMAT2_PACK_INPUTS 40
@@ -188,5 +194,10 @@ static inline int format2_pack_predict(const uint8_t *x) {
   format2_pack_run(x, format2_pack_floats0);
   return format2_pack_largest(format2_pack_floats0, FORMAT2_PACK_OUTPUTS);
 }
+
+#if defined(__clang__) && __clang_major__ >= 13
+#pragma float_control(pop)
+#pragma clang diagnostic pop
+#endif
 
 #endif /* GLUON_BNN_format2_pack_H */

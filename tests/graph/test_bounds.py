@@ -108,3 +108,9 @@ def test_sums_that_may_pass_the_largest_float(rng, kind):
     for y in found[:-1]:
         assert bounds.within(y, low[:, :4], high[:, :4]).all()
     assert np.isfinite(low[:10]).all() and np.isfinite(high[:10]).all()
+
+
+def test_furthest():
+    expected = np.float32([[1, 0], [np.nan, 2], [3, 3], [4, 4], [5, np.inf], [6, 6]])
+    found = np.float32([[1, -0.0], [np.nan, 2], [3, 3.5], [np.nan, 4], [5, np.inf], [4, 6]])
+    assert bounds.furthest(found, expected).tolist() == [3, 5, 2]

@@ -105,6 +105,22 @@ def test_a_bit_that_differs(rng, graph):
     assert found["not_equal"] == 1 and "row" in complaints[0] and "more than rounding explains" in complaints[0]
 
 
+def test_nan_has_any_sign(rng):
+    """As processors give it; a number in its place is another answer."""
+    graph = chain(rng, (40,), "dense units=3", "activation function=softsign", scale=None)
+    x = rng.standard_normal((20, 40)).astype(np.float32)
+    x[4, 7] = np.inf
+    outputs = engine.run(graph, x)
+    assert np.isnan(outputs[4]).all()
+    turned = outputs.copy()
+    turned.view(np.int32)[4] ^= -(2**31)
+    for exact in (True, False):
+        assert compared(graph, x, turned, exact) == ({"not_equal": 0, "near_ties": []}, [])
+    turned[4, 1] = 0.5
+    found, complaints = compared(graph, x, turned, exact=True)
+    assert found["not_equal"] == 1 and len(complaints) == 1 and "the first is 4" in complaints[0]
+
+
 def test_another_class_is_a_near_tie_where_the_bounds_say_so(rng):
     """Two units with the same weights in another order of inputs: their scores differ by rounding alone."""
     graph = chain(rng, (40,), "dense units=2 plain", scale=None)

@@ -31,7 +31,7 @@ def trial(graph: Graph, content: bytes, inputs: Optional[np.ndarray] = None) -> 
         return
     elements = engine.plan(graph, x.dtype == np.uint8)[1]
     found = run(content, x, max(1, engine.ELEMENTS // elements))
-    different = _most_different(found, y)
+    different = bounds.furthest(found, y)
     for begin in range(0, min(len(different), MOST), ROWS):
         rows = different[begin : begin + ROWS]
         low, high = bounds.run(graph, x[rows].reshape(len(rows), -1))
@@ -44,15 +44,6 @@ def trial(graph: Graph, content: bytes, inputs: Optional[np.ndarray] = None) -> 
                 f"{len(different)} of {len(x)} inputs have answers that are not equal. Please report this, with the "
                 "version of onnxruntime"
             )
-
-
-def _most_different(found, y):
-    """The rows with answers that are not equal, those that differ most first."""
-    with np.errstate(all="ignore"):
-        differences = np.where(bounds.same(found, y), 0, np.abs(found.astype(np.float64) - y))
-    largest = np.where(np.isnan(differences), np.inf, differences).max(axis=1)
-    order = np.argsort(-largest, kind="stable")
-    return order[: np.count_nonzero(largest)]
 
 
 def _expected(graph, inputs):
