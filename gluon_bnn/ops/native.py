@@ -166,19 +166,19 @@ def _attributes(options):
 def _one_operator(F, operators, x, weight, bias, curvature, options, of_signs, sizes, **more):
     """A layer as the first of the operators; the second gives the gradient of the inputs where that is apart."""
     layer, data_gradient = operators
-    kind, carriers = {}, ()
+    kind, clip, carriers = {}, {}, ()
     if of_signs is not None:
         x, clip_of_signs = of_signs
-        kind = {"sign": "True", "sign_clip": str(clip_of_signs)}
+        kind, clip = {"sign": "True"}, {"sign_clip": str(clip_of_signs)}
     x = adding(F, x)
-    if of_signs is None and options.apart:
-        x, carriers, kind = F.BlockGrad(x), data_gradient(x, **sizes), {"apart": "True"}
+    if options.apart:
+        x, carriers, kind = F.BlockGrad(x), data_gradient(x, **sizes, **clip), {**kind, "apart": "True"}
     inputs = [x, adding(F, weight) if options.adds else weight]
     if bias is not None:
         inputs.append(row(F, bias, options.adds))
     if curvature is not None:
         inputs.append(curvature)
-    attributes = {**_attributes(options), "no_bias": str(bias is None), **sizes, **kind, **more}
+    attributes = {**_attributes(options), "no_bias": str(bias is None), **sizes, **kind, **clip, **more}
     return layer(*inputs, *carriers, **attributes)[0]
 
 

@@ -164,10 +164,11 @@ def test_float_inputs_are_added_up_as_in_the_runtime(rng, instruction_set):
 class Net(mx.gluon.HybridBlock):
     """Convolutions and pools with signs between them, as nets have them."""
 
-    def __init__(self):
+    def __init__(self, *first):
         super().__init__()
         self.body = mx.gluon.nn.HybridSequential()
         self.body.add(
+            *first,
             nn.BinaryConv2D(17, 3, padding=1, pad_value=1),
             nn.MaxPool2D(3, 2, ceil_mode=True),
             nn.BatchNorm(axis=1),
@@ -182,15 +183,16 @@ class Net(mx.gluon.HybridBlock):
         return self.body(x)
 
 
+@pytest.mark.parametrize("signs_first", [False, True])
 @pytest.mark.parametrize("needs_dx", [False, True])
-def test_a_hybridized_net(rng, monkeypatch, needs_dx):
+def test_a_hybridized_net(rng, monkeypatch, needs_dx, signs_first):
     """Its graph has bits for signs, native pools, and the gradient of its images apart; the numbers are those of the
     net that is not hybridized, and its export has MXNet's pools."""
     graphs, cached_op = [], mx.nd.CachedOp
     monkeypatch.setattr(
         mx.nd, "CachedOp", lambda graph, *flags: graphs.append(graph.tojson()) or cached_op(graph, *flags)
     )
-    net = Net()
+    net = Net(*[nn.BinaryActivation(clip=0.5)] * signs_first)
     net.initialize(mx.init.Xavier(rnd_type="gaussian", magnitude=8))
     x, found = mx.nd.array(rng.standard_normal((3, 2, 21, 22))), []
     for hybrid in (False, True):
@@ -205,7 +207,8 @@ def test_a_hybridized_net(rng, monkeypatch, needs_dx):
         found.append([each.asnumpy() for each in ([x.grad] if needs_dx else []) + [y, *gradients]])
     for one, other in zip(*found):
         np.testing.assert_array_equal(one, other)
-    assert graphs[-1].count('"sign": "True"') == 2 and graphs[-1].count('"gluon_bnn_sign"') == 0
+    assert graphs[-1].count('"sign": "True"') == 2 + signs_first
+    assert graphs[-1].count('"gluon_bnn_sign"') == 0
     assert graphs[-1].count('"gluon_bnn_max_pool"') == 2 and graphs[-1].count('"gluon_bnn_conv_data_gradient"') == 1
     exported = net(mx.sym.var("data")).tojson()
     assert exported.count('"Pooling"') == 2 and "gluon_bnn_max_pool" not in exported
@@ -251,7 +254,6 @@ VALID = options((3, 3), (1, 1), (0, 0), (1, 1), channels=4, no_bias=True)
         ({"pad_value": "2"}, (1, 2, 5, 5), None, "pad_value must be 0, 1 or -1"),
         ({"channels": "0"}, (1, 2, 5, 5), None, "channels must be a whole number from 1"),
         ({"scale": "None"}, (1, 2, 5, 5), None, "allows gradient=ste only"),
-        ({"sign": True, "apart": True}, (1, 2, 5, 5), None, "apart=True allows sign=False only"),
         ({}, (1, 2, 5), None, "takes a batch axis, channels and 2 axes of places"),
         ({}, (1, 2, 5, 5), (4, 3, 3, 3), "of 3 channels takes images of as many"),
         ({}, (1, 2, 5, 5), (5, 2, 3, 3), r"the weight must have the shape \(4, 2, 3, 3\)"),

@@ -210,12 +210,15 @@ def test_wrong_shapes():
 
 @pairs(
     options=[{}, {"scale": "channel", "gradient": "exact"}, {"scale": "loss"}, {"scale": None, "use_bias": False}],
+    signs=[(), (0.5,), (None,)],
     flatten=[False, True],
     static=[False, True],
 )
-def test_gradient_of_a_nets_inputs(options, flatten, static, rng):
-    """It is an operator's of its own in a hybridized net; with it and without it all gradients have the same bits."""
+def test_gradient_of_a_nets_inputs(options, signs, flatten, static, rng):
+    """It is an operator's of its own in a hybridized net; with it and without it all gradients have the same bits.
+    `signs` is the clip of signs before the first layer."""
     net = mx.gluon.nn.HybridSequential()
+    net.add(*map(nn.BinaryActivation, signs))
     net.add(nn.BinaryDense(33, flatten=flatten, **options), nn.BinaryDense(5, flatten=flatten))
     net.initialize(mx.init.Uniform(1))
     x = mx.nd.array(rng.standard_normal((7, 3, 65)))
@@ -239,12 +242,17 @@ def test_gradient_of_a_nets_inputs(options, flatten, static, rng):
             np.testing.assert_array_equal(found, wanted)
 
 
-def test_gradient_of_a_nets_inputs_is_left_out(rng, tmp_path):
+@pytest.mark.parametrize("signs", [False, True])
+@pytest.mark.parametrize("convolution", [False, True])
+def test_gradient_of_a_nets_inputs_is_left_out(rng, tmp_path, convolution, signs):
     """MXNet runs its operator only where somebody asks for it."""
-    net = nn.BinaryDense(3, in_units=4)
+    net = mx.gluon.nn.HybridSequential()
+    if signs:
+        net.add(nn.BinaryActivation())
+    net.add(nn.BinaryConv1D(3, 2, in_channels=4) if convolution else nn.BinaryDense(3, in_units=20))
     net.initialize()
     net.hybridize()
-    x = mx.nd.array(rng.standard_normal((2, 4)))
+    x = mx.nd.array(rng.standard_normal((2, 4, 5)))
     counts = []
     for asked in (False, True):
         if asked:
@@ -261,5 +269,7 @@ def test_gradient_of_a_nets_inputs_is_left_out(rng, tmp_path):
             mx.nd.waitall()
         mx.profiler.set_state("stop")
         operators = json.loads(mx.profiler.dumps(reset=True, format="json"))["Time"]["operator"]
-        counts.append(sum(row["Count"] for name, row in operators.items() if "backward_gluon_bnn_data" in name))
+        names = [name for name in operators if name.startswith("_backward_gluon_bnn") and "data_gradient" in name]
+        counts.append(sum(operators[name]["Count"] for name in names))
+        assert "_backward_gluon_bnn_sign" not in operators
     assert counts == [0, 1]

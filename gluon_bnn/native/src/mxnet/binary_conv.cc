@@ -10,7 +10,7 @@
 // layer works on the signs of its data, as if gluon_bnn_sign(data, clip=sign_clip) came before it, but the signs are
 // written as bits only, which are kept for the backward pass.
 //
-//   gluon_bnn_conv_data_gradient(data, channels=, kernel=, strides=, padding=, dilation=) -> ddot, w
+//   gluon_bnn_conv_data_gradient(data, channels=, kernel=, strides=, padding=, dilation=, sign_clip=) -> ddot, w
 //
 // With apart=True the gradient of the data has this operator of its own, for the reasons and in the way of
 // binary_dense.cc. The layer writes ddot, the gradient of its product, and its weights as the gradients of this
@@ -79,9 +79,7 @@ class BinaryConv {
         has_bias_(!flag_of(attributes, "no_bias", "False")),
         sign_(flag_of(attributes, "sign", "False")),
         apart_(flag_of(attributes, "apart", "False")),
-        sign_clip_(clip_of<float>(attributes, "sign_clip")) {
-    if (sign_ && apart_) refuse("apart=True allows sign=False only");
-  }
+        sign_clip_(clip_of<float>(attributes, "sign_clip")) {}
 
   int inputs() const { return carrier() + 2 * apart_; }
   int outputs() const { return 2 + sign_; }
@@ -151,7 +149,8 @@ class BinaryConv {
 
 class ConvDataGradient {
  public:
-  explicit ConvDataGradient(const Attributes& attributes) : geometry_(attributes) {}
+  explicit ConvDataGradient(const Attributes& attributes)
+      : geometry_(attributes), sign_clip_(clip_of<float>(attributes, "sign_clip")) {}
 
   int inputs() const { return 1; }
   int outputs() const { return 2; }
@@ -171,12 +170,14 @@ class ConvDataGradient {
   void forward(const Tensors&, const Tensors&) const {}
 
   void backward(const Tensors& in, const Tensors& out) const {
-    gluon_bnn::binary_conv_dx(geometry_.sizes_of(in[2]), in[0].data<float>(), in[1].data<float>(),
-                              out[0].data<float>());
+    const Tensor &ddot = in[0], &weight = in[1], &data = in[2];
+    gluon_bnn::binary_conv_dx(geometry_.sizes_of(data), ddot.data<float>(), data.data<float>(), sign_clip_,
+                              weight.data<float>(), out[0].data<float>());
   }
 
  private:
   Geometry geometry_;
+  float sign_clip_;
 };
 
 }  // namespace

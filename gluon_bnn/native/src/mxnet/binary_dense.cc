@@ -8,7 +8,7 @@
 // works on the signs of its data, as if gluon_bnn_sign(data, clip=sign_clip) came before it, but the signs are written
 // as bits only, which are kept for the backward pass.
 //
-//   gluon_bnn_data_gradient(data, units=, flatten=) -> ddot, bits
+//   gluon_bnn_data_gradient(data, units=, flatten=, sign_clip=) -> ddot, bits
 //
 // MXNet does not tell an extension which gradients are needed, but it leaves out operators whose gradients are not. So
 // with apart=True the gradient of the data has an operator of its own, whose outputs hold nothing in the forward pass.
@@ -44,9 +44,7 @@ class BinaryDense {
         flatten_(flag_of(attributes, "flatten", "True")),
         sign_(flag_of(attributes, "sign", "False")),
         apart_(flag_of(attributes, "apart", "False")),
-        sign_clip_(clip_of<float>(attributes, "sign_clip")) {
-    if (sign_ && apart_) refuse("apart=True allows sign=False only");
-  }
+        sign_clip_(clip_of<float>(attributes, "sign_clip")) {}
 
   int inputs() const { return first_carrier() + 2 * apart_; }
   int outputs() const { return 3 + sign_; }
@@ -95,18 +93,18 @@ class BinaryDense {
     const Tensor &dy = in[0], &data = in[first_input], &weight = in[first_input + 1];
     const Tensor &bits = in[first_output + 1], &alpha = in[first_output + 2];
     const gluon_bnn::DenseSizes sizes = sizes_of(data, weight);
+    const uint32_t* signs = sign_ ? in[first_output + 3].data<uint32_t>() : nullptr;
     float* dbias = has_bias_ ? out[2].data<float>() : nullptr;
     if (apart_) {
       gluon_bnn::binary_dense_ddot(sizes, rule_.scale, dy.data<float>(), alpha.data<float>(),
                                    out[first_carrier()].data<float>(), dbias);
       std::memcpy(out.back().address, bits.address, bits.size() * sizeof(uint32_t));
-      gluon_bnn::binary_dense_dw(sizes, rule_.scale, rule_.gradient, clip_, dy.data<float>(), data.data<float>(),
-                                 nullptr, weight.data<float>(), alpha.data<float>(), out[1].data<float>());
+      gluon_bnn::binary_dense_dw(sizes, rule_.scale, rule_.gradient, clip_, dy.data<float>(), data.data<float>(), signs,
+                                 weight.data<float>(), alpha.data<float>(), out[1].data<float>());
     } else {
       gluon_bnn::binary_dense_backward(sizes, rule_.scale, rule_.gradient, clip_, dy.data<float>(), data.data<float>(),
-                                       sign_ ? in[first_output + 3].data<uint32_t>() : nullptr, sign_clip_,
-                                       weight.data<float>(), bits.data<uint32_t>(), alpha.data<float>(),
-                                       out[0].data<float>(), out[1].data<float>(), dbias);
+                                       signs, sign_clip_, weight.data<float>(), bits.data<uint32_t>(),
+                                       alpha.data<float>(), out[0].data<float>(), out[1].data<float>(), dbias);
     }
     if (rule_.has_curvature()) set_to_zero(out[curvature()]);
   }
@@ -130,7 +128,9 @@ class BinaryDense {
 class DataGradient {
  public:
   explicit DataGradient(const Attributes& attributes)
-      : units_(size_of(attributes, "units")), flatten_(flag_of(attributes, "flatten", "True")) {}
+      : units_(size_of(attributes, "units")),
+        flatten_(flag_of(attributes, "flatten", "True")),
+        sign_clip_(clip_of<float>(attributes, "sign_clip")) {}
 
   int inputs() const { return 1; }
   int outputs() const { return 2; }
@@ -154,12 +154,13 @@ class DataGradient {
     const Tensor &ddot = in[0], &bits = in[1], &data = in[2];
     const int64_t rows = ddot.size() / units_;
     gluon_bnn::binary_dense_dx({rows, units_, data.size() / rows}, ddot.data<float>(), bits.data<uint32_t>(),
-                               out[0].data<float>());
+                               data.data<float>(), sign_clip_, out[0].data<float>());
   }
 
  private:
   int64_t units_;
   bool flatten_;
+  float sign_clip_;
 };
 
 }  // namespace

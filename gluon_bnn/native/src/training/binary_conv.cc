@@ -404,9 +404,10 @@ void binary_conv_ddot(const ConvSizes& sizes, const float* dy, const float* alph
   });
 }
 
-void binary_conv_dx(const ConvSizes& sizes, const float* ddot, const float* w, float* dx) {
+void binary_conv_dx(const ConvSizes& sizes, const float* ddot, const float* x, float sign_clip, const float* w,
+                    float* dx) {
   const std::vector<float> one(sizes.units, 1.0f);
-  gradient_to_inputs(sizes, ddot, one.data(), nullptr, std::numeric_limits<float>::infinity(), w, dx);
+  gradient_to_inputs(sizes, ddot, one.data(), x, sign_clip, w, dx);
 }
 
 }  // namespace gluon_bnn

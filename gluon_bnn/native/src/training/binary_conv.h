@@ -28,9 +28,10 @@ void binary_conv_backward(const ConvSizes& sizes, Pad pad, Scale scale, Gradient
                           const float* x, const uint32_t* signs, float sign_clip, const float* w, const float* alpha,
                           float* dx, float* dw, float* dbias);
 
-// In parts: ddot = dy alpha; dx = conv^T(ddot, signs of w), where nothing is masked.
+// In parts: ddot = dy alpha; dx = conv^T(ddot, signs of w), and 0 where |x| > sign_clip.
 void binary_conv_ddot(const ConvSizes& sizes, const float* dy, const float* alpha, float* ddot);
-void binary_conv_dx(const ConvSizes& sizes, const float* ddot, const float* w, float* dx);
+void binary_conv_dx(const ConvSizes& sizes, const float* ddot, const float* x, float sign_clip, const float* w,
+                    float* dx);
 
 }  // namespace gluon_bnn
 

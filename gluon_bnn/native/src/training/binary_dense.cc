@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "gemm/pack.h"
@@ -50,10 +51,8 @@ void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradie
   const bool same = scale == Scale::kNone && dbias == nullptr;  // ddot is dy
   const Scratch<float> scaled(1, same ? 0 : sizes.rows * sizes.units);
   if (!same) binary_dense_ddot(sizes, scale, dy, alpha, scaled[0], dbias);
-  binary_dense_dx(sizes, same ? dy : scaled[0], bits, dx);
-  if (signs != nullptr && std::isfinite(sign_clip)) {
-    sign_backward<float>(true, sign_clip, dx, x, sizes.rows * sizes.inputs, dx);
-  }
+  const float bound = signs == nullptr ? std::numeric_limits<float>::infinity() : sign_clip;
+  binary_dense_dx(sizes, same ? dy : scaled[0], bits, x, bound, dx);
   binary_dense_dw(sizes, scale, gradient, clip, dy, x, signs, w, alpha, dw);
 }
 
@@ -69,11 +68,13 @@ void binary_dense_ddot(const DenseSizes& sizes, Scale scale, const float* dy, co
   }
 }
 
-void binary_dense_dx(const DenseSizes& sizes, const float* ddot, const uint32_t* bits, float* dx) {
+void binary_dense_dx(const DenseSizes& sizes, const float* ddot, const uint32_t* bits, const float* x, float sign_clip,
+                     float* dx) {
   const std::vector<float> one(sizes.inputs, 1.0f), zero(sizes.inputs, -0.0f);
   const Scratch<uint32_t> transposed(1, packed_size(sizes.inputs, sizes.units));
   transpose_weights(bits, sizes.units, sizes.inputs, transposed[0]);
   lut_dense({sizes.rows, sizes.inputs, sizes.units}, ddot, transposed[0], {one.data(), zero.data()}, {dx});
+  if (std::isfinite(sign_clip)) sign_backward<float>(true, sign_clip, dx, x, sizes.rows * sizes.inputs, dx);
 }
 
 void binary_dense_dw(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,

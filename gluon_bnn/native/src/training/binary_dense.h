@@ -28,10 +28,11 @@ void binary_dense_backward(const DenseSizes& sizes, Scale scale, Gradient gradie
                            const float* x, const uint32_t* signs, float sign_clip, const float* w, const uint32_t* bits,
                            const float* alpha, float* dx, float* dw, float* dbias);
 
-// The same in parts: ddot = dy alpha and dbias; dx = ddot . signs of w, where nothing is masked; dw.
+// The same in parts: ddot = dy alpha and dbias; dx = ddot . signs of w, and 0 where |x| > sign_clip; dw.
 void binary_dense_ddot(const DenseSizes& sizes, Scale scale, const float* dy, const float* alpha, float* ddot,
                        float* dbias);
-void binary_dense_dx(const DenseSizes& sizes, const float* ddot, const uint32_t* bits, float* dx);
+void binary_dense_dx(const DenseSizes& sizes, const float* ddot, const uint32_t* bits, const float* x, float sign_clip,
+                     float* dx);
 void binary_dense_dw(const DenseSizes& sizes, Scale scale, Gradient gradient, float clip, const float* dy,
                      const float* x, const uint32_t* signs, const float* w, const float* alpha, float* dw);
 
