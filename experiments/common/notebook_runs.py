@@ -142,9 +142,11 @@ def picture(runs, path, title, compare=False, beside=None):
         axes.plot(RECORDED[: len(steps)], "--", color=RED, linewidth=2, label="recorded in the notebook")
     if beside:
         axes.plot(beside[0], ":", color=GREEN, linewidth=2, label=beside[1])
-    axes.set(xlabel="full-batch step", ylabel="loss", title=title, ylim=(0, None))
+    axes.set(xlabel="full-batch step", ylabel="loss", ylim=(0, None))
+    axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.15), ncols=3, frameon=False, fontsize=9)
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.15), ncols=3, frameon=False, fontsize=9)
     save_figure(figure, path)
 
 
