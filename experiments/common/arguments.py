@@ -8,10 +8,14 @@ LARGEST_SEED = 2**31 - 1  # MXNet's generators take 32 bits with a sign, NumPy's
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults where there are any."""
+    """Shows defaults where there are any, lists as they are typed."""
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        if action.default is None or action.default is False:
+            return action.help
+        if isinstance(action.default, (list, tuple)):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
 
 
 def number(kind, above=None, least=None, below=float("inf"), most=None):
@@ -71,17 +75,24 @@ def image_size(text):
 
 
 def add_dataset(parser, default="digits"):
-    """Add --dataset and --data-dir, whose values are for `load_dataset`."""
+    """Add --dataset and --data-dir, whose values are for `load_dataset`. Where None is the default, it stands for
+    digits."""
     parser.add_argument(
         "--dataset",
         default=default,
         help="digits (embedded in the package), mnist, cifar10, or a directory: with IDX files, or with a folder of "
-        "pictures for each class",
+        "pictures for each class" + ("; default: digits" if default is None else ""),
     )
+    add_data_dir(parser, "digits/, mnist/ or cifar10/")
+
+
+def add_data_dir(parser, sets):
+    """Add --data-dir, for these sets."""
     parser.add_argument(
         "--data-dir",
-        help="the directory that holds digits/, mnist/ or cifar10/; default: GLUON_BNN_DATA, "
-        "data/, ...; MNIST that is in none of them is downloaded",
+        metavar="DIR",
+        help=f"the directory that holds {sets}; default: GLUON_BNN_DATA, data/, ...; MNIST that is in none of them is "
+        "downloaded",
     )
 
 
@@ -91,9 +102,7 @@ def find_dataset(dataset, data_dir=None):
 
     from common import cifar10
 
-    if dataset == cifar10.NAME:
-        return cifar10.find(data_dir)
-    if dataset not in data.SETS:
+    if dataset not in (*data.SETS, cifar10.NAME):
         if not os.path.isdir(dataset):
             raise ValueError(
                 "--dataset must be digits, mnist, cifar10 or an existing directory with IDX files or folders of "
@@ -105,10 +114,13 @@ def find_dataset(dataset, data_dir=None):
                 "itself: leave --data-dir out"
             )
         return data.find(dataset)
-    found = data.find(dataset, data_dir)
+    if dataset == cifar10.NAME:
+        found, file = cifar10.find(data_dir), cifar10.FIRST_FILE
+    else:
+        found, file = data.find(dataset, data_dir), data.FILES[0]
     if data_dir is not None and found != pathlib.Path(data_dir).absolute() / dataset:
         raise ValueError(
-            f"--data-dir must be a directory that holds {dataset}/ with {data.FILES[0]} and so on, got "
+            f"--data-dir must be a directory that holds {dataset}/ with {file} and so on, got "
             f"{data_dir!r}; a directory that holds these files itself goes to --dataset"
         )
     return found

@@ -30,6 +30,7 @@ MOST_DRAWS = 20000  # tried for --near-start; within 0.5 of the notebook's lie 3
 
 
 def parse_args(description, is_binary, lr):
+    name = "notebook_bnn" if is_binary else "notebook_nn"
     parser = argparse.ArgumentParser(description=description.split("\n\n")[0], formatter_class=HelpFormatter)
     add = parser.add_argument
     add(
@@ -48,7 +49,7 @@ def parse_args(description, is_binary, lr):
     add("--lr", type=positive(float), default=lr, help="step: W -= lr * dW")
     add("--iterations", type=positive(int), default=100, help="full-batch steps")
     add("--seed", type=SEED, default=0, help="of the weights, W ~ N(0, 1)")
-    add("--seeds", type=positive(int, MOST_SEEDS), default=1, help="runs, with --seed, --seed + 1, ...")
+    add("--seeds", type=positive(int, MOST_SEEDS), default=1, help="how many runs, with --seed, --seed + 1, ...")
     if is_binary:
         add(
             "--near-start",
@@ -63,12 +64,11 @@ def parse_args(description, is_binary, lr):
         )
     add_dataset(parser)
     add("--images", type=positive(int), help="use the first so many images; default: all")
-    add("--save-dir", help="for the record and the picture; default: runs/notebook_(b)nn")
+    add("--save-dir", default=os.path.join("runs", name), help="for the record and the picture")
     args = parser.parse_args()
     if not is_binary:
         args.gradient = args.near_start = args.beside = None
-    args.name = "notebook_bnn" if is_binary else "notebook_nn"
-    args.save_dir = args.save_dir or os.path.join("runs", args.name)
+    args.name = name
     return args
 
 

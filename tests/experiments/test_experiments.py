@@ -1,5 +1,6 @@
 """The experiment scripts at tiny settings, as a user runs them."""
 
+import argparse
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import nets
 import programs
+from common.arguments import HelpFormatter
 from pairs import pairs
 
 TINY = ["--epochs", "2", "--batch-size", "300"]
@@ -276,6 +278,15 @@ def test_train_mnist_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert message in leaves(capsys, monkeypatch, "train_mnist.py", *arguments)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()], "nothing is made where nothing is done"
+
+
+def test_help_shows_defaults():
+    """Those that are 0 too, and lists as they are typed."""
+    parser = argparse.ArgumentParser(formatter_class=HelpFormatter)
+    for name, default in (("zero", 0), ("list", [1, 64]), ("nothing", None), ("flag", False)):
+        parser.add_argument(f"--{name}", default=default, help="given")
+    said = [line.split("given")[1] for line in parser.format_help().splitlines() if "given" in line]
+    assert said == [" (default: 0)", " (default: 1 64)", "", ""]
 
 
 @pytest.mark.parametrize(
