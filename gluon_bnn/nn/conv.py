@@ -70,7 +70,7 @@ def _layout(axes):
 
 
 class _BinaryConv(BinaryLayer):
-    """All of the layers below; a subclass is one of Gluon's convolutions as well and says over how many axes."""
+    """What the layers below share; each is one of Gluon's convolutions as well, and says over how many axes."""
 
     _axes: int
 
@@ -190,9 +190,9 @@ class _BinaryConv(BinaryLayer):
         return tracing.stand_in(self, F.Convolution, x, weight, *given, **self._kwargs)
 
     def _product(self, F, x, weight, bias, curvature, options, of_signs):
-        sizes = convolution(self._channels, self.kernel, self.strides, self.padding, self.dilation, self.groups)
+        window = convolution(self._channels, self.kernel, self.strides, self.padding, self.dilation, self.groups)
         return self._ops.binary_conv(
-            F, x, weight, bias, curvature, options, sizes=sizes, pad_value=self._pad_value, of_signs=of_signs
+            F, x, weight, bias, curvature, options, sizes=window, pad_value=self._pad_value, of_signs=of_signs
         )
 
     def _alias(self):

@@ -32,9 +32,13 @@ from .workers import Workers, digest
 def rates(start: float, end: float, epochs: int) -> list[float]:
     """Learning rates falling by a constant factor from `start` in the first epoch to `end` in the last.
 
+    Raises ValueError unless both are finite numbers, `start` above 0 and `end` at least 0.
+
     >>> [round(rate, 6) for rate in rates(1e-2, 1e-4, 3)]
     [0.01, 0.001, 0.0001]
     """
+    if not (0 < start < math.inf and 0 <= end < math.inf):
+        raise ValueError(f"start must be a finite number above 0 and end one of at least 0, got {start!r} and {end!r}")
     return [start * (end / start) ** (epoch / max(1, epochs - 1)) for epoch in range(epochs)]
 
 

@@ -701,6 +701,10 @@ def test_messages_name_no_option_of_a_script(module):
 def test_rates():
     np.testing.assert_allclose(train.rates(1e-2, 1e-4, 3), [1e-2, 1e-3, 1e-4])
     assert train.rates(1e-2, 1e-4, 1) == [1e-2]
+    assert train.rates(1e-2, 0, 3) == [1e-2, 0, 0]
+    for start, end in ((0, 1e-2), (1e-2, -1), (float("nan"), 1), (1, float("inf"))):
+        with pytest.raises(ValueError, match="start must be a finite number above 0"):
+            train.rates(start, end, 3)
     net, trainer = make()
     fit(net, trainer, epochs=3)  # at these rates from 0.01 on
     assert trainer.learning_rate == pytest.approx(0.001)
