@@ -715,6 +715,40 @@ def test_predict_needs_rows():
         train.predict(make()[0], X[:0])
 
 
+@pytest.mark.parametrize("size", [0, -1, 2.5, "9"])
+def test_sizes_of_batches(size):
+    for call in (train.predict, lambda net, x, size: train.evaluate(net, x, LABELS, size)):
+        with pytest.raises(ValueError, match="batch_size must be a whole number from 1 to"):
+            call(make()[0], X, size)
+
+
+def test_what_numpy_makes_an_array_of():
+    net = make()[0]
+    np.testing.assert_array_equal(train.predict(net, X.tolist()), train.predict(net, X))
+    assert train.evaluate(net, X.tolist(), LABELS.tolist()) == train.evaluate(net, X, LABELS)
+    with pytest.raises(ValueError, match="an array of numbers is needed"):
+        train.predict(net, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (dict(validate=(X, LABELS[:-1])), "one label is needed for each of the 60 rows, got labels"),
+        (dict(loss="hinge"), r"loss must be a function of \(outputs, labels\), got 'hinge'"),
+        (dict(trainer="adam"), "trainer must be a gluon.Trainer over the net's parameters, got 'adam'"),
+        (dict(steps=-1), "steps must be a whole number from 0 to"),
+    ],
+)
+def test_fit_refuses_before_the_first_step(wrong, message):
+    def batches(generator):
+        raise AssertionError("work has begun")
+
+    net, trainer = make()
+    options = dict(trainer=trainer, loss=mx.gluon.loss.SoftmaxCrossEntropyLoss(), batches=batches, epochs=1)
+    with pytest.raises(ValueError, match=message):
+        train.fit(net, **{**options, **wrong})
+
+
 # Arrays, early stopping, and what goes without saying
 
 
@@ -776,8 +810,9 @@ def test_batches_of_arrays():
         ((X, LABELS[:-1], 20), "one label for each of the 60 rows, got 59"),
         ((np.where(np.arange(60)[:, None] == 7, np.nan, X), LABELS, 20), r"x must be finite, got nan in row 7, "),
         ((X, np.where(LABELS == 1, np.inf, LABELS), 20), "labels must be finite, got inf in row"),
-        ((X, LABELS, 61), "from 1 to 60, the number of rows, got 61"),
+        ((X, LABELS, 61), "batch_size must be a whole number from 1 to 60, got 61"),
         ((X, LABELS, 0), "from 1 to 60"),
+        ((X, LABELS, 2.5), "batch_size must be a whole number from 1 to 60, got 2.5"),
         ((X[:0], LABELS[:0], 1), "from 1 to 0"),
         ((3.0, LABELS, 1), "array of numbers is needed, its rows first; got float64"),
         ((X, ["cat"] * 60, 1), "array of numbers is needed"),
