@@ -42,6 +42,11 @@ def load(net, directory):
     """(graph, forms in MXNet) of a net; those of a run are exported to the directory."""
     if net in zoo.names():
         return zoo.load(net).graph, []
+    if not os.path.exists(os.path.join(net, MODEL) if os.path.isdir(net) else net):
+        raise ValueError(
+            f"NET must be the --save-dir of a run of train_mnist.py, with its {MODEL}, a model file, or one of "
+            f"{', '.join(zoo.names())}; got {net!r}"
+        )
     if not os.path.isdir(net):
         return runtime.load(net).graph, []
     graph = runtime.load(os.path.join(net, MODEL)).graph

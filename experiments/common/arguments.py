@@ -51,6 +51,7 @@ def positive(kind, most=None):
 
 
 SEED = number(int, least=0, most=LARGEST_SEED)
+RATE = number(float, least=1e-30, most=1e30)  # of an optimiser of MXNet, which takes float32
 
 
 def none_or(kind):

@@ -10,7 +10,7 @@ import numpy as np
 from gluon_bnn import quantizers
 from gluon_bnn.reference import notebook
 
-from common.arguments import SEED, HelpFormatter, add_dataset, positive
+from common.arguments import RATE, SEED, HelpFormatter, add_dataset, positive
 from common.record import save_figure
 
 # The losses that the notebook's own output shows; its seed was not recorded.
@@ -46,7 +46,7 @@ def parse_args(description, is_binary, lr):
             default="notebook",
             help="rule for the gradient through the sign",
         )
-    add("--lr", type=positive(float), default=lr, help="step: W -= lr * dW")
+    add("--lr", type=RATE, default=lr, help="step: W -= lr * dW")
     add("--iterations", type=positive(int), default=100, help="full-batch steps")
     add("--seed", type=SEED, default=0, help="of the weights, W ~ N(0, 1)")
     add("--seeds", type=positive(int, MOST_SEEDS), default=1, help="how many runs, with --seed, --seed + 1, ...")

@@ -11,7 +11,7 @@ from gluon_bnn.train.workers import digest
 
 import nets
 import recipes
-from common.arguments import SEED, HelpFormatter, add_dataset, image_size, none_or, number, positive
+from common.arguments import RATE, SEED, HelpFormatter, add_dataset, image_size, none_or, number, positive
 from common.images import INPUTS
 
 LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_bnn.loss.SquaredHingeLoss}
@@ -100,9 +100,7 @@ def _parser():
         default="adam",
         help="binaryadam holds the weights behind binary ones within [-1, 1]",
     )
-    add(
-        "--weight-decay", type=positive(float), metavar="FACTOR", help="so many times a weight is added to its gradient"
-    )
+    add("--weight-decay", type=RATE, metavar="FACTOR", help="so many times a weight is added to its gradient")
     add("--glorot", action="store_true", help="BinaryConnect's scale of learning rates, with --optimizer binaryadam")
     add("--epochs", type=positive(int, MOST_EPOCHS), default=60, help="passes over the training images")
     add(
@@ -129,10 +127,10 @@ def _parser():
         default=BATCH_SIZE,
         help="images per step, for each worker; where there are fewer than the default, all of them",
     )
-    add("--lr", type=positive(float), default=0.01, help="learning rate of the first epoch, for Adam")
+    add("--lr", type=RATE, default=0.01, help="learning rate of the first epoch, for Adam")
     add(
         "--lr-end",
-        type=positive(float),
+        type=RATE,
         help="learning rate of the last epoch, reached by a constant factor per epoch; default: a thousandth of --lr",
     )
     add(

@@ -19,7 +19,7 @@ _DOC = """A convolution over {space} whose weights are binary in the forward pas
     y = alpha * conv(x, sign(W)) + b, alpha = mean |W|
 
     with Gluon's convolution of x, which is a cross-correlation, and W (channels, in_channels / groups, *kernel).
-    The gradient to x is that of a convolution with alpha sign(W).
+    The gradient to x is that of a convolution with alpha sign(W), and that to b the sum of dL/dy over rows and places.
 
     {weights}
 
@@ -38,7 +38,8 @@ _DOC = """A convolution over {space} whose weights are binary in the forward pas
     floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
 
     Raises ValueError when the layer is made with arguments outside of these, and when the first array that it is called
-    on has another number of axes, or channels that the groups do not divide.
+    on has another number of axes, or channels that the groups do not divide; MXNetError for inputs of other channels or
+    another dtype, or smaller than the kernel.
 
     >>> net = {name}(8, {example}, padding=1)
     >>> net.initialize()

@@ -263,7 +263,10 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
         (["--hidden", "9" * 20], "at most 65536"),
         (["--dropout", "0.5", "1"], "below 1"),
         (["--bend", "1e300"], "at most 28"),
-        (["--lr", "nan"], "above 0"),
+        (["--lr", "nan"], "--lr: must be at least 1e-30 and at most 1e+30, got nan"),
+        (["--lr", "1e300"], "at most 1e+30"),  # beyond float32, of which MXNet would complain in the first step
+        (["--lr", "1e-320"], "at least 1e-30"),
+        (["--weight-decay", "1e300"], "--weight-decay: must be"),
         (["--lr", "inf"], "--lr"),
         (["--clip", "inf"], "--clip"),
         (["--warp", "-1"], "--warp"),
@@ -388,6 +391,15 @@ def test_notebook_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     (tmp_path / "list").write_text("[" * 100000)
     (tmp_path / "words").write_text('{"runs": [{"losses": ["a"]}], "gradient": "ste", "lr": "b"}')
     assert message in leaves(capsys, monkeypatch, "notebook_bnn.py", *arguments, module="notebook")
+
+
+@pytest.mark.parametrize("net", ["nothing", "empty"])
+def test_prove_says_what_a_net_is(tmp_path, monkeypatch, capsys, net):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    said = leaves(capsys, monkeypatch, "prove.py", net, "--dataset", "digits")
+    assert "NET must be the --save-dir of a run of train_mnist.py, with its model.safetensors, a model file" in said
+    assert said.endswith(f"got {net!r}")
 
 
 def test_help(tmp_path):
