@@ -149,11 +149,12 @@ def verify(args):
 
 def main(argv=None):
     args, options = parse_args(argv)
-    if args.verify:
-        try:
+    try:
+        if args.verify:
             sys.exit(1 if verify(args) else 0)
-        except (OSError, ValueError) as error:
-            sys.exit(f"reproduce.py: {error}")
+        results_table.load_records(args.results)  # of which tables are made after each run
+    except (OSError, ValueError) as error:
+        sys.exit(f"reproduce.py: {error}")
 
     def recorded(name, seed):
         return os.path.exists(os.path.join(args.results, f"{name}-{seed}.json"))

@@ -29,12 +29,18 @@ MARKS = "<!-- {}: made by experiments/results_table.py -->", "<!-- end of {} -->
 
 
 def load_records(directory=RESULTS):
-    """{method: its records, by seed}, in the order of the recipes; only methods that have any."""
+    """{method: its records, by seed}, in the order of the recipes; only methods that have any. ValueError for a file
+    that is no record of train_mnist.py."""
     records = {}
     for path in sorted(glob.glob(os.path.join(directory, "*.json"))):
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-        records.setdefault(record["method"], []).append(record)
+        try:
+            with open(path, encoding="utf-8") as file:
+                record = json.load(file)
+            records.setdefault(record["method"], []).append(record)
+        except (ValueError, LookupError, TypeError):
+            raise ValueError(
+                f"{path} is no record of train_mnist.py: take it out of the directory of records"
+            ) from None
     return {
         method: sorted(records[method], key=lambda record: record["seed"])
         for method in dict.fromkeys([*recipes.methods(), *sorted(records)])
