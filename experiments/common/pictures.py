@@ -6,11 +6,11 @@ import warnings
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
-import numpy as np  # noqa: E402
+import matplotlib.pyplot as plt  # the backend must be chosen first
+import numpy as np
 
-from common.palette import BLACK, BLUE, GRAY, GREEN, LINES, ORANGE, PURPLE, RED, SKY  # noqa: E402
-from common.record import save_figure  # noqa: E402
+from common.palette import BLACK, BLUE, GRAY, GREEN, LINES, ORANGE, PURPLE, RED, SKY
+from common.record import save_figure
 
 WIDTH = 7.6  # inches
 FEWEST_TICKS, MOST_TICKS = 4, 9  # of a logarithmic axis

@@ -182,31 +182,12 @@ def fit(
             'mode must be "min" or "max", whichever number of validate is best, got '
             f"{'nothing with a metric' if mode is None else repr(mode)}"
         )
-    if checkpoint is not None and not os.fspath(checkpoint):
-        raise ValueError("checkpoint must be the path of a file, or None for none, got an empty one")
-    if resume and checkpoint is None:
-        raise ValueError("resume needs a checkpoint, got none")
-    if patience is not None and (judge is None or not isinstance(patience, (int, np.integer)) or patience < 1):
-        raise ValueError(f"patience must be at least 1, in whole epochs, and needs validate, got {patience!r}")
-    if ties not in ("first", "last"):
-        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
-    if not callable(batches):
-        raise ValueError(
-            f"batches must be a function of a NumPy generator, called in every epoch, got a {type(batches).__name__}; "
-            "of a list or a DataLoader give lambda generator: loader"
-        )
-    if not callable(loss):
-        raise ValueError(f"loss must be a function of (outputs, labels), got {loss!r:.80}")
-    if not isinstance(trainer, mx.gluon.Trainer):
-        raise ValueError(f"trainer must be a gluon.Trainer over the net's parameters, got {trainer!r:.80}")
-    if steps is not None:
-        whole("steps", steps, 0)
+    watch = {} if watch is None else watch
+    _check_options(loss, trainer, batches, steps, seed, checkpoint, resume, patience, ties, watch, judge)
     epochs = _number_of_epochs(epochs, learning_rates)
     steps = steps or getattr(batches, "__len__", lambda: None)()
     workers = Workers(trainer)
     _complete(net, batches)
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     run = {"settings": json.loads(json.dumps(settings)), "seed": int(seed), "mode": mode}
     if ties == "last":
         run["ties"] = ties
@@ -215,9 +196,6 @@ def fit(
         run["reestimated"] = True
     validation = None if judge is None else f"validation_{measure.name}"
     shown_names = ["loss", measure.name, *([validation] if validation else [])]
-    watch = {} if watch is None else watch
-    if not isinstance(watch, Mapping) or not all(map(callable, watch.values())):
-        raise ValueError(f"watch must be a dict of functions of the net by their names, got {watch!r:.80}")
     taken = set(watch) & {*shown_names, "seconds", "best_epoch", "stopped_early"}
     if taken:
         raise ValueError(f"watch must have names that the history does not have already, got {', '.join(taken)}")
@@ -302,6 +280,33 @@ def fit(
     set_values(net, best)
     stopped = {} if patience is None else {"stopped_early": len(history["loss"]) < epochs}
     return {**history, "best_epoch": judged.best, **stopped}
+
+
+def _check_options(loss, trainer, batches, steps, seed, checkpoint, resume, patience, ties, watch, judge):
+    """ValueError for an option of `fit` that is wrong, whatever the net is; judge is what `_validation` makes."""
+    if checkpoint is not None and not os.fspath(checkpoint):
+        raise ValueError("checkpoint must be the path of a file, or None for none, got an empty one")
+    if resume and checkpoint is None:
+        raise ValueError("resume needs a checkpoint, got none")
+    if patience is not None and (judge is None or not isinstance(patience, (int, np.integer)) or patience < 1):
+        raise ValueError(f"patience must be at least 1, in whole epochs, and needs validate, got {patience!r}")
+    if ties not in ("first", "last"):
+        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
+    if not callable(batches):
+        raise ValueError(
+            f"batches must be a function of a NumPy generator, called in every epoch, got a {type(batches).__name__}; "
+            "of a list or a DataLoader give lambda generator: loader"
+        )
+    if not callable(loss):
+        raise ValueError(f"loss must be a function of (outputs, labels), got {loss!r:.80}")
+    if not isinstance(trainer, mx.gluon.Trainer):
+        raise ValueError(f"trainer must be a gluon.Trainer over the net's parameters, got {trainer!r:.80}")
+    if steps is not None:
+        whole("steps", steps, 0)
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    if not isinstance(watch, Mapping) or not all(map(callable, watch.values())):
+        raise ValueError(f"watch must be a dict of functions of the net by their names, got {watch!r:.80}")
 
 
 def _validation(validate: Any, metric: Optional[AnyMetric]) -> Optional[Callable[[mx.gluon.Block], float]]:
