@@ -288,8 +288,10 @@ def _check_options(loss, trainer, batches, steps, seed, checkpoint, resume, pati
         raise ValueError("checkpoint must be the path of a file, or None for none, got an empty one")
     if resume and checkpoint is None:
         raise ValueError("resume needs a checkpoint, got none")
-    if patience is not None and (judge is None or not isinstance(patience, (int, np.integer)) or patience < 1):
-        raise ValueError(f"patience must be at least 1, in whole epochs, and needs validate, got {patience!r}")
+    if patience is not None:
+        whole("patience", patience, 1)
+        if judge is None:
+            raise ValueError("patience is about the numbers of validate: it needs validate, got none")
     if ties not in ("first", "last"):
         raise ValueError(f'ties must be "first" or "last", got {ties!r}')
     if not callable(batches):
