@@ -59,9 +59,10 @@ def unregister(name: str) -> None:
 
 def _own() -> Iterator[Rule]:
     """The rules of this folder: of each class that a file has. The files are in the order of their names."""
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        classes = [each for each in vars(importlib.import_module(module.name)).values() if isinstance(each, type)]
-        yield from (each() for each in classes if each.__module__ == module.name and each in Rule.__subclasses__())
+    names = [module.name for module in pkgutil.iter_modules(__path__, f"{__name__}.")]
+    for name in (name for name in names if name != Rule.__module__):
+        classes = [each for each in vars(importlib.import_module(name)).values() if isinstance(each, type)]
+        yield from (each() for each in classes if each.__module__ == name and issubclass(each, Rule))
 
 
 for _rule in _own():
