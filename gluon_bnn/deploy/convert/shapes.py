@@ -9,8 +9,9 @@ from ..steps import Concat, Flatten, Slice
 from .build import Build, converts
 
 
-@converts("_copy", "BlockGrad", "make_loss")
+@converts("_copy", "BlockGrad", "make_loss", "Cast", "amp_cast", "_npi_cast")
 def same(build: Build, x: Any) -> Any:
+    """A cast that is converted is one from float32 to float32."""
     return x
 
 
