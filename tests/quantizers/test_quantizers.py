@@ -48,9 +48,9 @@ def damped():
 
 
 def test_what_goes_with_what():
-    assert quantizers.names() == ["exact", "notebook", "ste", "xnor"]
-    assert [rule.name for rule in quantizers.rules("layer")] == ["exact", "notebook", "ste", "xnor"]
-    assert [rule.name for rule in quantizers.rules("loss")] == [rule.name for rule in quantizers.rules(None)] == ["ste"]
+    assert {"exact", "notebook", "ste", "xnor"} <= set(quantizers.names())
+    for scale, names in {"layer": {"exact", "notebook", "ste", "xnor"}, "loss": {"ste"}, None: {"ste"}}.items():
+        assert {rule.name for rule in quantizers.rules(scale)} & {"exact", "notebook", "ste", "xnor"} == names
     assert [quantizers.check(scale, None, 1.0).name for scale in quantizers.SCALES] == ["xnor", "xnor", "ste", "ste"]
 
 
@@ -58,7 +58,7 @@ def test_what_goes_with_what():
     "arguments, message",
     [
         (("rows", None, 1.0), "scale must be 'layer', 'channel', 'loss' or None, got 'rows'"),
-        (("layer", "soft", 1.0), "gradient must be one of exact, notebook, ste, xnor or None, got 'soft'"),
+        (("layer", "soft", 1.0), f"gradient must be one of {', '.join(quantizers.names())} or None, got 'soft'"),
         (("layer", 3, 1.0), "or None, got 3"),
         (("loss", "xnor", 1.0), "scale='loss' goes with gradient='ste', got 'xnor'"),
         ((None, "exact", 1.0), "scale=None goes with gradient='ste', got 'exact': without a scale"),
