@@ -24,9 +24,7 @@ from gluon_bnn.native import library
 from paths import GOLDEN, ROOT
 from random_nets import SCALE, Net, awkward_nets, chain, dense_over, odd_floats, same, scales
 
-NETS = [
-    name.partition(".")[0] for name in sorted(os.listdir(GOLDEN)) if name.startswith("format") and "answers" in name
-]
+NETS = [name.partition(".")[0] for name in sorted(os.listdir(GOLDEN)) if ".answers" in name and name.startswith("f")]
 
 
 @pytest.fixture(params=["library", "numpy"])
