@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from common import cifar10
+from image_sets import cifar10
 
 FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from gluon_bnn._compat import mx
 
-NAME, SHAPE = "cifar10", (3, 32, 32)
+SHAPE = 3, 32, 32
 CLASSES = "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 
 
@@ -28,12 +28,12 @@ def find(data_dir=None):
     mxnets = os.path.join(mx.base.data_dir(), "datasets")
     roots = [root for root in (data_dir, os.environ.get("GLUON_BNN_DATA"), mxnets) if root]
     for root in roots:
-        directory = os.path.join(os.path.expanduser(root), NAME)
+        directory = os.path.join(os.path.expanduser(root), "cifar10")
         if os.path.isdir(directory):
             return directory
     raise FileNotFoundError(
-        f"CIFAR-10 is not here: none of {', '.join(roots)} has the folder {NAME}/ with data_batch_1.bin and so on, the "
-        "files of cifar-10-binary.tar.gz; mxnet.gluon.data.vision.CIFAR10() downloads them to the last of these"
+        f"CIFAR-10 is not here: none of {', '.join(roots)} has the folder cifar10/ with data_batch_1.bin and so on, "
+        "the files of cifar-10-binary.tar.gz; mxnet.gluon.data.vision.CIFAR10() downloads them to the last of these"
     )
 
 
