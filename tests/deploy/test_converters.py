@@ -115,6 +115,8 @@ OPERATORS = {
     "slice": lambda F, x, y: F.slice(x, begin=(None, 2), end=(None, 7)),
     "split": lambda F, x, y: F.split(x, num_outputs=4, axis=1)[2],
     "split in two": lambda F, x, y: F.concat(*reversed(list(F.split(x, num_outputs=2, axis=-1))), dim=1),
+    "split in one": lambda F, x, y: F.split(x, num_outputs=1, axis=1) + y,
+    "split_v2": lambda F, x, y: F.split_v2(x, 4, axis=1)[1],
     "reshape": lambda F, x, y: F.reshape(x, (0, -1)),
     "reshape to a size": lambda F, x, y: F.reshape(x, (-1, 8)),
     "flatten": lambda F, x, y: F.flatten(x),
