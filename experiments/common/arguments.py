@@ -4,6 +4,8 @@ import argparse
 import os
 import pathlib
 
+import image_sets
+
 LARGEST_SEED = 2**31 - 1  # MXNet's generators take 32 bits with a sign, NumPy's without
 
 
@@ -81,10 +83,10 @@ def add_dataset(parser, default="digits"):
     parser.add_argument(
         "--dataset",
         default=default,
-        help="digits (embedded in the package), mnist, cifar10, or a directory: with IDX files, or with a folder of "
-        "pictures for each class" + ("; default: digits" if default is None else ""),
+        help=f"digits (embedded in the package), mnist, {', '.join(image_sets.names())}, or a directory: with IDX "
+        "files, or with a folder of pictures for each class" + ("; default: digits" if default is None else ""),
     )
-    add_data_dir(parser, "digits/, mnist/ or cifar10/")
+    add_data_dir(parser, "digits/, mnist/ and so on")
 
 
 def add_data_dir(parser, sets):
@@ -101,27 +103,25 @@ def find_dataset(dataset, data_dir=None):
     """Where the set of --dataset is, or will be downloaded to (None). ValueError where an option is wrong."""
     from gluon_bnn import data
 
-    from common import cifar10
-
-    if dataset not in (*data.SETS, cifar10.NAME):
+    sets = [*data.SETS, *image_sets.names()]
+    if dataset not in sets:
         if not os.path.isdir(dataset):
             raise ValueError(
-                "--dataset must be digits, mnist, cifar10 or an existing directory with IDX files or folders of "
-                f"pictures, got {dataset!r}"
+                f"--dataset must be {', '.join(sets)} or an existing directory with IDX files or folders of pictures, "
+                f"got {dataset!r}"
             )
         if data_dir is not None:
             raise ValueError(
-                f"--data-dir says where digits, mnist and cifar10 are; --dataset {dataset!r} is a directory "
-                "itself: leave --data-dir out"
+                f"--data-dir says where {', '.join(sets[:-1])} and {sets[-1]} are; --dataset {dataset!r} is a "
+                "directory itself: leave --data-dir out"
             )
         return data.find(dataset)
-    if dataset == cifar10.NAME:
-        found, file = cifar10.find(data_dir), cifar10.FIRST_FILE
-    else:
-        found, file = data.find(dataset, data_dir), data.FILES[0]
-    if data_dir is not None and found != pathlib.Path(data_dir).absolute() / dataset:
+    found = data.find(dataset, data_dir) if dataset in data.SETS else image_sets.load(dataset).find(data_dir)
+    wanted = data_dir is not None and pathlib.Path(data_dir).absolute() / dataset
+    if wanted and (found is None or pathlib.Path(found).absolute() != wanted):
+        files = f" with {data.FILES[0]} and so on" if dataset in data.SETS else ""
         raise ValueError(
-            f"--data-dir must be a directory that holds {dataset}/ with {file} and so on, got "
+            f"--data-dir must be a directory that holds {dataset}/{files}, got "
             f"{data_dir!r}; a directory that holds these files itself goes to --dataset"
         )
     return found
@@ -132,14 +132,12 @@ def load_dataset(dataset, data_dir=None, image_size=None):
     of these options."""
     from gluon_bnn import data
 
-    from common import cifar10
-
     find_dataset(dataset, data_dir)
-    is_set = dataset in (*data.SETS, cifar10.NAME)
+    is_set = dataset in (*data.SETS, *image_sets.names())
     if image_size is not None and (is_set or not data.has_pictures(dataset)):
         raise ValueError(f"--image-size is for folders of pictures; the images of {dataset} have a size")
-    if dataset == cifar10.NAME:
-        return cifar10.load(data_dir)
+    if dataset in image_sets.names():
+        return image_sets.load(dataset).load(data_dir)
     return data.load(dataset, root=data_dir, image_size=image_size)
 
 

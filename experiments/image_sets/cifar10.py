@@ -7,7 +7,7 @@ import numpy as np
 
 from gluon_bnn._compat import mx
 
-NAME, SHAPE, FIRST_FILE = "cifar10", (3, 32, 32), "data_batch_1.bin"
+SHAPE = 3, 32, 32
 CLASSES = "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 
 
@@ -29,12 +29,12 @@ def find(data_dir=None):
     mxnets = os.path.join(mx.base.data_dir(), "datasets")
     roots = [root for root in (data_dir, os.environ.get("GLUON_BNN_DATA"), mxnets) if root]
     for root in roots:
-        directory = Path(root).expanduser().absolute() / NAME
+        directory = Path(root).expanduser().absolute() / "cifar10"
         if directory.is_dir():
             return directory
     raise FileNotFoundError(
-        f"CIFAR-10 is not here: none of {', '.join(roots)} has the folder {NAME}/ with {FIRST_FILE} and so on, the "
-        "files of cifar-10-binary.tar.gz; mxnet.gluon.data.vision.CIFAR10() downloads them to the last of these"
+        f"CIFAR-10 is not here: none of {', '.join(roots)} has the folder cifar10/ with data_batch_1.bin and so on, "
+        "the files of cifar-10-binary.tar.gz; mxnet.gluon.data.vision.CIFAR10() downloads them to the last of these"
     )
 
 
