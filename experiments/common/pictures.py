@@ -171,8 +171,8 @@ def _speeds(axes, title, speed):
     axes.barh(list(speed), [value - 1 for value in speed.values()], left=1, color=shown, zorder=2)
     white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     for row, value in enumerate(speed.values()):
-        at, beside = (max(1, value), row), dict(xytext=(3, 0), textcoords="offset points", va="center")
-        axes.annotate(f"{value:.3g}", at, fontsize=7, bbox=white, zorder=3, **beside)
+        at, offset = (max(1, value), row), dict(xytext=(3, 0), textcoords="offset points", va="center")
+        axes.annotate(f"{value:.3g}", at, fontsize=7, bbox=white, zorder=3, **offset)
     axes.axvline(1, color=GRAY, linewidth=1, zorder=1)
     seen = [1, *speed.values()]
     if limit < np.inf:

@@ -162,7 +162,7 @@ def onnx(record):
             cells += [short(us["ours"]), short(min(int8))]
         rows.append(cells)
     head = ["net", "bytes", "times smaller than float32", "of the least possible"]
-    head += [text for key in keys for text in (f"us an image, {key}", "the fastest int8")]
+    head += [text for key in keys for text in (f"us per image, {key}", "the fastest int8")]
     return f"{machine(record)}, ONNX Runtime {record['onnxruntime']}:\n\n" + markdown(
         head, rows, "l" + "r" * (len(head) - 1)
     )
@@ -174,5 +174,5 @@ def headers(record):
         (name, *(f"{number:,}" for number in (net["bits"], *net["bytes"].values(), net["instructions"])))
         for name, net in record["nets"].items()
     ]
-    head = ("net", "weights of 1 bit", "code, bytes", "constants", "buffers", "instructions an image")
+    head = ("net", "weights of 1 bit", "code, bytes", "constants", "buffers", "instructions per image")
     return f"{record['compiler']}, `{record['options']}`:\n\n" + markdown(head, rows, "lrrrrr")
