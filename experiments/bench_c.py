@@ -6,7 +6,8 @@
 First each header, compiled for this machine, answers for all test images of MNIST, and compiled for ARM for some of
 them; they must be the runtime's answers, to the bit. Then it is compiled for Thumb without a unit for floats, with -Os:
 sizes are those of its object file, the compiler's own functions for floats not among them. Instructions are counted by
-a plugin of QEMU, bench/count_instructions.c: those of a program that classifies 3 images less those of 1, by two.
+a plugin of QEMU, bench/count_instructions.c: those of a program that classifies 3 images less those of one that
+classifies 1, divided by two.
 """
 
 from common import interrupt
@@ -31,7 +32,7 @@ from gluon_bnn import mx, runtime, train, zoo
 import nets
 from bench import headers
 from common import options
-from common.arguments import HelpFormatter, load_dataset, positive
+from common.arguments import HelpFormatter, add_data_dir, load_dataset, positive
 from common.record import writable, write_record
 
 RECORD = "bench_c.json"
@@ -130,15 +131,20 @@ def measure(name, graph, x, on_arm):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("--on-arm", type=positive(int), default=100, help="images that are compared on ARM as well")
-    parser.add_argument("--data-dir", metavar="DIR", help="has the directory mnist")
+    parser.add_argument(
+        "--on-arm", type=positive(int), default=100, metavar="IMAGES", help="images that are compared on ARM as well"
+    )
+    add_data_dir(parser, "mnist/")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_c"), help="for the record")
     args = parser.parse_args(argv)
     writable(args.save_dir, RECORD)
     missing = [f"{tool} (apt-get install {package})" for tool, package in TOOLS.items() if not shutil.which(tool)]
     if missing:
         sys.exit(f"bench_c.py needs {', '.join(missing)}")
-    pixels = np.rint(255 * load_dataset("mnist", args.data_dir)["test_data"]).astype(np.uint8)
+    try:
+        pixels = np.rint(255 * load_dataset("mnist", args.data_dir)["test_data"]).astype(np.uint8)
+    except (OSError, ValueError) as error:
+        sys.exit(f"bench_c.py: {error}")
     x = pixels.reshape(len(pixels), -1)
     graphs = {name: zoo.load(name).graph for name in ZOO}
     graphs[UNTRAINED] = untrained(pixels)
@@ -146,7 +152,7 @@ def main(argv=None):
     for name, graph in graphs.items():
         found[name] = one = measure(name, graph, x, args.on_arm)
         size = ", ".join(f"{n:,} of {what}" for what, n in one["bytes"].items())
-        print(f"{name}: {one['bits']:,} bits; bytes: {size}; {one['instructions']:,} instructions an image", flush=True)
+        print(f"{name}: {one['bits']:,} bits; bytes: {size}; {one['instructions']:,} instructions per image", flush=True)
     compiler = subprocess.run([headers.THUMB[0], "--version"], check=True, capture_output=True, text=True).stdout
     path = os.path.join(args.save_dir, RECORD)
     write_record(

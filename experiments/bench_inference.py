@@ -41,7 +41,7 @@ CONVS = ("1x28x64", "1x56x64", "1x28x128", "1x14x256", "1x7x512", "64x28x64", "6
 OURS = ("xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary", "binary_dense_u8")
 ROOFLINES = ("registers alone", "weights read")
 HIDDEN_LAYERS = 3
-CLIFF = 2.6  # on doubling
+CLIFF = 2.6  # times as long for twice the size is more than the cost of a size explains
 
 
 def fail(message):
@@ -271,11 +271,18 @@ def main():
         metavar="ROWSxSIZExCHANNELS",
         help="3x3 convolutions of signs to time, of images SIZE x SIZE",
     )
-    parser.add_argument("--width", type=positive(int, MOST), default=2048, help="hidden units of the whole net")
+    parser.add_argument(
+        "--width", type=positive(int, MOST), default=2048, help="units of each hidden layer of the whole net"
+    )
     parser.add_argument("--model", metavar="FILE", help="a file of runtime.save, in place of a net of random weights")
-    parser.add_argument("--largest", type=positive(int, MOST), default=4096, help="size up to which each axis doubles")
+    parser.add_argument(
+        "--largest",
+        type=positive(int, MOST),
+        default=4096,
+        help="largest number of rows, units or inputs in the series in which one of them doubles",
+    )
     parser.add_argument("--rounds", type=positive(int), default=15, help="timed rounds; medians are reported")
-    parser.add_argument("--no-peers", action="store_true", help="MXNet and gluon_bnn alone")
+    parser.add_argument("--no-peers", action="store_true", help="time MXNet and gluon_bnn alone")
     parser.add_argument("--lce-python", metavar="PATH", help="the Python that has Larq Compute Engine")
     parser.add_argument(
         "--save-dir", default=os.path.join("runs", "bench_inference"), help="for the record and the chart"
@@ -295,10 +302,8 @@ def main():
             show(f"{name} (rows x units x inputs)", layers[name], 2 * math.prod(sizes_of(name)))
         convs = {}
         for name in args.convs:
-            times, (rows, size, channels) = (
-                measure(workers.values(), args.rounds, "conv", *sizes_of(name)),
-                sizes_of(name),
-            )
+            rows, size, channels = sizes_of(name)
+            times = measure(workers.values(), args.rounds, "conv", rows, size, channels)
             operations = 2 * rows * size**2 * 9 * channels**2
             show(f"{name} (rows x size x channels), 3x3, zeros outside", times, operations)
             convs[name] = conv_record(times, operations)

@@ -27,9 +27,10 @@ from gluon_bnn import mx, train
 from gluon_bnn._compat import threads_wanted
 from gluon_bnn.native import library
 
+import image_sets
 import nets
 import recipes
-from common import cifar10, options
+from common import options
 from common.arguments import HelpFormatter, positive
 from common.record import writable, write_record
 from common.report import bits_of, network_of
@@ -41,7 +42,7 @@ MOST_DIFFERENT = 0.05  # of the classes: where sums of real inputs are at zero, 
 
 
 def shape_of(dataset):
-    return cifar10.SHAPE if dataset == cifar10.NAME else nets.IMAGE
+    return image_sets.load(dataset).SHAPE if dataset in image_sets.names() else nets.IMAGE
 
 
 def trained_on(args, images):
@@ -114,7 +115,7 @@ def measure(name, rounds):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
     binary = [name for name in recipes.names() if recipes.load(name).options.get("weights") != "real"]
-    default = [name for name in binary if recipes.load(name).options.get("dataset") == cifar10.NAME]
+    default = [name for name in binary if recipes.load(name).options.get("dataset") in image_sets.names()]
     parser.add_argument(
         "--recipes",
         choices=binary,

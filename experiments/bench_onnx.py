@@ -210,7 +210,7 @@ def show(name, record):
     print(f"  right answers: {', '.join(f'{who} {share:.2%}' for who, share in record['accuracy'].items())}")
     for key, us in record["us"].items():
         times = ", ".join(f"{who} {value:.1f}" for who, value in us.items())
-        print(f"  {key}, us an image: {times}; int8 / ours {record['times_int8'][key]}", flush=True)
+        print(f"  {key}, us per image: {times}; int8 / ours {record['times_int8'][key]}", flush=True)
 
 
 def load(path, shape):

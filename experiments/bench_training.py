@@ -11,8 +11,8 @@ MXNet and PyTorch are files of bench/peers and run in processes of their own; th
 turn. Before anything is timed, each binary net is checked against the NumPy reference, and the first losses of MXNet's
 and PyTorch's plain nets, of equal weights, against each other. Every round times a burst of steps of each candidate, so
 that drift of the machine affects all of them. A burst starts when the threads of the one before sleep. Within it MXNet
-is waited for every ten steps: as in training, Python goes on while it computes. Medians of
-the rounds are reported, and medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
+is waited for every ten steps: as in training, Python goes on while it computes. Medians of the rounds are reported, and
+medians of the rounds' ratios. Last, MXNet's profiler says what the steps consist of.
 """
 
 from common import interrupt
@@ -112,7 +112,9 @@ def main():
         "--nets", choices=CONVOLUTIONS, nargs="*", default=list(CONVOLUTIONS), help="nets with convolutions"
     )
     parser.add_argument("--rounds", type=positive(int), default=20, help="timed rounds; medians are reported")
-    parser.add_argument("--burst", type=positive(float, 60), default=BURST, help="seconds of steps in a row")
+    parser.add_argument(
+        "--burst", type=positive(float, 60), default=BURST, metavar="SECONDS", help="how long steps are timed in a row"
+    )
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--save-dir", default=os.path.join("runs", "bench_training"), help="for the record")
     args = parser.parse_args()

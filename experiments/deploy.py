@@ -42,7 +42,7 @@ FILES = {  # and what each of them is
     "net.params": "the parameters of the net as trained, for Gluon",
     "float-symbol.json": "the net frozen in MXNet's own operators, the graph of its export",
     "float-0000.params": "its parameters",
-    "packed-symbol.json": "the net frozen to 1 bit a weight, for MXNet and our library, the graph of its export",
+    "packed-symbol.json": "the net frozen to 1 bit per weight, for MXNet and our library, the graph of its export",
     "packed-0000.params": "its parameters",
     "model.safetensors": "the frozen net for the runtime, C with our library, and JavaScript",
     "model.onnx": "for ONNX Runtime",

@@ -1,15 +1,16 @@
-"""Draws every gradient rule and every binary activation with its gradient: gluon_bnn/rules.png.
+"""Draws every gradient rule and every binary activation with its gradient, gluon_bnn/rules.png, and writes the table of
+the rules into gluon_bnn/README.md.
 
     python experiments/draw_rules.py
 
-The rules come from the registry, so a new one is drawn as well. A panel shows what a weight W, or an input x, becomes
+The rules come from the registry, so a new one is there as well. A panel shows what a weight W, or an input x, becomes
 in the forward pass, and what reaches it in the backward pass, as a multiple of g, the gradient to what it became.
 """
 
 from common import interrupt
 
 if __name__ == "__main__":
-    interrupt.says("rules.png is whole, old or new")
+    interrupt.says("rules.png and README.md are whole, old or new")
 
 import argparse
 import os
@@ -18,11 +19,13 @@ import numpy as np
 
 from gluon_bnn import mx, nn, quantizers
 
+from common import tables
 from common.palette import LINES
-from common.record import save_figure, writable
+from common.record import replace, save_figure, writable
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PICTURE = os.path.join(ROOT, "gluon_bnn", "rules.png")
+README = os.path.join(ROOT, "gluon_bnn", "README.md")
 ALPHA, N, CLIP = 0.6, 10, 1.0  # of the layer that is drawn
 OTHERS = 3  # the sum of g_j s_j over all other weights, in units of g, for rules whose gradient goes through alpha
 COLUMNS = 3
@@ -99,11 +102,23 @@ def draw():
     return figure
 
 
+def readme_with_table(text):
+    """The text of the package's README with the rules of the registry."""
+    rules = map(quantizers.rule, quantizers.names())
+    rows = [(f'`"{rule.name}"`', rule.formula.replace("|", "\\|"), rule.source) for rule in rules]
+    table = tables.markdown(("gradient", "dL/dW", "source"), rows, "lll")
+    return tables.placed(text, "rules", table, "draw_rules.py")
+
+
 def main():
     argparse.ArgumentParser(description=__doc__.split("\n\n")[0]).parse_args()
-    writable(os.path.dirname(PICTURE), "rules.png", what="the package's directory")
+    for path in PICTURE, README:
+        writable(os.path.dirname(path), os.path.basename(path), what="the package's directory")
     save_figure(draw(), PICTURE, dpi=200, metadata={"Description": quantizers.table()})
-    print(PICTURE)
+    with open(README, encoding="utf-8") as file:
+        text = readme_with_table(file.read())
+    replace(README, text.encode())
+    print(f"{PICTURE}\n{README}")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,12 @@ def run(x, y, seed, args, is_binary):
     return result
 
 
+def title_of(content, is_binary):
+    """The title of the picture of a record with this content."""
+    weights = f'binary weights, gradient "{content["gradient"]}"' if is_binary else "real weights"
+    return f"784-100-10, {weights}, step {content['lr']:g}; {content['images']:,} images of {content['dataset']}"
+
+
 def main(description, is_binary, lr):
     args = parse_args(description, is_binary, lr)
     began = time.perf_counter()
@@ -148,9 +154,7 @@ def main(description, is_binary, lr):
         runs=runs,
         seconds=round(time.perf_counter() - began, 1),
     )
-    rule = f", {args.gradient}" if is_binary else ""
-    title = f"{args.name.replace('_', ' ')}: {args.dataset}{rule}, step {args.lr:g}"
-    picture(runs, os.path.join(args.save_dir, args.name + ".png"), title, compare, beside)
+    picture(runs, os.path.join(args.save_dir, args.name + ".png"), title_of(content, is_binary), compare, beside)
     print(f"written to {args.save_dir}")
 
 

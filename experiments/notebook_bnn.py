@@ -3,8 +3,8 @@
     python experiments/notebook_bnn.py --dataset mnist --engine numpy --seeds 10
     python experiments/notebook_bnn.py --dataset mnist --gradient xnor --lr 1
 
-Expected: with the notebook's gradient and its step of 100 the loss falls slowly and the net hardly
-learns; with the "xnor" rule and a step of 1 it does.
+Expected: with the notebook's gradient and its step of 100 the loss falls slowly and the net hardly learns; with the
+"xnor" rule and a step of 1 it does.
 """
 
 from common import interrupt

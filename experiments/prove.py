@@ -20,7 +20,7 @@ from gluon_bnn import data, runtime, zoo
 from gluon_bnn._progress import progress_bar
 from gluon_bnn.prove import inputs_of, of_export, prove
 
-from common.arguments import HelpFormatter, find_dataset
+from common.arguments import HelpFormatter, add_data_dir, find_dataset
 from common.record import writable, write_record
 from common.run_directory import MODEL
 
@@ -33,9 +33,7 @@ def parse_args(argv):
     )
     parser.add_argument("nets", metavar="NET", nargs="+", help="a run's directory, a model file or a net of the zoo")
     parser.add_argument("--dataset", choices=data.SETS, default="mnist", help="whose test images")
-    parser.add_argument(
-        "--data-dir", help="the directory that holds digits/ or mnist/; default: GLUON_BNN_DATA, data/, ..."
-    )
+    add_data_dir(parser, "digits/ or mnist/")
     parser.add_argument("--save-dir", default=os.path.join("runs", "prove"), help="for the record")
     return parser.parse_args(argv)
 
@@ -44,6 +42,11 @@ def load(net, directory):
     """(graph, forms in MXNet) of a net; those of a run are exported to the directory."""
     if net in zoo.names():
         return zoo.load(net).graph, []
+    if not os.path.exists(os.path.join(net, MODEL) if os.path.isdir(net) else net):
+        raise ValueError(
+            f"NET must be the --save-dir of a run of train_mnist.py, with its {MODEL}, a model file, or one of "
+            f"{', '.join(zoo.names())}; got {net!r}"
+        )
     if not os.path.isdir(net):
         return runtime.load(net).graph, []
     graph = runtime.load(os.path.join(net, MODEL)).graph

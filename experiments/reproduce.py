@@ -20,7 +20,7 @@ import sys
 
 import recipes
 import results_table
-from common.arguments import SEED
+from common.arguments import SEED, add_data_dir
 from common.record import replace, writable
 
 
@@ -33,10 +33,15 @@ def parse_args(argv=None):
     )
     add = parser.add_argument
     add("--only", nargs="+", metavar="NAME", help="recipes to run or to verify; default: all")
-    add("--seed", type=SEED, nargs="+", dest="seeds", help="seeds to run; default: those of the recipe")
-    add("--data-dir", help="the directory that holds mnist/; default: GLUON_BNN_DATA, data/, ...")
-    add("--save-dir", default=os.path.join("runs", "reproduce"), help="for checkpoints; default: %(default)s")
-    add("--results", help="where the records are; default: experiments/results/papers")
+    add("--seed", type=SEED, nargs="+", dest="seeds", metavar="SEED", help="seeds to run; default: those of the recipe")
+    add_data_dir(parser, "mnist/")
+    add(
+        "--save-dir",
+        default=os.path.join("runs", "reproduce"),
+        metavar="DIR",
+        help="for checkpoints; default: %(default)s",
+    )
+    add("--results", metavar="DIR", help="where the records are; default: experiments/results/papers")
     add("--verify", action="store_true", help="classify the test images with every frozen net, compare with its record")
     add("--list", action="store_true", help="print the plan and what is recorded")
     args, options = parser.parse_known_args(argv)
@@ -144,11 +149,12 @@ def verify(args):
 
 def main(argv=None):
     args, options = parse_args(argv)
-    if args.verify:
-        try:
+    try:
+        if args.verify:
             sys.exit(1 if verify(args) else 0)
-        except (OSError, ValueError) as error:
-            sys.exit(f"reproduce.py: {error}")
+        results_table.load_records(args.results)  # of which tables are made after each run
+    except (OSError, ValueError) as error:
+        sys.exit(f"reproduce.py: {error}")
 
     def recorded(name, seed):
         return os.path.exists(os.path.join(args.results, f"{name}-{seed}.json"))

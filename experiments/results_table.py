@@ -25,16 +25,21 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 README = os.path.join(ROOT, "experiments", "README.md")
 RECORDS = os.path.join(ROOT, "experiments", "results")
 RESULTS = os.path.join(RECORDS, "papers")
-MARKS = "<!-- {}: made by experiments/results_table.py -->", "<!-- end of {} -->"
 
 
 def load_records(directory=RESULTS):
-    """{method: its records, by seed}, in the order of the recipes; only methods that have any."""
+    """{method: its records, by seed}, in the order of the recipes; only methods that have any. ValueError for a file
+    that is no record of train_mnist.py."""
     records = {}
     for path in sorted(glob.glob(os.path.join(directory, "*.json"))):
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-        records.setdefault(record["method"], []).append(record)
+        try:
+            with open(path, encoding="utf-8") as file:
+                record = json.load(file)
+            records.setdefault(record["method"], []).append(record)
+        except (ValueError, LookupError, TypeError):
+            raise ValueError(
+                f"{path} is no record of train_mnist.py: take it out of the directory of records"
+            ) from None
     return {
         method: sorted(records[method], key=lambda record: record["seed"])
         for method in dict.fromkeys([*recipes.methods(), *sorted(records)])
@@ -114,20 +119,25 @@ def read(*names):
     return records
 
 
+def named(pattern):
+    """The names of the records that are like this, sorted."""
+    paths = glob.glob(os.path.join(RECORDS, pattern + ".json"))
+    return sorted(os.path.basename(path)[: -len(".json")] for path in paths)
+
+
 def by_instruction_set(name):
-    """The records of a benchmark, one for each processor on which it was run."""
-    names = [f"{name}_{each}" for each in reversed(tables.ORDER)]
-    return read(*(each for each in names if os.path.exists(os.path.join(RECORDS, each + ".json"))))
+    """The records of a benchmark, one for each instruction set on which it was run, avx512 before avx2."""
+    return read(*named(f"{name}_*")[::-1])
 
 
 def sections(papers):
     """{name of a pair of marks: what stands between them}."""
     trained = [name for name, _ in tables.TRAINED]
     steps = [*map(tables.training_steps, by_instruction_set("bench_training"))]
-    nets = sorted(glob.glob(os.path.join(RECORDS, "bench_nets_*.json")))
+    nets = named("bench_nets_*")
     if nets:
         titles = {name: recipe.title for name, recipe in recipes.methods().items()}
-        steps.append(tables.random_images(read(*(os.path.basename(path)[: -len(".json")] for path in nets)), titles))
+        steps.append(tables.random_images(read(*nets), titles))
     return {
         "onnx": tables.onnx(*read("bench_onnx")),
         "papers": table(papers),
@@ -147,10 +157,7 @@ def sections(papers):
 def readme_with(text, papers):
     """The README's text with new tables between their marks; `papers` are the records that `load_records` gives."""
     for name, content in sections(papers).items():
-        begin, end = (mark.format(name) for mark in MARKS)
-        before, rest = text.split(begin)
-        _, after = rest.split(end)
-        text = f"{before}{begin}\n{content}\n{end}{after}"
+        text = tables.placed(text, name, content, "results_table.py")
     return text
 
 

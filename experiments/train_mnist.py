@@ -7,12 +7,11 @@
     python experiments/train_mnist.py --dataset photographs               # your own: photographs/CLASS/*.jpg
     python -m gluon_bnn launch -n 2 python experiments/train_mnist.py --kvstore dist_sync   # in two processes at once
 
-By default every weight is one bit at test: 784 * 100 + 100 * 10 = 79,400 bits, plus scales and batch norm. The
-epoch is chosen on validation images (the last sixth of the training set), never on the test set. After
-training, the net is cross-checked against the NumPy reference, hybridized, exported, loaded back and
-compared, and frozen: the test error is that of the frozen net. Results go to --save-dir: record.json,
-curves.png, confusion.png, filters.png, the exported net (net-symbol.json, net-0000.params), the frozen
-one (model.safetensors) and checkpoint.safetensors.
+By default every weight is one bit at test: 784 * 100 + 100 * 10 = 79,400 bits, plus scales and batch norm. The epoch is
+chosen on validation images (the last sixth of the training set), never on the test set. After training, the net is
+cross-checked against the NumPy reference, hybridized, exported, loaded back and compared, and frozen: the test error is
+that of the frozen net. Results go to --save-dir: record.json, curves.png, confusion.png, filters.png, the exported net
+(net-symbol.json, net-0000.params), the frozen one (model.safetensors) and checkpoint.safetensors.
 """
 
 from common import interrupt

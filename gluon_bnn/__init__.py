@@ -1,8 +1,8 @@
 """Binary neural networks for Apache MXNet/Gluon, from the first training step to 1-bit inference.
 
-Public names are resolved when they are first used (PEP 562), so that parts which do not need MXNet,
-such as `gluon_bnn.reference` and `gluon_bnn.runtime`, can be imported without it. `gluon_bnn.mx` is MXNet itself,
-imported the one way that works on today's NumPy and Python:
+Public names are resolved when they are first used (PEP 562), so that parts which do not need MXNet, such as
+`gluon_bnn.reference` and `gluon_bnn.runtime`, can be imported without it. `gluon_bnn.mx` is MXNet itself, imported the
+one way that works on today's NumPy and Python:
 
 >>> import gluon_bnn
 >>> gluon_bnn.nn.BinaryDense(10, in_units=784)
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
         nn,
         ops,
         optimizer,
+        prove,
         quantizers,
         reference,
         runtime,
@@ -63,6 +64,7 @@ __all__ = [
     "nn",
     "ops",
     "optimizer",
+    "prove",
     "quantizers",
     "reference",
     "runtime",

@@ -14,7 +14,7 @@ def __dir__():
 
 
 class SquaredHingeLoss(mx.gluon.loss.Loss):
-    r"""Mean over classes of max(0, 1 - t x)^2, t = +1 for the label and -1 for all other classes.
+    """Mean over classes of max(0, 1 - t x)^2, t = +1 for the label and -1 for all other classes.
 
     Courbariaux et al. 2015, BinaryConnect, section 3.1 (an "L2-SVM output layer"). The gradient to the
     outputs x is -2 t max(0, 1 - t x) / classes. Gluon's own SquaredHingeLoss takes t in place of labels.

@@ -2,9 +2,9 @@
 
     python data/digits/make_digits.py
 
-Needed only to regenerate the files in its directory, and the only script here that needs scikit-learn. All
-arithmetic is on integers and the random stream is NumPy's frozen one, so every machine writes the
-same content; it prints the SHA-256 that README.md lists.
+Needed only to regenerate the files in its directory, and the only script here that needs scikit-learn. All arithmetic
+is on integers and the random stream is NumPy's frozen one, so every machine writes the same content; it prints the
+SHA-256 that README.md lists.
 """
 
 import gzip
@@ -20,9 +20,9 @@ SEED = 0
 def enlarge(images):
     """(N, 8, 8) integers 0..16 -> (N, 28, 28) uint8 0..255, by bilinear interpolation.
 
-    The centre of pixel i lies at (i + 1/2) * 8/28 - 1/2 = (4i - 5)/14 source pixels, so every
-    weight is a multiple of 1/14 and every value one of 1/196: nothing is rounded before the end.
-    There it is rounded to the 17 levels of the source, which halves the compressed files.
+    The centre of pixel i lies at (i + 1/2) * 8/28 - 1/2 = (4i - 5)/14 source pixels, so every weight is a multiple of
+    1/14 and every value one of 1/196: nothing is rounded before the end. There it is rounded to the 17 levels of the
+    source, which halves the compressed files.
     """
     weights = np.zeros((28, 8), dtype=np.int64)
     for row, position in enumerate(range(-5, 4 * 28 - 5, 4)):

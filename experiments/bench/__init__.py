@@ -1,1 +1,1 @@
-"""What bench_inference.py and bench_training.py share."""
+"""What the benchmarks share, and the parts of them that run in processes of their own."""

@@ -4,14 +4,20 @@ import argparse
 import os
 import pathlib
 
+import image_sets
+
 LARGEST_SEED = 2**31 - 1  # MXNet's generators take 32 bits with a sign, NumPy's without
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults where there are any."""
+    """Shows defaults where there are any, lists as they are typed."""
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        if action.default is None or action.default is False:
+            return action.help
+        if isinstance(action.default, (list, tuple)):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
 
 
 def number(kind, above=None, least=None, below=float("inf"), most=None):
@@ -47,6 +53,7 @@ def positive(kind, most=None):
 
 
 SEED = number(int, least=0, most=LARGEST_SEED)
+RATE = number(float, least=1e-30, most=1e30)  # of an optimiser of MXNet, which takes float32
 
 
 def none_or(kind):
@@ -71,17 +78,24 @@ def image_size(text):
 
 
 def add_dataset(parser, default="digits"):
-    """Add --dataset and --data-dir, whose values are for `load_dataset`."""
+    """Add --dataset and --data-dir, whose values are for `load_dataset`. Where None is the default, it stands for
+    digits."""
     parser.add_argument(
         "--dataset",
         default=default,
-        help="digits (embedded in the package), mnist, cifar10, or a directory: with IDX files, or with a folder of "
-        "pictures for each class",
+        help=f"digits (embedded in the package), mnist, {', '.join(image_sets.names())}, or a directory: with IDX "
+        "files, or with a folder of pictures for each class" + ("; default: digits" if default is None else ""),
     )
+    add_data_dir(parser, "digits/, mnist/ and so on")
+
+
+def add_data_dir(parser, sets):
+    """Add --data-dir, for these sets."""
     parser.add_argument(
         "--data-dir",
-        help="the directory that holds digits/, mnist/ or cifar10/; default: GLUON_BNN_DATA, "
-        "data/, ...; MNIST that is in none of them is downloaded",
+        metavar="DIR",
+        help=f"the directory that holds {sets}; default: GLUON_BNN_DATA, data/, ...; MNIST that is in none of them is "
+        "downloaded",
     )
 
 
@@ -89,26 +103,25 @@ def find_dataset(dataset, data_dir=None):
     """Where the set of --dataset is, or will be downloaded to (None). ValueError where an option is wrong."""
     from gluon_bnn import data
 
-    from common import cifar10
-
-    if dataset == cifar10.NAME:
-        return cifar10.find(data_dir)
-    if dataset not in data.SETS:
+    sets = [*data.SETS, *image_sets.names()]
+    if dataset not in sets:
         if not os.path.isdir(dataset):
             raise ValueError(
-                "--dataset must be digits, mnist, cifar10 or an existing directory with IDX files or folders of "
-                f"pictures, got {dataset!r}"
+                f"--dataset must be {', '.join(sets)} or an existing directory with IDX files or folders of pictures, "
+                f"got {dataset!r}"
             )
         if data_dir is not None:
             raise ValueError(
-                f"--data-dir says where digits, mnist and cifar10 are; --dataset {dataset!r} is a directory "
-                "itself: leave --data-dir out"
+                f"--data-dir says where {', '.join(sets[:-1])} and {sets[-1]} are; --dataset {dataset!r} is a "
+                "directory itself: leave --data-dir out"
             )
         return data.find(dataset)
-    found = data.find(dataset, data_dir)
-    if data_dir is not None and found != pathlib.Path(data_dir).absolute() / dataset:
+    found = data.find(dataset, data_dir) if dataset in data.SETS else image_sets.load(dataset).find(data_dir)
+    wanted = data_dir is not None and pathlib.Path(data_dir).absolute() / dataset
+    if wanted and (found is None or pathlib.Path(found).absolute() != wanted):
+        files = f" with {data.FILES[0]} and so on" if dataset in data.SETS else ""
         raise ValueError(
-            f"--data-dir must be a directory that holds {dataset}/ with {data.FILES[0]} and so on, got "
+            f"--data-dir must be a directory that holds {dataset}/{files}, got "
             f"{data_dir!r}; a directory that holds these files itself goes to --dataset"
         )
     return found
@@ -119,14 +132,12 @@ def load_dataset(dataset, data_dir=None, image_size=None):
     of these options."""
     from gluon_bnn import data
 
-    from common import cifar10
-
     find_dataset(dataset, data_dir)
-    is_set = dataset in (*data.SETS, cifar10.NAME)
+    is_set = dataset in (*data.SETS, *image_sets.names())
     if image_size is not None and (is_set or not data.has_pictures(dataset)):
         raise ValueError(f"--image-size is for folders of pictures; the images of {dataset} have a size")
-    if dataset == cifar10.NAME:
-        return cifar10.load(data_dir)
+    if dataset in image_sets.names():
+        return image_sets.load(dataset).load(data_dir)
     return data.load(dataset, root=data_dir, image_size=image_size)
 
 

@@ -49,9 +49,10 @@ def _reference(layer, x):
         y = _product(layer, x, value)
         return y if layer.act is None else _reference(layer.act, y)
     if isinstance(layer, nn.BatchNorm):
-        axis = layer._kwargs["axis"]
-        names = ("gamma", "beta", "running_mean", "running_var")
-        y = reference.dense.batch_norm_inference(np.moveaxis(x, axis, -1), *map(value, names))
+        axis, eps = layer._kwargs["axis"], layer._kwargs["eps"]
+        gamma, *others = map(value, ("gamma", "beta", "running_mean", "running_var"))
+        gamma = np.ones_like(gamma) if layer._kwargs["fix_gamma"] else gamma
+        y = reference.dense.batch_norm_inference(np.moveaxis(x, axis, -1), gamma, *others, eps)
         return np.moveaxis(y, -1, axis)
     if isinstance(layer, nn.conv_layers._Pooling) and layer._kwargs["pool_type"] in ("max", "avg"):
         return _pool(x, **layer._kwargs)

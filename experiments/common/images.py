@@ -6,7 +6,7 @@ from gluon_bnn import data, train
 from gluon_bnn._compat import mx
 from gluon_bnn.data.folders import interleaved
 
-from common import cifar10
+import image_sets
 from common.arguments import load_dataset
 
 INPUTS = ("unit", "signed", "centered")
@@ -32,9 +32,9 @@ class Images:
         images, labels, test = found["train_data"], found["train_label"].astype(int), found["test_data"]
         self.shape = images.shape[1:]
         self.test_labels, self.names = found["test_label"].astype(int), found.get("classes")
-        self.own = dataset not in (*data.SETS, cifar10.NAME)
+        self.own = dataset not in (*data.SETS, *image_sets.names())
         seen = 1 + int(max(labels.max(), self.test_labels.max()))
-        self.classes = len(self.names or range(seen)) if self.own else 10
+        self.classes = len(self.names or range(seen))
         if self.classes < 2:
             raise ValueError(f"{dataset} has images of one class only; there must be at least 2")
         if self.own:

@@ -10,7 +10,7 @@ import numpy as np
 from gluon_bnn import quantizers
 from gluon_bnn.reference import notebook
 
-from common.arguments import SEED, HelpFormatter, add_dataset, positive
+from common.arguments import RATE, SEED, HelpFormatter, add_dataset, positive
 from common.record import save_figure
 
 # The losses that the notebook's own output shows; its seed was not recorded.
@@ -30,6 +30,7 @@ MOST_DRAWS = 20000  # tried for --near-start; within 0.5 of the notebook's lie 3
 
 
 def parse_args(description, is_binary, lr):
+    name = "notebook_bnn" if is_binary else "notebook_nn"
     parser = argparse.ArgumentParser(description=description.split("\n\n")[0], formatter_class=HelpFormatter)
     add = parser.add_argument
     add(
@@ -45,10 +46,10 @@ def parse_args(description, is_binary, lr):
             default="notebook",
             help="rule for the gradient through the sign",
         )
-    add("--lr", type=positive(float), default=lr, help="step: W -= lr * dW")
+    add("--lr", type=RATE, default=lr, help="step: W -= lr * dW")
     add("--iterations", type=positive(int), default=100, help="full-batch steps")
     add("--seed", type=SEED, default=0, help="of the weights, W ~ N(0, 1)")
-    add("--seeds", type=positive(int, MOST_SEEDS), default=1, help="runs, with --seed, --seed + 1, ...")
+    add("--seeds", type=positive(int, MOST_SEEDS), default=1, help="how many runs, with --seed, --seed + 1, ...")
     if is_binary:
         add(
             "--near-start",
@@ -63,12 +64,11 @@ def parse_args(description, is_binary, lr):
         )
     add_dataset(parser)
     add("--images", type=positive(int), help="use the first so many images; default: all")
-    add("--save-dir", help="for the record and the picture; default: runs/notebook_(b)nn")
+    add("--save-dir", default=os.path.join("runs", name), help="for the record and the picture")
     args = parser.parse_args()
     if not is_binary:
         args.gradient = args.near_start = args.beside = None
-    args.name = "notebook_bnn" if is_binary else "notebook_nn"
-    args.save_dir = args.save_dir or os.path.join("runs", args.name)
+    args.name = name
     return args
 
 
@@ -142,9 +142,11 @@ def picture(runs, path, title, compare=False, beside=None):
         axes.plot(RECORDED[: len(steps)], "--", color=RED, linewidth=2, label="recorded in the notebook")
     if beside:
         axes.plot(beside[0], ":", color=GREEN, linewidth=2, label=beside[1])
-    axes.set(xlabel="full-batch step", ylabel="loss", title=title, ylim=(0, None))
+    axes.set(xlabel="full-batch step", ylabel="loss", ylim=(0, None))
+    axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.15), ncols=3, frameon=False, fontsize=9)
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.15), ncols=3, frameon=False, fontsize=9)
     save_figure(figure, path)
 
 

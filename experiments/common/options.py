@@ -11,7 +11,7 @@ from gluon_bnn.train.workers import digest
 
 import nets
 import recipes
-from common.arguments import SEED, HelpFormatter, add_dataset, image_size, none_or, number, positive
+from common.arguments import RATE, SEED, HelpFormatter, add_dataset, image_size, none_or, number, positive
 from common.images import INPUTS
 
 LOSSES = {"crossentropy": mx.gluon.loss.SoftmaxCrossEntropyLoss, "hinge": gluon_bnn.loss.SquaredHingeLoss}
@@ -42,14 +42,15 @@ def _parser():
         "--weights",
         choices=nets.WEIGHTS,
         default="binary",
-        help="stochastic: signs drawn for every batch, the epoch chosen with the real weights, with --scale none; "
-        "real: a plain net to compare with",
+        help="binary: one bit each; stochastic: signs drawn for every batch, the epoch chosen with the real weights, "
+        "with --scale none; real: a plain net to compare with",
     )
     add(
         "--scale",
         choices=[str(scale).lower() for scale in quantizers.SCALES],
         default="channel",
-        help="weights that share a scale; loss is LAB's, with --optimizer binaryadam",
+        help="which weights share a scale: those of a layer, those of a unit, or none has one; loss: LAB's scale, one "
+        "for each layer, with --optimizer binaryadam",
     )
     add(
         "--gradient",
@@ -60,7 +61,7 @@ def _parser():
         "--clip",
         type=none_or(positive(float)),
         default=1.0,
-        help="weights beyond it get no gradient through the sign, or none for no limit",
+        help="weights beyond it get no gradient through the sign; none for no limit",
     )
     add("--activation", choices=nets.ACTIVATIONS, default="relu", help="of the hidden layers")
     add("--real-ends", action="store_true", help="real weights in the first and the last layer, as XNOR-Net has them")
@@ -84,7 +85,12 @@ def _parser():
         metavar=("INPUTS", "HIDDEN"),
         help="shares of values that are dropped",
     )
-    add("--initializer", choices=nets.INITIALIZERS, default="xavier", help="of the real weights")
+    add(
+        "--initializer",
+        choices=nets.INITIALIZERS,
+        default="xavier",
+        help="how real weights are drawn: xavier is Glorot's, binaryconnect U(-1, 1), lab half as wide as Glorot's",
+    )
 
     add = parser.add_argument_group("training").add_argument
     add("--loss", choices=LOSSES, default="crossentropy", help="hinge is the squared hinge loss of the papers")
@@ -94,8 +100,8 @@ def _parser():
         default="adam",
         help="binaryadam holds the weights behind binary ones within [-1, 1]",
     )
-    add("--weight-decay", type=positive(float), metavar="FACTOR", help="a weight's part of its gradient")
-    add("--glorot", action="store_true", help="BinaryConnect's scale of learning rates, with binaryadam")
+    add("--weight-decay", type=RATE, metavar="FACTOR", help="so many times a weight is added to its gradient")
+    add("--glorot", action="store_true", help="BinaryConnect's scale of learning rates, with --optimizer binaryadam")
     add("--epochs", type=positive(int, MOST_EPOCHS), default=60, help="passes over the training images")
     add(
         "--patience",
@@ -121,18 +127,18 @@ def _parser():
         default=BATCH_SIZE,
         help="images per step, for each worker; where there are fewer than the default, all of them",
     )
-    add("--lr", type=positive(float), default=0.01, help="learning rate of the first epoch, for Adam")
+    add("--lr", type=RATE, default=0.01, help="learning rate of the first epoch, for Adam")
     add(
         "--lr-end",
-        type=positive(float),
-        help="that of the last, reached by a constant factor per epoch; default: a thousandth of --lr",
+        type=RATE,
+        help="learning rate of the last epoch, reached by a constant factor per epoch; default: a thousandth of --lr",
     )
     add(
         "--lr-steps",
         type=positive(int),
         nargs="+",
         metavar="EPOCHS",
-        help="instead of that, a tenth of the rate after so many epochs, and again after so many",
+        help="in place of --lr-end: after each of these numbers of epochs the rate falls to a tenth",
     )
     add("--seed", type=SEED, default=0, help="of initial weights and of everything drawn in training")
     add(
@@ -155,7 +161,8 @@ def _parser():
         "--inputs",
         choices=INPUTS,
         default="unit",
-        help="pixels within [0, 1], within [-1, 1], or less the mean of each",
+        help="pixels within [0, 1]; signed: within [-1, 1]; centered: within [0, 1], less the mean of each pixel "
+        "over the training images",
     )
     add(
         "--shift",

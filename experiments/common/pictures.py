@@ -6,14 +6,16 @@ import warnings
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
-import numpy as np  # noqa: E402
+import matplotlib.pyplot as plt  # the backend must be chosen first
+import numpy as np
 
-from common.palette import BLACK, BLUE, GRAY, GREEN, LINES, ORANGE, PURPLE, RED, SKY  # noqa: E402
-from common.record import save_figure  # noqa: E402
+from common.palette import BLACK, BLUE, GRAY, GREEN, LINES, ORANGE, PURPLE, RED, SKY
+from common.record import save_figure
 
 WIDTH = 7.6  # inches
-MOST_TICKS = 7  # of an axis in percent
+FEWEST_TICKS, MOST_TICKS = 4, 9  # of a logarithmic axis
+# The ticks within a factor of ten, evenly spread, from few to many.
+DECADES = (1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 MOST_NAMED = 30  # classes of which the confusion matrix has names and counts
 
 
@@ -44,7 +46,7 @@ def curves(history, moved, path):
         axes.grid(alpha=0.3)
         if len(epochs) == 1:
             axes.set_xlim(0.5, 1.5)
-        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
     figure.tight_layout()
     right.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=8, columnspacing=1)
     save_figure(figure, path)
@@ -52,12 +54,16 @@ def curves(history, moved, path):
 
 def _plain(axes):
     """Ticks of a logarithmic axis as plain numbers, so few that they do not collide; where there would be fewer than
-    two, as the values hardly differ, the axis becomes linear."""
+    two, because the values hardly differ, the axis becomes linear."""
     low, high = axes.get_ylim()
-    ticks, closest = [], (high / low) ** (1 / MOST_TICKS)
-    for tick in (m * 10.0**e for e in range(-6, 7) for m in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8)):
-        if low <= tick <= high and (not ticks or tick >= closest * ticks[-1]):
-            ticks.append(tick)
+    ticks = []
+    for decade in DECADES:
+        finer = [m * 10.0**e for e in range(-6, 7) for m in decade if low <= m * 10.0**e <= high]
+        if len(finer) > MOST_TICKS:
+            break
+        ticks = finer
+        if len(ticks) >= FEWEST_TICKS:
+            break
     if len(ticks) < 2:
         axes.set_yscale("linear")
         return
@@ -136,16 +142,18 @@ def inference(record, path):
             ax.plot(found[axis]["size"], found[axis]["us"], style, color=color, marker=".", markersize=4, label=label)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
-    ax.set(xlabel="the size that changes", ylabel="us")
+    ax.set_xlabel("the size that changes", fontsize=8)
+    ax.set_ylabel("us per call", fontsize=8)
     ax.tick_params(labelsize=7)
     ax.grid(alpha=0.3)
     ax.set_title("64x1024x1024, one size changed", fontsize=9)
-    ax.legend(fontsize=7, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.22))
+    ax.legend(fontsize=7, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.4, -0.2))
     for ax in axes.flat[len(panels) + 1 :]:
         ax.set_axis_off()
     figure.suptitle(
-        "Times as fast as MXNet float32. Dashed: the limit, xor + popcount + add on registers,\nor reading "
-        f"the weights. {record['processor']}, {record['threads']} threads, {record['instruction_set']}",
+        "Times as fast as MXNet float32; bars to the left are slower. Dashed: the limit, xor + popcount + add on\n"
+        f"registers, or reading the weights. {record['processor']}, {record['threads']} threads, "
+        f"{record['instruction_set']}",
         fontsize=9,
     )
     figure.tight_layout()
@@ -153,20 +161,26 @@ def inference(record, path):
 
 
 def _speeds(axes, title, speed):
-    """Bars, and the limit as a line behind them; every number is to the right of its bar, on a white background."""
-    colors = {"MXNet float32": GRAY, "PyTorch": ORANGE, "ONNX": PURPLE, "Larq": SKY}
+    """Bars from 1, the speed of MXNet's float32, to the right where a candidate is faster and to the left where it is
+    slower; the limit is a line behind them. The numbers are at the right of the bars, on a white background."""
+    colors = {"PyTorch": ORANGE, "ONNX": PURPLE, "Larq": SKY}
     limits = "registers alone", "weights read"
     limit = min(speed.get(name, np.inf) for name in limits)
-    names = [name for name in speed if name not in limits][::-1]
-    shown = [next((c for start, c in colors.items() if name.startswith(start)), BLUE) for name in names]
-    bars = axes.barh(names, [speed[name] for name in names], color=shown, zorder=2)
-    for text in axes.bar_label(bars, [f"{speed[name]:.3g}" for name in names], fontsize=7, padding=3):
-        text.set(zorder=3, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
+    speed = {name: value for name, value in reversed(speed.items()) if name not in limits}
+    shown = [next((c for start, c in colors.items() if name.startswith(start)), BLUE) for name in speed]
+    axes.barh(list(speed), [value - 1 for value in speed.values()], left=1, color=shown, zorder=2)
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    for row, value in enumerate(speed.values()):
+        at, offset = (max(1, value), row), dict(xytext=(3, 0), textcoords="offset points", va="center")
+        axes.annotate(f"{value:.3g}", at, fontsize=7, bbox=white, zorder=3, **offset)
+    axes.axvline(1, color=GRAY, linewidth=1, zorder=1)
+    seen = [1, *speed.values()]
     if limit < np.inf:
         axes.axvline(limit, color=BLACK, linestyle="--", linewidth=1, zorder=1)
+        seen.append(limit)
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    axes.set_xlim(low, high * (high / low) ** 0.15)  # room for the numbers
+    low, high = min(seen), max(seen)
+    axes.set_xlim(low / (high / low) ** 0.05, high * (high / low) ** 0.2)  # room for the numbers
     axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     axes.tick_params(labelsize=7)
     axes.set_title(title, fontsize=9)

@@ -1,11 +1,11 @@
-"""Markdown tables of times and errors, made from records: what experiments/README.md shows of them."""
+"""Markdown tables: of times and errors, made from records, what experiments/README.md shows of them; and where in a
+README a script puts its tables."""
 
 TRAINED = (  # record, what it is
     ("mnist_relu", "binary weights, ReLU"),
     ("mnist_relu_long", 'the same, 120 epochs, batch 50, `"ste"`'),
     ("mnist_binary", "binary weights, binary hidden activations"),
 )
-ORDER = "serial", "neon", "avx2", "avx512", "avx512vpopcntdq"  # instruction sets, the best last
 
 
 def markdown(head, rows, align):
@@ -13,6 +13,14 @@ def markdown(head, rows, align):
     rule = "|".join({"l": "---", "r": "---:"}[side] for side in align)
     first, *others = (f"| {' | '.join(map(str, row))} |" for row in (head, *rows))
     return "\n".join([first, f"|{rule}|", *others])
+
+
+def placed(text, name, content, script):
+    """The text of a README with `content` between the marks of this name, which say the script that writes there."""
+    begin, end = f"<!-- {name}: made by experiments/{script} -->", f"<!-- end of {name} -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def machine(record):
@@ -113,7 +121,7 @@ def proven(record):
     rows, names = [], set()
     for name, net in record["nets"].items():
         forms = {row["form"]: row for row in net["rows"]}  # of a form on floats and on pixels that on pixels, the last
-        best = max((isa for isa in ORDER if f"runtime, {isa}" in forms), key=ORDER.index)
+        best = [form for form in forms if form.startswith("runtime, ")][-1].partition(", ")[2]  # the fastest comes last
         names.add(best)
         chosen = [forms.get(form.format(best)) for form, _ in PROVEN]
         ties = {tie["row"] for row in net["rows"] for tie in row["near_ties"]}
@@ -154,7 +162,7 @@ def onnx(record):
             cells += [short(us["ours"]), short(min(int8))]
         rows.append(cells)
     head = ["net", "bytes", "times smaller than float32", "of the least possible"]
-    head += [text for key in keys for text in (f"us an image, {key}", "the fastest int8")]
+    head += [text for key in keys for text in (f"us per image, {key}", "the fastest int8")]
     return f"{machine(record)}, ONNX Runtime {record['onnxruntime']}:\n\n" + markdown(
         head, rows, "l" + "r" * (len(head) - 1)
     )
@@ -166,5 +174,5 @@ def headers(record):
         (name, *(f"{number:,}" for number in (net["bits"], *net["bytes"].values(), net["instructions"])))
         for name, net in record["nets"].items()
     ]
-    head = ("net", "weights of 1 bit", "code, bytes", "constants", "buffers", "instructions an image")
+    head = ("net", "weights of 1 bit", "code, bytes", "constants", "buffers", "instructions per image")
     return f"{record['compiler']}, `{record['options']}`:\n\n" + markdown(head, rows, "lrrrrr")

@@ -29,9 +29,8 @@ def load(
 ) -> dict[str, Any]:
     """The dict that `mx.test_utils.get_mnist()` returns, for the set `name` or for one's own data.
 
-    `name` is "digits" (embedded in this package, 1437 + 360 images), "mnist" (60000 + 10000), or a
-    directory. The two words always mean the sets; a directory of that name is "./digits" or a
-    `pathlib.Path`. A directory holds
+    `name` is "digits" (embedded in this package, 1437 + 360 images), "mnist" (60000 + 10000), or a directory. The two
+    words always mean the sets; a directory of that name is "./digits" or a `pathlib.Path`. A directory holds
 
     - four IDX files with MNIST's names, compressed or without .gz: images (N, height, width) of any size,
       or (N, height, width, 3) in colour, and labels from 0 to 255; or
@@ -51,17 +50,17 @@ def load(
     4. the copy inside the package (digits only);
     5. MXNet's own: `mx.base.data_dir()`/datasets.
 
-    MNIST that is found nowhere is downloaded to `root`, else to GLUON_BNN_DATA, else to MXNet's
-    own; if some of its files are there already, only the others are. All are checked, see `check`.
+    MNIST that is found nowhere is downloaded to `root`, else to GLUON_BNN_DATA, else to MXNet's own; if some of its
+    files are there already, only the others are. All are checked, see `check`.
 
     Returns a dict: `train_data` (N, channels, height, width) and `test_data` float32 in [0, 1], `train_label` and
     `test_label` (N,), and for folders `classes`, their names in the order of the labels. Labels are int32; those of
     the two sets are as get_mnist leaves them, *read-only int8*: convert them before calculating with them or comparing
     them with an MXNet array.
 
-    Raises ValueError for an unknown name or a damaged file, FileNotFoundError for a missing one,
-    and OSError when a download failed on every mirror; ImportError for pictures without Pillow. Safe to call from
-    several threads; the current directory is not changed.
+    Raises ValueError for an unknown name or a damaged file, FileNotFoundError for a missing one, and OSError when a
+    download failed on every mirror; ImportError for pictures without Pillow. Safe to call from several threads; the
+    current directory is not changed.
 
     >>> digits = load("digits")
     >>> digits["train_data"].shape, digits["test_label"].shape
@@ -84,10 +83,10 @@ def load(
 def find(name: AnyPath, root: Optional[AnyPath] = None) -> Optional[Path]:
     """The directory that `load(name, root)` would read, or None. Downloads and checks nothing.
 
-    A directory with some of the four files counts as found: what is missing is then completed or
-    reported, and not looked for in another root. Raises ValueError for a name that is neither a set
-    nor a directory, or a directory with a `root`; TypeError for a name that is no path at all; what
-    importing MXNet raises, when its own root is asked for and it cannot be imported.
+    A directory with some of the four files counts as found: what is missing is then completed or reported, and not
+    looked for in another root. Raises ValueError for a name that is neither a set nor a directory, or a directory with
+    a `root`; TypeError for a name that is no path at all; what importing MXNet raises, when its own root is asked for
+    and it cannot be imported.
     """
     if not isinstance(name, (str, os.PathLike)):
         raise TypeError(f"name must be a str or a path, got {type(name).__name__}")

@@ -105,8 +105,8 @@ def download(directory: Path, file: str) -> None:
 def get_mnist(directory: Path) -> dict[str, Any]:
     """`mx.test_utils.get_mnist()` over the files in `directory`.
 
-    get_mnist looks up `mx.test_utils.download` for each file. Changing the current directory would
-    do as well, but that belongs to every thread; the replacement answers this thread only.
+    get_mnist looks up `mx.test_utils.download` for each file. Changing the current directory would do as well, but that
+    belongs to every thread; the replacement answers this thread only.
     """
     from .._compat import mx  # here, so that importing this file does not import MXNet
 

@@ -1,4 +1,4 @@
-"""The sizes that layers are made with: whole numbers, checked before MXNet sees them."""
+"""Sizes, of layers and of batches: whole numbers, checked before MXNet sees them."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import numpy as np
 MOST = 2**31 - 1  # MXNet's sizes have 32 bits
 
 
-def whole(name: str, value: Any, least: int) -> int:
-    """An argument of a layer as an int; ValueError unless it is a whole number from `least` to what MXNet takes."""
+def whole(name: str, value: Any, least: int, most: int = MOST) -> int:
+    """An argument as an int; ValueError unless it is a whole number from `least` to `most`."""
     try:
-        if not isinstance(value, (bool, np.bool_)) and int(value) == value and least <= value <= MOST:
+        if not isinstance(value, (bool, np.bool_)) and int(value) == value and least <= value <= most:
             return int(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise ValueError(f"{name} must be a whole number from {least} to {MOST}, got {value!r}")
+    raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
 
 
 def sizes(name: str, value: Any, axes: int, least: int) -> tuple[int, ...]:

@@ -17,19 +17,21 @@ _WEIGHTS = """The real weights W are what the optimiser updates, and `weight.dat
 
     {rules}
 
-    scale="loss" is LAB (Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks, section 3): alpha
-    = sum L |W| / sum L over the layer, with the rule "ste". L is the parameter `curvature`, as large as the
-    weights, without a gradient, and ones at first; an optimiser writes it after every step
-    (`gluon_bnn.optimizer.BinaryAdam`). Under one that does not, alpha stays mean |W|.
+    BinaryConnect is Courbariaux, Bengio, David 2015; BNN Hubara et al. 2016, Binarized Neural Networks; XNOR-Net
+    Rastegari et al. 2016; LAB Hou, Yao, Kwok 2017, Loss-aware Binarization of Deep Networks.
 
-    stochastic=True draws new signs for every batch while MXNet trains, +1 with probability
-    (W + 1) / 2 held within [0, 1] (BinaryConnect, section 2.2); otherwise they are sign(W).""".replace(
+    scale="loss" is that of LAB, section 3: alpha = sum L |W| / sum L over the layer, with the rule "ste". L is the
+    parameter `curvature`, as large as the weights, without a gradient, and ones at first; an optimiser writes it after
+    every step (`gluon_bnn.optimizer.BinaryAdam`). Under one that does not, alpha stays mean |W|.
+
+    stochastic=True draws new signs for every batch while MXNet trains, +1 with probability (W + 1) / 2 held within
+    [0, 1] (BinaryConnect, section 2.2); otherwise they are sign(W).""".replace(
     "{rules}", quantizers.table().replace("\n", "\n    ")
 )
 
 _OPTIONS = """scale : "layer" (one alpha), "channel" (one per unit), "loss" (one alpha, LAB) or None (alpha = 1)
-    gradient : one of the rules above; None means "xnor" with scale="layer" and "channel", else "ste", which
-        alone goes with "loss" and None
+    gradient : one of the rules above; None means "xnor" with scale="layer" and "channel", else "ste", which alone goes
+        with "loss" and None
     clip : weights beyond it get no gradient through the sign; None for no limit
     stochastic : draw the signs while training; with scale=None only"""
 

@@ -19,7 +19,7 @@ _DOC = """A convolution over {space} whose weights are binary in the forward pas
     y = alpha * conv(x, sign(W)) + b, alpha = mean |W|
 
     with Gluon's convolution of x, which is a cross-correlation, and W (channels, in_channels / groups, *kernel).
-    The gradient to x is that of a convolution with alpha sign(W).
+    The gradient to x is that of a convolution with alpha sign(W), and that to b the sum of dL/dy over rows and places.
 
     {weights}
 
@@ -38,7 +38,8 @@ _DOC = """A convolution over {space} whose weights are binary in the forward pas
     floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
 
     Raises ValueError when the layer is made with arguments outside of these, and when the first array that it is called
-    on has another number of axes, or channels that the groups do not divide.
+    on has another number of axes, or channels that the groups do not divide; MXNetError for inputs of other channels or
+    another dtype, or smaller than the kernel.
 
     >>> net = {name}(8, {example}, padding=1)
     >>> net.initialize()
@@ -70,7 +71,7 @@ def _layout(axes):
 
 
 class _BinaryConv(BinaryLayer):
-    """All of the layers below; a subclass is one of Gluon's convolutions as well and says over how many axes."""
+    """What the layers below share; each is one of Gluon's convolutions as well, and says over how many axes."""
 
     _axes: int
 
@@ -190,9 +191,9 @@ class _BinaryConv(BinaryLayer):
         return tracing.stand_in(self, F.Convolution, x, weight, *given, **self._kwargs)
 
     def _product(self, F, x, weight, bias, curvature, options, of_signs):
-        sizes = convolution(self._channels, self.kernel, self.strides, self.padding, self.dilation, self.groups)
+        window = convolution(self._channels, self.kernel, self.strides, self.padding, self.dilation, self.groups)
         return self._ops.binary_conv(
-            F, x, weight, bias, curvature, options, sizes=sizes, pad_value=self._pad_value, of_signs=of_signs
+            F, x, weight, bias, curvature, options, sizes=window, pad_value=self._pad_value, of_signs=of_signs
         )
 
     def _alias(self):

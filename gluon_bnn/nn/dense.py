@@ -14,7 +14,7 @@ class BinaryDense(BinaryLayer, mx.gluon.nn.Dense):
 
     y = alpha * (x @ sign(W).T) + b, alpha = mean |W|
 
-    The gradient to x is d @ (alpha sign(W)).
+    From d = dL/dy the gradient to x is d @ (alpha sign(W)), and that to b the sum of d over the rows.
 
     {weights}
 
@@ -24,10 +24,11 @@ class BinaryDense(BinaryLayer, mx.gluon.nn.Dense):
         as in `mxnet.gluon.nn.Dense`; dtype is float32 or float64.
     {options}
 
-    Inputs: (rows, ...) flattened to (rows, in_units), or (..., in_units) with flatten=False.
+    Inputs: (rows, ...) flattened to (rows, in_units), or (..., in_units) with flatten=False, of the layer's dtype.
     Outputs: (rows, units), or (..., units) with flatten=False.
 
-    Raises ValueError when the layer is made with arguments outside of these.
+    Raises ValueError when the layer is made with arguments outside of these, and MXNetError for inputs of another width
+    or dtype.
 
     >>> net = BinaryDense(3, in_units=2)
     >>> net.initialize()

@@ -16,7 +16,7 @@ from .parameter import BinaryWeight
 
 nn = mx.gluon.nn
 LAYERS = nn.Dense, nn.conv_layers._Conv  # Gluon's, whose `act` is an activation of their own or None
-# Layers of Gluon's that have parameters and no product.
+# Those of Gluon's that have parameters, but multiply no matrices.
 WITHOUT_PRODUCT = nn.BatchNorm, nn.LayerNorm, nn.InstanceNorm, nn.GroupNorm, nn.PReLU, nn.Embedding
 
 
@@ -30,7 +30,9 @@ class Held(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Deployed:
-    """weights : what is deployed of each parameter of the layer itself; those that only training needs are not there
+    """A layer as it is deployed.
+
+    weights : what is deployed of each parameter of the layer itself; those that only training needs are not there
     macs : the multiply-accumulates, None where they are not known
     weight_bits : 1 or 32, those of the weights that are multiplied, None without a product
     input_bits : the bits of an input, None where they are to be found from the input's values

@@ -1,18 +1,18 @@
 """Binary weights as Gluon's parameters, and what Gluon's own blocks must know of them.
 
-It is added to MXNet's classes when this module is imported.
-
-MXNet 1.9.1 is the last release, so these methods no longer change. Nets without a layer of ours run them unchanged.
+The import of this module replaces a few methods of MXNet's blocks. MXNet 1.9.1 is the last release, so these no longer
+change; nets without a layer of ours run as before.
 
 - A hybridized net gets two graphs (`_build_cache`). An operator of an extension library cannot add to a gradient, so
   parameters go to it through an operator of MXNet's that can (ops/gradients.py). That copies the parameter and its
   gradient: a third to a half more time for a training step. The graph that the block itself runs does without, where
   that is right: the parameter has grad_req="write", is used once in the graph, and not in a loop. The graph that
   `export` writes is traced separately and always adds, since it may be bound or loaded in any way.
-- A block is not cast by half (`cast`): binary layers are asked before the first parameter changes.
+- A net is cast as a whole or not at all (`cast`): our layers are asked before the first parameter changes.
 - A loaded graph knows its binary weights (`SymbolBlock`): they are marked as attributes of its variables.
 """
 
+import collections
 import contextvars
 import functools
 import json
@@ -27,9 +27,14 @@ _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
 
 
 class _Trace:
-    """What the layers of a graph share while it is traced: the names of all parameters of the block, the parameters
-    that they use without adding to gradients, the symbol that tells whether MXNet trains, the symbols of signs with
-    what these are the signs of, and whether any layer has put an operator there that an export does not have."""
+    """What the layers of a graph share while it is traced.
+
+    names : of all parameters of the block
+    parameters : those that layers use without adding to gradients
+    training : the symbol that tells whether MXNet trains, None until a layer needs it
+    signs : (symbol of signs, what these are the signs of, clip) of each sign in the graph
+    rewritten : whether any layer has put an operator there that an export does not have
+    """
 
     def __init__(self, block):
         self.names = set(block.collect_params())
@@ -60,7 +65,7 @@ def check_dtype(dtype: Any) -> None:
             return
     except TypeError:
         pass
-    raise ValueError(f"binary layers compute in float32 or float64, got {dtype!r}")
+    raise ValueError(f"layers of gluon_bnn compute in float32 or float64, got {dtype!r}")
 
 
 def mark(weight: mx.gluon.Parameter, curvature: Optional[mx.gluon.Parameter] = None) -> None:
@@ -151,10 +156,10 @@ def in_loop() -> bool:
     return scope is not None and "__subgraph_name__" in scope._attr
 
 
-def _uses(graph, name):
-    """How often the operators of a graph (a Symbol) take the variable of this name."""
+def _uses(graph):
+    """How often the operators of a graph (a Symbol) take the values of each node, by the node's name."""
     nodes = json.loads(graph.tojson())["nodes"]
-    return sum(nodes[source[0]]["name"] == name for node in nodes for source in node["inputs"])
+    return collections.Counter(nodes[source[0]]["name"] for node in nodes for source in node["inputs"])
 
 
 @_replaces(mx.gluon.HybridBlock, "_build_cache")
@@ -171,7 +176,8 @@ def _build_cache(original, block, *args):
     if not trace.parameters and trace.training is None and not trace.rewritten:
         return None
     graph, block._cached_graph = block._cached_graph[1], ()
-    if any(_uses(graph, parameter.name) > 1 for parameter in trace.parameters):
+    uses = _uses(graph)
+    if any(uses[parameter.name] > 1 for parameter in trace.parameters):
         block._clear_cached_op()
         return original(block, *args)
     block._writes = tuple(trace.parameters)

@@ -14,10 +14,11 @@ CONVOLUTIONS = nn.Conv1D, nn.Conv2D, nn.Conv3D
 def with_real_weights(net: mx.gluon.Block) -> mx.gluon.Block:
     """`net` with a plain Dense or Conv layer for every binary one, y = x @ W.T + b: the weights that were trained.
 
-    net : a layer with binary weights, or a Sequential or HybridSequential of any blocks, nested or not, or of a
-        subclass of these, whose parameter shapes are known. Parameters are shared, and so are the blocks that have no
-        binary layer in them. Where a convolution pads
-        with +1 or -1, a HybridSequential of the padding and a Conv layer without it takes its place.
+    net : a layer with binary weights, or a Sequential or HybridSequential of any blocks, nested or not, or one of a
+        subclass of these; the shapes of all parameters are known
+
+    The result shares its parameters with `net`, and so the blocks that have no binary layer in them. A convolution that
+    pads with +1 or -1 becomes a HybridSequential of the padding and a Conv layer without it.
 
     BinaryConnect (Courbariaux et al. 2015, section 2.6) tests nets trained with stochastic signs this way.
     Raises TypeError for another kind of net.

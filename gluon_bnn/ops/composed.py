@@ -146,7 +146,7 @@ class Composed:
         return F.BlockGrad(1 - (x < 0)) + (s - F.BlockGrad(s))
 
     def training(self, F: Any) -> Any:
-        """What `batch_norm` takes as `training`."""
+        """What `batch_norm` takes as `training`: an array (1, 1) that is not 1 while MXNet trains, and 1 otherwise."""
         return training(F)
 
     @takes_np

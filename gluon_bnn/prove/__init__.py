@@ -113,7 +113,7 @@ def prove(
     pixels: Optional[np.ndarray] = None,
     *,
     also: Sequence[Form] = (),
-    done: Callable[[str], None] = lambda form: None,
+    done: Optional[Callable[[str], None]] = None,
 ) -> Report:
     """Run every form of the net and compare.
 
@@ -149,7 +149,8 @@ def prove(
                 row, outputs = _run(form, directory)
                 expected.setdefault(form.inputs, outputs)  # of the engine in NumPy, which is the first
                 rows.append({**row, **_compared(form, graph, inputs[form.inputs], outputs, expected, complaints)})
-                done(form.name)
+                if done is not None:
+                    done(form.name)
         if pixels is not None:  # a row of the table as well: pixels against the floats that they stand for
             form = Form("pixels against floats", "float32", (), (), exact=False)
             compared = _compared(form, graph, x, expected["uint8"], expected, complaints)

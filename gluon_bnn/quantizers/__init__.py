@@ -1,20 +1,19 @@
-"""Gradient rules: how a gradient reaches the real weights behind binary ones. A rule is one object in one file, found
-by its name.
+"""Gradient rules: how a gradient reaches the real weights behind binary ones. A rule is one object in one file of this
+folder, where it is found, and known by its name.
 
 The names, which rules go with which scale, the table in the documentation, what `check` compares and the choices of
 command lines all come from here. A rule of your own is registered from outside: see `Rule`.
 """
 
+import importlib
 import numbers
+import pkgutil
 import sys
+from collections.abc import Iterator
 from typing import Optional
 
 from .. import _table
-from .exact import Exact
-from .notebook import Notebook
 from .rule import SCALES, Rule
-from .ste import Ste
-from .xnor import Xnor
 
 __all__ = ["SCALES", "Rule", "check", "check_clip", "names", "register", "rule", "rules", "table", "unregister"]
 
@@ -58,7 +57,15 @@ def unregister(name: str) -> None:
     del _rules[rule(name).name]
 
 
-for _rule in Ste(), Xnor(), Exact(), Notebook():
+def _own() -> Iterator[Rule]:
+    """The rules of this folder: of each class that a file has. The files are in the order of their names."""
+    names = [module.name for module in pkgutil.iter_modules(__path__, f"{__name__}.")]
+    for name in (name for name in names if name != Rule.__module__):
+        classes = [each for each in vars(importlib.import_module(name)).values() if isinstance(each, type)]
+        yield from (each() for each in classes if each.__module__ == name and issubclass(each, Rule))
+
+
+for _rule in _own():
     register(_rule)
 
 
@@ -87,7 +94,7 @@ def check(scale: Optional[str], gradient: Optional[str], clip: Optional[float], 
     if not (scale is None or isinstance(scale, str)) or scale not in SCALES:
         raise ValueError(f"scale must be {', '.join(map(repr, SCALES[:-1]))} or {SCALES[-1]!r}, got {scale!r}")
     if gradient is None:
-        gradient = "xnor" if scale in Xnor.scales else "ste"
+        gradient = "xnor" if scale in rule("xnor").scales else "ste"
     found = rule(gradient)
     if scale not in found.scales:
         allowed = " or ".join(repr(each.name) for each in rules(scale))

@@ -1,14 +1,14 @@
 """Signs, scales and the binary dense layer: formulas and every gradient rule.
 
-Weights W have shape (units, ...), a batch of inputs (rows, in_units). s is the sign of a weight, alpha
-the scale its group G of n weights shares, g the gradient to the binary weight alpha * s.
+Weights W have shape (units, ...), a batch of inputs (rows, in_units). s is the sign of a weight, alpha the scale that
+its group G of n weights shares, g the gradient to the binary weight alpha * s.
 
     s_i   = -1 if W_i < 0 else +1      (+1 for 0.0, -0.0 and NaN)
     alpha = mean over G of |W_j|       G: the layer, a channel (output unit), or no scale: alpha = 1
     alpha = sum L_j |W_j| / sum L_j    scale="loss": over the layer, weighted by the curvature L of the loss
 
-A sign has no useful derivative, so the gradients below are straight-through estimates: they are defined
-by their formula and not by differentiation.
+A sign has no useful derivative, so the gradients below are straight-through estimates: they are defined by their
+formula and not by differentiation.
 """
 
 from typing import Callable, Optional, Union
@@ -77,12 +77,11 @@ def _check(w, scale, gradient="ste", clip=1.0, curvature=None):
         raise ValueError(f"weights must not be empty, got shape {np.shape(w)}")
     if scale not in SCALES:
         raise ValueError(f"scale must be one of {SCALES}, got {scale!r}")
-    if isinstance(gradient, tuple):
-        return
-    if gradient not in GRADIENTS:
-        raise ValueError(f"gradient must be one of {GRADIENTS}, got {gradient!r}")
-    if scale in (None, "loss") and gradient != "ste":
-        raise ValueError(f"scale={scale!r} allows gradient='ste' only, got {gradient!r}")
+    if not isinstance(gradient, tuple):
+        if gradient not in GRADIENTS:
+            raise ValueError(f"gradient must be one of {GRADIENTS}, got {gradient!r}")
+        if scale in (None, "loss") and gradient != "ste":
+            raise ValueError(f"scale={scale!r} allows gradient='ste' only, got {gradient!r}")
     if (scale == "loss") != (curvature is not None):
         raise ValueError(
             f"scale='loss' takes a curvature and no other does, got scale={scale!r} and "
@@ -203,9 +202,16 @@ def binary_dense_backward(
 ) -> dict[str, np.ndarray]:
     """{"x", "weight", "bias"}: the gradients of `binary_dense` from d = dL/dy (rows, units).
 
-    dL/dx = d @ (alpha signs); the gradient to alpha * signs is d.T @ x, and `sign_scale_backward`
-    takes it to the weights.
+    dL/dx = d @ (alpha signs); the gradient to alpha * signs is d.T @ x, and `sign_scale_backward` takes it to the
+    weights; that of the bias is the sum of d over the rows. Raises ValueError for d, x and w of other shapes, and as
+    `sign_scale_backward`.
     """
+    d, x, w = np.asarray(d), np.asarray(x), np.asarray(w)
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1] or d.shape != (len(x), len(w)):
+        raise ValueError(
+            "d must be (rows, units), x (rows, in_units) and w (units, in_units), got "
+            f"{d.shape}, {x.shape} and {w.shape}"
+        )
     signs, alpha = sign_scale(w, scale, curvature)
     return {
         "x": (d * alpha) @ signs,

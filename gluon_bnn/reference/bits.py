@@ -1,15 +1,15 @@
 """The 1-bit encoding, executable: how signs are packed, and the product over packed signs.
 
-bit = 1 where x < 0, so 0.0, -0.0 and NaN are 0, that is +1. Bit t of word w is input 32 w + t; tail bits
-are 0. Since equal signs multiply to +1 and different ones to -1, for K inputs
+bit = 1 where x < 0, so 0.0, -0.0 and NaN are 0, that is +1. Bit t of word w is input 32 w + t; tail bits are 0. Since
+equal signs multiply to +1 and different ones to -1, for K inputs
 
     dot = K - 2 * popcount(a xor b)
 
 with no mask: tail bits are 0 on both sides. dot needs |dot| <= K < 2^31, which int32 holds.
 
 - inputs: (rows, ceil(K / 32)) int32
-- weights: (ceil(units / 16), ceil(K / 32), 16) int32: word [b, w, l] holds unit 16 b + l, inputs from
-  32 w on. Units past the last are 0.
+- weights: (ceil(units / 16), ceil(K / 32), 16) int32: word [b, w, l] holds unit 16 b + l, inputs from 32 w on. Units
+  past the last are 0.
 """
 
 import numpy as np
@@ -88,7 +88,11 @@ def popcount(x: np.ndarray) -> np.ndarray:
 
 
 def xnor_dense(input_bits: np.ndarray, weight_bits: np.ndarray, units: int, in_units: int) -> np.ndarray:
-    """The exact integer products of signs: int32 (rows, units), each K - 2 popcount(a xor b)."""
+    """The exact integer products of signs: int32 (rows, units), each K - 2 popcount(a xor b).
+
+    input_bits (rows, ceil(in_units / 32)) of `pack_inputs`, weight_bits of `pack_weights`. Raises ValueError for other
+    shapes.
+    """
     blocks, words = -(-units // LANES), -(-in_units // WORD)
     if input_bits.shape[1:] != (words,) or weight_bits.shape != (blocks, words, LANES):
         raise ValueError(

@@ -85,7 +85,8 @@ def conv_backward(
     groups: int = 1,
     pad_value: float = 0,
 ) -> dict[str, np.ndarray]:
-    """{"x", "weight"}: the gradients of `conv` from d = dL/dy, each in the shape of its array."""
+    """{"x", "weight"}: the gradients of `conv` from d = dL/dy, each in the shape of its array. Raises ValueError as
+    `conv`, and for a d of another shape than y."""
     x, w, d = np.asarray(x), np.asarray(w), np.asarray(d)
     sizes = _output_sizes(x, w, strides, padding, dilation, groups)
     if d.shape != (len(x), len(w), *sizes):

@@ -1,7 +1,9 @@
 """What surrounds a binary layer: affine map, activations, losses and batch norm, forward and backward.
 
-Rows are examples. A backward function takes d = dL/d(output) and returns the gradients to its inputs.
-All of them are smooth (ReLU and hard tanh but for their kinks), so tests hold them to finite differences.
+Rows are examples: x is (rows, units) unless another shape is given, and a parameter of batch norm (units,). A backward
+function takes d = dL/d(output), in the shape of the output, and returns the gradients to its inputs. All of them are
+smooth (ReLU and hard tanh but for their kinks), so tests hold them to finite differences. Sources: Ioffe, Szegedy 2015,
+Batch Normalization, section 3; for the squared hinge loss Courbariaux et al. 2015, BinaryConnect, section 3.1.
 """
 
 from typing import Optional

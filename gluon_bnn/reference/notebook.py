@@ -1,9 +1,8 @@
 """The notebook's twelve functions under their own names; weights are (in, hidden).
 
-A trailing underscore marks the backward function. What the notebook left open is finished here:
-`softmax_ce` does not overflow, and `b_sigmoid`, which raised NotImplementedError, is the sigmoid
-rounded to a bit. `b_affine_` is the notebook's formula unchanged, slips included;
-`gluon_bnn.reference.binary` has the rules that learn better.
+A trailing underscore marks the backward function. What the notebook left open is finished here: `softmax_ce` does not
+overflow, and `b_sigmoid`, which raised NotImplementedError, is the sigmoid rounded to a bit. `b_affine_` is the
+notebook's formula unchanged, slips included; `gluon_bnn.reference.binary` has the rules that learn better.
 """
 
 import numpy as np

@@ -1,6 +1,5 @@
 """Batches of arrays in memory, for `train.fit`."""
 
-import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from .._arrays import as_in_gluon, gluon_array
 from .._compat import mx
+from ..nn.arguments import whole
 
 
 class Batches:
@@ -45,11 +45,10 @@ def batches(x: Any, labels: Any, batch_size: int) -> Batches:
     ([[4.0, 6.0, 2.0, 7.0], [3.0, 5.0, 9.0, 0.0]], 2)
     """
     arrays = [numbers(x), numbers(labels)]
-    rows, size = len(arrays[0]), operator.index(batch_size)
+    rows = len(arrays[0])
     if len(arrays[1]) != rows:
         raise ValueError(f"batches needs one label for each of the {rows} rows, got {len(arrays[1])}")
-    if not 1 <= size <= rows:
-        raise ValueError(f"batch_size must be from 1 to {rows}, the number of rows, got {size}")
+    size = whole("batch_size", batch_size, 1, rows)
     for name, array in zip(("x", "labels"), arrays):
         wrong = np.flatnonzero(~np.isfinite(array))
         if wrong.size:
@@ -60,9 +59,11 @@ def batches(x: Any, labels: Any, batch_size: int) -> Batches:
     return Batches(mx.nd.array(arrays[0]), mx.nd.array(arrays[1]), size)
 
 
-def in_batches(net: mx.gluon.Block, x: np.ndarray, batch_size: int) -> Iterator[mx.nd.NDArray]:
+def in_batches(net: mx.gluon.Block, x: Any, batch_size: int) -> Iterator[mx.nd.NDArray]:
     """The rows of x in their order, on the net's device; float64, NumPy's default, is cast to the type of the net's
-    parameters. Raises ValueError for an x without rows."""
+    parameters. Raises ValueError for an x without rows or without numbers, and for a batch size that is no whole number
+    above 0."""
+    x, batch_size = numbers(x), whole("batch_size", batch_size, 1)
     if len(x) == 0:
         raise ValueError("at least one row is needed, got none")
     first = next(iter(net.collect_params().values()), None) if isinstance(net, mx.gluon.Block) else None

@@ -22,6 +22,7 @@ from .. import metric as metrics
 from .._compat import mx
 from .._progress import EpochProgress
 from ..metric import AnyMetric
+from ..nn.arguments import whole
 from . import setup, statistics
 from .arrays import in_batches, numbers
 from .checkpoint import Checkpoint, set_values, states, values
@@ -32,26 +33,32 @@ from .workers import Workers, digest
 def rates(start: float, end: float, epochs: int) -> list[float]:
     """Learning rates falling by a constant factor from `start` in the first epoch to `end` in the last.
 
+    Raises ValueError unless both are finite numbers, `start` above 0 and `end` at least 0.
+
     >>> [round(rate, 6) for rate in rates(1e-2, 1e-4, 3)]
     [0.01, 0.001, 0.0001]
     """
+    if not (0 < start < math.inf and 0 <= end < math.inf):
+        raise ValueError(f"start must be a finite number above 0 and end one of at least 0, got {start!r} and {end!r}")
     return [start * (end / start) ** (epoch / max(1, epochs - 1)) for epoch in range(epochs)]
 
 
-def predict(net: mx.gluon.Block, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
+def predict(net: mx.gluon.Block, x: Any, batch_size: int = 1000) -> np.ndarray:
     """The net's outputs for x as a NumPy array (rows, ...), a batch at a time, in inference mode, on its device.
 
-    x : NumPy array (rows, ...) of the net's own dtype; float64, NumPy's default, is cast to that of its parameters
+    x : array (rows, ...) of the net's own dtype, NumPy's or what NumPy makes one of; float64, NumPy's default, is cast
+        to that of its parameters
 
-    Raises ValueError for an x without rows, and for a net that gives more than one array.
+    Raises ValueError for an x without rows or without numbers, for a batch size that is no whole number above 0, and
+    for a net that gives more than one array.
     """
     return np.concatenate([_one(net(batch)).asnumpy() for batch in in_batches(net, x, batch_size)])
 
 
 def evaluate(
-    net: mx.gluon.Block, x: np.ndarray, labels: np.ndarray, batch_size: int = 1000, metric: Optional[AnyMetric] = None
+    net: mx.gluon.Block, x: Any, labels: Any, batch_size: int = 1000, metric: Optional[AnyMetric] = None
 ) -> float:
-    """The net's error rate for x, or its value of another metric.
+    """The net's error rate for x, as `predict` takes it, or its value of another metric.
 
     The error rate is the share of rows whose largest output is not their label. It needs outputs (rows, classes)
     with at least 2 classes, and labels (rows,) or (rows, 1) of any dtype that are whole numbers from 0 to classes - 1.
@@ -59,12 +66,18 @@ def evaluate(
     metric : for all other labels and outputs (one-hot, regression, sequences, ...): an mx.metric.EvalMetric, the name
         of one, or a function of (labels, outputs), NumPy arrays of all rows, to a number
 
-    Raises ValueError for what the error rate does not take, and where there is not one label for each row.
+    Raises ValueError for what the error rate does not take, where there is not one label for each row, and as
+    `predict`.
     """
+    return metrics.create(metric).value(_labels_of(x, labels), predict(net, x, batch_size))
+
+
+def _labels_of(x, labels):
+    """The labels as a NumPy array, one for each row of x."""
     labels = labels.asnumpy() if isinstance(labels, mx.nd.NDArray) else np.asarray(labels)
     if labels.shape[:1] != (len(x),):
-        raise ValueError(f"evaluate needs one label for each of the {len(x)} rows, got labels {labels.shape}")
-    return metrics.create(metric).value(labels, predict(net, x, batch_size))
+        raise ValueError(f"one label is needed for each of the {len(x)} rows, got labels {labels.shape}")
+    return labels
 
 
 def fit(
@@ -169,25 +182,12 @@ def fit(
             'mode must be "min" or "max", whichever number of validate is best, got '
             f"{'nothing with a metric' if mode is None else repr(mode)}"
         )
-    if checkpoint is not None and not os.fspath(checkpoint):
-        raise ValueError("checkpoint must be the path of a file, or None for none, got an empty one")
-    if resume and checkpoint is None:
-        raise ValueError("resume needs a checkpoint, got none")
-    if patience is not None and (judge is None or not isinstance(patience, (int, np.integer)) or patience < 1):
-        raise ValueError(f"patience must be at least 1, in whole epochs, and needs validate, got {patience!r}")
-    if ties not in ("first", "last"):
-        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
-    if not callable(batches):
-        raise ValueError(
-            f"batches must be a function of a NumPy generator, called in every epoch, got a {type(batches).__name__}; "
-            "of a list or a DataLoader give lambda generator: loader"
-        )
+    watch = {} if watch is None else watch
+    _check_options(loss, trainer, batches, steps, seed, checkpoint, resume, patience, ties, watch, judge)
     epochs = _number_of_epochs(epochs, learning_rates)
     steps = steps or getattr(batches, "__len__", lambda: None)()
     workers = Workers(trainer)
     _complete(net, batches)
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     run = {"settings": json.loads(json.dumps(settings)), "seed": int(seed), "mode": mode}
     if ties == "last":
         run["ties"] = ties
@@ -196,9 +196,6 @@ def fit(
         run["reestimated"] = True
     validation = None if judge is None else f"validation_{measure.name}"
     shown_names = ["loss", measure.name, *([validation] if validation else [])]
-    watch = {} if watch is None else watch
-    if not isinstance(watch, Mapping) or not all(map(callable, watch.values())):
-        raise ValueError(f"watch must be a dict of functions of the net by their names, got {watch!r:.80}")
     taken = set(watch) & {*shown_names, "seconds", "best_epoch", "stopped_early"}
     if taken:
         raise ValueError(f"watch must have names that the history does not have already, got {', '.join(taken)}")
@@ -285,13 +282,42 @@ def fit(
     return {**history, "best_epoch": judged.best, **stopped}
 
 
+def _check_options(loss, trainer, batches, steps, seed, checkpoint, resume, patience, ties, watch, judge):
+    """ValueError for an option of `fit` that is wrong, whatever the net is; judge is what `_validation` makes."""
+    if checkpoint is not None and not os.fspath(checkpoint):
+        raise ValueError("checkpoint must be the path of a file, or None for none, got an empty one")
+    if resume and checkpoint is None:
+        raise ValueError("resume needs a checkpoint, got none")
+    if patience is not None:
+        whole("patience", patience, 1)
+        if judge is None:
+            raise ValueError("patience is about the numbers of validate: it needs validate, got none")
+    if ties not in ("first", "last"):
+        raise ValueError(f'ties must be "first" or "last", got {ties!r}')
+    if not callable(batches):
+        raise ValueError(
+            f"batches must be a function of a NumPy generator, called in every epoch, got a {type(batches).__name__}; "
+            "of a list or a DataLoader give lambda generator: loader"
+        )
+    if not callable(loss):
+        raise ValueError(f"loss must be a function of (outputs, labels), got {loss!r:.80}")
+    if not isinstance(trainer, mx.gluon.Trainer):
+        raise ValueError(f"trainer must be a gluon.Trainer over the net's parameters, got {trainer!r:.80}")
+    if steps is not None:
+        whole("steps", steps, 0)
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    if not isinstance(watch, Mapping) or not all(map(callable, watch.values())):
+        raise ValueError(f"watch must be a dict of functions of the net by their names, got {watch!r:.80}")
+
+
 def _validation(validate: Any, metric: Optional[AnyMetric]) -> Optional[Callable[[mx.gluon.Block], float]]:
     """`validate` of `fit` as a function of the net, or None."""
     if validate is None or callable(validate):
         return validate
     if not isinstance(validate, (tuple, list)) or len(validate) != 2:
         raise ValueError(f"validate must be a function of the net or a pair (x, labels), got {validate!r:.80}")
-    x, labels = numbers(validate[0]), validate[1]
+    x, labels = numbers(validate[0]), _labels_of(*validate)
     x = x if x.dtype.kind == "f" else x.astype(np.float32)  # as in the batches of arrays
     return lambda net: evaluate(net, x, labels, metric=metric)
 

@@ -1,5 +1,7 @@
-"""Warnings where a net is set up so that a part of it cannot learn, or costs more than it must. Only what is certain is
-said."""
+"""Warnings where a net is set up so that a part of it cannot learn, or costs more than it must.
+
+What is only likely is not said.
+"""
 
 import math
 import warnings

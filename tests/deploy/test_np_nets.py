@@ -156,6 +156,7 @@ CONVERTED = {
     "concatenate the last axis": (lambda F, x: F.np.concatenate([x, -x], axis=-1), "arithmetic concat"),
     "a slice": (lambda F, x: x[:, 2:-1], "slice"),
     "split": (lambda F, x: F.np.split(x, 3, axis=1)[1], "slice"),
+    "split with a rest": (lambda F, x: F.np.array_split(x, 5, axis=1)[1], "slice"),
     "split at places": (lambda F, x: F.np.split(x, [2, 7], axis=-1)[2], "slice"),
     "hsplit": (lambda F, x: F.np.hsplit(x, 2)[1], "slice"),
 }

@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from common import cifar10
+from common.arguments import find_dataset
+from image_sets import cifar10
 
 FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 
@@ -47,6 +48,14 @@ def test_files_are_found_and_read(files, tmp_path, monkeypatch, where):
     assert np.array_equal(found["train_label"], labels)
     assert np.array_equal(np.rint(255 * found["test_data"]), files["test_batch.bin"][1])
     assert np.array_equal(found["test_label"], files["test_batch.bin"][0]) and len(found["classes"]) == 10
+
+
+def test_data_dir_is_taken_at_its_word(files, tmp_path, monkeypatch):
+    """A set that is elsewhere is not taken in its place, as for the other sets."""
+    monkeypatch.setenv("GLUON_BNN_DATA", str(tmp_path))
+    assert find_dataset("cifar10") == tmp_path / "cifar10"
+    with pytest.raises(ValueError, match="--data-dir must be a directory that holds cifar10/, got"):
+        find_dataset("cifar10", str(tmp_path / "mxnets"))
 
 
 def test_nothing_is_downloaded(files, tmp_path, monkeypatch):

@@ -58,6 +58,16 @@ def test_layers_over_other_axes(rng):
     assert checks.cross_check(net, x, y)["ok"]
 
 
+def test_options_of_batch_norm(rng):
+    """An epsilon of one's own; a gamma that scale=False leaves aside, whatever it is."""
+    net = sequential(gluon.BatchNorm(epsilon=0.5, in_channels=3), nn.BatchNorm(epsilon=0.1, scale=False, in_channels=3))
+    net.initialize()
+    for layer in net:
+        layer.gamma.set_data(mx.nd.array([0.5, 2, 3]))
+    x = rng.standard_normal((9, 3)).astype(np.float32)
+    assert checks.cross_check(net, x, train.predict(net, x))["ok"]
+
+
 def test_what_the_reference_does_not_have():
     net = sequential(gluon.Conv2DTranspose(3, 2))
     net.initialize()

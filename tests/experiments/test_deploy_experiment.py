@@ -129,7 +129,7 @@ def test_a_net_with_shortcuts_from_an_earlier_run(tmp_path, monkeypatch, capsys)
         (["--from", "sizes"], "image_size must be a height and a width"),
         (["--from", "damaged"], "--save-dir of an earlier train_mnist.py"),
         (["--images", "3"], "unrecognized arguments: --images 3"),
-        (["--lr", "nan"], "above 0"),
+        (["--lr", "nan"], "--lr: must be at least 1e-30"),
         (["--weights", "real"], "only nets with binary or stochastic weights have bits to deploy, got --weights real"),
         (["--weights", "stochastic"], "needs --scale none"),
         (["--dataset", "cifar"], "--dataset must be digits, mnist"),

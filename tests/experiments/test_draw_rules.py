@@ -54,6 +54,16 @@ def test_curves_are_the_references(name):
             np.testing.assert_allclose(curve[place], found[0, 0], rtol=1e-12)
 
 
+def test_the_readme_has_the_table(half):
+    with open(draw_rules.README, encoding="utf-8") as file:
+        text = file.read()
+    with_half = draw_rules.readme_with_table(text)
+    assert '| `"half"` | g / 2 | this test |' in with_half
+    quantizers.unregister("half")
+    assert draw_rules.readme_with_table(with_half) == text, "run python experiments/draw_rules.py"
+    quantizers.register(half)
+
+
 def test_the_picture_is_of_these_rules():
     image = pytest.importorskip("PIL.Image")
     with image.open(draw_rules.PICTURE) as picture:

@@ -1,5 +1,6 @@
 """The experiment scripts at tiny settings, as a user runs them."""
 
+import argparse
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import nets
 import programs
+from common.arguments import HelpFormatter
 from pairs import pairs
 
 TINY = ["--epochs", "2", "--batch-size", "300"]
@@ -261,7 +263,10 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
         (["--hidden", "9" * 20], "at most 65536"),
         (["--dropout", "0.5", "1"], "below 1"),
         (["--bend", "1e300"], "at most 28"),
-        (["--lr", "nan"], "above 0"),
+        (["--lr", "nan"], "--lr: must be at least 1e-30 and at most 1e+30, got nan"),
+        (["--lr", "1e300"], "at most 1e+30"),  # beyond float32, of which MXNet would complain in the first step
+        (["--lr", "1e-320"], "at least 1e-30"),
+        (["--weight-decay", "1e300"], "--weight-decay: must be"),
         (["--lr", "inf"], "--lr"),
         (["--clip", "inf"], "--clip"),
         (["--warp", "-1"], "--warp"),
@@ -276,6 +281,15 @@ def test_train_mnist_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert message in leaves(capsys, monkeypatch, "train_mnist.py", *arguments)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()], "nothing is made where nothing is done"
+
+
+def test_help_shows_defaults():
+    """Those that are 0 too, and lists as they are typed."""
+    parser = argparse.ArgumentParser(formatter_class=HelpFormatter)
+    for name, default in (("zero", 0), ("list", [1, 64]), ("nothing", None), ("flag", False)):
+        parser.add_argument(f"--{name}", default=default, help="given")
+    said = [line.split("given")[1] for line in parser.format_help().splitlines() if "given" in line]
+    assert said == [" (default: 0)", " (default: 1 64)", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -377,6 +391,15 @@ def test_notebook_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     (tmp_path / "list").write_text("[" * 100000)
     (tmp_path / "words").write_text('{"runs": [{"losses": ["a"]}], "gradient": "ste", "lr": "b"}')
     assert message in leaves(capsys, monkeypatch, "notebook_bnn.py", *arguments, module="notebook")
+
+
+@pytest.mark.parametrize("net", ["nothing", "empty"])
+def test_prove_says_what_a_net_is(tmp_path, monkeypatch, capsys, net):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    said = leaves(capsys, monkeypatch, "prove.py", net, "--dataset", "digits")
+    assert "NET must be the --save-dir of a run of train_mnist.py, with its model.safetensors, a model file" in said
+    assert said.endswith(f"got {net!r}")
 
 
 def test_help(tmp_path):

@@ -105,6 +105,16 @@ def test_refuses(tmp_path, arguments, message):
     assert done.returncode != 0 and message in done.stderr + done.stdout and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--verify"], ["--only", "lab"]])
+@pytest.mark.parametrize("content", ["{}", "[]", "not JSON"])
+def test_a_file_that_is_no_record(tmp_path, arguments, content):
+    import reproduce as script
+
+    (tmp_path / "other.json").write_text(content)
+    with pytest.raises(SystemExit, match="reproduce.py: .*other.json is no record of train_mnist.py: take it out"):
+        script.main([*arguments, "--results", str(tmp_path)])
+
+
 def texts_of(name, found=None):
     """{name: docstring} of a recipe, and of the recipe and the setup from which it takes options."""
     found = {} if found is None else found

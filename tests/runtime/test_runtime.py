@@ -24,23 +24,7 @@ from gluon_bnn.native import library
 from paths import GOLDEN, ROOT
 from random_nets import SCALE, Net, awkward_nets, chain, dense_over, odd_floats, same, scales
 
-NETS = (
-    "format1_binary_dense",
-    "format1_dense",
-    "format1_pack",
-    "format2_chain",
-    "format2_conv_minus",
-    "format2_conv_pixels",
-    "format2_conv_plus",
-    "format2_conv_shortcut",
-    "format2_conv_zero",
-    "format2_functions",
-    "format2_image",
-    "format2_labels",
-    "format2_negative",
-    "format2_pack",
-    "format2_residual",
-)
+NETS = [name.partition(".")[0] for name in sorted(os.listdir(GOLDEN)) if ".answers" in name and name.startswith("f")]
 
 
 @pytest.fixture(params=["library", "numpy"])

@@ -648,7 +648,7 @@ def test_a_net_of_several_outputs_is_refused():
         (dict(loss=lambda outputs, labels: None), "loss must give an NDArray, .* got a NoneType"),
         (dict(seed=-1), "seed must be a whole number of at least 0, got -1"),
         (dict(seed=0.5), "seed must be"),
-        (dict(patience=1), "patience must be at least 1, in whole epochs, and needs validate, got 1"),
+        (dict(patience=1), "patience is about the numbers of validate: it needs validate, got none"),
         (dict(patience="1", validate=(X, LABELS)), "patience must be .* got '1'"),
         (dict(checkpoint=""), "checkpoint must be the path of a file"),
         (dict(watch={"clipped": 0.5}), "watch must be a dict of functions"),
@@ -701,6 +701,10 @@ def test_messages_name_no_option_of_a_script(module):
 def test_rates():
     np.testing.assert_allclose(train.rates(1e-2, 1e-4, 3), [1e-2, 1e-3, 1e-4])
     assert train.rates(1e-2, 1e-4, 1) == [1e-2]
+    assert train.rates(1e-2, 0, 3) == [1e-2, 0, 0]
+    for start, end in ((0, 1e-2), (1e-2, -1), (float("nan"), 1), (1, float("inf"))):
+        with pytest.raises(ValueError, match="start must be a finite number above 0"):
+            train.rates(start, end, 3)
     net, trainer = make()
     fit(net, trainer, epochs=3)  # at these rates from 0.01 on
     assert trainer.learning_rate == pytest.approx(0.001)
@@ -709,6 +713,40 @@ def test_rates():
 def test_predict_needs_rows():
     with pytest.raises(ValueError, match="at least one row"):
         train.predict(make()[0], X[:0])
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "9"])
+def test_sizes_of_batches(size):
+    for call in (train.predict, lambda net, x, size: train.evaluate(net, x, LABELS, size)):
+        with pytest.raises(ValueError, match="batch_size must be a whole number from 1 to"):
+            call(make()[0], X, size)
+
+
+def test_what_numpy_makes_an_array_of():
+    net = make()[0]
+    np.testing.assert_array_equal(train.predict(net, X.tolist()), train.predict(net, X))
+    assert train.evaluate(net, X.tolist(), LABELS.tolist()) == train.evaluate(net, X, LABELS)
+    with pytest.raises(ValueError, match="an array of numbers is needed"):
+        train.predict(net, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (dict(validate=(X, LABELS[:-1])), "one label is needed for each of the 60 rows, got labels"),
+        (dict(loss="hinge"), r"loss must be a function of \(outputs, labels\), got 'hinge'"),
+        (dict(trainer="adam"), "trainer must be a gluon.Trainer over the net's parameters, got 'adam'"),
+        (dict(steps=-1), "steps must be a whole number from 0 to"),
+    ],
+)
+def test_fit_refuses_before_the_first_step(wrong, message):
+    def batches(generator):
+        raise AssertionError("work has begun")
+
+    net, trainer = make()
+    options = dict(trainer=trainer, loss=mx.gluon.loss.SoftmaxCrossEntropyLoss(), batches=batches, epochs=1)
+    with pytest.raises(ValueError, match=message):
+        train.fit(net, **{**options, **wrong})
 
 
 # Arrays, early stopping, and what goes without saying
@@ -772,8 +810,9 @@ def test_batches_of_arrays():
         ((X, LABELS[:-1], 20), "one label for each of the 60 rows, got 59"),
         ((np.where(np.arange(60)[:, None] == 7, np.nan, X), LABELS, 20), r"x must be finite, got nan in row 7, "),
         ((X, np.where(LABELS == 1, np.inf, LABELS), 20), "labels must be finite, got inf in row"),
-        ((X, LABELS, 61), "from 1 to 60, the number of rows, got 61"),
+        ((X, LABELS, 61), "batch_size must be a whole number from 1 to 60, got 61"),
         ((X, LABELS, 0), "from 1 to 60"),
+        ((X, LABELS, 2.5), "batch_size must be a whole number from 1 to 60, got 2.5"),
         ((X[:0], LABELS[:0], 1), "from 1 to 0"),
         ((3.0, LABELS, 1), "array of numbers is needed, its rows first; got float64"),
         ((X, ["cat"] * 60, 1), "array of numbers is needed"),
@@ -895,7 +934,7 @@ def test_patience_of_a_resumed_run(tmp_path):
         ({"epochs": 2, "learning_rates": [0.1, 0.1]}, "got both"),
         ({"epochs": -1}, "at least 0, got -1"),
         ({"epochs": 2, "patience": 1}, "needs validate"),
-        ({"epochs": 2, "patience": 0, "validate": (X, LABELS)}, "at least 1"),
+        ({"epochs": 2, "patience": 0, "validate": (X, LABELS)}, "patience must be a whole number from 1 to"),
         ({"epochs": 2, "validate": X}, "function of the net or a pair"),
         ({"epochs": 2, "validate": (X, LABELS, 3)}, "function of the net or a pair"),
     ],

@@ -38,8 +38,15 @@ def _minus(build, x, y):
     return add(build, multiply(build, x, np.array(-1, np.float32)), y)
 
 
+def _over(build, x, y):
+    """y / x, for an array y: the array, as min(max(x, y), y), over x. NaN stays NaN; what y / x is at 0 depends on the
+    sign of zeros, which max and min may change."""
+    known = np.isfinite(y).all() and np.all(y != 0)
+    return divide(build, minimum(build, maximum(build, x, y), y), x) if known else None
+
+
 _add, _multiply = _operation("add"), _operation("multiply")
-subtract, divide = _operation("subtract", _minus), _operation("divide")
+subtract, divide = _operation("subtract", _minus), _operation("divide", _over)
 
 
 @converts("elemwise_add", "broadcast_add")
@@ -129,6 +136,11 @@ def rminus_scalar(build: Build, x: Any) -> Any:
         if below and below.operator == "_lesser_scalar" and _attribute(below, "scalar") == 0:
             return build(FloatSign, *below.sources, form="bits" if twice else "bits01")
     return _minus(build, x, np.array(build.get("scalar"), np.float32))
+
+
+@converts("_rdiv_scalar")
+def rdiv_scalar(build: Build, x: Any) -> Any:
+    return _over(build, x, np.array(build.get("scalar"), np.float32))
 
 
 # Our composed operators get their own gradient by adding a term that is 0 for every x. Those of version 0.1.0 turned

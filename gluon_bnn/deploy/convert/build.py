@@ -18,6 +18,7 @@ TWINS = {
     "_npi_multiply": "broadcast_mul",
     "_npi_multiply_scalar": "_mul_scalar",
     "_npi_negative": "negative",
+    "_npi_rtrue_divide_scalar": "_rdiv_scalar",
     "_npi_rsubtract_scalar": "_rminus_scalar",
     "_npi_square": "square",
     "_npi_subtract": "broadcast_sub",

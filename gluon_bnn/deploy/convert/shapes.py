@@ -8,8 +8,9 @@ from ..steps import Concat, Flatten, Slice
 from .build import Build, converts
 
 
-@converts("_copy", "BlockGrad", "make_loss")
+@converts("_copy", "BlockGrad", "make_loss", "Cast", "amp_cast", "_npi_cast")
 def same(build: Build, x: Any) -> Any:
+    """A cast that is converted is one from float32 to float32."""
     return x
 
 
@@ -107,15 +108,21 @@ def split(build: Build, x: Any) -> Any:
     parts, axis = build.get("num_outputs"), build.get("axis", 1)
     if build.get("squeeze_axis") or axis == 0:
         return None
-    return [build(Slice, x, axis=axis, begin=part, parts=parts) for part in range(parts)]
+    return _split(build, x, axis=axis, parts=parts)
+
+
+def _split(build, x, *, parts, **options):
+    """Of one part, what F.split gives is no list."""
+    return x if parts == 1 else [build(Slice, x, begin=part, parts=parts, **options) for part in range(parts)]
 
 
 @converts("_split_v2", "_npi_hsplit")
 def np_split(build: Build, x: Any) -> Any:
-    """Into `sections` equal parts, or at the indices, before which MXNet has put a 0."""
+    """Into `sections` parts, of which the first are larger where they cannot be equal, or at the indices, before which
+    MXNet has put a 0."""
     axis, parts, begins = build.get("axis", 1), build.get("sections", 0), build.get("indices", ())
     if build.get("squeeze_axis") or axis == 0:
         return None
     if parts:
-        return [build(Slice, x, axis=axis, begin=part, parts=parts) for part in range(parts)]
+        return _split(build, x, axis=axis, parts=parts, equal=False)
     return [build(Slice, x, axis=axis, begin=begin, end=end) for begin, end in zip(begins, [*begins[1:], None])]

@@ -21,12 +21,12 @@ from ...graph import bits
 from ...graph.check import check
 from ...graph.graph import Graph, Node
 from ...graph.kinds import KINDS
+from ...graph.kinds.activation import FUNCTIONS
 from ...graph.kinds.batch_norm import NORM
 from .. import fold
 from .magnitudes import FINITE, magnitudes
 from .products import EXACT
 
-RISE = "relu", "leaky", "prelu", "elu", "sigmoid", "tanh", "softrelu", "softsign", "sign", "binary_sigmoid"
 FEW = 4  # channels of pixels
 PRODUCTS = "binary_dense", "binary_conv2d", "dense", "conv2d"
 
@@ -91,7 +91,7 @@ def _is_link(graph, index):
     if len(taken) != 1 or taken[0].form != "float" or taken[0].pixels:
         return False
     if node.kind == "activation":
-        return node.attributes["function"] in RISE and (node.arrays.get("slope", np.zeros(1)) >= 0).all()
+        return FUNCTIONS[node.attributes["function"]].rises and (node.arrays.get("slope", np.zeros(1)) >= 0).all()
     if node.kind == "arithmetic":
         return node.attributes["function"] != "divide" or bool((node.arrays["operand"] != 0).all())
     return node.kind in ("batch_norm", "max_pool", "pack")

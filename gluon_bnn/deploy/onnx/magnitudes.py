@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...graph.graph import Graph, Node, Value
+from ...graph.kinds.activation import FUNCTIONS, STEEPEST
 
 FINITE = 1e38  # of float32's 3.4e38: the rest is for rounding
 MOVES = "image", "flatten", "slice", "concat", "max_pool"
 SIGNS = "sign", "binary_sigmoid"  # activations that NaN does not pass
-BOUNDED = "sigmoid", "tanh", "softsign"  # those from -1 to 1 that it does
 
 
 def finite(graph: Graph) -> set[int]:
@@ -40,8 +40,9 @@ def _magnitude(node: Node, taken: Sequence[Value], most: float, each: Sequence[f
         return 1.0
     if not most < FINITE:
         return math.inf
-    if function in BOUNDED:
-        return 1.0
+    if node.kind == "activation":
+        steepest = float(STEEPEST) * max(1, float(arrays["slope"].max()) if arrays else 0)
+        return 1.0 if FUNCTIONS[function].bounded else 1 + most * steepest
     if node.kind in ("dense", "conv2d"):
         return float((most * arrays["weight"].sum(axis=0) + arrays.get("bias", 0)).max())
     if node.kind in ("binary_dense", "binary_conv2d"):
@@ -57,8 +58,6 @@ def _magnitude(node: Node, taken: Sequence[Value], most: float, each: Sequence[f
         other = each[1] if len(each) == 2 else float(arrays["operand"].max())
         bounds = {"divide": math.inf, "multiply": each[0] * other, "maximum": max(each[0], other)}
         return bounds.get(function, each[0] + other)
-    if node.kind == "activation":  # the others are no steeper than 1.2 beyond 0, or than their slope before it
-        return 1 + most * 1.2 * max(1, float(arrays["slope"].max()) if arrays else 0)
     if node.kind == "average_pool":
         return most if most * math.prod(node.attributes["kernel"]) < FINITE else math.inf  # the sum comes first
     return most if node.kind in MOVES else math.inf

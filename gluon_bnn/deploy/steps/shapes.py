@@ -81,11 +81,13 @@ class Concat(_OverAxis):
 @step
 class Slice(_OverAxis):
     """The part from begin to end (None for the rest), which count from the end where they are negative; or, with
-    `parts`, part number `begin` of that many equal parts."""
+    `parts`, part number `begin` of that many equal parts. Where these need not be `equal`, the first are larger by one
+    if there is a rest."""
 
     begin: int = 0
     end: Optional[int] = None
     parts: int = 0
+    equal: bool = True
 
     def after(self, x: Shape) -> Shape:
         size = x.along(self.axis)
@@ -98,14 +100,17 @@ class Slice(_OverAxis):
         if not self.parts:
             begin, end, _ = slice(self.begin, self.end).indices(width)
             return begin, max(begin, end)
-        if width % self.parts:
+        size, rest = divmod(width, self.parts)
+        if rest and self.equal:
             raise ValueError(f"{self.name} makes {self.parts} equal parts, but gets {width} outputs")
-        size = width // self.parts
-        return self.begin * size, (self.begin + 1) * size
+        begin, end = (part * size + min(part, rest) for part in (self.begin, self.begin + 1))
+        return begin, end
 
     def forward(self, F: Any, x: Any) -> Any:
-        if self.parts:
+        if self.parts and self.equal:
             return F.split(x, num_outputs=self.parts, axis=self.axis)[self.begin]
+        if self.parts:
+            return F._internal._split_v2(x, indices=(), sections=self.parts, axis=self.axis)[self.begin]
         return F.slice_axis(x, axis=self.axis, begin=self.begin, end=self.end)
 
     def node(self, x: Shape) -> Node:

@@ -119,13 +119,22 @@ def swish(x: np.ndarray, slope: np.ndarray) -> np.ndarray:
 
 class Function(NamedTuple):
     """formula : a function of x, and of slope where there is one, whose result is then rounded to float32
-    slope : None without one; "layer" for a slope float32 (1,), "channel" for one float32 (channels,)"""
+    slope : None without one; "layer" for a slope float32 (1,), "channel" for one float32 (channels,)
+    rises : whether it never falls where x rises, at a slope of at least 0
+    bounded : whether it is within -1 and 1, but for NaN
+    rounded : whether each runtime rounds it in its own way
+
+    At 0 all are within -1 and 1, and none is steeper than STEEPEST times the larger of 1 and |slope|, but where it
+    jumps from one to the other of -1, 0 and 1."""
 
     formula: Callable
     slope: Optional[str] = None
+    rises: bool = False
+    bounded: bool = False
+    rounded: bool = False
 
 
-ROUNDED = "elu", "gelu", "sigmoid", "tanh", "softrelu", "swish"  # by each runtime in its own way
+STEEPEST = np.float32(1.2)
 
 
 def _leaky(x, slope):
@@ -133,18 +142,18 @@ def _leaky(x, slope):
 
 
 FUNCTIONS = {
-    "relu": Function(lambda x: np.where(x <= 0, np.float32(0), x)),
-    "leaky": Function(_leaky, "layer"),
-    "prelu": Function(_leaky, "channel"),
-    "elu": Function(elu, "layer"),
-    "gelu": Function(gelu),
-    "sigmoid": Function(sigmoid),
-    "tanh": Function(tanh),
-    "softrelu": Function(softrelu),
-    "softsign": Function(lambda x: x / (1 + np.abs(x))),
-    "swish": Function(swish, "layer"),
-    "sign": Function(lambda x: np.where(x < 0, -1, 1)),
-    "binary_sigmoid": Function(lambda x: np.where(x < 0, 0, 1)),
+    "relu": Function(lambda x: np.where(x <= 0, np.float32(0), x), rises=True),
+    "leaky": Function(_leaky, "layer", rises=True),
+    "prelu": Function(_leaky, "channel", rises=True),
+    "elu": Function(elu, "layer", rises=True, rounded=True),
+    "gelu": Function(gelu, rounded=True),
+    "sigmoid": Function(sigmoid, rises=True, bounded=True, rounded=True),
+    "tanh": Function(tanh, rises=True, bounded=True, rounded=True),
+    "softrelu": Function(softrelu, rises=True, rounded=True),
+    "softsign": Function(lambda x: x / (1 + np.abs(x)), rises=True, bounded=True),
+    "swish": Function(swish, "layer", rounded=True),
+    "sign": Function(lambda x: np.where(x < 0, -1, 1), rises=True, bounded=True),
+    "binary_sigmoid": Function(lambda x: np.where(x < 0, 0, 1), rises=True, bounded=True),
 }
 
 
@@ -169,14 +178,15 @@ class Activation(Kind):
     def bounds(self, node: Node, taken: Sequence[Value], *ends: Ends) -> Ends:
         """What falls somewhere rises and falls by no more than `steepest` times what x does."""
         name, slope, x = node.attributes["function"], node.arrays.get("slope", np.float32(0)), ends[0][0]
+        function = FUNCTIONS[name]
         low, high = super().bounds(node, taken, *ends)
         if not exact(*ends):
             low, high = ordered(low, high)
-            if name in ("gelu", "swish") or (slope < 0).any():
-                steepest = np.float32(1.2) * np.maximum(1, np.abs(slope))
+            if not function.rises or (slope < 0).any():
+                steepest = STEEPEST * np.maximum(1, np.abs(slope))
                 more = steepest * (ends[0][1] - x)
                 low, high = low - more, high + more
-        if name in ROUNDED:
+        if function.rounded:
             size = np.abs(x) if name == "gelu" else np.maximum(np.abs(low), np.abs(high))
             size += np.float32(name == "softrelu")  # MXNet rounds 1 + exp(x)
             more = ROUNDING * size + TINY

@@ -8,40 +8,44 @@
 #include "gluon_bnn.h"
 #include "kernels/table.h"
 
+// Whether the machine has a feature: asks the processor (cpuid) and whether the system saves the registers (xgetbv).
+#if defined(__x86_64__) || defined(__i386__)
+#define GLUON_BNN_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#else
+#define GLUON_BNN_HAS(feature) false
+#endif
+#define GLUON_BNN_HAS_AVX512 \
+  (GLUON_BNN_HAS("avx512f") && GLUON_BNN_HAS("avx512bw") && GLUON_BNN_HAS("avx512dq") && GLUON_BNN_HAS("avx512vl"))
+
+// From the slowest to the fastest, with what the machine must have. A new one has its own file here, which defines
+// gluon_bnn::<name>_kernels, null where the build has no such kernels, and a line in this list.
+#define GLUON_BNN_INSTRUCTION_SETS(SET)                    \
+  SET(serial, true)                                        \
+  SET(neon, true)                                          \
+  SET(avx2, GLUON_BNN_HAS("avx2") && GLUON_BNN_HAS("fma")) \
+  SET(avx512, GLUON_BNN_HAS_AVX512)                        \
+  SET(avx512vpopcntdq, GLUON_BNN_HAS("avx512vpopcntdq") && GLUON_BNN_HAS("avx512vnni") && GLUON_BNN_HAS_AVX512)
+
 namespace gluon_bnn {
+
+#define GLUON_BNN_DECLARE(name, supported) const Kernels* name##_kernels();
+GLUON_BNN_INSTRUCTION_SETS(GLUON_BNN_DECLARE)
+#undef GLUON_BNN_DECLARE
+
 namespace {
 
-// __builtin_cpu_supports asks the processor (cpuid) and whether the system saves the registers (xgetbv).
-#if defined(__x86_64__) || defined(__i386__)
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-bool has_avx512vpopcntdq() {
-  return has_avx512() && __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni");
-}
-#else
-bool has_avx2() { return false; }
-bool has_avx512() { return false; }
-bool has_avx512vpopcntdq() { return false; }
-#endif
+#define GLUON_BNN_ONE(name, supported) +1
+#define GLUON_BNN_NAME(name, supported) " " #name
+#define GLUON_BNN_ADD(name, supported) add(name##_kernels(), supported);
 
-// What this machine has, from the slowest to the fastest, and the names, separated by spaces. Found when the library is
-// loaded, and without memory of its own: nothing here throws, or waits for another thread.
+// What this machine has, and the names, separated by spaces. Found when the library is loaded, and without memory of
+// its own: nothing here throws, or waits for another thread.
 struct Available {
-  static constexpr int kMost = 5;
-  const Kernels* tables[kMost];
+  const Kernels* tables[GLUON_BNN_INSTRUCTION_SETS(GLUON_BNN_ONE)];
   int count = 0;
-  char names[kMost * 24] = "";
+  char names[sizeof(GLUON_BNN_INSTRUCTION_SETS(GLUON_BNN_NAME))] = "";
 
-  Available() {
-    add(serial_kernels(), true);
-    add(neon_kernels(), true);
-    add(avx2_kernels(), has_avx2());
-    add(avx512_kernels(), has_avx512());
-    add(avx512vpopcntdq_kernels(), has_avx512vpopcntdq());
-  }
+  Available() { GLUON_BNN_INSTRUCTION_SETS(GLUON_BNN_ADD) }
 
   void add(const Kernels* table, bool supported) {
     if (table == nullptr || !supported) return;

@@ -149,13 +149,6 @@ struct Kernels {
                float* curvature);
 };
 
-// Each returns null where this build has no such kernels. dispatch.cc asks whether the machine can run them.
-const Kernels* serial_kernels();
-const Kernels* avx2_kernels();
-const Kernels* avx512_kernels();
-const Kernels* avx512vpopcntdq_kernels();
-const Kernels* neon_kernels();
-
 // The table in use.
 const Kernels& kernels();
 

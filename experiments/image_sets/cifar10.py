@@ -1,12 +1,13 @@
 """CIFAR-10 as `gluon_bnn.data.load` gives data sets, read by Gluon's own data set where its six files are there."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 
 from gluon_bnn._compat import mx
 
-NAME, SHAPE = "cifar10", (3, 32, 32)
+SHAPE = 3, 32, 32
 CLASSES = "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 
 
@@ -28,12 +29,12 @@ def find(data_dir=None):
     mxnets = os.path.join(mx.base.data_dir(), "datasets")
     roots = [root for root in (data_dir, os.environ.get("GLUON_BNN_DATA"), mxnets) if root]
     for root in roots:
-        directory = os.path.join(os.path.expanduser(root), NAME)
-        if os.path.isdir(directory):
+        directory = Path(root).expanduser().absolute() / "cifar10"
+        if directory.is_dir():
             return directory
     raise FileNotFoundError(
-        f"CIFAR-10 is not here: none of {', '.join(roots)} has the folder {NAME}/ with data_batch_1.bin and so on, the "
-        "files of cifar-10-binary.tar.gz; mxnet.gluon.data.vision.CIFAR10() downloads them to the last of these"
+        f"CIFAR-10 is not here: none of {', '.join(roots)} has the folder cifar10/ with data_batch_1.bin and so on, "
+        "the files of cifar-10-binary.tar.gz; mxnet.gluon.data.vision.CIFAR10() downloads them to the last of these"
     )
 
 
@@ -41,7 +42,7 @@ def load(data_dir=None):
     """The dict that `gluon_bnn.data.load` returns; OSError where files are missing, ValueError where one is damaged."""
     directory, found = find(data_dir), {"classes": list(CLASSES)}
     for part in ("train", "test"):
-        images, labels = _Files(directory, train=part == "train")[:]
+        images, labels = _Files(str(directory), train=part == "train")[:]
         found[f"{part}_data"] = images.asnumpy().transpose(0, 3, 1, 2).astype(np.float32) / 255
         found[f"{part}_label"] = np.asarray(labels)
     return found
