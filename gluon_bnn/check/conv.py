@@ -12,6 +12,7 @@ from . import binary_layer
 from .measure import Errors, Rows
 from .sign_scale import all_rules
 
+LAYERS = nn.BinaryConv1D, nn.BinaryConv2D, nn.BinaryConv3D
 SIZES = 7, 6, 5  # of images, along each axis of space
 # For each number of axes: channels of 7 units and 9 inputs in one group, else of 6 and 4.
 OPTIONS: tuple[tuple[type, dict[str, Any]], ...] = (

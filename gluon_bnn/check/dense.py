@@ -11,6 +11,8 @@ from . import binary_layer
 from .measure import Errors, Rows
 from .sign_scale import all_rules
 
+LAYERS = (nn.BinaryDense,)
+
 
 def rows(dtype: str, mode: str, generator: np.random.Generator, directory: str) -> Rows:
     """Yields (errors, row) for every scale with each of its rules, and for signs that are drawn in training only."""

@@ -11,6 +11,7 @@ from ..nn.watching import watched
 from . import activations, conv, dense
 from .measure import Table, backward
 
+SUBJECTS = dense, conv  # of layers with binary weights, LAYERS
 BINARY = BinaryLayer, nn.BinaryActivation, nn.BinarySigmoid
 
 
@@ -83,6 +84,6 @@ def _layer_error(layer, x, generator):
         shape = run(x, *parameters).shape
     d = generator.standard_normal(shape).astype(x.dtype)
     (y,) = backward(run, [x] + parameters, [mx.nd.array(d, dtype=x.dtype)])
-    subject = dense if isinstance(layer, nn.BinaryDense) else conv
+    subject = next(subject for subject in SUBJECTS if isinstance(layer, subject.LAYERS))
     gradients = [p.grad.asnumpy() for p in parameters]
     return subject.errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy(), *gradients)

@@ -46,6 +46,7 @@ class BinaryLayer(mx.gluon.HybridBlock):
     and `act`; it calls `_choose` before and `_complete` after the __init__ of that one, and has
 
     _stand_in(F, x, weight, bias) : what the layer shows as while `freeze` traces a net, see tracing.py, or None
+    _with_real_weights(**options) : the layer of Gluon's with its sizes and these options, in the same parameters
     _product(F, x, weight, bias, curvature, options, of_signs) : all of the layer but its activation, by
         an operator of `self._ops`
     """

@@ -6,12 +6,13 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from .._compat import mx
-from ..ops.composed import convolution
+from ..ops.composed import convolution, padded
 from . import tracing
 from .arguments import sizes, whole
 from .binary_layer import BinaryLayer, described
 from .deployed import Deployed, Held, bits_of, packed
 
+CONVOLUTIONS = mx.gluon.nn.Conv1D, mx.gluon.nn.Conv2D, mx.gluon.nn.Conv3D
 Sizes = Union[int, tuple[int, ...], list[int]]  # one number for all axes of space, or one for each
 
 _DOC = """A convolution over {space} whose weights are binary in the forward pass.
@@ -185,6 +186,25 @@ class _BinaryConv(BinaryLayer):
                 f"of channels that is a multiple of groups, {self.groups}, got shape {x.shape}"
             )
         self._set_shape(self._channels, x.shape[1] // self.groups, *self.kernel)
+
+    def _with_real_weights(self, **options):
+        values_outside = self._pad_value != 0 and any(self.padding)
+        real = CONVOLUTIONS[self._axes - 1](
+            self._channels,
+            self.kernel,
+            strides=self.strides,
+            padding=0 if values_outside else self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            in_channels=self.weight.shape[1] * self.groups,
+            **options,
+        )
+        if not values_outside:
+            return real
+        padding, value = self.padding, self._pad_value
+        both = mx.gluon.nn.HybridSequential()
+        both.add(mx.gluon.nn.HybridLambda(lambda F, x: padded(F, x, padding, value)), real)
+        return both
 
     def _stand_in(self, F, x, weight, bias):
         given = () if bias is None else (bias,)

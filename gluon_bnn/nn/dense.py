@@ -80,6 +80,10 @@ class BinaryDense(BinaryLayer, mx.gluon.nn.Dense):
         """The shape of the weight from that of the input, when the layer is called by itself."""
         self._set_shape(self._units, x.shape[-1] if not self._flatten else math.prod(x.shape[1:]))
 
+    def _with_real_weights(self, **options):
+        sizes = dict(flatten=self._flatten, dtype=self.weight.dtype, in_units=self.weight.shape[1])
+        return mx.gluon.nn.Dense(self._units, **sizes, **options)
+
     def _stand_in(self, F, x, weight, bias):
         given = () if bias is None else (bias,)
         options = {"no_bias": bias is None, "num_hidden": self._units, "flatten": self._flatten}

@@ -3,12 +3,9 @@
 import copy
 
 from .._compat import mx
-from ..ops.composed import padded
 from .binary_layer import BinaryLayer
-from .dense import BinaryDense
 
 nn = mx.gluon.nn
-CONVOLUTIONS = nn.Conv1D, nn.Conv2D, nn.Conv3D
 
 
 def with_real_weights(net: mx.gluon.Block) -> mx.gluon.Block:
@@ -17,12 +14,13 @@ def with_real_weights(net: mx.gluon.Block) -> mx.gluon.Block:
     net : a layer with binary weights, or a Sequential or HybridSequential of any blocks, nested or not, or one of a
         subclass of these; the shapes of all parameters are known
 
-    The result shares its parameters with `net`, and so the blocks that have no binary layer in them. A convolution that
+    The result shares its parameters with `net`, and the blocks that have no binary layer in them. A convolution that
     pads with +1 or -1 becomes a HybridSequential of the padding and a Conv layer without it.
 
     BinaryConnect (Courbariaux et al. 2015, section 2.6) tests nets trained with stochastic signs this way.
     Raises TypeError for another kind of net.
 
+    >>> from gluon_bnn.nn import BinaryDense
     >>> net = BinaryDense(3, in_units=2, scale=None)
     >>> with_real_weights(net)
     Dense(2 -> 3, linear)
@@ -54,31 +52,10 @@ def _with_real_weights(block):
 
 
 def _real(layer):
-    weight, bias = layer.weight, layer.bias
-    options = dict(
+    return layer._with_real_weights(
         activation=layer.act and layer.act._act_type,
-        use_bias=bias is not None,
-        weight_initializer=weight.init,
-        bias_initializer=bias and bias.init,
+        use_bias=layer.bias is not None,
+        weight_initializer=layer.weight.init,
+        bias_initializer=layer.bias and layer.bias.init,
         params=layer.params,
     )
-    if isinstance(layer, BinaryDense):
-        sizes = dict(flatten=layer._flatten, dtype=weight.dtype, in_units=weight.shape[1])
-        return nn.Dense(layer.units, **sizes, **options)
-    values_outside = layer.pad_value != 0 and any(layer.padding)
-    real = CONVOLUTIONS[len(layer.kernel) - 1](
-        layer.channels,
-        layer.kernel,
-        strides=layer.strides,
-        padding=0 if values_outside else layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-        in_channels=weight.shape[1] * layer.groups,
-        **options,
-    )
-    if not values_outside:
-        return real
-    padding, value = layer.padding, layer.pad_value
-    both = nn.HybridSequential()
-    both.add(nn.HybridLambda(lambda F, x: padded(F, x, padding, value)), real)
-    return both

@@ -293,6 +293,20 @@ class TestAxes:
             freeze(net, "float", input_shape=(6, 6), verbose=False)
 
 
+def test_a_number_of_more_axes(rng):
+    """It gives its axes to the value: the Gluon forms have that, and the runtime refuses it."""
+    net = sequential(nn.BinaryActivation(), nn.BinaryDense(6, in_units=8), Shift((1, 1, 1)), nn.BinaryDense(3))
+    net.initialize()
+    x = mx.nd.array(plus_minus(rng, 5, 8))
+    expected = net(x).asnumpy()
+    assert expected.shape == (1, 3)
+    for form in FORMS:
+        frozen = freeze(net, form, verbose=False)
+        np.testing.assert_allclose(frozen(x).asnumpy(), expected, rtol=1e-5)
+        with pytest.raises(ValueError, match=r"values of one size in shift\d+, got 6 and \(1, 1, 1\)"):
+            gluon_bnn.save(frozen, "net.safetensors")
+
+
 def test_a_converter_from_outside(rng, monkeypatch):
     """One function for an operator, and nothing else."""
     from gluon_bnn.deploy.convert import build as registry

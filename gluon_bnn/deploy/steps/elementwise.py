@@ -99,7 +99,7 @@ class Arithmetic(Step):
 
     def after(self, x: Shape, y: Optional[Shape] = None) -> Shape:
         if y is None:
-            return x if self._operand(x) else Shape((None,), not x.flat, self.name)  # x may be spread over the operand
+            return x if self._operand(x) else Shape(layer=self.name)  # x may be spread over the operand
         if x.open or y.open or len(x.sizes) != len(y.sizes):
             return x if x.last == y.last else Shape(layer=self.name)
         sizes = tuple(None if a is None or b is None else max(a, b) for a, b in zip(x.sizes, y.sizes))
@@ -109,7 +109,7 @@ class Arithmetic(Step):
         """The layout of x to which `operand` is added in the runtime: None where it does not fit there."""
         operand = self.arrays["operand"]
         one_row = operand.shape[1:] if operand.shape[0] == 1 and operand.ndim > 1 else operand.shape
-        if operand.size == 1:
+        if operand.size == 1 and (x.open or operand.ndim <= 1 + len(x.sizes)):
             return "any"
         if x.image and len(one_row) == len(x.sizes) and operand.size == one_row[0] == x.units:
             return "image"
