@@ -152,7 +152,8 @@ def main(argv=None):
     for name, graph in graphs.items():
         found[name] = one = measure(name, graph, x, args.on_arm)
         size = ", ".join(f"{n:,} of {what}" for what, n in one["bytes"].items())
-        print(f"{name}: {one['bits']:,} bits; bytes: {size}; {one['instructions']:,} instructions per image", flush=True)
+        cost = f"{one['instructions']:,} instructions per image"
+        print(f"{name}: {one['bits']:,} bits; bytes: {size}; {cost}", flush=True)
     compiler = subprocess.run([headers.THUMB[0], "--version"], check=True, capture_output=True, text=True).stdout
     path = os.path.join(args.save_dir, RECORD)
     write_record(

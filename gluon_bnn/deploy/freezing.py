@@ -46,11 +46,11 @@ def freeze(
         Nets with convolutions or pooling need it there: (channels, height, width), or (channels, width) of sequences.
         The Gluon forms do without.
     input_scale, input_shift : for the runtime, which then takes uint8 inputs p as x = scale * p + shift, in
-        float32. Each is a number; an array with the axes of input_shape, whose sizes are 1 or those; or one with a number
-        for each input, or for each channel (the first axis of input_shape). No scale may be 0; the shift is 0 by
-        default. With one scale above 0 for all inputs the first layer works on the uint8 themselves, which is faster. A
-        convolution does so where the shift is one per channel and it has no padding, or where the shift and its
-        pad_value are 0.
+        float32. Each is a number; an array with the axes of input_shape, whose sizes are 1 or those; or one with a
+        number for each input, or for each channel (the first axis of input_shape). No scale may be 0; the shift is 0
+        by default. With one scale above 0 for all inputs the first layer works on the uint8 themselves, which is
+        faster. A convolution does so where the shift is one per channel and it has no padding, or where the shift and
+        its pad_value are 0.
     verbose : print `summary`, what became of each layer
 
     ReLU keeps NaN in every form, and in the runtime. Gluon's own Activation("relu"), in the net as trained, makes 0

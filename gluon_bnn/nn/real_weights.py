@@ -14,7 +14,7 @@ def with_real_weights(net: mx.gluon.Block) -> mx.gluon.Block:
     net : a layer with binary weights, or a Sequential or HybridSequential of any blocks, nested or not, or one of a
         subclass of these; the shapes of all parameters are known
 
-    The result shares its parameters with `net`, and so the blocks that have no binary layer in them. A convolution that
+    The result shares its parameters with `net`, and the blocks that have no binary layer in them. A convolution that
     pads with +1 or -1 becomes a HybridSequential of the padding and a Conv layer without it.
 
     BinaryConnect (Courbariaux et al. 2015, section 2.6) tests nets trained with stochastic signs this way.
