@@ -84,6 +84,8 @@ def _layer_error(layer, x, generator):
         shape = run(x, *parameters).shape
     d = generator.standard_normal(shape).astype(x.dtype)
     (y,) = backward(run, [x] + parameters, [mx.nd.array(d, dtype=x.dtype)])
-    subject = next(subject for subject in SUBJECTS if isinstance(layer, subject.LAYERS))
+    subject = next((subject for subject in SUBJECTS if isinstance(layer, subject.LAYERS)), None)
+    if subject is None:
+        raise ValueError(f"the reference has no {type(layer).__name__}, which is the type of {layer.name}")
     gradients = [p.grad.asnumpy() for p in parameters]
     return subject.errors(layer, x.asnumpy(), d, y.asnumpy(), x.grad.asnumpy(), *gradients)

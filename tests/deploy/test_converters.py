@@ -10,6 +10,8 @@ from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.deploy.convert.build import converts
 from gluon_bnn.graph import engine
 from gluon_bnn.graph.kinds.activation import FUNCTIONS
+from gluon_bnn.nn import tracing
+from gluon_bnn.nn.binary_layer import BinaryLayer
 
 from frozen_blocks import Own, Shift
 from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
@@ -305,6 +307,33 @@ def test_a_number_of_more_axes(rng):
         np.testing.assert_allclose(frozen(x).asnumpy(), expected, rtol=1e-5)
         with pytest.raises(ValueError, match=r"values of one size in shift\d+, got 6 and \(1, 1, 1\)"):
             gluon_bnn.save(frozen, "net.safetensors")
+
+
+class Foreign(BinaryLayer, gluon.Dense):
+    """A layer with binary weights that has no converter, and no subject of `check`."""
+
+    def __init__(self):
+        self._choose(None, "layer", None, 1.0, False)
+        super().__init__(6, in_units=8)
+        self._complete(None)
+
+    def _stand_in(self, F, x, weight, bias):
+        return tracing.stand_in(self, F.FullyConnected, x, weight, bias, num_hidden=6)
+
+    def _product(self, F, x, weight, bias, *_):
+        return F.FullyConnected(x, self._ops.sign_scale(F, weight)[0], bias, num_hidden=6)
+
+
+def test_a_binary_layer_from_outside(rng, implementation):
+    """It stays as it is; who does not know it says so, by its name."""
+    net = randomise(sequential(nn.BinaryDense(8, in_units=8), nn.BinaryActivation(), Foreign()), rng)
+    x = mx.nd.array(plus_minus(rng, 20, 8))
+    frozen = freeze(net, "packed" if implementation == "native" else "float", verbose=False)
+    np.testing.assert_array_equal(frozen(x).asnumpy(), net(x).asnumpy())
+    with pytest.raises(ValueError, match=rf"got {net[2].name} \(Foreign"):
+        gluon_bnn.save(frozen, "net.safetensors")
+    with pytest.raises(ValueError, match=f"the reference has no Foreign, which is the type of {net[2].name}"):
+        gluon_bnn.check_net(net, x)
 
 
 def test_a_converter_from_outside(rng, monkeypatch):

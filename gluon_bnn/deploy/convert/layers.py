@@ -145,5 +145,6 @@ def _batch_norm(build, x, gamma, beta, mean, var, axis, eps):
 
 
 @converts(mx.gluon.HybridBlock)
-def kept(build: Build, x: Any) -> Any:
+def kept(build: Build, x: Any, *arrays: Any) -> Any:
+    """A block that MXNet cannot trace, or a layer with binary weights that has no converter of its own."""
     return build(Kept, x, block=build.node.layer)
