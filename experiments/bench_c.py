@@ -150,7 +150,10 @@ def main(argv=None):
     graphs[UNTRAINED] = untrained(pixels)
     found = {}
     for name, graph in graphs.items():
-        found[name] = one = measure(name, graph, x, args.on_arm)
+        try:
+            found[name] = one = measure(name, graph, x, args.on_arm)
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            sys.exit(f"bench_c.py: {name}: {error}")
         size = ", ".join(f"{n:,} of {what}" for what, n in one["bytes"].items())
         cost = f"{one['instructions']:,} instructions per image"
         print(f"{name}: {one['bits']:,} bits; bytes: {size}; {cost}", flush=True)

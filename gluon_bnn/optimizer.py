@@ -4,6 +4,7 @@ Importing this module registers it with MXNet, so that `gluon.Trainer(params, "b
 """
 
 import math
+import numbers
 import operator
 from typing import Any, Optional
 
@@ -26,6 +27,10 @@ AT_ONCE = 1000  # parameters that the Trainer hands over at a time
 def _text(values):
     """The values for an attribute of the operator; one stands for all where they are equal."""
     return ",".join(map(str, values[:1] if len(set(values)) == 1 else values))
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 class _Plan:
@@ -107,11 +112,11 @@ class BinaryAdam(mx.optimizer.Adam):
         **kwargs: Any,
     ) -> None:
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
-            if not 0 <= beta < 1:
+            if not (_is_number(beta) and 0 <= beta < 1):
                 raise ValueError(f"{name} must be at least 0 and below 1, got {beta!r}")
-        if learning_rate is not None and not 0 <= learning_rate < math.inf:
+        if learning_rate is not None and not (_is_number(learning_rate) and 0 <= learning_rate < math.inf):
             raise ValueError(f"learning_rate must be a number of at least 0, got {learning_rate!r}")
-        if not 0 < epsilon < math.inf:
+        if not (_is_number(epsilon) and 0 < epsilon < math.inf):
             raise ValueError(f"epsilon must be a number above 0, got {epsilon!r}")
         if not isinstance(glorot, bool):
             raise ValueError(f"glorot must be True or False, got {glorot!r}")

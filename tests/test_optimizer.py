@@ -254,6 +254,9 @@ def test_what_is_not_finite_stays_where_it_is(rng, implementation, bad):
         dict(learning_rate=-1),
         dict(learning_rate=float("inf")),
         dict(glorot=1),
+        dict(beta1="0.9"),
+        dict(learning_rate="fast"),
+        dict(epsilon=None),
     ],
 )
 def test_wrong_arguments(wrong):

@@ -36,21 +36,25 @@ def write(directory, graphs, rows):
 
 
 def build(directory, *command):
-    """The program `main` of the directory; AssertionError with what the compiler says."""
+    """The program `main` of the directory; RuntimeError with what the compiler says, warnings too."""
     done = subprocess.run([*command, "-o", "main", "main.c"], cwd=directory, capture_output=True, text=True)
-    assert done.returncode == 0 and not done.stderr, done.stderr[-3000:]
+    if done.returncode or done.stderr:
+        raise RuntimeError(f"{' '.join(command)} main.c: {done.stderr[-3000:] or done.returncode}")
 
 
 def answers(directory, graphs, xs, *runner):
-    """[(largest, scores)] of what the program says to the rows of each graph."""
+    """[(largest, scores)] of what the program says to the rows of each graph; RuntimeError where it does not."""
     stdin = b"".join(x.tobytes() for x in xs)
     done = subprocess.run([*runner, directory / "main"], input=stdin, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    if done.returncode:
+        raise RuntimeError(f"the program ended with {done.returncode}: {done.stderr.decode()[-3000:]}")
     found, begin = [], 0
-    for graph, x in zip(graphs, xs):
-        row = np.dtype([("largest", "<i4"), ("scores", "<f4", (graph.units,))])
+    rows_of = [np.dtype([("largest", "<i4"), ("scores", "<f4", (graph.units,))]) for graph in graphs]
+    expected = sum(row.itemsize * len(x) for row, x in zip(rows_of, xs))
+    if len(done.stdout) != expected:
+        raise RuntimeError(f"the program wrote {len(done.stdout)} bytes of answers, not {expected}")
+    for row, x in zip(rows_of, xs):
         rows = np.frombuffer(done.stdout, row, len(x), begin)
         found.append((rows["largest"], rows["scores"]))
         begin += rows.nbytes
-    assert begin == len(done.stdout)
     return found

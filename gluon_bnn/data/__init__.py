@@ -71,7 +71,7 @@ def load(
         if image_size is not None:
             raise ValueError(f"image_size is for folders of pictures, not for {name!r}")
         return _load_set(name, directory, root)
-    assert directory is not None
+    assert directory is not None  # which it is for sets alone
     if not has_pictures(directory):
         if image_size is not None:
             raise ValueError(f"image_size is for folders of pictures; {directory} has IDX files, which have a size")

@@ -3,9 +3,11 @@
 import ast
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -65,3 +67,20 @@ def test_no_test_is_inside_of_a_function():
             if isinstance(function, ast.FunctionDef):
                 inside = [node.name for node in ast.walk(function) if isinstance(node, ast.FunctionDef)][1:]
                 assert not [name for name in inside if name.startswith("test_")], f"{path}: {function.name}"
+
+
+def test_contributing_names_what_is_there():
+    """Its paths, but for those of what it adds as an example, and its programs in Python, which parse."""
+    if not os.path.exists(os.path.join(ROOT, ".git")):
+        pytest.skip("no checkout to look at")
+    text = pathlib.Path(ROOT, "CONTRIBUTING.md").read_text(encoding="utf-8")
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    known = "".join(f"/{file}\n" for file in files)
+    paths = set(re.findall(r"`((?:\w+/)+[\w.]*)`", text))
+    added = {path for path in paths if re.search("NAME|half|reverse|sse42|listing|^mnist/", path)}
+    assert len(paths - added) > 30
+    assert [path for path in sorted(paths - added) if f"/{path}" not in known] == []
+    programs = re.findall(r"^( *)```python\n(.*?)^\1```", text, re.M | re.S)
+    assert len(programs) > 5
+    for _, program in programs:
+        ast.parse(textwrap.dedent(program))
