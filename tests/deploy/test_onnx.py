@@ -28,7 +28,7 @@ reason = "needs ONNX Runtime: pip install 'gluon_bnn[onnx]'"
 onnx = pytest.importorskip("onnx", reason=reason)
 pytest.importorskip("onnxruntime", reason=reason)
 
-from gluon_bnn.deploy.onnx import trial
+from gluon_bnn.deploy.onnx import pieces, trial
 from gluon_bnn.deploy.onnx.builder import Builder
 from gluon_bnn.deploy.onnx.early import early
 from gluon_bnn.deploy.onnx.magnitudes import finite
@@ -39,6 +39,8 @@ NETS = sorted(
     for name in os.listdir(GOLDEN)
     if name.startswith("format") and name.endswith(".answers.safetensors")
 )
+POOL = "average_pool kernel=2x2 strides=1x1 padding=0x0 rounding=floor count=all"
+DENSE = "binary_dense units=65 to=float norm", "activation function=relu", "binary_dense units=5 to=float"
 
 
 def inputs(rng, graph, rows):
@@ -315,6 +317,53 @@ def test_sums_of_whole_numbers(rng, units, behind, alpha, bias):
     for function, operand in behind.items():
         net.add("arithmetic", function=function, arrays={"operand": np.float32([operand])})
     assert_equal(net.graph(), rng.integers(0, 256, (50, 257)).astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    "shape, before",
+    [
+        (257, ["batch_norm", "activation function=relu"]),
+        (257, ["binary_dense units=33 to=float norm", "batch_norm"]),
+        ((2, 4, 5), ["image shape=4x5x2", POOL, "flatten"]),
+    ],
+)
+def test_real_numbers_in_pieces(rng, monkeypatch, shape, before):
+    """A few rows are multiplied as integers, more of them as floats."""
+    graph = chain(rng, shape, *before, *DENSE, scale=-SCALE)
+    monkeypatch.setattr(pieces, "LARGE", 1)
+    model = form.model(graph)
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node].count("If") >= 2
+    content, x = model.SerializeToString(), inputs(rng, graph, 20)
+    low, high = bounds.run(graph, x.reshape(20, -1))
+    for rows in (1, 3, pieces.FEW, pieces.FEW + 1, 20):
+        found = trial.run(content, x[:rows])
+        assert bounds.within(found, low[:rows], high[:rows]).all()
+    assert trial.run(content, x[:0]).shape == (0, graph.units)
+    graph.nodes[0].arrays.clear()  # numbers that may be NaN or infinite
+    assert "If" not in {node.op_type for node in form.model(graph).graph.node}
+
+
+@pytest.mark.parametrize("size", [1e-44, 1.0, 1e30])
+def test_pieces_of_extreme_numbers(rng, size):
+    """The smallest numbers of float32, and large ones; rows of zeros of each sign, of one number, of the same ones."""
+    x = (odd_floats(rng, 7, 65) * 2.0 ** rng.integers(-30, 0, (7, 65)) * size).astype(np.float32)
+    x[0], x[1], x[2, 1:], x[3, 5] = 0.0, -0.0, 0.0, size
+    x[4] = np.float32(size)
+    signs = rng.choice(np.int8([-1, 1]), (65, 33))
+    b = Builder()
+    y = pieces.product(b, "x", b.constant(signs, "weights"))
+    b.finish(y, "y")
+    infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in "xy"]
+    graph = onnx.helper.make_graph(b.nodes, "pieces", infos[:1], infos[1:], list(b.constants.values()))
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    found = trial.run(model.SerializeToString(), x)
+    exact = x.astype(np.float64) @ signs
+    error = 65 * 2.0**-24 * np.abs(x.astype(np.float64)).max(axis=1, keepdims=True) + 2.0**-24 * np.abs(exact)
+    assert (np.abs(found - exact) <= np.maximum(error, 2.0**-149)).all()
+    assert (found[4] == exact[4].astype(np.float32)).all()  # all numbers are MOST
+    assert (found[:3] == exact[:3].astype(np.float32)).all()
 
 
 def test_element_by_element(rng):

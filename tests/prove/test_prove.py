@@ -146,6 +146,15 @@ def test_another_class_is_a_near_tie_where_the_bounds_say_so(rng):
     assert len(complaints) == 1 and found == {"not_equal": 1, "near_ties": []}
 
 
+def test_rows_run_in_batches_and_alone(tmp_path, monkeypatch):
+    """Some forms compute these in other ways: answers to both are compared."""
+    monkeypatch.setenv("BEGAN", "0")
+    np.save(tmp_path / "x.npy", np.arange(50, dtype=np.float32).reshape(50, 1))
+    classify.classify(0.0, lambda x: x + (len(x) == 1), tmp_path / "x.npy", tmp_path / "y.npy")
+    alone = np.load(tmp_path / "y.npy") - np.load(tmp_path / "x.npy")
+    assert alone[:, 0].tolist() == [1, 0] * 10 + [0] * 30
+
+
 def test_answers_of_another_shape(rng, graph):
     x = rng.standard_normal((20, 40)).astype(np.float32)
     for outputs in (engine.run(graph, x)[:, :4], engine.run(graph, x).astype(np.float64)):

@@ -1,7 +1,7 @@
 """A graph of ONNX operators in the making, and the values in it."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
@@ -37,6 +37,12 @@ def per_channel(array: np.ndarray, rank: int) -> np.ndarray:
 Given = Union[str, np.ndarray, np.generic]
 
 
+def _taken(node):
+    """The names that a node takes, and what it has in branches takes."""
+    inner = [each for attribute in node.attribute for each in attribute.g.node]
+    return {*node.input}.union(*map(_taken, inner))
+
+
 class Builder:
     """Nodes and constants, whose names begin with the number of the layer that they belong to. Names are short, and
     nodes have none but that of their value, since each is in the file several times."""
@@ -61,6 +67,19 @@ class Builder:
         output = self._name(self.layer)
         self.nodes.append(helper.make_node(operator, names, [output], domain=domain or None, **attributes))
         return output
+
+    def choose(self, condition: str, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
+        """A node whose value is that of `then` where the condition, bool (1,), holds, and else that of `otherwise`:
+        functions that add nodes and return the name of a float32 value."""
+        branches = self._branch(then), self._branch(otherwise)
+        return self.add("If", condition, then_branch=branches[0], else_branch=branches[1])
+
+    def _branch(self, make):
+        outside, self.nodes = self.nodes, []
+        value = helper.make_tensor_value_info(make(), onnx.TensorProto.FLOAT, None)
+        branch = helper.make_graph(self.nodes, "branch", [], [value])
+        self.nodes = outside
+        return branch
 
     def constant(self, array: Any, name: str = "constant") -> str:
         """The name of a constant with these numbers."""
@@ -125,7 +144,7 @@ class Builder:
     def finish(self, last: str, output: str) -> None:
         """Give the last value the name of the model's output, and drop nodes that do not lead to it."""
         made = next((node for node in self.nodes if last in node.output), None)
-        readers = [node for node in self.nodes if last in node.input]
+        readers = [node for node in self.nodes if last in _taken(node)]
         if made is None or readers:
             self.nodes.append(helper.make_node("Identity", [last], [output]))
         else:
@@ -134,7 +153,7 @@ class Builder:
         for node in reversed(self.nodes):
             if wanted.intersection(node.output):
                 kept.append(node)
-                wanted.update(node.input)
+                wanted.update(_taken(node))
         self.nodes = kept[::-1]
         self.constants = {name: array for name, array in self.constants.items() if name in wanted}
 

@@ -24,6 +24,7 @@ from ...graph.graph import Graph, Node, Value
 from ...graph.kinds.batch_norm import NORM
 from ...graph.kinds.binary_conv2d import PADS
 from .. import fold
+from . import pieces
 from .builder import Builder, Tensor, per_channel
 from .elementwise import normalized, scaled
 
@@ -65,7 +66,10 @@ def binary_dense(b: Builder, node: Node, taken: tuple[Value, ...], x: Tensor) ->
     negative = _negative(node, value).reshape(-1, value.channels).T
     if not (b.integers and (x.high or x.pixels)):
         name, order = b.flattened(x.name)
-        product = b.add("MatMul", name, b.weights(negative[order], real=True))
+        if b.integers and node.sources[0] in b.finite and negative.size >= pieces.LARGE:
+            product = pieces.product(b, name, b.weights(negative[order], real=False))
+        else:
+            product = b.add("MatMul", name, b.weights(negative[order], real=True))
         return _from_dot(b, node, value, x, b.as_it_is(product))
     if to == "float" or x.pixels:
         return _dense_to_floats_or_from_pixels(b, node, value, x, negative)

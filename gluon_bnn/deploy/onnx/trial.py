@@ -14,26 +14,33 @@ import numpy as np
 from ...graph import bounds, engine
 from ...graph.graph import Graph
 from ...runtime import Model
+from .pieces import FEW
 
-ROWS = 8  # of random inputs, and of those for which bounds are found at a time
+ROWS = FEW + 1  # of random inputs: of a few rows fewer, some products are computed in another way
+AT_ONCE = 8  # inputs for which bounds are found at a time
 MOST = 32  # inputs for which bounds are found, in NumPy
 
 
 def trial(graph: Graph, content: bytes, inputs: Optional[np.ndarray] = None) -> None:
     """ValueError where ONNX Runtime does not run the model, or has an answer that the graph cannot have.
 
-    content : the model's file; inputs : a batch or one input, by default random ones. All of them run; of answers that
-    are not equal, as most are where the last products are of real numbers, those that differ most must be explained.
+    content : the model's file; inputs : a batch or one input, by default random ones. All of them run, and the first
+    few once more by themselves; of answers that are not equal, as most are where the last products are of real numbers,
+    those that differ most must be explained.
     Without onnxruntime nothing happens, but inputs that the net does not take are an error in any case.
     """
     x, y = _expected(graph, inputs)
     if importlib.util.find_spec("onnxruntime") is None:
         return
     elements = engine.plan(graph, x.dtype == np.uint8)[1]
-    found = run(content, x, max(1, engine.ELEMENTS // elements))
+    for count in dict.fromkeys((len(x), min(len(x), FEW))):
+        _compare(graph, x[:count], y[:count], run(content, x[:count], max(1, engine.ELEMENTS // elements)))
+
+
+def _compare(graph, x, y, found):
     different = bounds.furthest(found, y)
-    for begin in range(0, min(len(different), MOST), ROWS):
-        rows = different[begin : begin + ROWS]
+    for begin in range(0, min(len(different), MOST), AT_ONCE):
+        rows = different[begin : begin + AT_ONCE]
         low, high = bounds.run(graph, x[rows].reshape(len(rows), -1))
         wrong = ~bounds.within(found[rows], low, high)
         if wrong.any():
