@@ -7,6 +7,7 @@
 #include <limits>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common.h"
@@ -15,6 +16,7 @@
 #include "training/binary_conv.h"
 #include "training/binary_dense.h"
 #include "training/max_pool.h"
+#include "training/winograd.h"
 
 namespace {
 
@@ -317,6 +319,42 @@ void check_convs(const ConvSizes& sizes) {
   }
 }
 
+// Winograd's filtering, also where it does not pay. Its factors are of several places, so that errors of a tap are
+// those of the largest of all nine.
+void check_winograd(const ConvSizes& s, Pad pad) {
+  const int64_t places = s.places(), image = s.channels * s.height * s.width, inputs = s.inputs();
+  Floats x = reals(s.rows * image), dy = reals(s.rows * s.units * places), g(s.units * inputs);
+  const float outside = pad == Pad::kZero ? 0 : pad == Pad::kPlus ? 1 : -1;
+  if (!gluon_bnn::winograd_gradient(s, outside, dy.data(), x.data(), inputs, g.data()))
+    fail("Winograd's g is infinite");
+  std::vector<Sum> gs(g.size());
+  for (int64_t i = 0; i < static_cast<int64_t>(dy.size()); ++i) {
+    const int64_t unit = i / places % s.units, row = i / places / s.units;
+    for (int64_t k = 0; k < inputs; ++k) {
+      const int64_t y = i % places / s.out_width() - s.pad_h + k / s.channels / s.kernel_w;
+      const int64_t at = i % s.out_width() - s.pad_w + k / s.channels % s.kernel_w;
+      const bool inside = y >= 0 && y < s.height && at >= 0 && at < s.width;
+      const double value = inside ? x[row * image + (k % s.channels * s.height + y) * s.width + at] : outside;
+      gs[unit * inputs + k].add(dy[i] * value);
+    }
+  }
+  for (int64_t i = 0; i < static_cast<int64_t>(g.size()); ++i) {
+    double& first = gs[i / inputs * inputs + i % s.channels].size;
+    if (i % inputs >= s.channels) first = std::max(first, gs[i].size);
+  }
+  for (int64_t i = 0; i < static_cast<int64_t>(g.size()); ++i) {
+    gs[i].size = gs[i / inputs * inputs + i % s.channels].size;
+  }
+  compare(g, gs, "Winograd's g");
+  for (float* number : {&x[image / 2], &dy[places - 1]}) {
+    for (const float wrong : {NAN, kInfinity, -kInfinity}) {
+      const float before = std::exchange(*number, wrong);
+      if (gluon_bnn::winograd_gradient(s, outside, dy.data(), x.data(), inputs, g.data())) fail("infinity is lost");
+      *number = before;
+    }
+  }
+}
+
 void check_max_pool(const gluon_bnn::PoolSizes& s) {
   const int64_t plane = s.height * s.width, outputs = s.out_height * s.out_width;
   Floats x(s.rows * plane);
@@ -388,6 +426,16 @@ int main(int argc, char**) {
                                    {1, 3, 50, 2, 5, 1, 2, 1, 1, 0, 0, 1, 49}}) {
       check_convs(sizes);
     }
+    for (const ConvSizes& sizes : {ConvSizes{1, 3, 3, 1, 1, 3, 3},
+                                   {3, 5, 4, 5, 64, 3, 3},
+                                   {1, 7, 1, 64, 5, 3, 3, 1, 1, 0, 1},
+                                   {3, 2, 3, 67, 1, 3, 3, 1, 1, 2, 1},
+                                   {1, 1, 2, 33, 67, 3, 3, 1, 1, 2, 2},
+                                   {2, 19, 22, 18, 17, 3, 3, 1, 1, 1, 1}}) {
+      for (const Pad pad : {Pad::kZero, Pad::kPlus, Pad::kMinus}) check_winograd(sizes, pad);
+    }
+    // Several chunks of tiles, and several regions of an image.
+    if (argc == 1) check_winograd({2, 45, 47, 33, 17, 3, 3}, Pad::kZero);
     check_max_pool({3, 5, 7, 1, 2, 2, 2, 2, 0, 0, 3, 4});
     check_max_pool({3, 5, 19, 1, 2, 2, 2, 2, 0, 0, 2, 9});
     check_max_pool({2, 8, 16, 1, 2, 2, 2, 2, 0, 0, 4, 8});

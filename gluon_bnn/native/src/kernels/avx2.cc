@@ -218,7 +218,7 @@ void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, float* s
   const auto at = [=](int i) { return sums + i / 2 * stride + i % 2 * kHalf; };
   __m256 acc[2 * kDwUnits];
 #pragma GCC unroll 12
-  for (int i = 0; i < 2 * kDwUnits; ++i) acc[i] = begin ? _mm256_setzero_ps() : _mm256_loadu_ps(at(i));
+  for (int i = 0; i < 2 * kDwUnits; ++i) acc[i] = _mm256_setzero_ps();
 #pragma GCC unroll 1
   for (int64_t m = 0; m < rows; ++m, dy += kDwUnits, x += kDwInputs) {
     const __m256 low = _mm256_loadu_ps(x), high = _mm256_loadu_ps(x + kHalf);
@@ -230,7 +230,9 @@ void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, float* s
     }
   }
 #pragma GCC unroll 12
-  for (int i = 0; i < 2 * kDwUnits; ++i) _mm256_storeu_ps(at(i), acc[i]);
+  for (int i = 0; i < 2 * kDwUnits; ++i) {
+    _mm256_storeu_ps(at(i), begin ? acc[i] : _mm256_add_ps(_mm256_loadu_ps(at(i)), acc[i]));
+  }
 }
 
 constexpr Kernels by_name() {
@@ -252,6 +254,8 @@ constexpr Kernels by_name() {
   k.dw_gemm = dw_gemm;
   k.dw_units = kDwUnits;
   k.dw_inputs = kDwInputs;
+  k.winograd_dy = winograd_dy<kDwUnits>;
+  k.winograd_x = winograd_x<kDwInputs>;
   return k;
 }
 

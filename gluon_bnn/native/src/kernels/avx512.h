@@ -208,7 +208,7 @@ void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, float* s
   const auto at = [=](int i) { return sums + i / 2 * stride + i % 2 * kBlock; };
   __m512 acc[2 * kDwUnits];
 #pragma GCC unroll 16
-  for (int i = 0; i < 2 * kDwUnits; ++i) acc[i] = begin ? _mm512_setzero_ps() : _mm512_loadu_ps(at(i));
+  for (int i = 0; i < 2 * kDwUnits; ++i) acc[i] = _mm512_setzero_ps();
 #pragma GCC unroll 1
   for (int64_t m = 0; m < rows; ++m, dy += kDwUnits, x += kDwInputs) {
     const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + kBlock);
@@ -220,7 +220,9 @@ void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, float* s
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < 2 * kDwUnits; ++i) _mm512_storeu_ps(at(i), acc[i]);
+  for (int i = 0; i < 2 * kDwUnits; ++i) {
+    _mm512_storeu_ps(at(i), begin ? acc[i] : _mm512_add_ps(_mm512_loadu_ps(at(i)), acc[i]));
+  }
 }
 
 // Four bits of weight become four bytes +-1 by one permutation of a table of 16 words.

@@ -64,6 +64,8 @@ constexpr Kernels by_name() {
   k.dw_gemm = dw_gemm;
   k.dw_units = kDwUnits;
   k.dw_inputs = kDwInputs;
+  k.winograd_dy = winograd_dy<kDwUnits>;
+  k.winograd_x = winograd_x<kDwInputs>;
   return k;
 }
 

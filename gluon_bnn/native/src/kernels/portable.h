@@ -7,6 +7,7 @@
 
 #include "kernels/signed_sums.h"
 #include "kernels/table.h"
+#include "kernels/winograd.h"
 
 namespace gluon_bnn {
 namespace {

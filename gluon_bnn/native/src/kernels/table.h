@@ -137,9 +137,16 @@ struct Kernels {
   // ---- Training ----
 
   // A tile of the weights' gradient, dw_units by dw_inputs: sums[u][k] = the sum of dy[m][u] x[m][k] over `rows` rows
-  // m, added to what is there unless `begin`. dy (rows, dw_units) and x (rows, dw_inputs) are packed.
+  // m, which is added to what is there unless `begin`. dy (rows, dw_units) and x (rows, dw_inputs) are packed.
   void (*dw_gemm)(const float* dy, const float* x, int64_t rows, bool begin, float* sums, int64_t stride);
   int64_t dw_units, dw_inputs;
+
+  // The factors of the 16 products of Winograd's minimal filtering (winograd.h), for `tiles` tiles next to each other:
+  // those of product i to to[i * part], (tiles, dw_units) from dy or (tiles, dw_inputs) from x. A tile is 2 x 2 places
+  // of dy, 4 x 4 of x, and begins two places after the one before. `place` numbers lie between two places, `row`
+  // numbers between two rows. Up to kLanes numbers after the first one of the last place are read.
+  void (*winograd_dy)(const float* dy, int64_t place, int64_t row, int64_t tiles, float* to, int64_t part);
+  void (*winograd_x)(const float* x, int64_t place, int64_t row, int64_t tiles, float* to, int64_t part);
 
   // Two sums over `size` elements, in float64: sums[0] of l |w| and sums[1] of l, where l = 1 if the pointer is null.
   void (*magnitudes)(const float* w, const float* l, int64_t size, double sums[2]);

@@ -10,7 +10,9 @@
 #include "parallel.h"
 #include "training/conv_bits.h"
 #include "training/images.h"
+#include "training/panels.h"
 #include "training/rule_on_tiles.h"
+#include "training/winograd.h"
 
 namespace gluon_bnn {
 namespace {
@@ -206,29 +208,18 @@ void add_from_signs(const ConvSizes& sizes, Pad pad, const float* dy, const uint
 
 // Floats and floats, in tiles as in weight_gradient.cc.
 void add_from_reals(const ConvSizes& sizes, float pad, const float* dy, const float* x, int64_t stride, float* g) {
-  constexpr int64_t kRows = 256;  // rows of panels that stay in the L1 cache; their products are added up by themselves
-  constexpr int64_t kTiles = 8;
-  constexpr int64_t kLineFloats = 16;
   constexpr int64_t kRegionSize = 1 << 16;
   const Kernels& k = kernels();
   const int64_t tile_units = k.dw_units, tile_inputs = k.dw_inputs, places = sizes.places();
-  const int64_t unit_tiles = ceil_div(sizes.units, tile_units), input_tiles = ceil_div(sizes.inputs(), tile_inputs);
-  const int64_t row_size = unit_tiles * tile_units + input_tiles * tile_inputs;
+  const int64_t row_size = Panels::row_size(sizes.units, sizes.inputs());
   const int64_t most = smaller(kRegionSize / (sizes.channels * sizes.stride_h * sizes.stride_w), kPanels / row_size);
   const Regions regions(sizes.rows, sizes.out_height(), sizes.out_width(), most);
   const int64_t some = smaller(regions.count(), std::max<int64_t>(1, kPanels / row_size / regions.most_places()));
-  const int64_t length = some * regions.most_places();  // of a panel
+  const Panels panels(1, sizes.units, sizes.inputs(), some * regions.most_places());
   const int threads = threads_for(kConvMultiply * sizes.rows * places * sizes.units * sizes.inputs());
-  const int64_t covered_size = Covered(sizes, regions[0]).size(), window_size = input_tiles * tile_inputs;
-  // Panels are a cache line longer than their rows: those of a row would else share a set of the cache.
-  const int64_t x_size = length * tile_inputs + kLineFloats, dy_size = length * tile_units + kLineFloats;
-  const Scratch<float> panels(1, input_tiles * x_size + unit_tiles * dy_size);
-  const Scratch<float> scratch(threads, covered_size + window_size + tile_units * tile_inputs);
-  float* const x_panels = panels[0];
-  float* const dy_panels = x_panels + input_tiles * x_size;
+  const int64_t covered_size = Covered(sizes, regions[0]).size(), window_size = panels.input_tiles() * tile_inputs;
+  const Scratch<float> scratch(threads, covered_size + window_size);
   const int64_t image = sizes.channels * sizes.height * sizes.width;
-  const int64_t tiles = std::clamp<int64_t>(unit_tiles * input_tiles / (4 * threads), 1, kTiles);
-  const int64_t strips = ceil_div(unit_tiles, tiles);
   std::vector<int64_t> begins(some + 1);
   for (int64_t begin = 0; begin < regions.count(); begin += some) {
     const int64_t count = smaller(some, regions.count() - begin);
@@ -241,10 +232,10 @@ void add_from_reals(const ConvSizes& sizes, float pad, const float* dy, const fl
       std::fill_n(window, window_size, 0.0f);
       load_covered(sizes, covered, x + region.image * image, pad, inputs);
       int64_t row = begins[i];
-      for (int64_t t = 0; t < unit_tiles; ++t) {
+      for (int64_t t = 0; t < panels.unit_tiles(); ++t) {
         const int64_t units = smaller(tile_units, sizes.units - t * tile_units);
         const float* d = dy + (region.image * sizes.units + t * tile_units) * places + region.y * sizes.out_width();
-        float* to = dy_panels + t * dy_size + row * tile_units;
+        float* to = panels.dy(0, t, row);
         if (units < tile_units) std::fill_n(to, region.places() * tile_units, 0.0f);
         for (int64_t y = 0; y < region.height; ++y, d += sizes.out_width(), to += region.width * tile_units) {
           transpose(d + region.x, places, units, region.width, to, tile_units);
@@ -254,27 +245,13 @@ void add_from_reals(const ConvSizes& sizes, float pad, const float* dy, const fl
         for (int64_t across = 0; across < region.width; ++across, ++row) {
           const int64_t at = covered.at(down * sizes.stride_h, across * sizes.stride_w);
           copy_window(sizes, covered, inputs + at, window);
-          for (int64_t t = 0; t < input_tiles; ++t) {
-            copy_numbers(window + t * tile_inputs, tile_inputs, x_panels + t * x_size + row * tile_inputs);
+          for (int64_t t = 0; t < panels.input_tiles(); ++t) {
+            copy_numbers(window + t * tile_inputs, tile_inputs, panels.x(0, t, row));
           }
         }
       }
     });
-    const int64_t rows = begins[count];
-    parallel_for<Schedule::kDynamic>(threads, input_tiles * strips, [&](int64_t i, int thread) {
-      float* const sums = scratch[thread];
-      const int64_t input = i / strips, first = i % strips * tiles, end = smaller(first + tiles, unit_tiles);
-      for (int64_t row = 0; row < rows; row += kRows) {
-        for (int64_t t = first; t < end; ++t) {
-          k.dw_gemm(dy_panels + t * dy_size + row * tile_units, x_panels + input * x_size + row * tile_inputs,
-                    smaller(kRows, rows - row), true, sums, tile_inputs);
-          for (int64_t u = 0; u < smaller(tile_units, sizes.units - t * tile_units); ++u) {
-            float* __restrict to = g + (t * tile_units + u) * stride + input * tile_inputs;
-            for (int64_t j = 0; j < tile_inputs; ++j) to[j] += sums[u * tile_inputs + j];
-          }
-        }
-      }
-    });
+    panels.add_products(threads, begins[count], stride, g);
   }
 }
 
@@ -284,13 +261,15 @@ void conv_weight_gradient(const ConvSizes& sizes, Pad pad, Scale scale, Gradient
                           const float* x, const uint32_t* signs, const float* w, const float* alpha, float* dw) {
   const int64_t inputs = sizes.inputs(), taps = sizes.taps();
   const int64_t tile = std::max(kBlock, kernels().dw_inputs), stride = ceil_div(inputs, tile) * tile;
-  const Scratch<float> g(1, sizes.units * stride);
-  std::fill_n(g[0], sizes.units * stride, 0.0f);
+  const int64_t size = ceil_div(sizes.units, kernels().dw_units) * kernels().dw_units * stride;
+  const Scratch<float> g(1, size);
+  std::fill_n(g[0], size, 0.0f);
   std::vector<double> outside;
   if (signs != nullptr) {
     add_from_signs(sizes, pad, dy, signs, stride, g[0]);
     if (pad == Pad::kZero && (sizes.pad_h > 0 || sizes.pad_w > 0)) outside = sums_outside(sizes, dy);
-  } else {
+  } else if (!winograd_pays(sizes) || !winograd_gradient(sizes, value_of(pad), dy, x, stride, g[0])) {
+    std::fill_n(g[0], size, 0.0f);
     add_from_reals(sizes, value_of(pad), dy, x, stride, g[0]);
   }
   RuleOnTiles rule({sizes.rows, sizes.units, inputs}, scale, gradient, clip, w, alpha, dw);
