@@ -4,7 +4,7 @@ import argparse
 import json
 import textwrap
 
-from . import add_json, models
+from . import add_json, models, printable
 
 HELP = "say what a model is made of"
 DESCRIPTION = """Says what a model is made of: the weights, bytes and multiply-accumulates of each layer. The exit code
@@ -29,6 +29,6 @@ def run(args: argparse.Namespace) -> int:
     if model.accuracy is not None:
         print(f"test accuracy {model.accuracy:.2%}")
     if model.labels is not None:
-        labels = ", ".join(model.labels)
+        labels = printable(", ".join(model.labels))
         print(textwrap.shorten(f"{len(model.labels)} classes: {labels}", WIDTH, placeholder=" ..."))
     return 0

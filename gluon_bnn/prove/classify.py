@@ -21,8 +21,8 @@ SECONDS = 0.5  # after which no more are timed
 def load(form: str, path: str) -> tuple[float, Callable]:
     """(when all that the form needs was imported, a function of a batch to outputs)"""
     if form == "mxnet":
+        from gluon_bnn import mx
         from gluon_bnn.deploy import load_exported
-        from gluon_bnn.deploy.exported import mx
 
         imported = time.time()
         prefix, _, epoch = path[: -len(".params")].rpartition("-")

@@ -76,6 +76,8 @@ def test_summary(rng, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == {**found.to_json(), "accuracy": 0.5, "labels": labels}
     runtime.save(net, path)
     assert cli.main(["summary", path]) == 0 and capsys.readouterr().out == f"{found}\n"
+    runtime.save(net, path, labels=["a\u202eb", "c", "d"])  # what turns the text of a terminal round
+    assert cli.main(["summary", path]) == 0 and capsys.readouterr().out.endswith("3 classes: a\\u202eb, c, d\n")
     assert "there is no model file 'nothing'" in ended(capsys, "summary", "nothing")[0]
 
 

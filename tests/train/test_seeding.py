@@ -114,7 +114,7 @@ def test_parameters_on_several_devices_are_refused():
     net.initialize(ctx=[mx.cpu(0), mx.cpu(1)])
     trainer = mx.gluon.Trainer(net.collect_params(), "adam", kvstore=None)
     with pytest.raises(ValueError, match=r"one device.*cpu\(0\), cpu\(1\)"):
-        train.fit(net, trainer, None, lambda generator: (), 1, [0.1], None, 0)
+        train.fit(net, trainer, mx.gluon.loss.L2Loss(), lambda generator: (), 1, [0.1], None, 0)
 
 
 def test_a_kvstore_that_updates_has_no_checkpoint(tmp_path):
@@ -122,7 +122,7 @@ def test_a_kvstore_that_updates_has_no_checkpoint(tmp_path):
     net.initialize()
     trainer = mx.gluon.Trainer(net.collect_params(), "sgd", kvstore=mx.kv.create("local"))
     with pytest.raises(ValueError, match="kvstore=None"):
-        train.fit(net, trainer, None, lambda generator: (), 1, [0.1], None, 0, checkpoint=tmp_path / "c")
+        train.fit(net, trainer, mx.gluon.loss.L2Loss(), lambda generator: (), 1, [0.1], None, 0, checkpoint=tmp_path / "c")
 
 
 @pytest.mark.slow

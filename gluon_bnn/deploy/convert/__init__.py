@@ -1,8 +1,8 @@
 """From a traced net to a plan: one small function for each of MXNet's operators, and each kind of binary layer.
 
 A converter gets a `Build`, and what the operator takes: the place of a value in the plan, or a NumPy array where it
-depends on parameters only. It returns what the operator gives, again a place, or a list with a place for each output,
-or None where it does not convert this one: the operator then stays, as a `Held` step.
+depends on parameters only; at least one is a place. It returns what the operator gives, again a place, or a list with a
+place for each output, or None where it does not convert this one: the operator then stays, as a `Held` step.
 
     @converts("tanh")
     def tanh(build, x):

@@ -20,7 +20,7 @@ class Flatten(Step):
         return self.shape[1] if self.shape and self.shape[1] > 0 else None
 
     def keeps_rows(self, x: Shape) -> bool:
-        """Whether it makes certainly one row of each."""
+        """Whether it certainly makes one row of each."""
         return not self.shape or self.shape[0] == 0 or x.size == self.shape[1]
 
     def after(self, x: Shape) -> Shape:
