@@ -122,7 +122,9 @@ def test_a_kvstore_that_updates_has_no_checkpoint(tmp_path):
     net.initialize()
     trainer = mx.gluon.Trainer(net.collect_params(), "sgd", kvstore=mx.kv.create("local"))
     with pytest.raises(ValueError, match="kvstore=None"):
-        train.fit(net, trainer, mx.gluon.loss.L2Loss(), lambda generator: (), 1, [0.1], None, 0, checkpoint=tmp_path / "c")
+        train.fit(
+            net, trainer, mx.gluon.loss.L2Loss(), lambda generator: (), 1, [0.1], None, 0, checkpoint=tmp_path / "c"
+        )
 
 
 @pytest.mark.slow
