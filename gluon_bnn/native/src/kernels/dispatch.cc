@@ -32,6 +32,7 @@ bool has_avx512vpopcntdq() { return false; }
 struct Available {
   static constexpr int kMost = 5;
   const Kernels* tables[kMost];
+  Kernels vpopcntdq;  // those of AVX-512, with what newer instructions add
   int count = 0;
   char names[kMost * 24] = "";
 
@@ -40,7 +41,16 @@ struct Available {
     add(neon_kernels(), true);
     add(avx2_kernels(), has_avx2());
     add(avx512_kernels(), has_avx512());
-    add(avx512vpopcntdq_kernels(), has_avx512vpopcntdq());
+    if (const Kernels *base = avx512_kernels(), *added = avx512vpopcntdq_kernels();
+        base != nullptr && added != nullptr) {
+      vpopcntdq = *base;
+      vpopcntdq.name = added->name;
+      vpopcntdq.xnor_gemm = added->xnor_gemm;
+      vpopcntdq.xnor_rows = added->xnor_rows;
+      vpopcntdq.xnor_blocks = added->xnor_blocks;
+      vpopcntdq.u8_gemm = added->u8_gemm;
+      add(&vpopcntdq, has_avx512vpopcntdq());
+    }
   }
 
   void add(const Kernels* table, bool supported) {
