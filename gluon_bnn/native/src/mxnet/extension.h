@@ -96,6 +96,8 @@ class Attributes {
     return missing;
   }
 
+  bool has(std::string_view name) const { return get(name, {}).data() != nullptr; }
+
  private:
   const char* const* names_;
   const char* const* texts_;

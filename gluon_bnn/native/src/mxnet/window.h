@@ -19,8 +19,7 @@ struct Window {
       : kernel(tuple_of(attributes, "kernel", 1)),
         strides(tuple_of(attributes, "strides", 1)),
         padding(tuple_of(attributes, "padding", 0)),
-        dilation(attributes.get("dilation", "").empty() ? Shape(kernel.size(), 1)
-                                                        : tuple_of(attributes, "dilation", 1)) {
+        dilation(attributes.has("dilation") ? tuple_of(attributes, "dilation", 1) : Shape(kernel.size(), 1)) {
     if (kernel.size() > 2) refuse("a window has one axis or two, got kernel=", kernel);
     for (const Shape* each : {&strides, &padding, &dilation}) {
       if (each->size() == kernel.size()) continue;
