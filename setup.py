@@ -51,54 +51,53 @@ class BuildLibrary(build_ext):
     def build_extension(self, ext):
         """Compile the rooms, as many at once as there are processors, and link them."""
 
-        def object_of(source, flags):
+        # The machine that is built for; another than this one where _PYTHON_HOST_PLATFORM names it.
+        target = sysconfig.get_platform()
+        on_x86 = target.endswith(("x86_64", "amd64")) and os.name != "nt"
+        sources = self.one_file_per_room(ext.sources)
+
+        def compiled(name, flags):
             return self.compiler.compile(
-                [source],
+                [sources[name]],
                 output_dir=self.build_temp,
                 include_dirs=ext.include_dirs,
                 extra_postargs=ext.extra_compile_args + flags,
             )
 
-        def path_in_sources(source):
-            return os.path.relpath(source, SOURCES).replace(os.sep, "/")
-
-        def object_for_its_instruction_set(source):
-            own = flags.get(path_in_sources(source), [])
+        def object_of(name):
+            is_kernel = name.startswith("kernels/")
+            own = FLAGS.get(name, []) if on_x86 or not is_kernel else []
             try:
-                return object_of(source, own)
+                return compiled(name, own)
             except CompileError as error:
-                if not own:
+                if not (is_kernel and own):
                     raise
-                self.warn(f"{source} is built without its instruction set: {error}")
-                return object_of(source, [])  # which is empty
+                self.warn(f"{sources[name]} is built without its instruction set: {error}")
+                return compiled(name, [])  # which is empty
 
-        # The machine that is built for; another than this one where _PYTHON_HOST_PLATFORM names it.
-        target = sysconfig.get_platform()
-        on_x86 = target.endswith(("x86_64", "amd64")) and os.name != "nt"
-        flags = {f"{file}.cc": own for file, own in FLAGS.items() if on_x86 and file != "all"}
-        sources = self.one_file_per_room(ext.sources, path_in_sources)
-        # What takes longest comes first, or one processor would work on it alone in the end.
-        sources.sort(key=lambda source: path_in_sources(source) in flags, reverse=True)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for objects in pool.map(object_for_its_instruction_set, sources):
+            # What takes longest comes first, or one processor would work on it alone in the end.
+            for objects in pool.map(object_of, sorted(sources, key=lambda name: name != "training")):
                 ext.extra_objects += objects
         ext.sources = []
         super().build_extension(ext)
 
-    def one_file_per_room(self, sources, path_in_sources):
-        """The sources, where a file that includes all of a room's takes their place: reading the standard library's
-        headers for each of them took as long as all the rest. Kernels have flags of their own."""
-        rooms, files = {}, []
+    def one_file_per_room(self, sources):
+        """The sources by the names that flags.txt has. A file that includes all of a room's takes their place: reading
+        the standard library's headers for each of them took as long as all the rest. Kernels have flags of their own.
+        """
+        rooms, files = {}, {}
         for source in sources:
-            room, *inside = path_in_sources(source).split("/")
+            path = os.path.relpath(source, SOURCES).replace(os.sep, "/")
+            room, *inside = path.split("/")
             if inside and room != "kernels":
-                rooms.setdefault(room, []).append(f'#include "{path_in_sources(source)}"\n')
+                rooms.setdefault(room, []).append(f'#include "{path}"\n')
             else:
-                files.append(source)
+                files[path[: -len(".cc")]] = source
         os.makedirs(self.build_temp, exist_ok=True)
-        for room, lines in sorted(rooms.items()):
-            files.append(os.path.join(self.build_temp, f"{room}.cc"))
-            with open(files[-1], "w", encoding="ascii") as file:
+        for room, lines in rooms.items():
+            files[room] = os.path.join(self.build_temp, f"{room}.cc")
+            with open(files[room], "w", encoding="ascii") as file:
                 file.writelines(lines)
         return files
 

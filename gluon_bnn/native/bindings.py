@@ -165,7 +165,8 @@ class Model:
     """A net that the library has loaded from `content`, the bytes of its file, and runs in one call.
 
     Safe to use from several threads at once. `address` is the gluon_bnn_model. Raises ValueError, with what is wrong,
-    for bytes that are not the file of a net.
+    for bytes that are not the file of a net. What `run` and `run_u8` take is not checked here, where that would cost as
+    much as to run a small net: runtime.Model does it.
     """
 
     def __init__(self, content: bytes):

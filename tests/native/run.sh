@@ -49,6 +49,7 @@ for file in "$work"/*.cc "$src"/*.cc "$src"/kernels/*.cc "${tests[@]}"; do
   set_flags=$flags
   case $name in
     training) if [ "${1:-}" = sanitize ]; then set_flags+=" -O0"; fi ;;  # long to optimise, short to run
+    api|inference) if [ "${1:-native}" = native ]; then set_flags+=" $(flags_of "$name")"; fi ;;
     # What looks for mistakes in the library need not look for its own.
     test_*) set_flags="-std=c++17 $optimise -fopenmp -ffp-contract=off -Wall" ;;
     kernels/avx*)  # those that cannot run here are left out, as on another machine

@@ -552,6 +552,12 @@ def test_wrong_types_have_names(dtype):
             "must have places inside of the image",
         ),
         ("packed_max_pool", (2, 6, 5, 1), {"padding": (0, 2)}, "must have places inside of the image"),
+        (
+            "packed_max_pool",
+            (16, 2, 2, 1),  # so many places of the result that their number does not fit into 64 bits
+            {"kernel": (2**30 - 1,) * 2, "strides": (1, 1), "padding": (2**30 - 2,) * 2},
+            "a row must have at most",
+        ),
         ("packed_flatten", (2, 5, 5, 1), {}, "takes images of 6 places with 1 word each"),
         ("packed_flatten", (2, 6, 2), {}, "takes images of 6 places with 1 word each"),
         ("pack_image", (2, 5, 5, 1), {}, "of 4 channels takes images of as many"),

@@ -257,7 +257,7 @@ VALID = options((3, 3), (1, 1), (0, 0), (1, 1), channels=4, no_bias=True)
         ({}, (1, 2, 5), None, "takes a batch axis, channels and 2 axes of places"),
         ({}, (1, 2, 5, 5), (4, 3, 3, 3), "of 3 channels takes images of as many"),
         ({}, (1, 2, 5, 5), (5, 2, 3, 3), r"the weight must have the shape \(4, 2, 3, 3\)"),
-        ({"padding": f"({2**29}, {2**29})"}, (1, 2, 5, 5), None, "at most"),
+        ({"padding": f"({2**29}, {2**29})"}, (1, 2, 5, 5), None, "an image with its padding must have at most"),
     ],
 )
 def test_errors(changed, shape, weight, message):
@@ -266,6 +266,22 @@ def test_errors(changed, shape, weight, message):
         mx.nd.gluon_bnn_binary_conv(
             mx.nd.ones(shape), mx.nd.ones(weight or (4, shape[1], 3, 3)), **{**VALID, **changed}
         )
+
+
+@pytest.mark.parametrize("strides", [2**14, 2**30])
+@pytest.mark.parametrize("real", [True, False])
+def test_strides_beyond_the_image(rng, strides, real):
+    """They give one place, as strides of the image's size do, and take no more memory."""
+    x = rng.standard_normal((2, 16, 3, 5)).astype(np.float32)
+    x = x if real else np.sign(x)
+    far, near = (nn.BinaryConv2D(4, 2, strides=each, padding=1, in_channels=16) for each in (strides, 7))
+    weight = rng.standard_normal((4, 16, 2, 2)).astype(np.float32)
+    for net in (far, near):
+        net.initialize()
+        net.weight.set_data(mx.nd.array(weight))
+    of_each = [results(net, (x,), 3) + [net.weight.grad().asnumpy()] for net in (far, near)]
+    for one, other in zip(*of_each):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_other_types_are_refused():
@@ -308,8 +324,11 @@ def test_max_pool_ignores_nan(rng):
     "changed, message",
     [
         ({"padding": "(2, 0)"}, "padding of a pool must be smaller than its kernel"),
-        ({"kernel": "(2,)"}, "have two numbers"),
-        ({"kernel": "(9, 2)"}, "a pool of 9 places does not fit into an axis of 5"),
+        ({"kernel": "(2,)"}, "as many numbers as kernel"),
+        ({"kernel": "(2,)", "strides": "(2,)", "padding": "(0,)"}, "have two numbers"),
+        ({"kernel": "(9, 2)"}, "a kernel that covers 9 places does not fit into the 5"),
+        # So many places of the result that their number, of 16 channels, does not fit into 64 bits.
+        ({"kernel": (2**30 - 4,) * 2, "strides": (1, 1), "padding": (2**30 - 5,) * 2}, "with its padding must have"),
         ({"rounding": "up"}, "rounding must be floor or ceil"),
     ],
 )
@@ -317,4 +336,4 @@ def test_errors_of_max_pool(changed, message):
     library.load_operators()
     sizes = {"kernel": (2, 2), "strides": (2, 2), "padding": (0, 0), **changed}
     with pytest.raises(mx.MXNetError, match=message):
-        mx.nd.gluon_bnn_max_pool(mx.nd.ones((1, 2, 5, 5)), **sizes)
+        mx.nd.gluon_bnn_max_pool(mx.nd.ones((1, 16, 5, 5)), **sizes)

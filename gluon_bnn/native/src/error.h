@@ -8,6 +8,8 @@
 
 namespace gluon_bnn {
 
+using Long = long long;  // what printf knows, which int64_t need not be
+
 // Keeps the message, as printf would write it, and returns GLUON_BNN_BAD_ARGUMENT.
 int fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 

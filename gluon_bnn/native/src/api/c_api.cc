@@ -24,7 +24,7 @@ constexpr int64_t kMostUnits = GLUON_BNN_MOST_INPUTS;
 
 int check_size(const char* name, int64_t size, int64_t most) {
   if (size >= 1 && size <= most) return GLUON_BNN_OK;
-  return fail("%s must be from 1 to %lld, got %lld", name, static_cast<long long>(most), static_cast<long long>(size));
+  return fail("%s must be from 1 to %lld, got %lld", name, static_cast<Long>(most), static_cast<Long>(size));
 }
 
 int check_sizes(int64_t rows, int64_t units, int64_t inputs, int64_t most_inputs = GLUON_BNN_MOST_INPUTS) {

@@ -4,7 +4,6 @@
 namespace gluon_bnn {
 namespace {
 
-constexpr int64_t kWordsBlock = 128;    // words of a tile's weights at a time: 16 KB for 32 units
 constexpr int64_t kStreamed = 1 << 20;  // float results that no L2 cache holds: 4 MB
 
 // Makes stores that bypass the caches visible to other threads.
@@ -20,7 +19,7 @@ void xnor_gemm(const DenseSizes& sizes, const uint32_t* x, const uint32_t* w, co
   const Kernels& k = kernels();
   const PackedWeights weights(w, sizes.inputs);
   const int64_t words = weights.words;
-  const int threads = threads_for(0.03 * sizes.rows * sizes.units * words);
+  const int threads = threads_for(kXnorProduct * sizes.rows * sizes.units * words);
   const Scratch<int32_t> scratch(threads, smaller(sizes.rows, kChunkRows) * kTileUnits);
   for_each_tile(threads, sizes, k.xnor_blocks * kBlock, [&](const Tile& tile, int thread) {
     for (int64_t word = 0; word < words; word += kWordsBlock) {

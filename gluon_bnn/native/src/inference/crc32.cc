@@ -29,6 +29,7 @@ uint32_t crc32(uint32_t crc, const void* bytes, int64_t size) {
   crc = ~crc;
   for (; size >= kBytes; size -= kBytes, at += kBytes) {
     uint32_t next = 0;
+#pragma GCC unroll 8
     for (int i = 0; i < kBytes; ++i) {
       const uint32_t byte = i < 4 ? at[i] ^ (crc >> 8 * i & 255) : at[i];
       next ^= kTables.of[kBytes - 1 - i][byte];

@@ -9,8 +9,6 @@ namespace gluon_bnn {
 namespace {
 
 using Words = std::vector<std::string_view>;
-using Long = long long;  // what printf knows
-
 constexpr std::string_view kInput = "input ";
 const Words kValueForms = {"float", "bits", "bits01"};
 const Words kActivations = {"relu", "sigmoid", "tanh", "softrelu", "softsign", "sign", "binary_sigmoid"};

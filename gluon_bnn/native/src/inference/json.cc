@@ -47,7 +47,7 @@ JsonReader::JsonReader(std::string_view text) : text_(text) {
 
 void JsonReader::bad(const char* what) const {
   bad_file("it is no safetensors file, or damaged: its header cannot be read (%s, at byte %lld)", what,
-           static_cast<long long>(at_));
+           static_cast<Long>(at_));
 }
 
 void JsonReader::skip_space() {

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "error.h"
 #include "form.h"
 #include "gluon_bnn.h"
 #include "kernels/table.h"

@@ -8,8 +8,6 @@
 namespace gluon_bnn {
 namespace {
 
-using Long = long long;  // what printf knows
-
 // Most words of a row of all values but the input together: a bound of a net's memory and time.
 constexpr int64_t kMostWords = INT64_C(1) << 30;
 // Most rows that pass through all nodes before the next rows, and most bytes of scratch memory for more than one row.

@@ -18,8 +18,6 @@ constexpr size_t kMostLabel = 255;     // bytes
 constexpr size_t kMostDecimals = 400;  // of the accuracy
 constexpr int64_t kElement = 4;        // bytes of a number
 
-using Long = long long;  // what printf knows
-
 struct Header {
   std::string line;
   std::vector<Tensor> tensors;

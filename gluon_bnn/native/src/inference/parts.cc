@@ -11,8 +11,6 @@
 namespace gluon_bnn {
 namespace {
 
-using Long = long long;  // what printf knows
-
 std::string text_of(const Shape& shape) {
   std::string text;
   for (const int64_t size : shape) text += (text.empty() ? "" : "x") + std::to_string(size);

@@ -19,8 +19,8 @@ void check_unused_bits(const Parts& parts, const uint32_t* bits, int64_t units, 
       for (int64_t lane = units % kBlock; lane < kBlock; ++lane) past_units |= last[word * kBlock + lane];
     }
   }
-  if (past_inputs != 0) parts.refuse("weight_bits must be 0 past input %lld", static_cast<long long>(size - 1));
-  if (past_units != 0) parts.refuse("weight_bits must be 0 past unit %lld", static_cast<long long>(units - 1));
+  if (past_inputs != 0) parts.refuse("weight_bits must be 0 past input %lld", static_cast<Long>(size - 1));
+  if (past_units != 0) parts.refuse("weight_bits must be 0 past unit %lld", static_cast<Long>(units - 1));
 }
 
 // `sums` is the sum of each unit's signs.
@@ -31,8 +31,8 @@ void check_sums(const Parts& parts, const uint32_t* bits, const int32_t* sums, i
     int64_t ones = 0;
     for (int64_t word = 0; word < words; ++word) ones += __builtin_popcount(own[word * kBlock]);
     if (sums[unit] == inputs - 2 * ones) continue;
-    parts.refuse("sums must be the sums of the signs, %lld for unit %lld, got %d",
-                 static_cast<long long>(inputs - 2 * ones), static_cast<long long>(unit), sums[unit]);
+    parts.refuse("sums must be the sums of the signs, %lld for unit %lld, got %d", static_cast<Long>(inputs - 2 * ones),
+                 static_cast<Long>(unit), sums[unit]);
   }
 }
 

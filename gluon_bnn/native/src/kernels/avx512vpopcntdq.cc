@@ -1,11 +1,16 @@
-// The kernels for AVX-512 with VPOPCNTDQ and VNNI (Ice Lake, Zen 4 and later): popcount and the product of
-// bytes are one instruction each.
+// What VPOPCNTDQ and VNNI add to AVX-512 (Ice Lake, Zen 4 and later): popcount and the product of bytes are one
+// instruction each. All other kernels are those of avx512.cc.
+#if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VNNI__)
 #include "kernels/avx512.h"
+#else
+#include "kernels/table.h"
+#endif
 
 namespace gluon_bnn {
 
-#if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
-    defined(__AVX512VL__)
+#if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VNNI__)
+const Kernels* avx512_kernels();
+
 namespace {
 
 template <int R, int B>
@@ -43,36 +48,20 @@ struct Add4 {
   static __m512i run(__m512i acc, __m512i pixels, __m512i signs) { return _mm512_dpbusd_epi32(acc, pixels, signs); }
 };
 
-constexpr Kernels by_name() {
-  Kernels k = portable_kernels("avx512vpopcntdq");
-  k.pack = pack;
-  k.pack_u8 = pack_u8;
+Kernels by_name() {
+  Kernels k = *avx512_kernels();
+  k.name = "avx512vpopcntdq";
   k.xnor_gemm = xnor_gemm;
   k.xnor_rows = 6;
   k.xnor_blocks = 2;
-  k.epilogue_xnor = epilogue_xnor_by<false>;
-  k.epilogue_xnor_stream = epilogue_xnor_by<true>;
-  k.epilogue_xnor_bits = epilogue_xnor_bits;
-  k.lut_build = lut_build;
-  k.lut_entries = kLutEntries;
-  k.lut_gemm = lut_gemm;
-  k.lut_rows = 4;
   k.u8_gemm = u8_gemm<Add4>;
-  k.epilogue_u8_bits = epilogue_u8_bits;
-  k.u8_rows = 6;
-  k.u8_blocks = 4;
-  k.dw_gemm = dw_gemm;
-  k.dw_units = kDwUnits;
-  k.dw_inputs = kDwInputs;
-  k.winograd_dy = winograd_dy<kDwUnits>;
-  k.winograd_x = winograd_x<kDwInputs>;
   return k;
 }
 
 }  // namespace
 
 const Kernels* avx512vpopcntdq_kernels() {
-  static constexpr Kernels table = by_name();
+  static const Kernels table = by_name();
   return &table;
 }
 #else

@@ -18,7 +18,8 @@
   (GLUON_BNN_HAS("avx512f") && GLUON_BNN_HAS("avx512bw") && GLUON_BNN_HAS("avx512dq") && GLUON_BNN_HAS("avx512vl"))
 
 // From the slowest to the fastest, with what the machine must have. A new one has its own file here, which defines
-// gluon_bnn::<name>_kernels, null where the build has no such kernels, and a line in this list.
+// gluon_bnn::<name>_kernels, null where the build has no such kernels and called only where the machine has it all, and
+// a line in this list.
 #define GLUON_BNN_INSTRUCTION_SETS(SET)                    \
   SET(serial, true)                                        \
   SET(neon, true)                                          \
@@ -36,7 +37,8 @@ namespace {
 
 #define GLUON_BNN_ONE(name, supported) +1
 #define GLUON_BNN_NAME(name, supported) " " #name
-#define GLUON_BNN_ADD(name, supported) add(name##_kernels(), supported);
+#define GLUON_BNN_ADD(name, supported) \
+  if (supported) add(name##_kernels());
 
 // What this machine has, and the names, separated by spaces. Found when the library is loaded, and without memory of
 // its own: nothing here throws, or waits for another thread.
@@ -47,8 +49,8 @@ struct Available {
 
   Available() { GLUON_BNN_INSTRUCTION_SETS(GLUON_BNN_ADD) }
 
-  void add(const Kernels* table, bool supported) {
-    if (table == nullptr || !supported) return;
+  void add(const Kernels* table) {
+    if (table == nullptr) return;
     if (count > 0) std::strcat(names, " ");
     std::strcat(names, table->name);
     tables[count++] = table;

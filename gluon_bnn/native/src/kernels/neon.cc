@@ -1,10 +1,11 @@
 // The kernels for 64-bit ARM, where NEON is part of the baseline: a block of 16 units is four vectors.
-#include "kernels/portable.h"
-
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
+#include "kernels/portable.h"
 #include "kernels/tile_dispatch.h"
+#else
+#include "kernels/table.h"
 #endif
 
 namespace gluon_bnn {

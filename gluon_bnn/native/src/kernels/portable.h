@@ -86,11 +86,11 @@ inline void dw_gemm(const float* dy, const float* x, int64_t rows, bool begin, f
 // The sum of `size` terms, in 8 lanes so that it can be vectorised. The rest goes to the first lane.
 template <typename Term>
 inline double add_up(int64_t size, const Term& term) {
-  constexpr int kLanes = 8;
-  double lanes[kLanes] = {};
+  constexpr int kTerms = 8;
+  double lanes[kTerms] = {};
   int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
+  for (; i + kTerms <= size; i += kTerms) {
+    for (int lane = 0; lane < kTerms; ++lane) lanes[lane] += term(i + lane);
   }
   for (; i < size; ++i) lanes[0] += term(i);
   double sum = 0;

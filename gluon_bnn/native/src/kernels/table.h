@@ -104,8 +104,8 @@ struct Kernels {
   // ---- Products of float inputs and bits, many outputs of the same inputs ----
 
   // sums[g][n][lane] = (+-x0 +- x1) + (+-x2 +- x3) for the kWordGroups groups g of four rows x_t = x[4 g + t], each of
-  // kLanes numbers; bit t of n is the sign of x_t. kSignedSums numbers. Lanes
-  // past the first `lanes` need not be computed.
+  // kLanes numbers; bit t of n is the sign of x_t. These are kSignedSums numbers. Lanes past the first `lanes` need not
+  // be computed.
   void (*signed_sums)(const float* const* x, int64_t lanes, float* sums);
   // Adds the sums that the word bits[k] chooses, group after group, to the lanes at y + offsets[k], for each output k.
   // `lanes` is that of the sums.

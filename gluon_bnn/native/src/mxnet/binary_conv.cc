@@ -1,8 +1,7 @@
 // A whole binary convolution of one or two axes for training as MXNet sees it, float32. No arithmetic here.
 //
 //   gluon_bnn_binary_conv(data, weight, [bias], [curvature], [ddot, w], channels=, kernel=, strides=, padding=,
-//   dilation=,
-//                         pad_value=, scale=, gradient=, clip=, no_bias=, sign=, sign_clip=, apart=)
+//                         dilation=, pad_value=, scale=, gradient=, clip=, no_bias=, sign=, sign_clip=, apart=)
 //                                                                              -> y, alpha, [input bits]
 //
 // data (rows, in_channels, [height,] width), weight (channels, in_channels, *kernel). alpha (channels,) is for the
@@ -53,6 +52,7 @@ class Geometry {
   }
 
   Shape outputs(const Shape& images) const {
+    window_.expect_countable(images);
     Shape y = images;
     y[1] = channels_;
     for (size_t axis = 0; axis < window_.axes(); ++axis) {

@@ -7,8 +7,10 @@
 #include "mxnet/extension.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <exception>
+#include <iterator>
 #include <limits>
 #include <new>
 #include <stdexcept>
@@ -124,6 +126,14 @@ Tensors tensors_of(void** addresses, const int64_t** shapes, const int* axes, co
 }
 
 }  // namespace
+
+void gluon_bnn::mxnet::Part::write(int64_t number) {
+  text_ = {digits_, static_cast<size_t>(std::to_chars(digits_, std::end(digits_), number).ptr - digits_)};
+}
+
+void gluon_bnn::mxnet::Part::write(double number) {
+  text_ = {digits_, static_cast<size_t>(std::to_chars(digits_, std::end(digits_), number).ptr - digits_)};
+}
 
 void gluon_bnn::mxnet::refuse(std::initializer_list<Part> parts) {
   std::string message;

@@ -19,7 +19,6 @@
 #ifndef GLUON_BNN_MXNET_EXTENSION_H_
 #define GLUON_BNN_MXNET_EXTENSION_H_
 
-#include <charconv>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -97,6 +96,8 @@ class Attributes {
     return missing;
   }
 
+  bool has(std::string_view name) const { return get(name, {}).data() != nullptr; }
+
  private:
   const char* const* names_;
   const char* const* texts_;
@@ -117,14 +118,24 @@ class Part {
   Part(const std::string& text) : text_(text) {}
   Part(std::string_view text) : text_(text) {}
   Part(const Shape& shape) : shape_(&shape) {}
-  // With a decimal point, whatever the host program's locale is.
   template <typename Number, typename = std::enable_if_t<std::is_arithmetic_v<Number>>>
-  Part(Number number) : text_(digits_, std::to_chars(digits_, digits_ + sizeof digits_, number).ptr - digits_) {}
+  Part(Number number) {
+    if constexpr (std::is_integral_v<Number>) {
+      write(static_cast<int64_t>(number));
+    } else {
+      write(static_cast<double>(number));
+    }
+  }
   Part(const Part&) = delete;
 
   std::string text() const { return shape_ != nullptr ? text_of(*shape_) : std::string(text_); }
 
  private:
+  // The digits of a number, with a decimal point whatever the host program's locale is. Not inline: messages have many
+  // numbers, and each would be long to compile.
+  void write(int64_t number);
+  void write(double number);
+
   char digits_[32];
   std::string_view text_;
   const Shape* shape_ = nullptr;

@@ -12,7 +12,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
-#include <utility>
+#include <new>
+#include <string>
+#include <vector>
 
 #include "gluon_bnn.h"
 #include "mxnet/extension.h"
@@ -30,7 +32,11 @@ inline double to_double(const char* text, char** end) {
   static const _locale_t c_locale = _create_locale(LC_ALL, "C");
   return _strtod_l(text, end, c_locale);
 #else
-  static const locale_t c_locale = newlocale(LC_ALL_MASK, "C", static_cast<locale_t>(nullptr));
+  static const locale_t c_locale = [] {
+    const locale_t made = newlocale(LC_ALL_MASK, "C", static_cast<locale_t>(nullptr));
+    if (made == static_cast<locale_t>(nullptr)) throw std::bad_alloc();
+    return made;
+  }();
   return strtod_l(text, end, c_locale);
 #endif
 }
@@ -100,35 +106,41 @@ inline Shape tuple_of(const Attributes& attributes, const char* name, int64_t le
   return sizes;
 }
 
-// The value that the text names.
-template <typename T>
-using Choices = std::vector<std::pair<const char*, T>>;
+// A value of an enumeration, or a bool, and the text that names it.
+struct Choice {
+  const char* name;
+  int value;
 
-template <typename T>
-std::string names_of(const Choices<T>& choices) {
+  template <typename T>
+  Choice(const char* name, T value) : name(name), value(static_cast<int>(value)) {}
+};
+using Choices = std::vector<Choice>;
+
+inline std::string names_of(const Choices& choices) {
   std::string names;
-  for (const auto& each : choices) {
+  for (const Choice& each : choices) {
     names += names.empty() ? "" : &each == &choices.back() ? " or " : ", ";
-    names += each.first;
+    names += each.name;
   }
   return names;
 }
 
-template <typename T>
-T choice_of(const char* name, std::string_view text, const Choices<T>& choices) {
-  for (const auto& [choice, value] : choices) {
-    if (text == choice) return value;
+inline int choice_of(const char* name, std::string_view text, const Choices& choices) {
+  for (const Choice& each : choices) {
+    if (text == each.name) return each.value;
   }
   refuse(name, " must be ", names_of(choices), ", got ", text);
 }
 
+// The value that the text names.
 template <typename T>
-T choice_of(const Attributes& attributes, const char* name, std::string_view missing, const Choices<T>& choices) {
-  return choice_of(name, attributes.get(name, missing), choices);
+T choice_of(const Attributes& attributes, const char* name, std::string_view missing, const Choices& choices) {
+  return static_cast<T>(choice_of(name, attributes.get(name, missing), choices));
 }
 
 inline bool flag_of(const char* name, std::string_view text) {
-  return choice_of<bool>(name, text, {{"True", true}, {"False", false}});
+  if (text != "True" && text != "False") refuse(name, " must be True or False, got ", text);
+  return text == "True";
 }
 
 inline bool flag_of(const Attributes& attributes, const char* name, std::string_view missing) {
@@ -136,8 +148,8 @@ inline bool flag_of(const Attributes& attributes, const char* name, std::string_
 }
 
 // The gradient rules by name, all of them or those that go with every scale.
-inline Choices<Gradient> gradients(bool for_every_scale) {
-  Choices<Gradient> choices;
+inline Choices gradients(bool for_every_scale) {
+  Choices choices;
   for_each_rule([&](auto rule, Gradient gradient) {
     if (!for_every_scale || !rule.kUsesAlpha) choices.emplace_back(rule.kName, gradient);
   });
@@ -295,16 +307,24 @@ inline void expect_rows(const char* op, const Shape& data) {
   expect_some(op, data);
 }
 
+constexpr int64_t kMostNumbers = std::numeric_limits<int32_t>::max();  // in an array of MXNet
+
+// How many numbers a row of all axes but the first has: kUnknown where a size is not known, and kMostNumbers + 1 where
+// they are more than kMostNumbers.
+inline int64_t row_size(const Shape& data) {
+  int64_t size = 1;
+  for (size_t axis = 1; axis < data.size(); ++axis) {
+    if (data[axis] == kUnknown) return kUnknown;
+    size = std::min(size * std::min(data[axis], kMostNumbers + 1), kMostNumbers + 1);
+  }
+  return size;
+}
+
 // The size of the axes that make a row, kUnknown where one of them is not known.
 inline int64_t width_of(const Shape& data, bool flatten) {
   if (!flatten) return data.back();
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // numbers in an array of MXNet
-  int64_t width = 1;
-  for (size_t axis = 1; axis < data.size(); ++axis) {
-    if (data[axis] == kUnknown) return kUnknown;
-    width *= data[axis];
-    if (width > kMost) refuse("a row must have at most ", kMost, " numbers, got an array of shape ", data);
-  }
+  const int64_t width = row_size(data);
+  if (width > kMostNumbers) refuse("a row must have at most ", kMostNumbers, " numbers, got an array of shape ", data);
   return width;
 }
 

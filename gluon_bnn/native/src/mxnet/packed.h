@@ -14,7 +14,7 @@ namespace mxnet {
 
 // An attribute that names one of the first `count` of kForms.
 inline Form form_of(const Attributes& attributes, const char* name, int count) {
-  Choices<Form> choices;
+  Choices choices;
   for (int i = 0; i < count; ++i) choices.emplace_back(kForms[i].name, kForms[i].form);
   return choice_of<Form>(attributes, name, "float", choices);
 }

@@ -8,7 +8,6 @@
 // minimum.
 #include <optional>
 
-#include "gemm/pool.h"
 #include "mxnet/window.h"
 
 namespace {
@@ -58,7 +57,7 @@ class PackedMaxPool : public Inference {
       }
     }
     if (falls_) expect_shape("falls", {words_}, &(*in)[1]);
-    width_of(data, true);  // must be known to MXNet
+    width_of(y, true);  // must be known to MXNet
     (*out)[0] = y;
   }
 
@@ -67,19 +66,7 @@ class PackedMaxPool : public Inference {
     const int64_t channels = words_ * kWord;  // all bits of the words
     gluon_bnn::PoolSizes sizes;
     if (window_) {
-      const bool flat = window_->axes() == 1;
-      sizes = {data.shape[0],
-               flat ? 1 : data.shape[1],
-               data.shape[1 + !flat],
-               channels,
-               Window::vertical(window_->kernel, 1),
-               window_->kernel.back(),
-               Window::vertical(window_->strides, 1),
-               window_->strides.back(),
-               Window::vertical(window_->padding, 0),
-               window_->padding.back(),
-               flat ? 1 : y.shape[1],
-               y.shape[1 + !flat]};
+      sizes = window_->pool(data, y, 1, data.shape[0], channels);
     } else {
       const int64_t rows = data.shape[0], places = data.size() / (rows * words_);
       sizes = {rows, 1, places, channels, 1, places, 1, 1, 0, 0, 1, 1};

@@ -34,8 +34,11 @@ double number_at(const Tensor& tensor, int64_t i) {
       return tensor.data<int32_t>()[i];
     case kInt64:
       return static_cast<double>(tensor.data<int64_t>()[i]);
+    case kUint8:
+    case kBool:
+      return tensor.data<uint8_t>()[i];
     default:
-      return tensor.data<uint8_t>()[i];  // bool too
+      refuse("squared_hinge cannot read labels of ", name_of(tensor.type));
   }
 }
 

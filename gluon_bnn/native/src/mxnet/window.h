@@ -4,13 +4,14 @@
 #define GLUON_BNN_MXNET_WINDOW_H_
 
 #include "gemm/conv.h"
+#include "gemm/pool.h"
 #include "mxnet/operator.h"
 
 namespace gluon_bnn {
 namespace mxnet {
 
-// Attributes kernel, strides, padding and dilation, each with a number for each axis of space, of which there are one
-// or two.
+// Attributes kernel, strides, padding and, where it is given, dilation, each with a number for each axis of space, of
+// which there are one or two.
 struct Window {
   Shape kernel, strides, padding, dilation;
 
@@ -18,7 +19,7 @@ struct Window {
       : kernel(tuple_of(attributes, "kernel", 1)),
         strides(tuple_of(attributes, "strides", 1)),
         padding(tuple_of(attributes, "padding", 0)),
-        dilation(tuple_of(attributes, "dilation", 1)) {
+        dilation(attributes.has("dilation") ? tuple_of(attributes, "dilation", 1) : Shape(kernel.size(), 1)) {
     if (kernel.size() > 2) refuse("a window has one axis or two, got kernel=", kernel);
     for (const Shape* each : {&strides, &padding, &dilation}) {
       if (each->size() == kernel.size()) continue;
@@ -28,30 +29,34 @@ struct Window {
 
   size_t axes() const { return kernel.size(); }
 
-  // The window along an axis of space of this size.
+  // The window along an axis of space of this size. Strides beyond the padded axis lead to no further window; they are
+  // cut there because scratch memory for training grows with the strides.
   WindowAxis along(size_t axis, int64_t size) const {
-    return {size, kernel[axis], strides[axis], padding[axis], dilation[axis]};
+    const int64_t stride = std::min(strides[axis], size + 2 * padding[axis]);
+    return {size, kernel[axis], stride, padding[axis], dilation[axis]};
   }
 
-  // The vertical number of one of these, or what a sequence has in its place.
-  static int64_t vertical(const Shape& sizes, int64_t missing) { return sizes.size() == 1 ? missing : sizes[0]; }
+  // The windows along both axes of an array whose axes of space begin with axis `first`.
+  struct Axes {
+    WindowAxis vertical, horizontal;
+  };
+  Axes axes_of(const Tensor& data, int first) const {
+    if (axes() == 1) return {{1, 1}, along(0, data.shape[first])};
+    return {along(0, data.shape[first]), along(1, data.shape[first + 1])};
+  }
 
-  // The convolution of an array whose axes of space begin with axis `first`.
   ConvSizes conv(const Tensor& data, int first, int64_t in_channels, int64_t channels) const {
-    const bool flat = axes() == 1;
-    return {data.shape[0],
-            flat ? 1 : data.shape[first],
-            data.shape[first + !flat],
-            in_channels,
-            channels,
-            vertical(kernel, 1),
-            kernel.back(),
-            vertical(strides, 1),
-            strides.back(),
-            vertical(padding, 0),
-            padding.back(),
-            vertical(dilation, 1),
-            dilation.back()};
+    const auto [down, across] = axes_of(data, first);
+    return {data.shape[0], down.size,     across.size, in_channels, channels,      down.kernel,    across.kernel,
+            down.stride,   across.stride, down.pad,    across.pad,  down.dilation, across.dilation};
+  }
+
+  // A pool of `rows` images of `data`, with as many results as `y` has.
+  PoolSizes pool(const Tensor& data, const Tensor& y, int first, int64_t rows, int64_t channels) const {
+    const auto [down, across] = axes_of(data, first);
+    const int64_t out_height = axes() == 1 ? 1 : y.shape[first], out_width = y.shape[first + (axes() == 1 ? 0 : 1)];
+    return {rows,        down.size,     across.size, channels,   down.kernel, across.kernel,
+            down.stride, across.stride, down.pad,    across.pad, out_height,  out_width};
   }
 
   // How many windows there are along an axis, kUnknown where its size is. Those that reach beyond the padding count
@@ -65,6 +70,18 @@ struct Window {
              " of an axis with its padding, got an array of shape ", data);
     }
     return (ceil ? ceil_div(left, window.stride) : left / window.stride) + 1;
+  }
+
+  // Refuses images (rows, channels, places..) that have with their padding more numbers than an array of MXNet. Then
+  // neither the taps of a window nor the places of a result are more, and no size that is made of them overflows.
+  void expect_countable(const Shape& data) const {
+    Shape padded = data;
+    for (size_t axis = 0; axis < axes(); ++axis) {
+      if (padded[axis + 2] != kUnknown) padded[axis + 2] += 2 * padding[axis];
+    }
+    if (row_size(padded) <= kMostNumbers) return;
+    refuse("an image with its padding must have at most ", kMostNumbers, " numbers, got padding=", padding,
+           " for an array of shape ", data);
   }
 };
 

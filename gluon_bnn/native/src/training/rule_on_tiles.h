@@ -52,11 +52,11 @@ class RuleOnTiles {
   // Prefetches what the rule reads and writes, so that the loads overlap with computing g. GCC leaves calls out of
   // functions that only prefetch, as it sees no effect in them; hence always_inline.
   [[gnu::always_inline]] inline void prefetch(const Part& part) const {
-    constexpr int64_t kLine = 16;
+    constexpr int64_t kLineFloats = kLine / sizeof(float);
     const float* w = w_ + offset(part);
     float* dw = dw_ + offset(part);
     for (int64_t u = 0; u < part.units; ++u, w += sizes_.inputs, dw += sizes_.inputs) {
-      for (int64_t k = 0; k < part.inputs; k += kLine) {
+      for (int64_t k = 0; k < part.inputs; k += kLineFloats) {
         __builtin_prefetch(dw + k, 1);
         if (!copies_) __builtin_prefetch(w + k);
       }

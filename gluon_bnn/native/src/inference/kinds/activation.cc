@@ -1,5 +1,5 @@
 // Activations, element by element; those with a slope have one number, or one for each channel.
-#include "inference/activations.h"
+#include "gemm/activations.h"
 #include "inference/kinds/kinds.h"
 
 namespace gluon_bnn {
@@ -9,7 +9,7 @@ class Activation final : public Node {
  public:
   explicit Activation(Parts& parts) {
     value.shape = parts.float_source().shape;
-    const ActivationFunction& function = parts.choice("function", activation_functions());
+    const ActivationFunction& function = parts.choice("function", activation_functions);
     run_ = function.run;
     if (function.slope == Slope::kNone) return;
     slope_ = parts.floats("slope", {function.slope == Slope::kLayer ? 1 : value.channels()});

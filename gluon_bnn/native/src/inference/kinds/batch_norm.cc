@@ -1,6 +1,6 @@
 // Batch norm of inference, over the last axis.
+#include "gemm/elementwise.h"
 #include "inference/kinds/kinds.h"
-#include "kernels/normalise.h"
 
 namespace gluon_bnn {
 namespace {
@@ -16,7 +16,7 @@ class BatchNorm final : public Node {
 
   void run(int64_t rows, bool, const void* const* xs, void* y) const override {
     normalise(static_cast<const float*>(xs[0]), mean_, factor_, beta_, rows * value.places(), value.channels(),
-              value.channels(), static_cast<float*>(y));
+              static_cast<float*>(y));
   }
 
  private:

@@ -26,8 +26,8 @@ class BinaryConv2D final : public Node {
     pixels_ = may_take_pixels && (to_float ? parts.has("alpha_u8") : parts.has("threshold_u8"));
     const int64_t most = pixels_ ? GLUON_BNN_MOST_INPUTS_U8 : kMostElements;
     if (sizes_.inputs() > most) {
-      parts.refuse("a window must have at most %lld inputs, got %lld", static_cast<long long>(most),
-                   static_cast<long long>(sizes_.inputs()));
+      parts.refuse("a window must have at most %lld inputs, got %lld", static_cast<Long>(most),
+                   static_cast<Long>(sizes_.inputs()));
     }
     if (from_ == Form::kBits01) {  // 1 and 0 are +1 and -1 to the product
       if (pad_ == Pad::kMinus) parts.refuse("from bits01, 0 and 1, pad must be zero or plus, got minus");

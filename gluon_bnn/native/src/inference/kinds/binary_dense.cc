@@ -15,8 +15,8 @@ class BinaryDense final : public Node {
     inputs_ = x.channels();
     pixels_ = x.pixels && x.shape.size() == 1;  // each pixel of an image has a shift of its own
     if (pixels_ && inputs_ > GLUON_BNN_MOST_INPUTS_U8) {
-      parts.refuse("at most %lld uint8 inputs are allowed, got %lld", static_cast<long long>(GLUON_BNN_MOST_INPUTS_U8),
-                   static_cast<long long>(inputs_));
+      parts.refuse("at most %lld uint8 inputs are allowed, got %lld", static_cast<Long>(GLUON_BNN_MOST_INPUTS_U8),
+                   static_cast<Long>(inputs_));
     }
     units_ = parts.number("units", 1);
     value = {parts.choice("to", kForms).form, parts.shape_of(x, units_)};

@@ -23,8 +23,8 @@ class Concat final : public Node {
       channels_.push_back(x.channels());
     }
     if (value.size() > kMostConcatenated) {
-      parts.refuse("concat gives at most %lld elements, got %lld", static_cast<long long>(kMostConcatenated),
-                   static_cast<long long>(value.size()));
+      parts.refuse("concat gives at most %lld elements, got %lld", static_cast<Long>(kMostConcatenated),
+                   static_cast<Long>(value.size()));
     }
   }
 

@@ -13,8 +13,7 @@ class Conv2D final : public Node {
     groups_ = parts.number("groups", 1);
     if (sizes_.channels % groups_ != 0 || sizes_.units % groups_ != 0) {
       parts.refuse("groups must divide the channels, got %lld groups of %lld to %lld channels",
-                   static_cast<long long>(groups_), static_cast<long long>(sizes_.channels),
-                   static_cast<long long>(sizes_.units));
+                   static_cast<Long>(groups_), static_cast<Long>(sizes_.channels), static_cast<Long>(sizes_.units));
     }
     value.shape = {sizes_.out_height(), sizes_.out_width(), sizes_.units};
     weight_ = parts.floats("weight", {sizes_.taps() * (sizes_.channels / groups_), sizes_.units});

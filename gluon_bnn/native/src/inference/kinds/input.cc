@@ -1,4 +1,5 @@
 // The input: float32, or uint8 p that stand for x = scale * p + shift.
+#include "gemm/elementwise.h"
 #include "inference/kinds/kinds.h"
 
 namespace gluon_bnn {
@@ -16,7 +17,7 @@ class Input final : public Node {
     if ((scale_ == nullptr) != (shift_ == nullptr))
       parts.refuse("scale and shift must be there together or not at all");
     for (int64_t k = 0; scale_ != nullptr && k < (one_scale_ ? 1 : inputs); ++k) {
-      if (scale_[k] == 0) parts.refuse("scale must not be 0, got it at %lld", static_cast<long long>(k));
+      if (scale_[k] == 0) parts.refuse("scale must not be 0, got it at %lld", static_cast<Long>(k));
     }
     value = {Form::kFloat, {inputs}, one_scale_ && scale_[0] > 0};
   }
@@ -25,17 +26,8 @@ class Input final : public Node {
   bool takes_pixels() const override { return scale_ != nullptr; }
 
   void run(int64_t rows, bool, const void* const* xs, void* y) const override {
-    const uint8_t* p = static_cast<const uint8_t*>(xs[0]);
-    float* x = static_cast<float*>(y);
-    const int64_t inputs = value.size();
-    for (int64_t r = 0; r < rows; ++r, p += inputs, x += inputs) {
-      if (one_scale_) {
-        const float scale = scale_[0];
-        for (int64_t k = 0; k < inputs; ++k) x[k] = scale * p[k] + shift_[k];
-      } else {
-        for (int64_t k = 0; k < inputs; ++k) x[k] = scale_[k] * p[k] + shift_[k];
-      }
-    }
+    scale_pixels(static_cast<const uint8_t*>(xs[0]), scale_, one_scale_, shift_, rows, value.size(),
+                 static_cast<float*>(y));
   }
 
  private:

@@ -15,7 +15,7 @@ class MaxPool final : public Node {
     const int64_t words = ceil_div(x.channels(), kWord), tail = x.channels() % kWord;
     falls_ = reinterpret_cast<const uint32_t*>(parts.integers("falls", {words}));
     if (tail != 0 && falls_[words - 1] >> tail != 0) {
-      parts.refuse("falls must be 0 past channel %lld", static_cast<long long>(x.channels() - 1));
+      parts.refuse("falls must be 0 past channel %lld", static_cast<Long>(x.channels() - 1));
     }
   }
 

@@ -14,8 +14,8 @@ class Slice final : public Node {
     begin_ = parts.number("begin", 0);
     const int64_t end = parts.number("end", 1);
     if (begin_ >= end || end > channels_) {
-      parts.refuse("slice must have begin < end <= %lld, got begin %lld, end %lld", static_cast<long long>(channels_),
-                   static_cast<long long>(begin_), static_cast<long long>(end));
+      parts.refuse("slice must have begin < end <= %lld, got begin %lld, end %lld", static_cast<Long>(channels_),
+                   static_cast<Long>(begin_), static_cast<Long>(end));
     }
     value.shape = parts.shape_of(x, end - begin_);
   }

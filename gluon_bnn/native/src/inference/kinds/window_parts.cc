@@ -3,8 +3,6 @@
 namespace gluon_bnn {
 namespace {
 
-using Long = long long;  // what printf knows
-
 struct Pair {
   int64_t vertical, horizontal;
 };

@@ -1,5 +1,5 @@
 // Activations, element by element, by operations that a compiler vectorises: no calls, no branches, sums unrolled.
-#include "inference/activations.h"
+#include "gemm/activations.h"
 
 #include <cmath>
 #include <cstring>
@@ -151,16 +151,13 @@ void of_channel(const float* x, const float* slope, int64_t rows, int64_t channe
 
 }  // namespace
 
-const std::vector<ActivationFunction>& activation_functions() {
-  static const std::vector<ActivationFunction> functions = {
-      {"relu", Slope::kNone, plain<Relu>},           {"leaky", Slope::kLayer, of_layer<Leaky>},
-      {"prelu", Slope::kChannel, of_channel<Leaky>}, {"elu", Slope::kLayer, of_layer<Elu>},
-      {"gelu", Slope::kNone, plain<Gelu>},           {"sigmoid", Slope::kNone, plain<Sigmoid>},
-      {"tanh", Slope::kNone, plain<Tanh>},           {"softrelu", Slope::kNone, plain<Softrelu>},
-      {"softsign", Slope::kNone, plain<Softsign>},   {"swish", Slope::kLayer, of_layer<Swish>},
-      {"sign", Slope::kNone, plain<Sign>},           {"binary_sigmoid", Slope::kNone, plain<BinarySigmoid>},
-  };
-  return functions;
-}
+const ActivationFunction activation_functions[kActivationFunctions] = {
+    {"relu", Slope::kNone, plain<Relu>},           {"leaky", Slope::kLayer, of_layer<Leaky>},
+    {"prelu", Slope::kChannel, of_channel<Leaky>}, {"elu", Slope::kLayer, of_layer<Elu>},
+    {"gelu", Slope::kNone, plain<Gelu>},           {"sigmoid", Slope::kNone, plain<Sigmoid>},
+    {"tanh", Slope::kNone, plain<Tanh>},           {"softrelu", Slope::kNone, plain<Softrelu>},
+    {"softsign", Slope::kNone, plain<Softsign>},   {"swish", Slope::kLayer, of_layer<Swish>},
+    {"sign", Slope::kNone, plain<Sign>},           {"binary_sigmoid", Slope::kNone, plain<BinarySigmoid>},
+};
 
 }  // namespace gluon_bnn
