@@ -202,7 +202,8 @@ def methods(records, path):
         axes.set(xlabel="epoch", yscale="log")
         axes.set_title(name, fontsize=9)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.18))
+        if group:
+            axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.18))
     panels[0].set_ylabel("validation error, %")
     _plain(panels[0])
     figure.tight_layout()

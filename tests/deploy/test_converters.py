@@ -184,7 +184,7 @@ def test_what_nobody_converts(rng, tmp_path, name):
             np.testing.assert_array_equal(frozen(x).asnumpy(), expected)
         frozen.export(str(tmp_path / "net"))
         np.testing.assert_array_equal(load_exported(tmp_path / "net")(x).asnumpy(), expected)
-        with pytest.raises(ValueError, match=rf"the runtime takes .*; got {block.name} \({name}\)"):
+        with pytest.raises(ValueError, match=rf"the runtime takes .*; got {block.name} \({name}[()]"):
             gluon_bnn.save(frozen, tmp_path / "net.safetensors")
     assert not (tmp_path / "net.safetensors").exists()
 
@@ -262,7 +262,7 @@ def test_recurrent_layers(rng, tmp_path, kind):
             np.testing.assert_array_equal(frozen(x).asnumpy(), expected)
         frozen.export(str(tmp_path / "net"))
         np.testing.assert_array_equal(load_exported(tmp_path / "net")(x).asnumpy(), expected)
-        with pytest.raises(ValueError, match=rf"got {layer.name} \(SwapAxis\), .*{layer.name} \(RNN\)"):
+        with pytest.raises(ValueError, match=rf"got {layer.name} \(SwapAxis\(.*{layer.name} \(RNN\("):
             frozen.graph
 
 
@@ -285,7 +285,7 @@ def test_transposed_convolutions(rng, tmp_path):
         for hybridize in (False, True):
             frozen.hybridize(hybridize)
             np.testing.assert_array_equal(frozen(x).asnumpy(), expected)
-        with pytest.raises(ValueError, match=rf"the runtime takes .* got {net[0].name} \(Deconvolution\)$"):
+        with pytest.raises(ValueError, match=rf"got {net[0].name} \(Deconvolution\(.*kernel=\(3, 3\)"):
             frozen.graph
     assert [type(block).__name__ for block in frozen][-2:] == [f"{form.capitalize()}Dense"] * 2
 

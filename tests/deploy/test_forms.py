@@ -78,7 +78,7 @@ def test_what_the_runtime_does_not_have(rng, tmp_path):
     """Nothing is written, and a file that is there stays."""
     (tmp_path / "net.safetensors").write_bytes(b"old")
     net = randomise(sequential(nn.BinaryDense(8, in_units=8), gluon.HybridLambda("softmax")), rng)
-    with pytest.raises(ValueError, match=r"the runtime takes .*; got hybridlambda\d+ \(softmax\)"):
+    with pytest.raises(ValueError, match=r"the runtime takes .*; got hybridlambda\d+ \(softmax[()]"):
         gluon_bnn.save(freeze(net, "float", verbose=False), tmp_path / "net.safetensors")
     assert (tmp_path / "net.safetensors").read_bytes() == b"old"
 

@@ -57,3 +57,10 @@ def test_names_of_classes_do_not_collide(figure, classes):
     boxes = labels_of(figure(pictures.confusion_matrix, labels, labels, labels).axes[0].xaxis)
     assert len(boxes) == classes
     assert all(left.x1 + 1 < right.x0 for left, right in zip(boxes, boxes[1:]))
+
+
+def test_methods_of_one_kind(figure, recwarn):
+    """The panel of the other kind is empty, without a legend."""
+    record = {"settings": {"activation": "binary"}, "curve": {"val_error": [0.5, 0.2]}, "best_epoch": 2}
+    left, right = figure(pictures.methods, {"LAB2": {**record, "test_error": 0.2}}).axes
+    assert left.get_legend() is None and right.get_legend() is not None and not recwarn.list

@@ -24,8 +24,14 @@ class Held(Step):
     def in_runtime(self, *xs: Shape) -> bool:
         return False
 
-    def __repr__(self):
+    @property
+    def text(self) -> str:
         return self.operator
+
+    def __repr__(self):
+        given = {} if self.graph is None else self.graph["nodes"][-1]["attrs"]
+        attributes = ", ".join(f"{name}={value}" for name, value in given.items() if not name.startswith("__"))
+        return f"{self.operator}({attributes})" if attributes else self.operator
 
 
 @step
