@@ -131,6 +131,11 @@ def importing_mxnet() -> Iterator[None]:
     _shims.fork_workers()
 
 
+def reason(error: BaseException) -> str:
+    """The last line of an error, which of one of MXNet's says what is wrong: those before it are places in its C++."""
+    return (str(error).strip() or repr(error)).splitlines()[-1].strip()
+
+
 def _import_mxnet():
     from . import _missing
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _files
 from .._arrays import gluon_array, takes_np
-from .._compat import mx
+from .._compat import mx, reason
 from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
 
@@ -62,7 +62,7 @@ def load_exported(prefix: Union[str, bytes, os.PathLike], epoch: int = 0) -> mx.
             library.load_operators()
         symbol, variables = _symbol(text)
     except (ValueError, mx.base.MXNetError) as error:
-        raise ValueError(f"{graph_file} must be a graph that MXNet exported: {_reason(error)}") from None
+        raise ValueError(f"{graph_file} must be a graph that MXNet exported: {reason(error)}") from None
     if not os.path.exists(values_file):
         raise FileNotFoundError(f"{values_file} is not there; an export has it next to {graph_file}")
     with _files.open_regular(values_file) as file:
@@ -91,10 +91,6 @@ def library_operators(graph: dict[str, Any]) -> list[str]:
             *map(library_operators, node.get("subgraphs", ())),
         )
     return sorted(found)
-
-
-def _reason(error):
-    return (str(error).strip() or repr(error)).splitlines()[-1]
 
 
 def _parse(text):
@@ -248,13 +244,13 @@ def _check_types(symbol, variables, inputs, types):
             return
         except mx.base.MXNetError as error:
             errors.append(error)
-    reason = _reason(errors[1])  # the first error may only ask for the type of the input
+    why = reason(errors[1])  # the first error may only ask for the type of the input
     if types:
         pairs = {name: (variables[name].get("__dtype__"), types[name]) for name in types}
         counts = collections.Counter(pairs.values())
         odd = min(types, key=lambda name: (types[name] == DTYPES.get(pairs[name][0]), counts[pairs[name]]))
-        raise ValueError(f"{odd} is {types[odd]}, which the operators do not take here: {reason}")
-    raise ValueError(reason)
+        raise ValueError(f"{odd} is {types[odd]}, which the operators do not take here: {why}")
+    raise ValueError(why)
 
 
 def _check_shapes(symbol, variables, inputs, shapes):

@@ -12,7 +12,7 @@ from typing import Any, Optional
 import numpy as np
 
 from .._arrays import as_in_gluon, classic, takes_np
-from .._compat import mx
+from .._compat import mx, reason
 from ..nn import tracing
 from .plan import Row
 
@@ -158,10 +158,14 @@ def evaluated(node: Node, arrays: list[np.ndarray], output: int, outputs: int) -
 
 def _evaluated(graph, value_of):
     """The outputs of a graph, given as JSON, in inference; `value_of` gives the value of a variable by its name."""
-    symbol = mx.sym.load_json(json.dumps(graph))
-    with mx.autograd.pause(train_mode=False):
-        found = mx.nd.CachedOp(symbol)(*map(value_of, symbol.list_inputs()))
-    return [value.asnumpy() for value in (found if isinstance(found, list) else [found])]
+    try:
+        symbol = mx.sym.load_json(json.dumps(graph))
+        with mx.autograd.pause(train_mode=False):
+            found = mx.nd.CachedOp(symbol)(*map(value_of, symbol.list_inputs()))
+        return [value.asnumpy() for value in (found if isinstance(found, list) else [found])]
+    except mx.base.MXNetError as error:
+        why = reason(error)
+        raise ValueError(f"freeze computes what depends on parameters alone, where MXNet fails: {why}") from error
 
 
 def is_open(node: Node) -> bool:

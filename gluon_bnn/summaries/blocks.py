@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._arrays import gluon_array
-from .._compat import mx
+from .._compat import mx, reason
 from ..nn import deployed
 from ..nn.watching import watched
 from .table import Layer
@@ -51,10 +51,9 @@ def of_block(net: mx.gluon.Block, shapes: list[tuple[int, ...]]) -> list[Layer]:
             mx.nd.waitall()
     except Exception as error:
         given = ", ".join(str(array.shape) for array in arrays)
-        reason = (str(error).strip() or repr(error)).splitlines()[-1].strip()
         raise ValueError(
             f"summary runs the net on one input, and {type(net).__name__} does not take {given}, which is input_shape "
-            f"with a batch axis of 1 before it: {type(error).__name__}: {reason}"
+            f"with a batch axis of 1 before it: {type(error).__name__}: {reason(error)}"
         ) from error
     return layers
 

@@ -16,6 +16,7 @@ from gluon_bnn.nn.binary_layer import BinaryLayer
 
 from frozen_blocks import Own, Shift
 from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
+from needs import needs_library
 
 ACTIVATIONS = {
     "relu": lambda: gluon.Activation("relu"),
@@ -222,7 +223,7 @@ def _product(x, weight, units=4):
     return mx.sym.FullyConnected(x, weight, no_bias=True, num_hidden=units)
 
 
-@pytest.mark.skipif("packed" not in FORMS, reason="the native library is not built")
+@needs_library
 @pytest.mark.parametrize("name", WITH_SIGNS)
 def test_arithmetic_on_signs(rng, name):
     library.load_operators()

@@ -330,6 +330,48 @@ def test_hostile_graphs(tmp_path, case):
         load_exported(tmp_path / "net")
 
 
+FREEZES = {
+    "a value less": (
+        lambda g: node(g, "gluon_bnn_batch_norm", 0)["inputs"].pop(),
+        "gluon_bnn_batch_norm does not take 5 values, as .*batchnorm.* gives it",
+    ),
+    "a constant of no shape": (
+        lambda g: node(g, "_ones", 0)["attrs"].update(shape="None"),
+        "what depends on parameters alone, where MXNet fails: ",
+    ),
+}
+
+
+@needs_library
+@pytest.mark.parametrize("case", FREEZES)
+def test_hostile_graphs_that_load(tmp_path, case):
+    """What MXNet finds only when it runs them, freeze finds first."""
+    damage, words = FREEZES[case]
+    native(tmp_path)
+    path = tmp_path / "net-symbol.json"
+    path.write_bytes(edited(damage)(path.read_bytes()))
+    with pytest.raises(ValueError, match=words):
+        freeze(load_exported(tmp_path / "net"), verbose=False)
+
+
+@needs_library
+def test_batch_norm_that_always_trains(tmp_path):
+    """By the number that stands for inference in the graph: it stays, as MXNet runs it."""
+    native(tmp_path)
+    path = tmp_path / "net-symbol.json"
+    change = edited(lambda g: node(g, "gluon_bnn_batch_norm", 0)["attrs"].update(inference="7"))
+    path.write_bytes(change(path.read_bytes()))
+    net, x = load_exported(tmp_path / "net"), mx.nd.random.normal(shape=(5, 12))
+    np.testing.assert_array_equal(freeze(net, "packed", verbose=False)(x).asnumpy(), net(x).asnumpy())
+
+
+def native(tmp_path):
+    """Exports a net that trains on our operators."""
+    net = sequential(nn.BinaryDense(20, in_units=12), nn.BatchNorm(in_channels=20), nn.BinaryDense(10, in_units=20))
+    net.initialize(mx.init.Normal(1))
+    export(net, tmp_path / "net", ONES)
+
+
 @needs_library
 def test_library_operators_in_a_subgraph_need_the_library(tmp_path, monkeypatch):
     """The body of a loop is a graph of its own inside of the graph."""

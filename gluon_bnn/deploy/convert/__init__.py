@@ -10,6 +10,7 @@ place for each output, or None where it does not convert this one: the operator 
 """
 
 import dataclasses
+import inspect
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ __all__ = ["convert"]
 
 def convert(traced: Trace) -> Plan:
     """The plan of a traced net. Raises ValueError where the weights of a binary layer depend on the input, where what a
-    layer takes or an output of the net does not, and where batch norm's factor is not finite."""
+    layer takes or an output of the net does not, where batch norm's factor is not finite, and where an operator of an
+    export takes another number of values, or values that MXNet refuses."""
     plan = Plan(format=traced.format)
     rows: dict[int, Any] = {}
     known, arrays = constants(traced)
@@ -61,6 +63,11 @@ def _outputs(traced, place, build, values):
     # Steps compute in float32; an operator of ours says itself what it takes.
     fits = node.operator.startswith("gluon_bnn_") or traced.is_float32(place)
     converts = converter(node) if fits and not any(isinstance(value, Node) for value in inputs) else None
+    if converts:
+        try:
+            inspect.signature(converts).bind(build, *inputs)
+        except TypeError:
+            raise ValueError(f"{node.operator} does not take {len(inputs)} values, as {node.name} gives it") from None
     found = converts(build, *inputs) if converts else None
     if found is None:
         return [_held(build, inputs, output, count) for output in range(count)]

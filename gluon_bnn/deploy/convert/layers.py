@@ -142,8 +142,8 @@ def batch_norm(build: Build, x: Any, gamma: Any, beta: Any, mean: Any, var: Any)
 
 @converts("gluon_bnn_batch_norm")
 def native_batch_norm(build: Build, x: Any, gamma: Any, beta: Any, mean: Any, var: Any, training: Any) -> Any:
-    if not constant(gamma, beta, mean, var):
-        return None
+    if not constant(gamma, beta, mean, var, training) or (training != build.get("inference", 0)).any():
+        return None  # it normalises by the statistics of its batch, always or for some inputs
     gamma, beta, mean, var = (array.reshape(-1) for array in (gamma, beta, mean, var))
     return _batch_norm(build, x, gamma, beta, mean, var, build.get("axis", -1), build.get("eps"))
 
