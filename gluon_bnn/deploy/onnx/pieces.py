@@ -28,11 +28,10 @@ LEAST = np.float64(1e-60)  # below all of float32 but 0
 def product(b: Builder, x: str, weights: str) -> str:
     """x @ weights, of finite float32 (batch, inputs) and int8 (inputs, units) that are +-1."""
     rows = b.add("Shape", x, start=0, end=1)
-    floats = b.add("Cast", weights, to=onnx.TensorProto.FLOAT)
     return b.choose(
         b.add("LessOrEqual", rows, np.array([FEW], np.int64)),
         lambda: _in_pieces(b, x, weights),
-        lambda: b.add("MatMul", x, floats),
+        lambda: b.add("MatMul", x, b.add("Cast", weights, to=onnx.TensorProto.FLOAT)),
     )
 
 
