@@ -74,6 +74,15 @@ constexpr int64_t kLine = 64;  // bytes of a cache line
 // So many bytes, rounded up to whole cache lines.
 inline int64_t whole_lines(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 
+// Brings the cache lines of `count` elements closer, which may lie outside of an array. For loops that read or write a
+// little of every row of an array, then what comes next in every row: a processor foresees only what goes on and on.
+// GCC leaves calls out of functions that only prefetch, as it sees no effect in them; hence always_inline.
+template <typename T>
+[[gnu::always_inline]] inline void prefetch(const T* from, int64_t count) {
+  constexpr int64_t kStep = kLine / sizeof(T);
+  for (int64_t i = 0; i < count + kStep - 1; i += kStep) __builtin_prefetch(from + i, 0, 2);
+}
+
 // `count` buffers of `size` elements, mostly one per thread: not initialised, each at a multiple of 64 bytes. Stacks
 // may be small, so everything larger than about a kilobyte is kept here.
 template <typename T>

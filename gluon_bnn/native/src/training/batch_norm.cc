@@ -17,7 +17,8 @@ namespace {
 constexpr int64_t kTogether = 64;
 
 // What a function of a strip is given to do is `of`: of(u) is a function of an element's index for the strip's unit u.
-// So a unit's own parameters are read once where its elements lie together.
+// So a unit's own parameters are read once where its elements lie together. `sum` is also told which array it is the
+// first to read.
 
 // Units are the last axis.
 struct LastAxis {
@@ -26,7 +27,7 @@ struct LastAxis {
 
   // sums[u] = sum of of(u)(i) over the elements i of unit first + u.
   template <typename T, typename Of>
-  void sum(int64_t first, int64_t width, double* sums, const Of& of) const {
+  void sum(int64_t first, int64_t width, const T*, double* sums, const Of& of) const {
     std::fill(sums, sums + width, 0.0);
     for (int64_t begin = 0; begin < rows; begin += kTogether) {
       T part[kStrip] = {};
@@ -57,7 +58,7 @@ struct Images {
   int64_t rows, units, places;
 
   template <typename T, typename Of>
-  void sum(int64_t first, int64_t, double* sums, const Of& of) const {
+  void sum(int64_t first, int64_t, const T* read, double* sums, const Of& of) const {
     const auto term = of(0);
     T part[kLanes] = {};
     double total = 0;
@@ -70,6 +71,7 @@ struct Images {
       const int64_t at = (m * units + first) * places;
       for (int64_t begin = 0; begin < places; begin += kLanes) {
         const int64_t i = at + begin, lanes = std::min(kLanes, places - begin);
+        if (read != nullptr) prefetch(read + i + units * places, kLanes);
         if (lanes == kLanes) {
           for (int64_t lane = 0; lane < kLanes; ++lane) part[lane] += term(i + lane);
         } else {
@@ -88,7 +90,12 @@ struct Images {
     for (int64_t m = 0; m < rows; ++m) {
       const int64_t at = (m * units + first) * places;
       T* __restrict to = y + at;
-      for (int64_t p = 0; p < places; ++p) to[p] = value(at + p);
+      int64_t p = 0;
+      for (; p + kLanes <= places; p += kLanes) {
+        prefetch(to + units * places + p, kLanes);
+        for (int64_t lane = p; lane < p + kLanes; ++lane) to[lane] = value(at + lane);
+      }
+      for (; p < places; ++p) to[p] = value(at + p);
     }
   }
 };
@@ -134,8 +141,8 @@ void normalise(const Layout& layout, const T* x, int64_t first, int64_t width, c
 template <typename T, typename Layout>
 void parameter_gradients(const Layout& layout, const T* dy, const T* x, int64_t first, int64_t width, Strip<T>& s,
                          T* dgamma, T* dbeta) {
-  layout.template sum<T>(first, width, s.sums, [=](int64_t) { return [=](int64_t i) { return dy[i]; }; });
-  layout.template sum<T>(first, width, s.products, [=, &s](int64_t u) {
+  layout.template sum<T>(first, width, dy, s.sums, [=](int64_t) { return [=](int64_t i) { return dy[i]; }; });
+  layout.template sum<T>(first, width, x, s.products, [=, &s](int64_t u) {
     return [dy, x, mean = s.mean[u], inverse = s.inverse[u]](int64_t i) { return dy[i] * ((x[i] - mean) * inverse); };
   });
   for (int64_t u = 0; u < width; ++u) {
@@ -151,9 +158,9 @@ void batch_norm_train(const T* x, const T* gamma, const T* beta, const BatchNorm
                       double momentum, T* running_mean, T* running_var, T* mean, T* inverse, T* y) {
   const int64_t count = sizes.rows * sizes.places;
   for_each_strip<T>(sizes, [=](const auto& layout, int64_t first, int64_t width, Strip<T>& s) {
-    layout.template sum<T>(first, width, s.sums, [=](int64_t) { return [=](int64_t i) { return x[i]; }; });
+    layout.template sum<T>(first, width, x, s.sums, [=](int64_t) { return [=](int64_t i) { return x[i]; }; });
     for (int64_t u = 0; u < width; ++u) mean[first + u] = s.mean[u] = static_cast<T>(s.sums[u] / count);
-    layout.template sum<T>(first, width, s.sums, [=, &s](int64_t u) {
+    layout.template sum<T>(first, width, nullptr, s.sums, [=, &s](int64_t u) {
       return [x, mean = s.mean[u]](int64_t i) {
         const T apart = x[i] - mean;
         return apart * apart;

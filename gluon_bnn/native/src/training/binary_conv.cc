@@ -106,6 +106,7 @@ void from_lanes(const ConvSizes& sizes, int64_t images, float pad, const float* 
       for_each_row_of_lanes(sizes, region, grids, begin, [&](int64_t at, int64_t lane, int64_t size) {
         float* to = y + region.image * sizes.units * places * images + at;
         for (int64_t u = 0; u < sizes.units; ++u, to += places * images) {
+          prefetch(to + size, size);
           copy_numbers(parts + u * kLanes + lane, size, to);
         }
       });
@@ -182,9 +183,7 @@ void from_bits(const ConvSizes& sizes, Pad pad, const uint32_t* x, const float* 
                     counts);
         for (int64_t r = 0; r < units; ++r) {  // counts become dots
           int32_t* to = counts + r * kTileUnits;
-          for (int64_t b = 0; b < blocks; ++b, to += kBlock) {
-            for (int64_t lane = 0; lane < kBlock; ++lane) to[lane] = (inputs - to[lane]) - to[lane];
-          }
+          for (int64_t i = 0; i < blocks * kBlock; ++i) to[i] = (inputs - to[i]) - to[i];
         }
         for (int64_t c = 0; c < corrections; ++c) {
           for (int64_t r = 0; r < units; ++r) {
@@ -196,6 +195,7 @@ void from_bits(const ConvSizes& sizes, Pad pad, const uint32_t* x, const float* 
           size = smaller(count - p, places - place);
           float* to = y + (row * sizes.units + unit) * places + place;
           for (int64_t r = 0; r < units; ++r, to += places) {
+            prefetch(to + size, size);
             write_dots(counts + r * kTileUnits + p, size, alpha[unit + r], bias[unit + r], to);
           }
         }
@@ -287,6 +287,7 @@ void gradient_to_inputs(const ConvSizes& sizes, const float* dy, const float* al
         for_each_row_of_lanes(sizes, outputs, grids, begin, [&](int64_t at, int64_t lane, int64_t size) {
           const float* d = dy_lanes + (outputs.image * sizes.units + unit) * places * images + at;
           for (int64_t u = 0; u < units; ++u, d += places * images) {
+            prefetch(d + kLanes, kLanes);
             for (int64_t j = 0; j < size; ++j) lanes[u * kLanes + lane + j] = d[j] * alpha[unit + u];
           }
         });
@@ -327,6 +328,7 @@ void gradient_to_bias(const ConvSizes& sizes, const float* dy, float* dbias) {
                                     double sum = 0;
                                     for (int64_t row = 0; row < sizes.rows; ++row) {
                                       const float* d = dy + (row * sizes.units + unit) * places;
+                                      prefetch(d + sizes.units * places, places);
                                       sum += add_up(places, [=](int64_t p) { return d[p]; });
                                     }
                                     dbias[unit] = static_cast<float>(sum);

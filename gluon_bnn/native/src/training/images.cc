@@ -42,6 +42,7 @@ void for_each_block_of_lanes(int64_t rows, int64_t size, const Body& body) {
 void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
   int64_t r = 0;
   for (; r + 4 <= rows; r += 4, from += 4 * from_stride, to += 4) {
+    for (int64_t i = 0; i < 4; ++i) prefetch(from + i * from_stride + columns, kLanes);
     int64_t c = 0;
     for (; c + 4 <= columns; c += 4) transpose_square(from + c, from_stride, to + c * to_stride, to_stride);
     for (; c < columns; ++c) {

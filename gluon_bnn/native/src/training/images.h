@@ -13,7 +13,7 @@ namespace gluon_bnn {
 
 inline float value_of(Pad pad) { return pad == Pad::kZero ? 0.0f : pad == Pad::kPlus ? 1.0f : -1.0f; }
 
-// to[c][r] = from[r][c]
+// to[c][r] = from[r][c]. What follows the last column in each row is prefetched, as the next call will read it.
 void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride);
 
 // Places of one image.
