@@ -174,7 +174,8 @@ def test_an_extreme_number_reaches_the_weights_that_it_meets(rng, instruction_se
     changed, other = (x, d) if where == "x" else (d, x)
     changed[1, 3, 0, 0], changed[1, 3, 0, 1:3] = value, -value
     other *= np.float32(1e-6)
-    sizes = options((3, 3), (1, 1), (1, 1), (1, 1), channels=16, scale="None", gradient="ste", clip="None", no_bias=True)
+    sizes = options((3, 3), (1, 1), (1, 1), (1, 1), channels=16, no_bias=True)
+    sizes.update(scale="None", gradient="ste", clip="None")
     found = results(lambda *arrays: mx.nd.gluon_bnn_binary_conv(*arrays, **sizes)[0], (x, w), d)[2]
     with np.errstate(invalid="ignore"):
         x, d, w = x.astype(np.float64), d.astype(np.float64), np.ones_like(w)
