@@ -55,15 +55,20 @@ def binary_dense(rng):
 
 
 def binary_conv(rng):
-    for scale, gradient, channels in (("layer", "exact", 3), ("channel", "xnor", 32), ("None", "ste", 33)):
+    for scale, gradient, channels, stride in (
+        ("layer", "exact", 3, 2),
+        ("channel", "xnor", 32, 2),
+        ("None", "ste", 33, 2),
+        ("channel", "exact", 33, 1),  # with Winograd's weight gradient
+    ):
         for of_signs in (False, True):
             x, w = normal(rng, 9, channels, 40, 41), normal(rng, 20, channels, 3, 3)
-            sizes = dict(kernel=(3, 3), strides=(1, 2), padding=(1, 1), dilation=(1, 1))
+            sizes = dict(kernel=(3, 3), strides=(1, stride), padding=(1, 1), dilation=(1, 1))
             options = dict(sizes, channels=20, scale=scale, gradient=gradient, sign=of_signs, sign_clip="1.0")
             yield from with_gradients(
                 lambda *arrays: mx.nd.gluon_bnn_binary_conv(*arrays, **options)[0],
                 [x, w, normal(rng, 20)],
-                [normal(rng, 9, 20, 40, 21)],
+                [normal(rng, 9, 20, 40, 40 // stride + 1)],
             )
 
 
