@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "inference/model_file.h"
+#include "inference/texts.h"
 
 namespace gluon_bnn {
 namespace {

@@ -14,7 +14,6 @@
 #define GLUON_BNN_INFERENCE_MODEL_FILE_H_
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,22 +58,6 @@ ModelFile read_model_file(const FileBytes& bytes);
 
 // The nodes of a chain, from the entries of the line of format 1.
 std::vector<NodeText> read_format1(const std::vector<std::string_view>& entries);
-
-// ---- For texts ----
-
-std::vector<std::string_view> split(std::string_view text, std::string_view separator);
-
-// The number that a text of 1 to 10 digits is, without zeros before it.
-std::optional<int64_t> whole_number(std::string_view text);
-
-// The sizes of a text like 1x28x28: 1 to 31 numbers from 1 on, whose product is at most kMostElements.
-std::optional<std::vector<int64_t>> sizes_in(std::string_view text);
-
-// The numbers of a text like 0x1: 1 to 31 of them, from 0 to kMostElements.
-std::optional<std::vector<int64_t>> places_in(std::string_view text);
-
-// What a message shows of a text: its first 80 bytes, those that are not printable ASCII as ?.
-std::string shown(std::string_view text);
 
 }  // namespace gluon_bnn
 

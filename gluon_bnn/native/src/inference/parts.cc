@@ -7,6 +7,7 @@
 #include "error.h"
 #include "inference/kind.h"
 #include "inference/model_file.h"
+#include "inference/texts.h"
 
 namespace gluon_bnn {
 namespace {
