@@ -161,6 +161,7 @@ UNKNOWN = {
     "_lesser_scalar": lambda F, x: x < 0.5,
     "_greater": lambda F, x: x > 2 * x,
     "sqrt": lambda F, x: F.sqrt(x * x),
+    "clip": lambda F, x: F.clip(x, 1, -2),
     "expand_dims": lambda F, x: F.expand_dims(x, 1),
     "transpose": lambda F, x: F.transpose(x),
     "_foreach": lambda F, x: F.contrib.foreach(lambda row, state: (2 * row, state), x, [])[0],

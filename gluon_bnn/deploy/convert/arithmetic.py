@@ -106,7 +106,7 @@ def negative(build: Build, x: Any) -> Any:
 def clip(build: Build, x: Any) -> Any:
     """min(max(x, a_min), a_max)."""
     low, high = (np.array(build.get(name), np.float32) for name in ("a_min", "a_max"))
-    return minimum(build, maximum(build, x, low), high)
+    return None if low > high else minimum(build, maximum(build, x, low), high)  # MXNet then gives both of them
 
 
 def _scalar(name, operation):
