@@ -375,6 +375,16 @@ def test_names_of_several_headers(rng, tmp_path):
     headers.build(tmp_path, "gcc", *STRICT)
 
 
+def test_names_that_differ_in_case(rng, tmp_path):
+    """Their macros would be the same, and the scores of one net longer than the other's NET_OUTPUTS."""
+    needs("gcc")
+    for name, units in (("net", 5), ("Net", 2)):
+        gluon_bnn.save(chain(rng, 4, f"binary_dense units={units} to=float"), tmp_path / f"{name}.h")
+    (tmp_path / "main.c").write_text('#include "net.h"\n#include "Net.h"\n')
+    done = subprocess.run(["gcc", "-fsyntax-only", "main.c"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "upper and lower case" in done.stderr
+
+
 def test_an_old_file_is_kept(rng, tmp_path, monkeypatch):
     """Where the net is refused, and where the disk is full."""
     graph = chain(rng, 4, "dense units=3")

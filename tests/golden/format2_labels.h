@@ -34,6 +34,9 @@
 #pragma float_control(precise, on)
 #endif
 
+#ifdef FORMAT2_LABELS_INPUTS
+#error "another header's name differs from this one's in nothing but upper and lower case: write one under another name"
+#endif
 #define FORMAT2_LABELS_INPUTS 12
 #define FORMAT2_LABELS_OUTPUTS 3
 

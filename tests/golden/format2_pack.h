@@ -34,6 +34,9 @@
 #pragma float_control(precise, on)
 #endif
 
+#ifdef FORMAT2_PACK_INPUTS
+#error "another header's name differs from this one's in nothing but upper and lower case: write one under another name"
+#endif
 #define FORMAT2_PACK_INPUTS 40
 #define FORMAT2_PACK_OUTPUTS 3
 

@@ -167,7 +167,12 @@ static inline int net_predict(const given_t *x) {
 
 
 def _macros(program):
-    return f"#define NET_INPUTS {program.graph.inputs}\n#define NET_OUTPUTS {program.graph.units}"
+    return f"""\
+#ifdef NET_INPUTS
+#error "another header's name differs from this one's in nothing but upper and lower case: write one under another name"
+#endif
+#define NET_INPUTS {program.graph.inputs}
+#define NET_OUTPUTS {program.graph.units}"""
 
 
 def _functions(used: Iterable[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 A weight takes one bit in the file. Constants that unpack the bits are folded when a runtime loads the model. Products
 of bits and of pixels are integers; all else is float32, operation by operation as in `graph.engine`, so that answers
-are the same to the bit, but for what `trial` says. `early` makes fewer operations of it first.
+are the same to the bit, but for what `trial` says. `early` makes fewer operations of it first, and `pieces` makes
+integers of large products of a few rows.
 
 Images have the channels first here. The input is x, (batch, *the shape of one input), uint8 where the net has an input
 scale, else float32; the output is y, float32 (batch, outputs). The file has metadata: gluon_bnn, the version that wrote
