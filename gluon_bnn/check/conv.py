@@ -57,9 +57,17 @@ def errors(
         functools.partial(conv.binary_conv, **sizes, pad_value=layer.pad_value),
         functools.partial(conv.binary_conv_backward, **sizes, pad_value=layer.pad_value),
         functools.partial(conv.conv, **sizes, pad_value=abs(layer.pad_value)),
-        functools.partial(conv.conv_backward, **sizes, pad_value=abs(layer.pad_value)),
+        functools.partial(_magnitudes_backward, **sizes, pad_value=abs(layer.pad_value)),
     )
     return binary_layer.errors(layer, reference, x, d, y, dx, dweight, dbias)
+
+
+def _magnitudes_backward(d: np.ndarray, x: np.ndarray, w: np.ndarray, **sizes: Any) -> dict[str, np.ndarray]:
+    """`conv_backward` of magnitudes. All weights of a kernel have the largest of its: Winograd's filtering rounds sums
+    of which several weights have a share, also one that meets nothing but zeros."""
+    gradients = conv.conv_backward(d, x, w, **sizes)
+    of_kernel = gradients["weight"].max(axis=tuple(range(2, w.ndim)), keepdims=True)
+    return {**gradients, "weight": np.broadcast_to(of_kernel, w.shape)}
 
 
 def new_layer_errors(

@@ -155,6 +155,15 @@ def test_the_optimiser_rows_hold_the_weights_within_1(monkeypatch, tmp_path):
     assert not any(row["ok"] for row in rows(tmp_path, check.optimizer, choice="composed"))
 
 
+def test_a_convolution_of_images_that_are_zero_but_for_an_edge():
+    """Some weights of a kernel then meet zeros only, and have a gradient of 0 but for rounding."""
+    net, images = nn.BinaryConv2D(16, 3, padding=1, in_channels=16), np.zeros((3, 16, 24, 24), np.float32)
+    net.initialize()
+    images[..., 0, :] = np.random.default_rng(1).standard_normal(images[..., 0, :].shape)
+    table = check.check_net(net, mx.nd.array(images))
+    assert table.ok, table
+
+
 def test_ctrl_c_is_not_lost(monkeypatch, capsys):
     """It may come while an array is freed, where Python itself would print it and go on."""
 
