@@ -353,11 +353,10 @@ void check_extremes() {
 
 }  // namespace
 
-// The arguments are directories of files, then "few" where few damages of each are enough, for emulators.
+// The arguments are directories of files.
 int main(int argc, char** argv) {
   check_extremes();
-  const bool few = argc > 1 && std::strcmp(argv[argc - 1], "few") == 0;
-  const int damages = few ? 10 : 150, directories = argc - few;  // damages of each file
+  const int damages = 150;  // of each file
   int64_t files = 0, loaded = 0;
   const std::string names = on_every_instruction_set([&] {
     const auto all = [&](const std::string& bytes, const auto& damage) {
@@ -377,7 +376,7 @@ int main(int argc, char** argv) {
       if (!load_and_run(file.bytes())) fail("a random graph: " + std::string(gluon_bnn_error()));
       for (int k = 0; k < 10; ++k, ++files) loaded += load_and_run(damaged(file));
     }
-    for (int i = 1; i < directories; ++i) {
+    for (int i = 1; i < argc; ++i) {
       std::vector<std::filesystem::path> paths;
       for (const auto& entry : std::filesystem::directory_iterator(argv[i])) paths.push_back(entry.path());
       std::sort(paths.begin(), paths.end());
