@@ -23,20 +23,20 @@ def run(*arguments, cwd):
 
 @pytest.mark.slow
 def test_all_of_it(tmp_path):
-    shapes = "--shapes", "3x40x33", "1x17x64", "--convs", "1x6x33", "3x5x8"
+    shapes = "--shapes", "3x40x33", "--convs", "3x5x8"
     done = run(*shapes, "--width", "64", "--largest", "4", "--rounds", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     directory = tmp_path / "runs" / "bench_inference"
     assert (directory / "bench_inference.png").stat().st_size > 5000
     with open(directory / "bench_inference.json", encoding="utf-8") as file:
         found = json.load(file)
-    assert list(found["layers"]) == ["3x40x33", "1x17x64"]
+    assert list(found["layers"]) == ["3x40x33"]
     ours = {"xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary", "binary_dense_u8"}
     for layer in found["layers"].values():
         assert ours | {"MXNet float32", "registers alone", "weights read"} <= set(layer["us"])
         assert all(value > 0 for value in layer["us"].values())
         assert layer["times_mxnet_float32"]["MXNet float32"] == 1
-    assert list(found["convs"]) == ["1x6x33", "3x5x8"]
+    assert list(found["convs"]) == ["3x5x8"]
     for conv in found["convs"].values():
         assert {"binary_conv2d", "binary_conv2d, +1 outside", "dense product", "MXNet float32"} <= set(conv["us"])
         assert all(conv[name] > 0 for name in ("of_dense_product", "cost_of_zeros_outside", "times_best_float32"))

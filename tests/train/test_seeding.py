@@ -53,8 +53,7 @@ def fit(epochs, path, loaded, device=mx.cpu(0), **options):
 
 LOADERS = {
     "shuffled": {},
-    "in order": dict(shuffle=False),
-    "discard": dict(last_batch="discard"),
+    "in order, whole batches": dict(shuffle=False, last_batch="discard"),
     "reloading": dict(auto_reload=True),
     "one worker": dict(num_workers=1),
     "workers": dict(num_workers=3),
