@@ -9,8 +9,8 @@ import sys
 # Tests are thousands of tiny operators, for which a second thread costs more than it does, and as many tests run at
 # once as there are cores. So there is one thread, in the programs that tests start too, and threads that wait take no
 # core from others. Tests of threads set how many there are: test_threads.py, run.sh and those of memory and fork in
-# tests/native, test_any_number_of_threads of convolutions, and test_command of all that `check` compares. Read by
-# NumPy's BLAS, and by OpenMP, when they are loaded below.
+# tests/native, and test_any_number_of_threads of convolutions. Read by NumPy's BLAS, and by OpenMP, when they are
+# loaded below.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -22,6 +22,7 @@ from gluon_bnn import ops
 from gluon_bnn.native import library
 
 from pairs import IMPLEMENTATIONS, INSTRUCTION_SETS
+from paths import HELPERS
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job, whose children would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,6 +37,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("tests")
 
+
+CHILDREN = os.path.join(HELPERS, "children")  # has the sitecustomize.py of processes that tests start
+collect_ignore = [CHILDREN]  # or pytest would import it, to look for doctests
 
 FAST_CASES = 5  # of a test with parameters; the others are slow, so that the fast tests stay fast as cases are added
 
@@ -61,6 +65,15 @@ def pytest_collection_modifyitems(config, items):
         for tests in (slow, fast)
         for item in tests[len(tests) * worker // workers : len(tests) * (worker + 1) // workers]
     ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children():
+    """MXNet's import takes half the time in the processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", CHILDREN, prepend=os.pathsep)
+        patch.syspath_prepend(CHILDREN)  # for those that get the whole path of this process
+        yield
 
 
 def _seed(request):

@@ -167,25 +167,24 @@ class TestBroken:
     @pytest.mark.parametrize(
         "package, source, says",
         [
-            ("numpy", "raise ImportError('libx is\\n\\nodd')", "cannot be imported (ImportError: libx is odd)"),
-            ("safetensors", "raise RuntimeError", "cannot be imported (RuntimeError: )"),
-            ("numpy", "1 +", "cannot be imported (SyntaxError: "),
-            ("safetensors", "raise SystemExit('bye')", "cannot be imported (SystemExit: bye)"),
-            ("numpy", "import os; os.kill(os.getpid(), 11)", "loading {} ends Python, by SIGSEGV"),
-            ("safetensors", "import os; os._exit(3)", "loading {} ends Python, with exit code 3"),
+            ("numpy", "raise ImportError('libx is\\n\\nodd')", "(ImportError: libx is odd)"),
+            ("safetensors", "raise RuntimeError", "(RuntimeError: )"),
+            ("numpy", "1 +", "(SyntaxError: "),
+            ("safetensors", "raise SystemExit('bye')", "(SystemExit: bye)"),
         ],
     )
     def test_packages_that_do_not_import(self, bare, package, source, says):
         (found,) = problems(bare[1](**{package: source}))
-        assert says.format(package) in found and f"PROBLEM: {'loading ' * ('loading' in says)}{package} " in found
+        assert found.startswith(f"PROBLEM: {package} is installed but cannot be imported {says}")
         assert found.endswith(f"pip install --force-reinstall --no-deps {package}")
 
     @pytest.mark.slow
     def test_both_end_the_process(self, bare):
-        found = problems(bare[1](numpy="import os; os._exit(3)", safetensors="import os; os.abort()"))
-        assert [line.split(":")[1] for line in found] == [
-            " loading numpy ends Python, with exit code 3",
-            " loading safetensors ends Python, by SIGABRT",
+        found = problems(bare[1](numpy="import os; os._exit(3)", safetensors="import os; os.kill(os.getpid(), 11)"))
+        command = "pip install --force-reinstall --no-deps"
+        assert found == [
+            f"PROBLEM: loading numpy ends Python, with exit code 3: {command} numpy",
+            f"PROBLEM: loading safetensors ends Python, by SIGSEGV: {command} safetensors",
         ]
 
     @pytest.mark.slow
@@ -262,17 +261,6 @@ class TestBroken:
 
 
 class TestVariables:
-    @pytest.mark.slow
-    @needs_library
-    def test_instruction_set(self, bare, monkeypatch):
-        """A bogus one is a problem of the report, not its end."""
-        monkeypatch.setenv("GLUON_BNN_ISA", "avx3")
-        allowed = ", ".join(library.instruction_sets())
-        assert problems(bare[1]()) == [
-            f"PROBLEM: GLUON_BNN_ISA must be one of {allowed} on this machine, got 'avx3'; "
-            "unset GLUON_BNN_ISA for the fastest of them"
-        ]
-
     def test_operators(self, examine, monkeypatch):
         monkeypatch.setenv("GLUON_BNN_OPS", "nativ")
         assert examine()["problems"] == [
@@ -280,11 +268,18 @@ class TestVariables:
         ]
 
     @pytest.mark.slow
+    @needs_library
     def test_both(self, bare, monkeypatch):
+        """A bogus instruction set is a problem of the report, not its end."""
         monkeypatch.setenv("GLUON_BNN_OPS", "nativ")
         monkeypatch.setenv("GLUON_BNN_ISA", "avx3")
-        found = problems(bare[1]())
-        assert len(found) == 1 + library.available() and "unset GLUON_BNN_OPS" in found[-1]
+        allowed = ", ".join(library.instruction_sets())
+        isa, operators = problems(bare[1]())
+        assert isa == (
+            f"PROBLEM: GLUON_BNN_ISA must be one of {allowed} on this machine, got 'avx3'; "
+            "unset GLUON_BNN_ISA for the fastest of them"
+        )
+        assert "unset GLUON_BNN_OPS" in operators
 
     @pytest.mark.parametrize("choice", ["auto", "native", "composed", ""])
     def test_allowed_ones(self, examine, monkeypatch, choice):

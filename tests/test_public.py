@@ -46,6 +46,11 @@ def public_names():
 NAMES = public_names()
 
 
+def names_of(module):
+    """Those of NAMES that this module has, and no module within it."""
+    return [name for name in NAMES if max((m for m in MODULES if name.startswith(f"{m}.")), key=len) == module]
+
+
 def test_rooms_are_found():
     assert {"gluon_bnn.nn", "gluon_bnn.quantizers", "gluon_bnn.graph.graph", "gluon_bnn.reference.binary"} < set(
         MODULES
@@ -78,25 +83,31 @@ def test_completion_shows_what_is_public_and_nothing_else(name):
     assert module.__doc__.splitlines()[0] in pydoc.plain(pydoc.render_doc(module))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_help_reads_well(name):
+@pytest.mark.parametrize("module", MODULES)
+def test_help_reads_well(module):
     """Its own text, not one that MXNet has for what it overrides, and no markup that a terminal does not show."""
-    each = NAMES[name]
-    assert each.__doc__ and each.__doc__.strip()
-    assert "\\" not in each.__doc__ and "::" not in each.__doc__
-    try:
-        signature = str(inspect.signature(each))
-    except ValueError:  # an exception's, say
-        return
-    assert " at 0x" not in signature and "<object" not in signature
+    for name in names_of(module):
+        each = NAMES[name]
+        assert each.__doc__ and each.__doc__.strip(), name
+        assert "\\" not in each.__doc__ and "::" not in each.__doc__, name
+        try:
+            signature = str(inspect.signature(each))
+        except ValueError:  # an exception's, say
+            continue
+        assert " at 0x" not in signature and "<object" not in signature, name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_parameters_and_results_have_types(name):
-    each = NAMES[name]
-    if inspect.isclass(each) and "__init__" not in vars(each):  # one that MXNet or Python has
-        return
-    signature = inspect.signature(each.__init__ if inspect.isclass(each) else each)
-    parameters = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
-    assert [p.name for p in parameters if p.annotation is p.empty] == []
-    assert inspect.isclass(each) or signature.return_annotation is not signature.empty
+@pytest.mark.parametrize("module", MODULES)
+def test_parameters_and_results_have_types(module):
+    for name in names_of(module):
+        each = NAMES[name]
+        if inspect.isclass(each) and "__init__" not in vars(each):  # one that MXNet or Python has
+            continue
+        signature = inspect.signature(each.__init__ if inspect.isclass(each) else each)
+        parameters = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
+        assert [p.name for p in parameters if p.annotation is p.empty] == [], name
+        assert inspect.isclass(each) or signature.return_annotation is not signature.empty, name
+
+
+def test_every_name_belongs_to_a_module():
+    assert sorted(name for module in MODULES for name in names_of(module)) == sorted(NAMES)

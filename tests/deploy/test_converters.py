@@ -17,6 +17,7 @@ from gluon_bnn.nn.binary_layer import BinaryLayer
 from frozen_blocks import Own, Shift
 from frozen_nets import FORMS, gluon, lines, plus_minus, randomise, sequential
 from needs import needs_library
+from pairs import IMPLEMENTATIONS
 
 ACTIVATIONS = {
     "relu": lambda: gluon.Activation("relu"),
@@ -136,7 +137,15 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+# The layers before them are the same in all; so the few nets that are composed show what their signs are converted to.
+@pytest.mark.parametrize(
+    "implementation, name",
+    [
+        *((IMPLEMENTATIONS[0], name) for name in OPERATORS),
+        *(pytest.param("composed", name, marks=pytest.mark.slow) for name in ["signs", *OPERATORS][::9]),
+    ],
+    indirect=["implementation"],
+)
 def test_operators(rng, implementation, tmp_path, name):
     def forward(self, F, x):
         y = self.dense(self.sign(x))

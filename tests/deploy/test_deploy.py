@@ -102,8 +102,8 @@ def runs(net, tmp_path):
     hidden=[nn.BinaryActivation, pytest.param(nn.BinarySigmoid, marks=pytest.mark.slow)],
 )
 def test_binary_nets_are_equal_to_the_bit(rng, implementation, tmp_path, scale, norm, hidden):
-    """Every form gives the bits of the reference and of the net as trained, from 1 to 4 layers."""
-    for depth, rows in ((1, 300), (2, 1), (3, 7), (4, 64)):
+    """Every form gives the bits of the reference and of the net as trained, of two numbers of layers from 1 to 4."""
+    for depth, rows in rng.permutation([(1, 300), (2, 1), (3, 7), (4, 64)])[:2].tolist():
         widths = [*rng.integers(1, 131, depth), 10]
         net = mlp(rng, [int(w) for w in widths], scale, bool(depth % 2), norm, hidden)
         x = rng.standard_normal((rows, widths[0])).astype(np.float32)

@@ -84,7 +84,7 @@ def test_random_graphs(seed):
 
 @pytest.mark.slow
 def test_many_random_graphs():
-    for seed in range(1000, 1100):
+    for seed in range(1000, 1050):
         rng = np.random.default_rng(seed)
         graph = random_graph(rng)
         x = inputs(rng, graph, 3)

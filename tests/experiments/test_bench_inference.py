@@ -1,6 +1,7 @@
 """experiments/bench_inference.py at tiny settings; what it times is not looked at."""
 
 import argparse
+import contextlib
 import json
 
 import numpy as np
@@ -22,20 +23,20 @@ def run(*arguments, cwd):
 
 @pytest.mark.slow
 def test_all_of_it(tmp_path):
-    shapes = "--shapes", "3x40x33", "1x17x64", "--convs", "1x6x33", "3x5x8"
+    shapes = "--shapes", "3x40x33", "--convs", "3x5x8"
     done = run(*shapes, "--width", "64", "--largest", "4", "--rounds", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     directory = tmp_path / "runs" / "bench_inference"
     assert (directory / "bench_inference.png").stat().st_size > 5000
     with open(directory / "bench_inference.json", encoding="utf-8") as file:
         found = json.load(file)
-    assert list(found["layers"]) == ["3x40x33", "1x17x64"]
+    assert list(found["layers"]) == ["3x40x33"]
     ours = {"xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary", "binary_dense_u8"}
     for layer in found["layers"].values():
         assert ours | {"MXNet float32", "registers alone", "weights read"} <= set(layer["us"])
         assert all(value > 0 for value in layer["us"].values())
         assert layer["times_mxnet_float32"]["MXNet float32"] == 1
-    assert list(found["convs"]) == ["1x6x33", "3x5x8"]
+    assert list(found["convs"]) == ["3x5x8"]
     for conv in found["convs"].values():
         assert {"binary_conv2d", "binary_conv2d, +1 outside", "dense product", "MXNet float32"} <= set(conv["us"])
         assert all(conv[name] > 0 for name in ("of_dense_product", "cost_of_zeros_outside", "times_best_float32"))
@@ -54,9 +55,21 @@ def test_all_of_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_from_a_file(tmp_path):
+def test_a_model_from_a_file(tmp_path, monkeypatch):
+    from bench import peers, workers
     from bench.peers import mxnet
 
+    class Here(contextlib.nullcontext):
+        """A worker in this process, where MXNet has been imported."""
+
+        def __init__(self, benchmark, name, threads, *_):
+            super().__init__(self)
+            self.peer = peers.worker_of(benchmark, name)(threads)
+
+        def ask(self, method, *arguments):
+            return json.loads(json.dumps(getattr(self.peer, method)(*arguments)))
+
+    monkeypatch.setattr(workers, "Worker", Here)
     frozen = deploy.freeze(mxnet.binary_net([20, 30, 10]), verbose=False)
     runtime.save(frozen, tmp_path / "net")
     done = run(

@@ -9,9 +9,19 @@ from gluon_bnn.native import library
 
 import bench_training
 import programs
+from bench import workers
 from needs import needs_library
 from paths import EXPERIMENTS
 
+# serve.py with batches of few rows and fewer steps.
+SMALL = f"""
+import dataclasses, runpy, sys
+sys.path.insert(0, {EXPERIMENTS!r})
+from bench import training
+net_of, training.IN_A_ROW = training.net_of, 1
+training.net_of = lambda name: dataclasses.replace(net_of(name), batch=20, images=100)
+runpy.run_path({workers.SERVE!r}, run_name="__main__")
+"""
 COMMON = {"plain Dense", "BWN", "BNN"}
 MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXNet's operators"}
 
@@ -20,6 +30,8 @@ MORE = {"BWN, alpha a unit", "BWN, exact gradient", "LAB", "BWN, composed of MXN
 @needs_library
 def test_all_of_it(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1,2")
+    monkeypatch.setattr(workers, "SERVE", str(tmp_path / "serve.py"))
+    (tmp_path / "serve.py").write_text(SMALL)
     options = ["--widths", "16", "8", "--nets", "lenet", "--rounds", "1", "--burst", "0.01", "--no-torch"]
     done = programs.script_here("bench_training.py", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -146,10 +146,9 @@ def test_while_workers_of_a_data_loader_load(tmp_path):
 
 FUZZ = "fuzz_runtime.py", [], "runs/fuzz_runtime/mutated-*", "no record is written"
 BENCH = "bench_training.py", ["--no-torch"], "*/mxnet.log", "no record is written"
-CASES = [  # of scripts that start processes both ways of Ctrl-C, of others one
+CASES = [  # of a script whose processes belong to its group both ways of Ctrl-C, of others one
     (*FUZZ, True),
     (*FUZZ, False),
-    pytest.param(*BENCH, True, marks=needs_library),
     pytest.param(*BENCH, False, marks=needs_library),
     ("deploy.py", ["--epochs", "100000"], "runs/deploy-digits/train/checkpoint.safetensors", "add --resume", True),
     (

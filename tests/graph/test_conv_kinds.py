@@ -415,8 +415,8 @@ def main():
 @needs_library
 def test_any_number_of_threads():
     path = os.pathsep.join(sys.path)
-    first, *others = (programs.output(__file__, PYTHONPATH=path, OMP_NUM_THREADS=str(n)) for n in (1, 2, 5))
-    assert first.endswith(" 40\n") and others == [first] * 2
+    first, other = (programs.output(__file__, PYTHONPATH=path, OMP_NUM_THREADS=str(n)) for n in (1, 5))
+    assert first.endswith(" 40\n") and other == first
 
 
 if __name__ == "__main__":

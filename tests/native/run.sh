@@ -5,6 +5,8 @@
 #   tests/native/run.sh sanitize   under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tests/native/run.sh arm64      for 64-bit ARM with Debian's cross compiler, under qemu-user
 #                                  (apt-get install g++-aarch64-linux-gnu qemu-user)
+#
+# Further arguments are object files of the library, of an earlier build, which are then linked in place of a new one.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 native=$here/../../gluon_bnn/native
@@ -18,33 +20,39 @@ flags=$(flags_of all)
 runner=
 optimise=-Og  # of the tests themselves
 sizes=
-few=
 stack=32k
+leave_out=
 case ${1:-native} in
   native) ;;
-  sanitize)  # -Og takes half the time of -O1 to compile; -g1: the names and lines of what they find
-    flags="${flags/-O3/-Og} -g1 -fsanitize=address,undefined -fno-sanitize-recover=all"
+  sanitize)  # -Og takes half the time of -O1 to compile; -g1: the names and lines of what they find; char is as on ARM
+    flags="${flags/-O3/-Og} -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -funsigned-char"
     sizes=small ;;
   arm64)
     compiler=aarch64-linux-gnu-g++
-    flags=${flags/-O3/-O1}  # half of the time to build; test_install.py runs kernels and products optimised
     optimise=-O1  # running is what takes long
     runner="qemu-aarch64 -L /usr/aarch64-linux-gnu"
     sizes=small
-    few=few  # what is done with a damaged file has nothing to do with the processor
+    # Which allocations fail and what is done with a damaged file has nothing to do with the processor; whole files run in
+    # test_install.py.
+    leave_out=" test_memory test_models "
     stack=128k ;;  # threads may not have less there
   *) echo "run.sh: allowed are native, sanitize and arm64, got $1" >&2; exit 2 ;;
 esac
 
-for room in api gemm inference training; do  # a file per room, as setup.py does it
-  find "$src/$room" -name '*.cc' -printf '#include "%p"\n' | sort > "$work/$room.cc"
-done
+objects=("${@:2}")
+sources=()
+if [ ${#objects[@]} -eq 0 ]; then
+  sources=("$src"/*.cc "$src"/kernels/*.cc)
+  for room in api gemm inference training; do  # a file per room, as setup.py does it
+    find "$src/$room" -name '*.cc' -printf '#include "%p"\n' | sort > "$work/$room.cc"
+    sources+=("$work/$room.cc")
+  done
+fi
 tests=()
 for file in "$here"/test_*.cc; do
-  # Which allocations fail has nothing to do with the processor, and takes long where one is emulated.
-  if [ "${file##*/} ${1:-}" != "test_memory.cc arm64" ]; then tests+=("$file"); fi
+  if [[ $leave_out != *" $(basename "$file" .cc) "* ]]; then tests+=("$file"); fi
 done
-for file in "$work"/*.cc "$src"/*.cc "$src"/kernels/*.cc "${tests[@]}"; do
+for file in ${sources[@]+"${sources[@]}"} "${tests[@]}"; do
   name=${file#"$src/"} name=${name#"$here/"} name=${name#"$work/"} name=${name%.cc}
   set_flags=$flags
   case $name in
@@ -59,14 +67,13 @@ for file in "$work"/*.cc "$src"/*.cc "$src"/kernels/*.cc "${tests[@]}"; do
   printf '%s %s -I%q -I%q -c %q -o %q\n' "$compiler" "$set_flags" "$src" "$native/include" "$file" \
     "$work/${name//\//_}.o"
 done | xargs -d '\n' -P "$(nproc)" -I COMMAND bash -c COMMAND
-objects=()
 for object in "$work"/*.o; do
   case $object in */test_*.o) ;; *) objects+=("$object") ;; esac
 done
 for file in "${tests[@]}"; do
   test=$(basename "$file" .cc)
   case $test in
-    test_models) arguments=("$here/../golden" ${few:+"$few"}) ;;
+    test_models) arguments=("$here/../golden") ;;
     *) arguments=(${sizes:+"$sizes"}) ;;
   esac
   # shellcheck disable=SC2086

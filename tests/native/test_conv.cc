@@ -81,14 +81,16 @@ std::vector<int32_t> dots(const ConvSizes& s, const std::vector<T>& x, int outsi
     const int64_t row = i / s.places(), out_y = i % s.places() / s.out_width(), out_x = i % s.out_width();
     for (int64_t unit = 0; unit < s.units; ++unit) {
       int32_t dot = 0;
-      for (int64_t k = 0; k < s.inputs(); ++k) {
-        const int64_t tap = k / s.channels, c = k % s.channels;
+      const float* sign = &w[unit * s.inputs()];
+      for (int64_t tap = 0; tap < s.taps(); ++tap) {
         const int64_t at_y = out_y * s.stride_h - s.pad_h + tap / s.kernel_w * s.dilation_h;
         const int64_t at_x = out_x * s.stride_w - s.pad_w + tap % s.kernel_w * s.dilation_w;
         const bool inside = at_y >= 0 && at_y < s.height && at_x >= 0 && at_x < s.width;
-        const int64_t at = ((row * s.height + at_y) * s.width + at_x) * s.channels + c;
-        const int value = inside ? static_cast<int>(x[at]) : outside;
-        dot += w[unit * s.inputs() + k] < 0 ? -value : value;
+        const T* pixel = inside ? &x[((row * s.height + at_y) * s.width + at_x) * s.channels] : nullptr;
+        for (int64_t c = 0; c < s.channels; ++c) {
+          const int value = inside ? static_cast<int>(pixel[c]) : outside;
+          dot += *sign++ < 0 ? -value : value;
+        }
       }
       result.push_back(dot);
     }

@@ -198,6 +198,7 @@ void check(int m, int n, int k) {
 
 // So many results that some instruction sets write them past the caches, in each kind of sum.
 void check_large_results() {
+  if (gluon_bnn::kernels().epilogue_xnor_stream == nullptr) return;  // nothing that fewer results do not show
   const int m = 1024, n = 1024, k = 3;
   const auto w = filled<float>(n * k, real), x = filled<float>(m * k, real), ones = std::vector<float>(n, 1.0f);
   std::vector<int32_t> weights(blocks(n) * 16), bits(m), sums(n);
@@ -370,12 +371,16 @@ void check_errors() {
 
 }  // namespace
 
+// Any argument leaves two sizes of three out.
 int main(int argc, char**) {
   const bool small = argc > 1;
   const std::string names = on_every_instruction_set([small] {
+    int turn = 0;
     for (int k : {1, 2, 3, 7, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129, 1000}) {
-      if (small && (k == 1000 || k % 3 == 2)) continue;
-      for (int n : {1, 2, 15, 16, 17, 31, 33, 65, 97, 130}) check(whole(1, 13), n, k);
+      if (small && k == 1000) continue;
+      for (int n : {1, 2, 15, 16, 17, 31, 33, 65, 97, 130}) {
+        if (!small || turn++ % 3 == 0) check(whole(1, 13), n, k);  // ten of them: each k begins with another
+      }
     }
     check(100, 70, 260);  // several pieces a thread
     check_large_results();

@@ -15,7 +15,7 @@ import programs
 from needs import needs_library
 from sizes import over_sizes
 
-NATIVE = os.path.dirname(os.path.abspath(__file__))
+RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.sh")
 
 pytestmark = needs_library
 
@@ -171,22 +171,11 @@ def test_arrays_that_are_not_contiguous(rng):
     np.testing.assert_array_equal(bindings.pack_weights(w), bits.pack_weights(w))
 
 
-def run_without_python(mode):
-    """What the programs of tests/native print, the instruction sets that they ran on among it."""
-    done = subprocess.run(["bash", os.path.join(NATIVE, "run.sh"), mode], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.splitlines()
-
-
 @pytest.mark.slow
 def test_kernels_under_the_sanitizers():
     if not shutil.which("c++"):
         pytest.skip("there is no C++ compiler here")
-    lines = run_without_python("sanitize")
+    done = subprocess.run(["bash", RUN, "sanitize"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
     assert len(lines) == 5 and all(line.startswith("ok: serial") for line in lines)
-
-
-@pytest.mark.slow
-def test_kernels_of_arm(emulated_arm):
-    lines = run_without_python("arm64")
-    assert len(lines) == 4 and all(line.startswith("ok: serial neon") for line in lines)

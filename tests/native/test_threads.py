@@ -13,7 +13,7 @@ from gluon_bnn.native import bindings, library
 import programs
 from needs import needs_library
 
-THREADS = 1, 2, 5
+THREADS = 1, 5
 
 
 def kernels(rng):

@@ -11,14 +11,16 @@ from gluon_bnn._compat import mx
 
 import programs
 from gluon_nets import export, imported, sequential
+from pairs import IMPLEMENTATIONS, pairs
 
 gluon = mx.gluon.nn
 
 
-@pytest.mark.parametrize(
-    "layer", [lambda: nn.BinaryDense(4, in_units=4), lambda: nn.BatchNorm(in_channels=4), lambda: nn.BinaryActivation()]
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    layer=[lambda: nn.BinaryDense(4, in_units=4), lambda: nn.BatchNorm(in_channels=4), lambda: nn.BinaryActivation()],
+    dtype=["float16", "int8", np.float16, None, "foo"],
 )
-@pytest.mark.parametrize("dtype", ["float16", "int8", np.float16, None, "foo"])
 def test_a_refused_cast_leaves_the_net_as_it_was(implementation, layer, dtype):
     if implementation == "composed" and isinstance(layer(), nn.BinaryActivation):
         pytest.skip("it takes any float")
@@ -70,9 +72,12 @@ def test_nets_can_be_pickled(rng, tmp_path):
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(each))(x).asnumpy(), each(x).asnumpy())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("scale", ["layer", "channel", "loss", None])
-@pytest.mark.parametrize("nested", [False, True])
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    nested=[False, True],
+    scale=["layer", "channel", "loss", None],
+    dtype=["float32", "float64"],
+)
 def test_shapes_are_inferred_in_hybridized_containers(implementation, nested, scale, dtype):
     def layer(units):
         return nn.BinaryDense(units, scale=scale)
@@ -85,9 +90,9 @@ def test_shapes_are_inferred_in_hybridized_containers(implementation, nested, sc
     assert net.collect_params(".*weight").values().__iter__().__next__().shape == (7, 12)
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    layer=[
         lambda: nn.BinaryDense(3, in_units=4),
         lambda: nn.BinaryDense(3, in_units=4, scale="loss"),
         lambda: nn.BinaryDense(3, in_units=4, scale="channel", gradient="exact", activation="relu"),
@@ -97,8 +102,8 @@ def test_shapes_are_inferred_in_hybridized_containers(implementation, nested, sc
         lambda: nn.BinarySigmoid(),
         lambda: nn.BatchNorm(in_channels=4),
     ],
+    dtype=["float32", "float64"],
 )
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_print_summary(implementation, layer, dtype, capsys):
     net = sequential(gluon.Dense(4, in_units=4), layer(), gluon.Dense(2))
     net.cast(dtype)
@@ -107,10 +112,10 @@ def test_print_summary(implementation, layer, dtype, capsys):
     assert "Total params" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("hybridize", [False, True])
-@pytest.mark.parametrize(
-    "layer",
-    [lambda: nn.BinaryDense(3), lambda: nn.BinaryActivation(), lambda: nn.BinarySigmoid(), lambda: nn.BatchNorm()],
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    layer=[lambda: nn.BinaryDense(3), nn.BinaryActivation, nn.BinarySigmoid, nn.BatchNorm],
+    hybridize=[False, True],
 )
 def test_sparse_inputs(implementation, layer, hybridize, rng):
     net = sequential(layer())
@@ -149,9 +154,12 @@ def train(net, x, labels, steps, **options):
     return {name: p.data().asnumpy() for name, p in net.collect_params().items()}
 
 
-@pytest.mark.parametrize("load", [gluon_bnn.load_exported, imported])
-@pytest.mark.parametrize("scale", ["layer", "loss"])
-@pytest.mark.parametrize("kind", ["dense", "conv"])
+@pairs(
+    implementation=IMPLEMENTATIONS,
+    load=[gluon_bnn.load_exported, imported],
+    scale=["layer", "loss"],
+    kind=["dense", "conv"],
+)
 def test_training_goes_on_from_an_export(implementation, rng, tmp_path, kind, scale, load):
     """The optimiser holds the weights within [-1, 1] and keeps LAB's curvature, as for the net itself."""
     mx.random.seed(0)

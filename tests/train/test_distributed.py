@@ -175,7 +175,7 @@ def test_the_script_in_two_workers(tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for directory in (whole, cut / "run"):
         directory.mkdir(parents=True)
-    script = [sys.executable, saved_runs.SCRIPT, "--epochs", "6", "--batch-size", "50", "--kvstore", "dist_sync"]
+    script = [sys.executable, saved_runs.SCRIPT, "--epochs", "6", "--batch-size", "100", "--kvstore", "dist_sync"]
     script += ["--save-dir", "run"]
     with Job(script, cwd=whole) as job:
         deadline = time.monotonic() + TIMEOUT
@@ -186,7 +186,7 @@ def test_the_script_in_two_workers(tmp_path):
         job.wait(TIMEOUT)
         assert all(process.returncode == 0 for _, process in job.processes), job.output()
     found = saved_runs.record(whole / "run")
-    assert found["test_error"] < 0.25, found  # 8% seen; chance is 90%
+    assert found["test_error"] < 0.25, found  # 9% seen; chance is 90%
     assert found["settings"]["workers"] == 2 and len(found["curve"]["loss"]) == 6
 
     assert 2 <= saved_runs.epochs_done(cut / "run") < 6

@@ -188,7 +188,7 @@ def test_odd_metadata(tmp_path):
     file = gluon_bnn.train.checkpoint.Checkpoint(path, net, trainer, {"settings": SETTINGS, "seed": 5, "mode": "min"})
     before, refused = values(net), 0
     changes = [(path, value) for path in places(right) for value in ODD] + [((), value) for value in ODD]
-    for where, value in generator.sample(changes, 500):
+    for where, value in generator.sample(changes, 300):
         metadata = copy.deepcopy(right)
         if where:
             inner = metadata
@@ -212,7 +212,7 @@ def test_odd_metadata(tmp_path):
             file.check_finished()
         except FileExistsError as error:
             assert str(path) in str(error)
-    assert 350 < refused < 500
+    assert 210 < refused < 300
 
 
 NESTED = ['{"format": 3, "settings": ' + "[" * depth + "]" * depth + "}" for depth in range(10, 1010, 50)]
@@ -500,32 +500,35 @@ def test_metrics_that_are_none(metric, message):
         fit_on(net, labels, metric=metric, mode="min")
 
 
+def array(number):
+    return mx.nd.array([number])
+
+
 @pytest.mark.parametrize(
-    "mode, metric, numbers, best",
+    "mode, metric, kind, numbers, best",
     [
-        (None, None, [0.5, 0.1, 0.3, 0.1], 1),
-        ("min", "acc", [0.5, 0.1, 0.3, 0.1], 1),
-        ("max", "acc", [0.5, 0.1, 0.7, 0.7], 2),
-        ("max", None, [0.5, 0.1, 0.3, 0.1], 0),
-        ("min", "acc", [float("nan"), 3, 2, float("nan")], 2),
-        ("max", "acc", [-5, float("nan"), -3, -4], 2),
-        ("min", "acc", [float("nan")] * 4, 0),
-        ("min", None, [float("inf"), 2, 1, 3], 2),
+        (None, None, float, [0.5, 0.1, 0.3, 0.1], 1),
+        ("min", "acc", np.float32, [0.5, 0.1, 0.3, 0.1], 1),
+        ("max", "acc", array, [0.5, 0.1, 0.7, 0.7], 2),
+        ("max", None, float, [0.5, 0.1, 0.3, 0.1], 0),
+        ("min", "acc", array, [float("nan"), 3, 2, float("nan")], 2),
+        ("max", "acc", np.float32, [-5, float("nan"), -3, -4], 2),
+        ("min", "acc", float, [float("nan")] * 4, 0),
+        ("min", None, np.float32, [float("inf"), 2, 1, 3], 2),
     ],
 )
-def test_the_best_epoch(tmp_path, mode, metric, numbers, best):
-    for kind in (float, np.float32, lambda number: mx.nd.array([number])):
-        left, seen = iter(numbers), []
-        net, trainer = make()
+def test_the_best_epoch(tmp_path, mode, metric, kind, numbers, best):
+    left, seen = iter(numbers), []
+    net, trainer = make()
 
-        def validate(net):
-            seen.append(values(net))
-            return kind(next(left))
+    def validate(net):
+        seen.append(values(net))
+        return kind(next(left))
 
-        found = fit(net, trainer, epochs=4, validate=validate, metric=metric, mode=mode)
-        assert found["best_epoch"] == best
-        for a, b in zip(values(net), seen[best]):
-            np.testing.assert_array_equal(a, b)
+    found = fit(net, trainer, epochs=4, validate=validate, metric=metric, mode=mode)
+    assert found["best_epoch"] == best
+    for a, b in zip(values(net), seen[best]):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
@@ -824,11 +827,11 @@ def test_arrays_that_are_no_batches(arguments, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode, sign", [("min", 1), ("max", -1)])
-def test_patience(tmp_path, mode, sign):
+@pytest.mark.parametrize("mode, sign, cases", [("min", 1, slice(None)), ("max", -1, slice(1, 2))])
+def test_patience(tmp_path, mode, sign, cases):
     """Training stops where validation was no better for so many epochs in a row, and keeps the best."""
     numbers = [sign * number for number in (0.5, 0.6, 0.4, 0.4, float("nan"), 0.41, 0.1)]
-    for patience, epochs, best in ((1, 2, 0), (2, 5, 2), (3, 6, 2), (4, 7, 6), (9, 7, 6)):
+    for patience, epochs, best in ((1, 2, 0), (2, 5, 2), (3, 6, 2), (4, 7, 6))[cases]:
         left, seen = iter(numbers), []
         net, trainer = make()
 
