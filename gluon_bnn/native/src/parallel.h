@@ -77,6 +77,8 @@ inline int64_t whole_lines(int64_t bytes) { return (bytes + kLine - 1) / kLine *
 // Brings the cache lines of `count` elements closer, which may lie outside of an array. For loops that read or write a
 // little of every row of an array, then what comes next in every row: a processor foresees only what goes on and on.
 // GCC leaves calls out of functions that only prefetch, as it sees no effect in them; hence always_inline.
+// In a run longer than kForeseen elements the processor has seen what goes on; kForeseen of the next run are enough.
+constexpr int64_t kForeseen = 1024;
 template <typename T>
 [[gnu::always_inline]] inline void prefetch(const T* from, int64_t count) {
   constexpr int64_t kStep = kLine / sizeof(T);

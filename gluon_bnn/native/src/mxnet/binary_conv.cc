@@ -13,7 +13,7 @@
 //
 // With apart=True the gradient of the data has this operator of its own, for the reasons and in the way of
 // binary_dense.cc. The layer writes ddot, the gradient of its product, and its weights as the gradients of this
-// operator's outputs:
+// operator's outputs; sign_clip is given where the layer has sign=True:
 //
 //   gluon_bnn_binary_conv(BlockGrad(data), weight, *gluon_bnn_conv_data_gradient(data), apart=True)
 #include "training/binary_conv.h"
@@ -123,14 +123,16 @@ class BinaryConv {
     const int first_input = outputs(), first_output = first_input + inputs();
     const Tensor &dy = in[0], &data = in[first_input], &weight = in[first_input + 1], &alpha = in[first_output + 1];
     const ConvSizes sizes = geometry_.sizes_of(data);
+    float* dbias = has_bias_ ? out[2].data<float>() : nullptr;
     if (apart_) {
-      gluon_bnn::binary_conv_ddot(sizes, dy.data<float>(), alpha.data<float>(), out[carrier()].data<float>());
+      gluon_bnn::binary_conv_ddot(sizes, dy.data<float>(), alpha.data<float>(), out[carrier()].data<float>(), dbias);
+      dbias = nullptr;  // it is done
       std::memcpy(out.back().address, weight.address, weight.size() * sizeof(float));
     }
-    gluon_bnn::binary_conv_backward(
-        sizes, pad_, rule_.scale, rule_.gradient, clip_, dy.data<float>(), data.data<float>(),
-        sign_ ? in[first_output + 2].data<uint32_t>() : nullptr, sign_clip_, weight.data<float>(), alpha.data<float>(),
-        apart_ ? nullptr : out[0].data<float>(), out[1].data<float>(), has_bias_ ? out[2].data<float>() : nullptr);
+    gluon_bnn::binary_conv_backward(sizes, pad_, rule_.scale, rule_.gradient, clip_, dy.data<float>(),
+                                    data.data<float>(), sign_ ? in[first_output + 2].data<uint32_t>() : nullptr,
+                                    sign_clip_, weight.data<float>(), alpha.data<float>(),
+                                    apart_ ? nullptr : out[0].data<float>(), out[1].data<float>(), dbias);
     if (rule_.has_curvature()) set_to_zero(out[curvature()]);
   }
 

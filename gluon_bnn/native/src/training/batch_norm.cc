@@ -71,7 +71,7 @@ struct Images {
       const int64_t at = (m * units + first) * places;
       for (int64_t begin = 0; begin < places; begin += kLanes) {
         const int64_t i = at + begin, lanes = std::min(kLanes, places - begin);
-        if (read != nullptr) prefetch(read + i + units * places, kLanes);
+        if (read != nullptr && begin < kForeseen) prefetch(read + i + units * places, kLanes);
         if (lanes == kLanes) {
           for (int64_t lane = 0; lane < kLanes; ++lane) part[lane] += term(i + lane);
         } else {
@@ -92,7 +92,7 @@ struct Images {
       T* __restrict to = y + at;
       int64_t p = 0;
       for (; p + kLanes <= places; p += kLanes) {
-        prefetch(to + units * places + p, kLanes);
+        if (p < kForeseen) prefetch(to + units * places + p, kLanes);
         for (int64_t lane = p; lane < p + kLanes; ++lane) to[lane] = value(at + lane);
       }
       for (; p < places; ++p) to[p] = value(at + p);

@@ -321,18 +321,21 @@ void gradient_to_inputs(const ConvSizes& sizes, const float* dy, const float* al
   }
 }
 
-void gradient_to_bias(const ConvSizes& sizes, const float* dy, float* dbias) {
-  const int64_t places = sizes.places();
-  parallel_for<Schedule::kStatic>(threads_for(kTouch * sizes.rows * sizes.units * places), sizes.units,
-                                  [=](int64_t unit, int) {
-                                    double sum = 0;
-                                    for (int64_t row = 0; row < sizes.rows; ++row) {
-                                      const float* d = dy + (row * sizes.units + unit) * places;
-                                      prefetch(d + sizes.units * places, places);
-                                      sum += add_up(places, [=](int64_t p) { return d[p]; });
-                                    }
-                                    dbias[unit] = static_cast<float>(sum);
-                                  });
+// Calls plane(unit, at) for each plane of dy, which begins at `at`. dbias, if not null, gets the sums of each unit's.
+template <typename Plane>
+void gradient_to_bias(const ConvSizes& sizes, const float* dy, float* dbias, const Plane& plane) {
+  const int64_t places = sizes.places(), step = sizes.units * places;
+  const int threads = threads_for(kTouch * sizes.rows * step);
+  parallel_for<Schedule::kStatic>(threads, sizes.units, [&](int64_t unit, int) {
+    double sum = 0;
+    for (int64_t at = unit * places; at < sizes.rows * step; at += step) {
+      const float* d = dy + at;
+      prefetch(d + step, smaller(places, kForeseen));
+      if (dbias != nullptr) sum += add_up(places, [=](int64_t p) { return d[p]; });
+      plane(unit, at);
+    }
+    if (dbias != nullptr) dbias[unit] = static_cast<float>(sum);
+  });
 }
 
 // The bits of x where all of it is -1 and 1.
@@ -395,14 +398,14 @@ void binary_conv_backward(const ConvSizes& sizes, Pad pad, Scale scale, Gradient
     const Found found(sizes, x, signs);
     conv_weight_gradient(sizes, pad, scale, gradient, clip, dy, x, found.signs(), w, alpha, dw);
   }
-  if (dbias != nullptr) gradient_to_bias(sizes, dy, dbias);
+  if (dbias != nullptr) gradient_to_bias(sizes, dy, dbias, [](int64_t, int64_t) {});
 }
 
-void binary_conv_ddot(const ConvSizes& sizes, const float* dy, const float* alpha, float* ddot) {
-  const int64_t places = sizes.places(), planes = sizes.rows * sizes.units;
-  parallel_for<Schedule::kStatic>(threads_for(kTouch * planes * places), planes, [=](int64_t plane, int) {
-    const float scale = alpha[plane % sizes.units];
-    for (int64_t i = plane * places; i < (plane + 1) * places; ++i) ddot[i] = scale * dy[i];
+void binary_conv_ddot(const ConvSizes& sizes, const float* dy, const float* alpha, float* ddot, float* dbias) {
+  const int64_t places = sizes.places();
+  gradient_to_bias(sizes, dy, dbias, [=](int64_t unit, int64_t at) {
+    const float scale = alpha[unit];
+    for (int64_t i = at; i < at + places; ++i) ddot[i] = scale * dy[i];
   });
 }
 

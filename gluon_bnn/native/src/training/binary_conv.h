@@ -28,8 +28,8 @@ void binary_conv_backward(const ConvSizes& sizes, Pad pad, Scale scale, Gradient
                           const float* x, const uint32_t* signs, float sign_clip, const float* w, const float* alpha,
                           float* dx, float* dw, float* dbias);
 
-// In parts: ddot = dy alpha; dx = conv^T(ddot, signs of w), and 0 where |x| > sign_clip.
-void binary_conv_ddot(const ConvSizes& sizes, const float* dy, const float* alpha, float* ddot);
+// In parts: ddot = dy alpha and dbias, if not null; dx = conv^T(ddot, signs of w), and 0 where |x| > sign_clip.
+void binary_conv_ddot(const ConvSizes& sizes, const float* dy, const float* alpha, float* ddot, float* dbias);
 void binary_conv_dx(const ConvSizes& sizes, const float* ddot, const float* x, float sign_clip, const float* w,
                     float* dx);
 
