@@ -74,11 +74,12 @@ constexpr int64_t kLine = 64;  // bytes of a cache line
 // So many bytes, rounded up to whole cache lines.
 inline int64_t whole_lines(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 
-// Brings the cache lines of `count` elements closer, which may lie outside of an array. For loops that read or write a
-// little of every row of an array, then what comes next in every row: a processor foresees only what goes on and on.
-// GCC leaves calls out of functions that only prefetch, as it sees no effect in them; hence always_inline.
-// In a run longer than kForeseen elements the processor has seen what goes on; kForeseen of the next run are enough.
+// Of the next run of elements, so many are worth a prefetch: then the processor has seen by itself how it goes on.
 constexpr int64_t kForeseen = 1024;
+
+// Prefetches the cache lines of `count` elements, which may lie outside of an array. This is for loops that read or
+// write a short run of elements in every row of an array: no processor foresees where in memory the next one begins.
+// GCC leaves calls out of functions that only prefetch, as it sees no effect in them; hence always_inline.
 template <typename T>
 [[gnu::always_inline]] inline void prefetch(const T* from, int64_t count) {
   constexpr int64_t kStep = kLine / sizeof(T);

@@ -13,8 +13,8 @@
 // MXNet does not tell an extension which gradients are needed, but it leaves out operators whose gradients are not. So
 // with apart=True the gradient of the data has an operator of its own, whose outputs hold nothing in the forward pass.
 // In the backward pass the layer writes ddot, the gradient of its product, and the bits of its weights as the gradients
-// of these outputs, and no gradient of its data; the other operator computes that from the two, with sign_clip where the
-// layer has sign=True:
+// of these outputs, and no gradient of its data; the other operator computes that from the two, with sign_clip where
+// the layer has sign=True:
 //
 //   gluon_bnn_binary_dense(BlockGrad(data), weight, *gluon_bnn_data_gradient(data), apart=True)
 #include "training/binary_dense.h"
