@@ -178,10 +178,9 @@ def new_file(path: str, private: bool = False) -> Iterator[IO[bytes]]:
         file = open(
             _beside(path, f".part-{os.urandom(4).hex()}"), "xb", opener=lambda name, flags: os.open(name, flags, mode)
         )
-        _try_lock(file)
-        if os.path.exists(file.name):
+        if _try_lock(file) is not False and os.path.exists(file.name):
             break
-        file.close()  # another process took it for a leftover before it was locked
+        file.close()  # somebody took it for a leftover before it was locked, and has removed it or is about to
     with file:
         try:
             yield file

@@ -356,3 +356,19 @@ def test_locks_where_there_can_be_none(tmp_path, monkeypatch):
         warnings.simplefilter("error")
         with _files.lock(tmp_path / "file"):
             assert os.listdir(tmp_path) == []
+
+
+def test_a_new_file_that_is_taken_for_a_leftover_is_given_up(tmp_path, monkeypatch):
+    """Who removes what killed processes left may find it before it is locked, and then holds the lock of its own."""
+    others, try_lock = [], _files._try_lock
+
+    def late(file):
+        if not others:
+            others.append(open(file.name, "r+b"))
+            assert try_lock(others[0])
+        return try_lock(file)
+
+    monkeypatch.setattr(_files, "_try_lock", late)
+    with _files.new_file(str(tmp_path / "x")) as file:
+        assert file.name != others[0].name
+    others[0].close()

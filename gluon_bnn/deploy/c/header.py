@@ -126,9 +126,10 @@ _FRONT = """\
 #error "floats are not rounded after each operation: compile C with -std=c99, or on x86 with -msse2 -mfpmath=sse"
 #endif
 #endif
-/* GCC's macro is 0 with each option that changes floats, and where a double does not have 64 bits. */
+/* GCC's macro is 0 with each option that changes floats. Without floats in hardware it is always 0. */
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \\
-    (defined(__GCC_IEC_559) && __GCC_IEC_559 == 0 && __SIZEOF_DOUBLE__ == 8)
+    (defined(__GCC_IEC_559) && __GCC_IEC_559 == 0 && \\
+     (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__ARM_FP)))
 #error "options such as -ffast-math and -fno-signed-zeros change the scores: compile without"
 #endif
 /* Clang has no macro for parts of -ffast-math, but on most processors this, which takes their effect away. */
