@@ -37,8 +37,8 @@ def batches(x: Any, labels: Any, batch_size: int) -> Batches:
 
     The rows that are left over, fewer than a batch, are not used in that epoch: batch norm needs batches of one size.
 
-    Raises ValueError where there is not one label for each row, for numbers that are not finite, and for another batch
-    size. (The sign of NaN is +1: a binary layer would train on it, and no loss would show it.)
+    Raises ValueError where there are no rows or not one label for each, for numbers that are not finite, and for
+    another batch size. (The sign of NaN is +1: a binary layer would train on it, and no loss would show it.)
 
     >>> of_ten = batches(np.arange(10), np.arange(10), 4)
     >>> [labels.asnumpy().tolist() for x, labels in of_ten(np.random.default_rng(0))], len(of_ten)
@@ -64,8 +64,6 @@ def in_batches(net: mx.gluon.Block, x: Any, batch_size: int) -> Iterator[mx.nd.N
     parameters. Raises ValueError for an x without rows or without numbers, and for a batch size that is no whole number
     above 0."""
     x, batch_size = numbers(x), whole("batch_size", batch_size, 1)
-    if len(x) == 0:
-        raise ValueError("at least one row is needed, got none")
     first = next(iter(net.collect_params().values()), None) if isinstance(net, mx.gluon.Block) else None
     device = first.list_ctx()[0] if first is not None else mx.current_context()
     dtype = first.dtype if first is not None and x.dtype == np.float64 else x.dtype
@@ -74,8 +72,10 @@ def in_batches(net: mx.gluon.Block, x: Any, batch_size: int) -> Iterator[mx.nd.N
 
 
 def numbers(value: Any) -> np.ndarray:
-    """A NumPy array of `value`, with at least one axis; ValueError where that has no numbers."""
+    """A NumPy array of `value`, with at least one row; ValueError where that has none, or no numbers."""
     array = value.asnumpy() if isinstance(value, mx.nd.NDArray) else np.asarray(value)
     if array.ndim == 0 or array.dtype.kind not in "biuf":
         raise ValueError(f"an array of numbers is needed, its rows first; got {array.dtype} {array.shape}")
+    if len(array) == 0:
+        raise ValueError(f"at least one row is needed, got {array.shape}")
     return array

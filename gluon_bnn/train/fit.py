@@ -69,6 +69,7 @@ def evaluate(
     Raises ValueError for what the error rate does not take, where there is not one label for each row, and as
     `predict`.
     """
+    x = numbers(x)
     return metrics.create(metric).value(_labels_of(x, labels), predict(net, x, batch_size))
 
 
@@ -317,7 +318,8 @@ def _validation(validate: Any, metric: Optional[AnyMetric]) -> Optional[Callable
         return validate
     if not isinstance(validate, (tuple, list)) or len(validate) != 2:
         raise ValueError(f"validate must be a function of the net or a pair (x, labels), got {validate!r:.80}")
-    x, labels = numbers(validate[0]), _labels_of(*validate)
+    x = numbers(validate[0])
+    labels = _labels_of(x, validate[1])
     x = x if x.dtype.kind == "f" else x.astype(np.float32)  # as in the batches of arrays
     return lambda net: evaluate(net, x, labels, metric=metric)
 

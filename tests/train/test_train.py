@@ -729,14 +729,18 @@ def test_what_numpy_makes_an_array_of():
     net = make()[0]
     np.testing.assert_array_equal(train.predict(net, X.tolist()), train.predict(net, X))
     assert train.evaluate(net, X.tolist(), LABELS.tolist()) == train.evaluate(net, X, LABELS)
-    with pytest.raises(ValueError, match="an array of numbers is needed"):
-        train.predict(net, ["a", "b"])
+    for wrong in (["a", "b"], 3.0):
+        with pytest.raises(ValueError, match="an array of numbers is needed"):
+            train.predict(net, wrong)
+        with pytest.raises(ValueError, match="an array of numbers is needed"):
+            train.evaluate(net, wrong, [0, 1])
 
 
 @pytest.mark.parametrize(
     "wrong, message",
     [
         (dict(validate=(X, LABELS[:-1])), "one label is needed for each of the 60 rows, got labels"),
+        (dict(validate=(X[:0], LABELS[:0])), "at least one row is needed, got"),
         (dict(loss="hinge"), r"loss must be a function of \(outputs, labels\), got 'hinge'"),
         (dict(trainer="adam"), "trainer must be a gluon.Trainer over the net's parameters, got 'adam'"),
         (dict(steps=-1), "steps must be a whole number from 0 to"),
@@ -816,7 +820,7 @@ def test_batches_of_arrays():
         ((X, LABELS, 61), "batch_size must be a whole number from 1 to 60, got 61"),
         ((X, LABELS, 0), "from 1 to 60"),
         ((X, LABELS, 2.5), "batch_size must be a whole number from 1 to 60, got 2.5"),
-        ((X[:0], LABELS[:0], 1), "from 1 to 0"),
+        ((X[:0], LABELS[:0], 1), r"at least one row is needed, got \(0, "),
         ((3.0, LABELS, 1), "array of numbers is needed, its rows first; got float64"),
         ((X, ["cat"] * 60, 1), "array of numbers is needed"),
     ],
