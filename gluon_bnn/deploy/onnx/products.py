@@ -125,8 +125,8 @@ def _to_add(least):
 
 def _saturated(b, x, negative, least):
     """QLinearMatMul: 255 where a sum is at least this, else 0. The constant inputs of a unit have the same weight, but
-    for the first, which has what is left; the file has one of each. A unit that always gives the
-    larger number gets weights of +1 alone, and one that never does weights of -1 and an added -1."""
+    for the first, which has what is left; the file has one of each. A unit that always gives the larger number gets
+    weights of +1 alone, and one that never does weights of -1 and an added -1."""
     negative = np.where(least == NEVER, 1, np.where(least == ALWAYS, 0, negative)).astype(np.uint8)
     weights, count, added = b.weights(negative, real=False), _ones_for(least), _to_add(least)
     if count:
