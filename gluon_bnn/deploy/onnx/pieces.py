@@ -17,8 +17,8 @@ import onnx
 
 from .builder import Builder
 
-LARGE = 1 << 20  # weights, from which on it is worth it
-FEW = 8  # rows
+LARGE = 1 << 21  # weights: smaller ones stay in the cache
+FEW = 4  # rows
 BASE = 256
 DIGITS = np.array([BASE**2, BASE, 1]).reshape(3, 1, 1)
 HALF = BASE // 2  # what is added to a digit, which then is from 0 to 255
