@@ -13,6 +13,7 @@
 
 #include "common.h"
 #include "kernels/table.h"
+#include "kernels/winograd.h"
 #include "model.h"
 
 namespace {
@@ -338,6 +339,42 @@ void check_many_blocks() {
   }
 }
 
+// Winograd's factors of a row of tiles, `kWidth` numbers each, from `kSide` x `kSide` places. What lies after the row
+// is another thread's, and must stay. Vectors are wider than tiles where the compiler's flags allow wider ones than
+// those of the instruction set.
+template <int kWidth, int kSide, typename Run>
+void check_tiles(const int (&factors)[4][kSide], const Run& run, const char* what) {
+  constexpr int64_t kPlace = 40, kAfter = 64;
+  for (int64_t tiles : {1, 2, 3, 9}) {
+    const int64_t row = (2 * tiles + kSide - 2) * kPlace, part = tiles * kWidth + kAfter;
+    const auto from = filled<float>(kSide * row + gluon_bnn::kLanes, [] { return whole(-9, 9); });
+    std::vector<float> to(16 * part, 7.5f), expected = to;
+    for (int64_t i = 0; i < 16 * tiles * kWidth; ++i) {
+      const int64_t product = i / (tiles * kWidth), t = i / kWidth % tiles, lane = i % kWidth;
+      float& sum = expected[product * part + t * kWidth + lane] = 0;
+      for (int64_t y = 0; y < kSide; ++y) {
+        for (int64_t at = 0; at < kSide; ++at) {
+          const int factor = factors[product / 4][y] * factors[product % 4][at];
+          sum += factor * from[y * row + (2 * t + at) * kPlace + lane];
+        }
+      }
+    }
+    run(from.data(), kPlace, row, tiles, to.data(), part);
+    if (to != expected) fail(std::string(what) + " of " + std::to_string(kWidth) + " in a row of tiles");
+  }
+}
+
+void check_winograd() {
+  const int dy[4][2] = {{1, 0}, {1, 1}, {1, -1}, {0, 1}};
+  const int x[4][4] = {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}};
+  constexpr int kLanes = gluon_bnn::kVectorLanes;
+  check_tiles<1>(dy, gluon_bnn::winograd_dy<1>, "winograd_dy");
+  check_tiles<kLanes / 2 + 1>(dy, gluon_bnn::winograd_dy<kLanes / 2 + 1>, "winograd_dy");
+  check_tiles<kLanes>(dy, gluon_bnn::winograd_dy<kLanes>, "winograd_dy");
+  check_tiles<kLanes / 2>(x, gluon_bnn::winograd_x<kLanes / 2>, "winograd_x");
+  check_tiles<2 * kLanes>(x, gluon_bnn::winograd_x<2 * kLanes>, "winograd_x");
+}
+
 void check_errors() {
   float x[4] = {}, y[4] = {};
   int32_t bits[16] = {};
@@ -390,6 +427,7 @@ int main(int argc, char**) {
     check(3, 2000, 130);  // more units than a piece has
     check(2, 33, 8200);   // more inputs than a block
   });
+  check_winograd();
   check_errors();
   std::printf("ok: %s\n", names.c_str());
 }

@@ -39,17 +39,24 @@ inline void winograd_dy(const float* dy, int64_t place, int64_t row, int64_t til
       for (int j = 0; j < 4; ++j) store_vector(begin + (4 * i + j) * stride, across.of[j]);
     }
   };
-  // A vector may reach into the tile after its own, which comes next; what is after the last one is not ours.
-  for (int64_t t = 0; t + 1 < tiles; ++t) tile(t, to + t * kUnits, part);
-  float last[16 * kVectorLanes];
-  tile(tiles - 1, last, kVectorLanes);
-  for (int i = 0; i < 16; ++i) {
-    __builtin_memcpy(to + (tiles - 1) * kUnits + i * part, last + i * kVectorLanes, kUnits * sizeof(float));
+  // A vector may reach into the tiles after its own, which come next; what is after the last one is not ours.
+  constexpr int kReached = (kVectorLanes - 1) / kUnits;
+  int64_t t = 0;
+  for (; t + kReached < tiles; ++t) tile(t, to + t * kUnits, part);
+  for (; t < tiles; ++t) {
+    float last[16 * kVectorLanes];
+    tile(t, last, kVectorLanes);
+    for (int i = 0; i < 16; ++i) {
+      __builtin_memcpy(to + t * kUnits + i * part, last + i * kVectorLanes, kUnits * sizeof(float));
+    }
   }
 }
 
 template <int kInputs>
 inline void winograd_x(const float* x, int64_t place, int64_t row, int64_t tiles, float* to, int64_t part) {
+  // Wider than a tile where all of the library is built for wider vectors than those of this instruction set.
+  constexpr int kStored = kInputs < kVectorLanes ? kInputs : kVectorLanes;
+  static_assert(kInputs % kStored == 0);
   for (int k = 0; k < kInputs; k += kVectorLanes, x += kVectorLanes, to += kVectorLanes) {
     const auto column = [=](int64_t i) {
       const float* from = x + i * place;
@@ -63,7 +70,9 @@ inline void winograd_x(const float* x, int64_t place, int64_t row, int64_t tiles
       for (int i = 0; i < 4; ++i) {
         const WinogradFactors across = winograd_factors(first.of[i], second.of[i], third.of[i], fourth.of[i]);
 #pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j) store_vector(to + t * kInputs + (4 * i + j) * part, across.of[j]);
+        for (int j = 0; j < 4; ++j) {
+          __builtin_memcpy(to + t * kInputs + (4 * i + j) * part, &across.of[j], kStored * sizeof(float));
+        }
       }
       first = third;
       second = fourth;
