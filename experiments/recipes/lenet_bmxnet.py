@@ -17,6 +17,7 @@ RECIPE = Recipe(
     published="3",
     table="nets",
     row=25,
+    seeds=(0, 1, 2),
     options=dict(
         convolutions.MNIST,
         net="lenet_bmxnet",

@@ -17,6 +17,7 @@ RECIPE = Recipe(
     published="0.95",
     table="nets",
     row=26,
+    seeds=(0, 1, 2),
     options=dict(
         convolutions.MNIST,
         net="lenet",

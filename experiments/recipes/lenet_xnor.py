@@ -22,6 +22,7 @@ RECIPE = Recipe(
     published="0.77, best test epoch",
     table="nets",
     row=24,
+    seeds=(0, 1, 2),
     remark="best test epoch: {test_error_best_epoch}",
     options=dict(
         convolutions.MNIST,
