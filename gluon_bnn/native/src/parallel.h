@@ -74,7 +74,7 @@ constexpr int64_t kLine = 64;  // bytes of a cache line
 // So many bytes, rounded up to whole cache lines.
 inline int64_t whole_lines(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 
-// Of the next run of elements, so many are worth a prefetch: then the processor has seen by itself how it goes on.
+// At most so many elements of the next run are worth a prefetch: for the rest the processor's own has begun.
 constexpr int64_t kForeseen = 1024;
 
 // Prefetches the cache lines of `count` elements, which may lie outside of an array. This is for loops that read or

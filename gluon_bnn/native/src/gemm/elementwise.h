@@ -1,4 +1,5 @@
-// What a deployed net computes element by element, besides activations. NumPy computes the same bits.
+// Sums, products and the like of deployed nets, element by element, and batch norm; activations.h has the functions of
+// one number. Results have the bits of graph/engine.py's in NumPy.
 #ifndef GLUON_BNN_GEMM_ELEMENTWISE_H_
 #define GLUON_BNN_GEMM_ELEMENTWISE_H_
 
