@@ -1,4 +1,5 @@
-"""The two limits of 1-bit inference on this machine: xor, popcount and add on registers, and reading the weights."""
+"""The limits of inference on this machine: xor, popcount and add on registers, products of bytes on registers, and
+reading the weights."""
 
 import ctypes
 import os
@@ -30,32 +31,31 @@ def compile_rooflines(directory):
         sys.exit(f"roofline.cc needs a C++ compiler, g++ or the one named in CXX: {error}")
     loops = ctypes.CDLL(path)
     loops.roofline_name.restype = ctypes.c_char_p
-    loops.roofline_xnor.argtypes = ctypes.c_int, ctypes.c_int64, ctypes.c_int
-    loops.roofline_xnor.restype = ctypes.c_int64
+    for loop in (loops.roofline_xnor, loops.roofline_bytes):
+        loop.argtypes = ctypes.c_int, ctypes.c_int64, ctypes.c_int
+        loop.restype = ctypes.c_int64
     loops.roofline_read.argtypes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     loops.roofline_read.restype = ctypes.c_uint64
     return loops
 
 
 class Registers:
-    """A candidate: the seconds that so many bits take by the best of the loops on registers."""
+    """A candidate: the seconds that so many products take by the best variant of a loop on registers,
+    `loops.roofline_xnor` or `loops.roofline_bytes`."""
 
-    def __init__(self, loops, bits, threads):
-        self.loops, self.bits, self.threads = loops, bits, threads
+    def __init__(self, loop, variants, products, threads):
+        self.loop, self.variants, self.products, self.threads = loop, variants, products, threads
 
     def times(self):
         rest()
-        return min(
-            statistics.median(self.seconds(variant) for _ in range(5))
-            for variant in range(self.loops.roofline_variants())
-        )
+        return min(statistics.median(self.seconds(variant) for _ in range(5)) for variant in range(self.variants))
 
     def seconds(self, variant, steps=1000):
-        """Seconds for `bits`, from a run of at least a millisecond."""
+        """Seconds for `products`, from a run of at least a millisecond."""
         while True:
             began = time.perf_counter()
-            counted = self.loops.roofline_xnor(variant, steps, self.threads)
+            counted = self.loop(variant, steps, self.threads)
             taken = time.perf_counter() - began
             if taken > 0.001:
-                return taken * self.bits / counted
+                return taken * self.products / counted
             steps *= 4

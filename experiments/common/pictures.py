@@ -164,9 +164,9 @@ def _speeds(axes, title, speed):
     """Bars from 1, the speed of MXNet's float32, to the right where a candidate is faster and to the left where it is
     slower; the limit is a line behind them. The numbers are at the right of the bars, on a white background."""
     colors = {"PyTorch": ORANGE, "ONNX": PURPLE, "Larq": SKY}
-    limits = "registers alone", "weights read"
-    limit = min(speed.get(name, np.inf) for name in limits)
-    speed = {name: value for name, value in reversed(speed.items()) if name not in limits}
+    limit = min(speed.get(name, np.inf) for name in ("registers alone", "weights read"))
+    not_bars = "registers alone", "weights read", "bytes alone"
+    speed = {name: value for name, value in reversed(speed.items()) if name not in not_bars}
     shown = [next((c for start, c in colors.items() if name.startswith(start)), BLUE) for name in speed]
     axes.barh(list(speed), [value - 1 for value in speed.values()], left=1, color=shown, zorder=2)
     white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}

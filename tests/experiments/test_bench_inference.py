@@ -33,7 +33,8 @@ def test_all_of_it(tmp_path):
     assert list(found["layers"]) == ["3x40x33"]
     ours = {"xnor_dense", "pack + xnor_dense", "operator xnor", "binary_dense", "operator binary", "binary_dense_u8"}
     for layer in found["layers"].values():
-        assert ours | {"MXNet float32", "registers alone", "weights read"} <= set(layer["us"])
+        assert ours | {"MXNet float32", "registers alone", "bytes alone", "weights read"} <= set(layer["us"])
+        assert layer["of_bytes_alone"]["binary_dense_u8"] > 0
         assert all(value > 0 for value in layer["us"].values())
         assert layer["times_mxnet_float32"]["MXNet float32"] == 1
     assert list(found["convs"]) == ["3x5x8"]
@@ -138,8 +139,9 @@ def test_rooflines(tmp_path):
 
     loops = roofline.compile_rooflines(str(tmp_path))
     assert loops.roofline_name().decode() in ("serial", "avx2", "avx512", "avx512vpopcntdq", "neon")
-    counted = [loops.roofline_xnor(variant, 10, 1) for variant in range(loops.roofline_variants())]
-    assert min(counted) >= 10 * 6 * 64 and loops.roofline_xnor(0, 30, 2) == 6 * counted[0]
+    for loop, least in ((loops.roofline_xnor, 64), (loops.roofline_bytes, 1)):
+        counted = [loop(variant, 10, 1) for variant in range(loops.roofline_variants())]
+        assert min(counted) >= 10 * 6 * least and loop(0, 30, 2) == 6 * counted[0]
     words = np.random.default_rng(0).integers(0, 2**63, 1001, np.uint64)
     for threads in (1, 2, 3):
         found = loops.roofline_read(words.ctypes.data, len(words), threads)

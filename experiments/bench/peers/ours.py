@@ -84,6 +84,11 @@ class Inference(Worker):
     def about(self):
         return {"instruction_set": self.instruction_set, "roofline": self.loops.roofline_name().decode()}
 
+    def registers(self, loop, products):
+        return Registers(
+            getattr(self.loops, f"roofline_{loop}"), self.loops.roofline_variants(), products, self.threads
+        )
+
     def layer(self, rows, units, inputs):
         from gluon_bnn.graph.check import check as checked
         from gluon_bnn.graph.graph import Graph, Node
@@ -119,7 +124,8 @@ class Inference(Worker):
         # The rooflines come right before what is measured against them.
         return {
             "weights read": fastest(read),
-            "registers alone": Registers(self.loops, rows * units * inputs, self.threads),
+            "registers alone": self.registers("xnor", rows * units * inputs),
+            "bytes alone": self.registers("bytes", rows * units * inputs),
             **on_bits,
             **on_pixels,
             **on_floats,
@@ -152,7 +158,7 @@ class Inference(Worker):
         to = weight_bits, threshold, len(case.x), channels, 9 * channels
         dense = Call(kernel("xnor_dense_bits", bits, *to, like=expected))
         check("xnor_dense_bits", dense, expected, 0)
-        registers = Registers(self.loops, dot.size * 9 * channels, self.threads)
+        registers = self.registers("xnor", dot.size * 9 * channels)
         return {"registers alone": registers, "dense product": dense, **calls}
 
     def net(self, sizes, model, outputs):
