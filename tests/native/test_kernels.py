@@ -99,10 +99,11 @@ def test_error_of_float_products_is_no_larger_than_that_of_mxnet(rng):
         assert np.abs(ours - exact).max() <= bound
 
 
-def test_largest_sums_of_pixels(instruction_set):
+@pytest.mark.parametrize("rows", (1, 2, 29))
+def test_largest_sums_of_pixels(instruction_set, rows):
     """All pixels are 255 and all signs are equal: no partial sum of 8 or 16 bits may overflow."""
     inputs = 70000
-    x = np.full((2, inputs), 255, np.uint8)
+    x = np.full((rows, inputs), 255, np.uint8)
     for sign in (-1, 1):
         w = np.full((17, inputs), sign, np.float32)
         one, zero = np.ones(17, np.float32), np.zeros(17, np.float32)

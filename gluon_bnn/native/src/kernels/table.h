@@ -22,7 +22,7 @@ constexpr int64_t kSumWords = 8;  // words of float inputs that are added up bef
 constexpr int64_t kLanes = 32;    // lanes of a product of floats and bits by signed sums
 constexpr int64_t kSignedSums = kWordGroups * kLutEntries * kLanes;  // numbers of a table of them: 16 KB
 constexpr int64_t kTileUnits = 64;  // most units of a tile, and the length of a row in its buffer
-constexpr int64_t kTileRows = 8;    // most rows of a tile
+constexpr int64_t kTileRows = 24;   // most rows of a tile
 
 // These and all other functions of headers that kernels include are static. Otherwise the linker would keep one copy
 // for all files, perhaps one that was compiled for an instruction set that the machine does not have.
