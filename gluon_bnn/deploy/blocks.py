@@ -10,7 +10,7 @@ from typing import Any, Optional
 import numpy as np
 
 from .. import _table
-from .._arrays import gluon_array, on_nd, takes_np
+from .._arrays import as_in_gluon, gluon_array, on_nd, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
 from ..native import library
@@ -18,6 +18,7 @@ from ..nn.deployed import Deployed, Held
 from . import steps
 from .lower import graph_of
 from .plan import Plan, Row, Step
+from .reshapes import Reshapes
 from .trace import bytes_of
 
 
@@ -216,6 +217,9 @@ class Frozen(mx.gluon.nn.HybridSequential):
                     row.folded = step.name
         self._hold(blocks, plan)
 
+    def __getstate__(self):
+        return {**vars(self), "_reshapes": None}  # a symbol cannot be pickled
+
     def __setstate__(self, state):
         if state["form"] == "packed":  # a process that unpickles the net needs the operators
             library.load_operators()
@@ -226,6 +230,7 @@ class Frozen(mx.gluon.nn.HybridSequential):
         super().add(*blocks)
         self._sources = [step.sources for step in plan.steps]
         self._outputs, self._format, self.rows = plan.outputs, plan.format, plan.rows
+        self._reshapes = None
 
     def add(self, *blocks: mx.gluon.HybridBlock) -> None:
         """Append blocks. The first takes what the net gave so far, each other one what the one before it gives."""
@@ -233,6 +238,17 @@ class Frozen(mx.gluon.nn.HybridSequential):
             super().add(block)
             self._sources.append(self._outputs)
             self._outputs, self._format = (len(self._sources),), 0
+            self._reshapes = None
+
+    def forward(self, x: Any) -> Any:
+        """As Gluon has it. ValueError where the net would reshape an array like x to another number of elements."""
+        if isinstance(x, mx.nd.NDArray) and not any(hasattr(block, "kept") for block in self._children.values()):
+            if self._reshapes is None:
+                with mx.name.NameManager():  # names go on as before
+                    outputs, _ = mx.gluon.block._flatten(self(as_in_gluon(mx.sym.var("x"))), "output")
+                self._reshapes = Reshapes(mx.sym.Group(outputs))
+            self._reshapes.check_call(self, {"x": x})
+        return super().forward(x)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""

@@ -16,21 +16,31 @@ from .._arrays import gluon_array, takes_np
 from .._compat import mx, reason
 from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
+from .reshapes import Reshapes
 
 MOST_GRAPH = 1 << 26  # bytes; a layer takes about 1,000
 MOST_DEEP = 32  # graphs inside of graphs, as loops have them
 NUMPY_SHAPES = 0xF993FACA  # the version of arrays that were saved with MXNet's NumPy shapes: () is one number
 DTYPES = dict(enumerate(map(np.dtype, ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "?"))))  # by MXNet's number
 ADDRESSES = "_Native", "_NDArray"  # operators that take a machine address out of the graph and jump to it
+DIVISORS = "num_group", "num_groups", "num_deformable_group", "heads", "repeat", "stride2"  # attributes; 0 is a SIGFPE
 
 
 class Exported(mx.gluon.SymbolBlock):
     """The SymbolBlock of an export. Its graph is one of `mx.sym` always, since Gluon cannot put one of `mx.np` into
     another graph, and takes arrays and symbols of either kind."""
 
+    def __init__(self, outputs: mx.sym.Symbol, inputs: list[mx.sym.Symbol]) -> None:
+        super().__init__(outputs, inputs)
+        self._reshapes = Reshapes(outputs)
+
     @takes_np
     def forward(self, x: Any, *args: Any) -> Any:
-        """As Gluon has it: runs the graph on arrays, or makes it part of that of the symbols."""
+        """As Gluon has it: runs the graph on arrays, or makes it part of that of the symbols. ValueError where it
+        would reshape such arrays to another number of elements."""
+        if isinstance(x, mx.nd.NDArray):
+            names = (symbol.name for symbol in self._cached_graph[0])
+            self._reshapes.check_call(self, dict(zip(names, (x, *args))))
         return super().forward(x, *args)
 
 
@@ -121,6 +131,20 @@ def _check_nodes(graph, depth=0):
             _check_nodes(each, depth + 1)
 
 
+def _check_divisors(graph):
+    """ValueError where MXNet would divide by 0 in inferring shapes, or end the process since a split has no parts."""
+    for node in graph["nodes"]:
+        attributes = node.get("attrs", {})
+        for name in DIVISORS:
+            if int(attributes.get(name, 1)) < 1:
+                raise ValueError(f"{name} of {node['name']!r} must be at least 1, got {attributes[name]}")
+        parts = attributes.get("sections", "0"), attributes.get("indices", "")
+        if node["op"] == "_split_v2" and int(parts[0]) < 1 and not re.search("[0-9]", parts[1]):
+            raise ValueError(f"{node['name']!r} must split into sections or at indices, got neither")
+        for inner in node.get("subgraphs", ()):
+            _check_divisors(inner)
+
+
 def _symbol(text):
     """(symbol, {name: attributes} of its variables); "__shape__" is a tuple, 0 where unknown, "__dtype__" a number."""
     symbol = mx.sym.load_json(text.decode("utf-8"))
@@ -131,6 +155,7 @@ def _symbol(text):
             raise ValueError(
                 f"{nodes[place]['name']!r} must have an output {output}, and has {outputs[place + 1] - outputs[place]}"
             )
+    _check_divisors(graph)
     for node in nodes:
         storage = node.get("attrs", {}).get("__storage_type__", "0")
         if storage != "0":
