@@ -9,8 +9,10 @@ from .._compat import mx
 from ..metric import AnyMetric
 from .arrays import in_batches, numbers
 
+BATCH = 1000  # rows
 
-def predict(net: mx.gluon.Block, x: Any, batch_size: int = 1000) -> np.ndarray:
+
+def predict(net: mx.gluon.Block, x: Any, batch_size: int = BATCH) -> np.ndarray:
     """The net's outputs for x as a NumPy array (rows, ...), a batch at a time, in inference mode, on its device.
 
     x : array (rows, ...) of the net's own dtype, NumPy's or what NumPy makes one of; float64, NumPy's default, is cast
@@ -23,7 +25,7 @@ def predict(net: mx.gluon.Block, x: Any, batch_size: int = 1000) -> np.ndarray:
 
 
 def evaluate(
-    net: mx.gluon.Block, x: Any, labels: Any, batch_size: int = 1000, metric: Optional[AnyMetric] = None
+    net: mx.gluon.Block, x: Any, labels: Any, batch_size: int = BATCH, metric: Optional[AnyMetric] = None
 ) -> float:
     """The net's error rate for x, as `predict` takes it, or its value of another metric.
 
@@ -48,16 +50,31 @@ def _labels_of(x, labels):
     return labels
 
 
+class Arrays:
+    """Two arrays that `fit` validates on, as the function of the net to a number that it takes as well."""
+
+    def __init__(self, x: Any, labels: Any, metric: Optional[AnyMetric]) -> None:
+        x = numbers(x)
+        self._labels, self._metric = _labels_of(x, labels), metric
+        self._x = x if x.dtype.kind == "f" else x.astype(np.float32)  # as in the batches of arrays
+
+    def __call__(self, net: mx.gluon.Block) -> float:
+        return evaluate(net, self._x, self._labels, metric=self._metric)
+
+    def check(self, net: mx.gluon.Block) -> None:
+        """What a call raises for labels that are no classes of the net, and for rows that it does not take."""
+        outputs = one_of(net(next(in_batches(net, self._x, BATCH))))
+        metrics.create(self._metric).check_all(self._labels, (len(self._x), *outputs.shape[1:]))
+
+
 def validation(validate: Any, metric: Optional[AnyMetric]) -> Optional[Callable[[mx.gluon.Block], float]]:
     """`validate` of `fit` as a function of the net, or None."""
     if validate is None or callable(validate):
         return validate
     if not isinstance(validate, (tuple, list)) or len(validate) != 2:
         raise ValueError(f"validate must be a function of the net or a pair (x, labels), got {validate!r:.80}")
-    x = numbers(validate[0])
-    labels = _labels_of(x, validate[1])
-    x = x if x.dtype.kind == "f" else x.astype(np.float32)  # as in the batches of arrays
-    return lambda net: evaluate(net, x, labels, metric=metric)
+    x, labels = validate
+    return Arrays(x, labels, metric)
 
 
 def one_of(outputs: Any) -> mx.nd.NDArray:

@@ -25,7 +25,7 @@ from ..nn.arguments import whole
 from . import setup, statistics
 from .checkpoint import Checkpoint, set_values, states, values
 from .epoch import Epoch, pair
-from .evaluation import validation
+from .evaluation import Arrays, validation
 from .judged import Judged
 from .seeding import seeded
 from .workers import Workers, digest
@@ -152,6 +152,9 @@ def fit(
     if reestimate is not None:
         statistics.check(net, reestimate)
         run["reestimated"] = True
+    with workers.together():
+        if isinstance(judge, Arrays) and workers.rank == 0:
+            judge.check(net)
     one = Epoch(net, trainer, loss, batches, measure, judge, reestimate, watch, workers)
     taken = set(watch) & {*one.shown_names, "seconds", "best_epoch", "stopped_early"}
     if taken:

@@ -741,6 +741,9 @@ def test_what_numpy_makes_an_array_of():
     [
         (dict(validate=(X, LABELS[:-1])), "one label is needed for each of the 60 rows, got labels"),
         (dict(validate=(X[:0], LABELS[:0])), "at least one row is needed, got"),
+        (dict(validate=(X, LABELS + 9)), "labels that are whole numbers from 0 to 2, got 1[01]"),
+        (dict(validate=(X, LABELS - 0.5)), "labels that are whole numbers from 0 to 2, got"),
+        (dict(validate=(X, LABELS[:, None, None])), r"labels \(60,\) or \(60, 1\), .* got \(60, 1, 1\)"),
         (dict(loss="hinge"), r"loss must be a function of \(outputs, labels\), got 'hinge'"),
         (dict(trainer="adam"), "trainer must be a gluon.Trainer over the net's parameters, got 'adam'"),
         (dict(steps=-1), "steps must be a whole number from 0 to"),
