@@ -787,6 +787,35 @@ def test_arrays_in_three_lines():
     assert found["validation_metric"][found["best_epoch"]] == train.evaluate(other, X[:10], LABELS[:10], metric="acc")
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_the_best_epoch_of_real_convolutions(axes, tmp_path):
+    """A forward pass puts the weights into a layout of oneDNN's, in which MXNet's set_data fails over 1 and 3 axes."""
+    convolution = {1: mx.gluon.nn.Conv1D, 2: mx.gluon.nn.Conv2D, 3: mx.gluon.nn.Conv3D}[axes]
+    x = np.random.default_rng(0).standard_normal((60, 16, *(5,) * axes), np.float32)
+    net = mx.gluon.nn.HybridSequential()
+    net.add(convolution(16, 3, in_channels=16), nn.BinaryActivation(), nn.BinaryDense(3))
+    net.initialize()
+    seen = []
+
+    def validate(net):
+        train.predict(net, x)
+        seen.append(net[0].weight.data().asnumpy().copy())
+        return len(seen)
+
+    def run(**options):
+        trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.1}, kvstore=None)
+        return fit_arrays(net, trainer, x, validate=validate, checkpoint=tmp_path / "run.safetensors", **options)
+
+    assert run(epochs=2)["best_epoch"] == 0
+    mx.nd.waitall()
+    assert not np.array_equal(*seen)
+    np.testing.assert_array_equal(net[0].weight.data().asnumpy(), seen[0])
+    train.predict(net, x)
+    assert run(epochs=2, resume=True)["best_epoch"] == 0  # which sets the last epoch and then the best one
+    mx.nd.waitall()
+    np.testing.assert_array_equal(net[0].weight.data().asnumpy(), seen[0])
+
+
 def test_open_shapes_take_no_random_numbers():
     """A first batch is drawn for the shapes: NumPy's generator is afterwards as it was."""
     loader = mx.gluon.data.DataLoader(mx.gluon.data.ArrayDataset(X, LABELS.astype(np.float32)), 20, shuffle=True)
