@@ -10,11 +10,12 @@ from typing import Any, Optional
 import numpy as np
 
 from .. import _table
-from .._arrays import as_in_gluon, gluon_array, on_nd, takes_np
+from .._arrays import as_in_gluon, gluon_array, on_nd, require_numbers, takes_np
 from .._compat import mx
 from ..graph.graph import Graph
 from ..native import library
 from ..nn.deployed import Deployed, Held
+from ..nn.rows import TakesRows
 from . import steps
 from .lower import graph_of
 from .plan import Plan, Row, Step
@@ -34,7 +35,7 @@ def value(parameter: mx.gluon.Parameter) -> np.ndarray:
     return parameter.list_data()[0].asnumpy()
 
 
-class StepBlock(mx.gluon.HybridBlock):
+class StepBlock(TakesRows):
     """The block of a step; its arrays are parameters of the same names."""
 
     def __init__(self, step):
@@ -118,7 +119,7 @@ class BinaryBlock(StepBlock):
         return self.alpha().reshape((-1,) + (1,) * (signs.ndim - 1)) * signs
 
 
-class HeldBlock(mx.gluon.SymbolBlock):
+class HeldBlock(TakesRows, mx.gluon.SymbolBlock):
     """The block of a Held step: MXNet's operator, with the arrays that it takes as parameters."""
 
     def __init__(self, step, prefix):
@@ -182,7 +183,7 @@ def block_of(step: Step, prefix: str) -> mx.gluon.HybridBlock:
     return block
 
 
-class Frozen(mx.gluon.nn.HybridSequential):
+class Frozen(TakesRows, mx.gluon.nn.HybridSequential):
     """A net for inference, made by `freeze`: hybridize, export, save_parameters as with any HybridBlock.
 
     form : "packed" or "float"
@@ -241,14 +242,25 @@ class Frozen(mx.gluon.nn.HybridSequential):
             self._reshapes = None
 
     def forward(self, x: Any) -> Any:
-        """As Gluon has it. ValueError where the net would reshape an array like x to another number of elements."""
-        if isinstance(x, mx.nd.NDArray) and not any(hasattr(block, "kept") for block in self._children.values()):
-            if self._reshapes is None:
-                with mx.name.NameManager():  # names go on as before
-                    outputs, _ = mx.gluon.block._flatten(self(as_in_gluon(mx.sym.var("x"))), "output")
-                self._reshapes = Reshapes(mx.sym.Group(outputs))
-            self._reshapes.check_call(self, {"x": x})
+        """As Gluon has it. ValueError where the net would reshape an array like x to another number of elements, and
+        for an array without numbers."""
+        require_numbers(x)
+        if isinstance(x, mx.nd.NDArray):
+            self._reshapes = self._find_reshapes() if self._reshapes is None else self._reshapes
+            if self._reshapes:
+                self._reshapes.check_call(self, {"x": x})
         return super().forward(x)
+
+    def _find_reshapes(self):
+        """Those of the graph; False without any, or where a block that is no step may take arrays only."""
+        found = [getattr(block, "_step", None) for block in self._children.values()]
+        if not all(isinstance(step, Step) and not isinstance(step, steps.Kept) for step in found):
+            return False
+        if not any(isinstance(step, (steps.Held, steps.Flatten)) for step in found):
+            return False
+        with mx.name.NameManager():  # names go on as before
+            outputs, _ = mx.gluon.block._flatten(self(as_in_gluon(mx.sym.var("x"))), "output")
+        return Reshapes(mx.sym.Group(outputs))
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""

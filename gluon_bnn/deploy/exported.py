@@ -12,10 +12,11 @@ from typing import Any, Union
 import numpy as np
 
 from .. import _files
-from .._arrays import gluon_array, takes_np
+from .._arrays import gluon_array, require_numbers, takes_np
 from .._compat import mx, reason
 from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
+from ..nn.rows import TakesRows
 from .reshapes import Reshapes
 
 MOST_GRAPH = 1 << 26  # bytes; a layer takes about 1,000
@@ -26,7 +27,7 @@ ADDRESSES = "_Native", "_NDArray"  # operators that take a machine address out o
 DIVISORS = "num_group", "num_groups", "num_deformable_group", "heads", "repeat", "stride2"  # attributes; 0 is a SIGFPE
 
 
-class Exported(mx.gluon.SymbolBlock):
+class Exported(TakesRows, mx.gluon.SymbolBlock):
     """The SymbolBlock of an export. Its graph is one of `mx.sym` always, since Gluon cannot put one of `mx.np` into
     another graph, and takes arrays and symbols of either kind."""
 
@@ -37,7 +38,9 @@ class Exported(mx.gluon.SymbolBlock):
     @takes_np
     def forward(self, x: Any, *args: Any) -> Any:
         """As Gluon has it: runs the graph on arrays, or makes it part of that of the symbols. ValueError where it
-        would reshape such arrays to another number of elements."""
+        would reshape such arrays to another number of elements, and for an array without numbers."""
+        for array in (x, *args):
+            require_numbers(array)
         if isinstance(x, mx.nd.NDArray):
             names = (symbol.name for symbol in self._cached_graph[0])
             self._reshapes.check_call(self, dict(zip(names, (x, *args))))

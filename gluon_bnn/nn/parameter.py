@@ -8,6 +8,7 @@ change; nets without a layer of ours run as before.
   gradient: a third to a half more time for a training step. The graph that the block itself runs does without, where
   that is right: the parameter has grad_req="write", is used once in the graph, and not in a loop. The graph that
   `export` writes is traced separately and always adds, since it may be bound or loaded in any way.
+- A hybridized net with a layer of ours refuses an array without numbers (`_call_cached_op`), see rows.py.
 - A net is cast as a whole or not at all (`cast`): our layers are asked before the first parameter changes.
 - A loaded graph knows its binary weights (`SymbolBlock`): they are marked as attributes of its variables.
 """
@@ -21,6 +22,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 
 from .._compat import mx
+from .rows import check_net
 
 BINARY, CURVATURE = "__binary__", "__curvature__"  # attributes of the variable of a binary weight
 _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
@@ -189,6 +191,7 @@ def _build_cache(original, block, *args):
 def _call_cached_op(original, block, *args):
     if any(parameter.grad_req == "add" for parameter in getattr(block, "_writes", ())):
         block._clear_cached_op()
+    check_net(block, args)
     return original(block, *args)
 
 
