@@ -24,6 +24,7 @@ MOST_DEEP = 32  # graphs inside of graphs, as loops have them
 NUMPY_SHAPES = 0xF993FACA  # the version of arrays that were saved with MXNet's NumPy shapes: () is one number
 DTYPES = dict(enumerate(map(np.dtype, ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "?"))))  # by MXNet's number
 ADDRESSES = "_Native", "_NDArray"  # operators that take a machine address out of the graph and jump to it
+RESERVED = "self", "partial"  # names of variables that MXNet's functions of shapes have for arguments of their own
 DIVISORS = "num_group", "num_groups", "num_deformable_group", "heads", "repeat", "stride2"  # attributes; 0 is a SIGFPE
 
 
@@ -165,6 +166,8 @@ def _symbol(text):
             raise ValueError(f"the storage type of {node['name']!r} must be 0, default; got {storage[:20]!r}")
     variables = {node["name"]: node.get("attrs", {}) for node in nodes if node["op"] == "null"}
     for name, attributes in variables.items():
+        if name in RESERVED:
+            raise ValueError(f"a variable cannot have the name {name!r}, which MXNet does not take")
         shape = attributes.get("__shape__", "()")
         if not re.fullmatch(r"[(\[][-0-9, ]{0,999}[)\]]", shape):
             raise ValueError(f"the shape of {name!r} must be like (2, 3), got {shape[:40]!r}")

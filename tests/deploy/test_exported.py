@@ -295,6 +295,7 @@ GRAPHS = {
     "dtype": (edited(lambda g: node(g)["attrs"].update(__dtype__="x")), "'x'"),
     "attribute": (edited(lambda g: node(g, "FullyConnected", 0)["attrs"].update(num_hidden="-x")), "num_hidden"),
     "operator": (edited(lambda g: node(g, "FullyConnected", 0).update(op="FulyConnected")), "FulyConnected"),
+    "reserved": (edited(lambda g: node(g).update(name="self")), "a variable cannot have the name 'self'"),
     "no name": (edited(lambda g: node(g).pop("name")), "must have an op and a name"),
     "no op": (edited(lambda g: node(g).update(op=None)), "must have an op and a name"),
     "no node": (edited(lambda g: g["nodes"].append(7)), "must have an op and a name"),
