@@ -19,8 +19,8 @@ from ..nn.rows import TakesRows
 from . import steps
 from .lower import graph_of
 from .plan import Plan, Row, Step
-from .reshapes import Reshapes
 from .trace import bytes_of
+from .unchecked import Unchecked
 
 
 def set_parameter(parameter: mx.gluon.Parameter, array: np.ndarray) -> None:
@@ -219,7 +219,7 @@ class Frozen(TakesRows, mx.gluon.nn.HybridSequential):
         self._hold(blocks, plan)
 
     def __getstate__(self):
-        return {**vars(self), "_reshapes": None}  # a symbol cannot be pickled
+        return {**vars(self), "_unchecked": None}  # a symbol cannot be pickled
 
     def __setstate__(self, state):
         if state["form"] == "packed":  # a process that unpickles the net needs the operators
@@ -231,7 +231,7 @@ class Frozen(TakesRows, mx.gluon.nn.HybridSequential):
         super().add(*blocks)
         self._sources = [step.sources for step in plan.steps]
         self._outputs, self._format, self.rows = plan.outputs, plan.format, plan.rows
-        self._reshapes = None
+        self._unchecked = None
 
     def add(self, *blocks: mx.gluon.HybridBlock) -> None:
         """Append blocks. The first takes what the net gave so far, each other one what the one before it gives."""
@@ -239,20 +239,20 @@ class Frozen(TakesRows, mx.gluon.nn.HybridSequential):
             super().add(block)
             self._sources.append(self._outputs)
             self._outputs, self._format = (len(self._sources),), 0
-            self._reshapes = None
+            self._unchecked = None
 
     def forward(self, x: Any) -> Any:
-        """As Gluon has it. ValueError where the net would reshape an array like x to another number of elements, and
-        for an array without numbers."""
+        """As Gluon has it. ValueError for an array without numbers, and for one of a shape for which an operator would
+        reach past its buffers, see unchecked.py."""
         require_numbers(x)
         if isinstance(x, mx.nd.NDArray):
-            self._reshapes = self._find_reshapes() if self._reshapes is None else self._reshapes
-            if self._reshapes:
-                self._reshapes.check_call(self, {"x": x})
+            self._unchecked = self._find_unchecked() if self._unchecked is None else self._unchecked
+            if self._unchecked:
+                self._unchecked.check_call(self, {"x": x})
         return super().forward(x)
 
-    def _find_reshapes(self):
-        """Those of the graph; False without any, or where a block that is no step may take arrays only."""
+    def _find_unchecked(self):
+        """The operators to look at; False without any, or where a block that is no step may take arrays only."""
         found = [getattr(block, "_step", None) for block in self._children.values()]
         if not all(isinstance(step, Step) and not isinstance(step, steps.Kept) for step in found):
             return False
@@ -260,7 +260,7 @@ class Frozen(TakesRows, mx.gluon.nn.HybridSequential):
             return False
         with mx.name.NameManager():  # names go on as before
             outputs, _ = mx.gluon.block._flatten(self(as_in_gluon(mx.sym.var("x"))), "output")
-        return Reshapes(mx.sym.Group(outputs))
+        return Unchecked(mx.sym.Group(outputs))
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """As Gluon has it: what the block computes, where F is mx.nd or mx.sym."""

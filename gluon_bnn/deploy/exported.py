@@ -17,7 +17,7 @@ from .._compat import mx, reason
 from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
 from ..nn.rows import TakesRows
-from .reshapes import Reshapes
+from .unchecked import Unchecked
 
 MOST_GRAPH = 1 << 26  # bytes; a layer takes about 1,000
 MOST_DEEP = 32  # graphs inside of graphs, as loops have them
@@ -34,17 +34,17 @@ class Exported(TakesRows, mx.gluon.SymbolBlock):
 
     def __init__(self, outputs: mx.sym.Symbol, inputs: list[mx.sym.Symbol]) -> None:
         super().__init__(outputs, inputs)
-        self._reshapes = Reshapes(outputs)
+        self._unchecked = Unchecked(outputs)
 
     @takes_np
     def forward(self, x: Any, *args: Any) -> Any:
-        """As Gluon has it: runs the graph on arrays, or makes it part of that of the symbols. ValueError where it
-        would reshape such arrays to another number of elements, and for an array without numbers."""
+        """As Gluon has it: runs the graph on arrays, or makes it part of that of the symbols. ValueError for arrays
+        without numbers, and of shapes for which an operator would reach past its buffers: see unchecked.py."""
         for array in (x, *args):
             require_numbers(array)
         if isinstance(x, mx.nd.NDArray):
             names = (symbol.name for symbol in self._cached_graph[0])
-            self._reshapes.check_call(self, dict(zip(names, (x, *args))))
+            self._unchecked.check_call(self, dict(zip(names, (x, *args))))
         return super().forward(x, *args)
 
 
@@ -56,6 +56,11 @@ def load_exported(prefix: Union[str, bytes, os.PathLike], epoch: int = 0) -> mx.
     file and what is wrong with it, where a file is not what it should be, or the two are not of one net: an array of
     the graph is missing, an array is not in the graph, or one has a shape or type that the operators do not take.
     TypeError for another prefix or epoch.
+
+    What the block gets when it is called decides the shapes in the graph, so it looks at these then, before MXNet runs
+    anything: see `unchecked.py`. Inside of another net that is hybridized nobody does. This guards against damage, and
+    against what is known to end the process; a graph can still compute anything that MXNet can, so load those of
+    people you trust.
     """
     prefix = os.fsdecode(prefix)
     try:
@@ -153,13 +158,13 @@ def _symbol(text):
     """(symbol, {name: attributes} of its variables); "__shape__" is a tuple, 0 where unknown, "__dtype__" a number."""
     symbol = mx.sym.load_json(text.decode("utf-8"))
     graph = _files.parse_json(symbol.tojson(remove_amp_cast=False))  # as MXNet has understood it
+    _check_divisors(graph)
     outputs, nodes = graph["node_row_ptr"], graph["nodes"]
     for place, output, *_ in [*graph["heads"], *(entry for node in nodes for entry in node["inputs"])]:
         if output >= outputs[place + 1] - outputs[place]:
             raise ValueError(
                 f"{nodes[place]['name']!r} must have an output {output}, and has {outputs[place + 1] - outputs[place]}"
             )
-    _check_divisors(graph)
     for node in nodes:
         storage = node.get("attrs", {}).get("__storage_type__", "0")
         if storage != "0":

@@ -1,4 +1,4 @@
-"""Reshapes that change the number of elements, by which MXNet writes past its buffers, are refused before they run.
+"""What MXNet runs without a check, and writes past its buffers by or divides by 0, is refused before it runs.
 
 Without the check the process of these tests ends.
 """
@@ -12,7 +12,7 @@ import pytest
 from gluon_bnn import nn
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze, load_exported
-from gluon_bnn.deploy.reshapes import Reshapes
+from gluon_bnn.deploy.unchecked import Unchecked
 
 from gluon_nets import FORMS, export, sequential
 
@@ -79,11 +79,38 @@ def test_hidden_outputs_and_open_shapes():
     mean = mx.sym.BatchNorm(X, *(mx.sym.var(name, shape=(5,)) for name in "gbmv"), output_mean_var=True)
     shapes = {"data": (4, 5)}
     with pytest.raises(ValueError, match=WRONG + r"\(1,\) of \(5,\)"):
-        Reshapes(mx.sym.broadcast_add(mean[0], to(mean[1], 1))).check(shapes)
+        Unchecked(mx.sym.broadcast_add(mean[0], to(mean[1], 1))).check(shapes)
     state = mx.sym.zeros((0, 5))
-    Reshapes(to(X + state, -1, 2)).check(shapes)
+    Unchecked(to(X + state, -1, 2)).check(shapes)
     with pytest.raises(ValueError, match=WRONG + r"\(2, 7\) of \(4, 5\)"):
-        Reshapes(mx.sym.broadcast_add(X + state, mx.sym.sum(to(state, -1, 7)))).check(shapes)
+        Unchecked(mx.sym.broadcast_add(X + state, mx.sym.sum(to(state, -1, 7)))).check(shapes)
+
+
+def test_beside_states_and_parameters_that_are_not_used(tmp_path):
+    """MXNet infers nothing where it gets the shape of a variable that the graph does not have."""
+    states = {name: mx.nd.ones(5) for name in ("gamma", "beta", "mean", "var")}
+    norm = mx.sym.BatchNorm(mx.sym.broadcast_add(X, mx.sym.sum(W)), *map(mx.sym.var, states))
+    to(norm, 1).save(str(tmp_path / "net-symbol.json"))
+    prefixes = {"gamma": "arg:", "beta": "arg:", "mean": "aux:", "var": "aux:"}
+    arrays = {prefixes[name] + name: state for name, state in states.items()}
+    mx.nd.save(str(tmp_path / "net-0000.params"), {**arrays, "arg:w": mx.nd.ones((4, 5))})
+    with pytest.raises(ValueError, match=WRONG):
+        load_exported(tmp_path / "net")(mx.nd.ones((4, 5)))
+    with pytest.raises(ValueError, match=WRONG):
+        Unchecked(to(X, 1)).check({"data": (4, 5), "other": (7,), "none": None})
+
+
+@pytest.mark.parametrize("shape, right", [((4, 5), True), ((4,), True), ((4, 1), False), ((1, 1, 3), False)])
+def test_conditions(tmp_path, shape, right):
+    """MXNet reads past those that are too small."""
+    condition = mx.sym.ones(shape)
+    net = loaded(mx.sym.where(condition, X, W), tmp_path)
+    if right:
+        assert (net(2 * mx.nd.ones((4, 5))) == 2).asnumpy().all()
+        return
+    words = "must have a condition of the shape (4, 5) or (4,), which MXNet does not check: got "
+    with pytest.raises(ValueError, match=re.escape(f"{words}{shape}")):
+        net(mx.nd.ones((4, 5)))
 
 
 def test_what_is_known_only_while_it_runs(tmp_path):
@@ -96,7 +123,7 @@ def test_what_is_known_only_while_it_runs(tmp_path):
 def test_names_that_stand_twice():
     other = mx.sym.var("data")
     with pytest.raises(ValueError, match="different names"):
-        Reshapes(to(X + other, 1))
+        Unchecked(to(X + other, 1))
 
 
 def test_what_mxnet_refuses_is_left_to_it(tmp_path):
