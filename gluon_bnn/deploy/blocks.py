@@ -342,6 +342,16 @@ class Frozen(TakesRows, mx.gluon.nn.HybridSequential):
         if np.dtype(dtype) != np.float32:
             raise ValueError(f"a frozen net computes in float32, got {dtype!r}")
 
+    def initialize(self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False) -> None:
+        """As Gluon's, which leaves parameters that have values alone; ValueError for force_reinit, which would draw
+        others."""
+        if force_reinit:
+            raise ValueError(
+                "a frozen net has the values of the net that it was made from: train and freeze that one, or give this "
+                "one others with load_parameters; got force_reinit=True"
+            )
+        super().initialize(mx.init.Uniform() if init is None else init, ctx, verbose)
+
     def summary(self, *inputs: mx.nd.NDArray) -> None:
         """Print what became of each layer, and its bytes before and after; with inputs Gluon's summary.
 
