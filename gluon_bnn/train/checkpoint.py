@@ -227,15 +227,8 @@ def values(net: mx.gluon.Block) -> dict[str, np.ndarray]:
 
 
 def set_values(net: mx.gluon.Block, found: dict[str, np.ndarray]) -> None:
-    """Give a net what `values` took from it.
-
-    A convolution of MXNet's may have put its weight into a layout of oneDNN's. Over one or three axes `set_data` then
-    fails, but says so later, elsewhere, and the old value stays. An operator that writes zeros there first brings
-    MXNet's own layout back.
-    """
+    """Give a net what `values` took from it."""
     for name, parameter in net._collect_params_with_prefix().items():
-        for array in classic(parameter.list_data()) if parameter._data is not None else ():
-            mx.nd.zeros(array.shape, array.context, array.dtype, out=array)
         parameter.set_data(gluon_array(found[name], dtype=found[name].dtype))
 
 
