@@ -96,8 +96,9 @@ def fit(
         as `lambda generator: loader` does for a gluon DataLoader
     steps : batches in an epoch, for the progress bar; by default len(batches), where it has one
     learning_rates : one for each epoch; or None and `epochs`, which leaves the Trainer its own rate
-    validate : function of the net to a number, or two arrays (x, labels) to be evaluated by `metric`; the epoch with
-        the best number is kept. Worker 0 alone calls it. Without it the last epoch is kept.
+    validate : function of the net to a number, or two arrays (x, labels) to be evaluated by `metric`, which are tried
+        before the first step; the epoch with the best number is kept. Worker 0 alone calls it. Without it the last
+        epoch is kept.
     seed : int of at least 0, see below
     checkpoint : path of the file that worker 0 writes every epoch; None for none. It is locked until fit returns.
     resume : go on from that file
