@@ -26,7 +26,7 @@ import numpy as np
 
 from .._arrays import classic
 from .._compat import mx
-from .rows import check_net
+from .rows import require_rows
 
 BINARY, CURVATURE = "__binary__", "__curvature__"  # attributes of the variable of a binary weight
 _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
@@ -195,7 +195,7 @@ def _build_cache(original, block, *args):
 def _call_cached_op(original, block, *args):
     if any(parameter.grad_req == "add" for parameter in getattr(block, "_writes", ())):
         block._clear_cached_op()
-    check_net(block, args)
+    require_rows(block, args)
     return original(block, *args)
 
 

@@ -19,7 +19,7 @@ class TakesRows(mx.gluon.HybridBlock):
         return super().forward(x, *args)
 
 
-def check_net(block: mx.gluon.Block, arrays: Any) -> None:
+def require_rows(block: mx.gluon.Block, arrays: Any) -> None:
     """ValueError where one of these arrays has no numbers, and a layer of ours is in the block."""
     if any(isinstance(array, mx.nd.NDArray) and 0 in array.shape for array in arrays):
         found: list[mx.gluon.Block] = []
