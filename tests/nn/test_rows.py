@@ -7,10 +7,11 @@ from gluon_bnn import nn
 from gluon_bnn._compat import mx
 from gluon_bnn.deploy import freeze, load_exported
 from gluon_bnn.ops import use
-from np_arrays import arrays
+from np_arrays import KINDS, arrays
 
 from gluon_nets import FORMS, export, sequential
 from needs import needs_library
+from pairs import IMPLEMENTATIONS, pairs
 
 LAYERS = {
     "dense": (lambda: nn.BinaryDense(3, in_units=5), (5,)),
@@ -35,9 +36,7 @@ def empty(kind, shape):
     return mx.np.zeros((0, *shape)) if kind == "np" else mx.nd.array(np.zeros((0, *shape)))
 
 
-@pytest.mark.parametrize("kind", ["nd", "np"])
-@pytest.mark.parametrize("hybridize", [False, True])
-@pytest.mark.parametrize("name", LAYERS)
+@pairs(implementation=IMPLEMENTATIONS, name=list(LAYERS), hybridize=[False, True], kind=KINDS)
 def test_layers(implementation, name, hybridize, kind):
     make, shape = LAYERS[name]
     with arrays(kind):
