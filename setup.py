@@ -42,8 +42,7 @@ class BuildLibrary(build_ext):
         super().run()
 
     def get_ext_filename(self, fullname):
-        # mx.library.load takes .so (also on macOS) and .dll only.
-        return os.path.join(*fullname.split(".")) + (".dll" if os.name == "nt" else ".so")
+        return os.path.join(*fullname.split(".")) + ".so"  # also on macOS, since mx.library.load takes no other name
 
     def get_export_symbols(self, ext):
         return ext.export_symbols  # there is no PyInit_ to export
@@ -53,7 +52,7 @@ class BuildLibrary(build_ext):
 
         # The machine that is built for; another than this one where _PYTHON_HOST_PLATFORM names it.
         target = sysconfig.get_platform()
-        on_x86 = target.endswith(("x86_64", "amd64")) and os.name != "nt"
+        on_x86 = target.endswith(("x86_64", "amd64"))
         sources = self.one_file_per_room(ext.sources)
 
         def compiled(name, flags):
@@ -137,20 +136,16 @@ class BuildPackage(build_py):
 
 def library():
     """The shared library; `optional`: a failed build is a warning, not the end of the install."""
-    if os.name == "nt":
-        compile_args, link_args = ["/O2", "/std:c++17", "/openmp"], []
-    else:
-        compile_args = [*FLAGS["all"], "-g0", "-fvisibility-inlines-hidden"]
-        link_args = ["-fopenmp"]
-        if sys.platform.startswith("linux"):
-            link_args.append(f"-Wl,--version-script={SOURCES}/api/exports.map")
+    link_args = ["-fopenmp"]
+    if sys.platform.startswith("linux"):
+        link_args.append(f"-Wl,--version-script={SOURCES}/api/exports.map")
     return Extension(
         LIBRARY,
         sources=sorted(glob.glob(f"{SOURCES}/**/*.cc", recursive=True)),
         depends=sorted(glob.glob("gluon_bnn/native/**/*.[hm]*", recursive=True)),
         language="c++",
         include_dirs=[SOURCES, INCLUDE],
-        extra_compile_args=compile_args,
+        extra_compile_args=[*FLAGS["all"], "-g0", "-fvisibility-inlines-hidden"],
         extra_link_args=link_args,
         optional=True,
     )
@@ -159,6 +154,6 @@ def library():
 setup(
     # A string in pyproject.toml needs setuptools 77, and a table there is deprecated since; this works with all.
     license="Apache-2.0",
-    ext_modules=[library()],
+    ext_modules=[] if os.name == "nt" else [library()],  # the sources are for GCC and Clang on POSIX
     cmdclass={"build_ext": BuildLibrary, "build_py": BuildPackage, "bdist_wheel": Wheel},
 )

@@ -91,7 +91,7 @@ def run(args, argv, held):
     trainer = mx.gluon.Trainer(net.collect_params(), args.optimizer, options, kvstore=kvstore, update_on_kvstore=False)
     rates = learning_rates(args)
 
-    # The loop; its step is `_step` in gluon_bnn/train/fit.py. The net keeps the best epoch.
+    # The loop; its step is `_step` in gluon_bnn/train/epoch.py. The net keeps the best epoch.
     settings = {**settings_of(args), **({"workers": workers} if kvstore else {})}
     interrupt.says("the last whole epoch is kept, add --resume to go on")
     try:

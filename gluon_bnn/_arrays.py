@@ -49,6 +49,12 @@ def as_in_gluon(value: Any) -> Any:
     return _each(value, "as_np_ndarray" if mx.util.is_np_array() else "as_nd_ndarray")
 
 
+def require_numbers(array: Any) -> None:
+    """ValueError for an array without numbers, with 0 rows for instance; symbols are not looked at."""
+    if hasattr(array, "context") and 0 in array.shape:
+        raise ValueError(f"layers of gluon_bnn take at least one number, got an array of shape {array.shape}")
+
+
 def _each(value, conversion):
     if isinstance(value, (tuple, list)):
         return type(value)(_each(each, conversion) for each in value)

@@ -49,6 +49,11 @@ class ErrorRate:
         self.check(labels.shape, outputs.shape)
         return _count_wrong(labels, outputs.argmax(axis=1), outputs.shape[1]) / len(outputs)
 
+    def check_all(self, labels: np.ndarray, outputs: Sequence[int]) -> None:
+        """What `value` raises for these labels and outputs of this shape, before there are any."""
+        self.check(labels.shape, outputs)
+        _check_classes(labels, outputs[1])
+
     def reset(self) -> None:
         """Count from the beginning again."""
         self._wrong = 0
@@ -125,6 +130,9 @@ class Metric:
     def check(self, labels: Sequence[int], outputs: Sequence[int]) -> None:
         """All shapes may be right: the metric itself may refuse them."""
 
+    def check_all(self, labels: np.ndarray, outputs: Sequence[int]) -> None:
+        """As `check`."""
+
     def update(self, labels: mx.nd.NDArray, outputs: mx.nd.NDArray) -> None:
         """Take one batch, two NDArrays."""
         self._rows += len(labels)
@@ -146,8 +154,8 @@ def number(value: Any, name: str) -> float:
     return float(np.asarray(found).item())
 
 
-def _count_wrong(labels, predicted, classes):
-    """How many labels are not the predicted class, two NumPy arrays; ValueError for a label that is no class."""
+def _check_classes(labels, classes):
+    """ValueError for a label that is no class."""
     labels = labels.reshape(-1)
     valid = labels.dtype.kind in "biuf" and (labels == np.floor(labels)) & (labels >= 0) & (labels < classes)
     if not np.all(valid):
@@ -155,4 +163,9 @@ def _count_wrong(labels, predicted, classes):
             f"an error rate needs labels that are whole numbers from 0 to {classes - 1}, got "
             f"{labels[np.argmin(valid)]}; {_ADVICE}"
         )
-    return int((labels != predicted).sum())
+
+
+def _count_wrong(labels, predicted, classes):
+    """How many labels are not the predicted class, two NumPy arrays; ValueError for a label that is no class."""
+    _check_classes(labels, classes)
+    return int((labels.reshape(-1) != predicted).sum())

@@ -100,7 +100,8 @@ def add_data_dir(parser, sets):
 
 
 def find_dataset(dataset, data_dir=None):
-    """Where the set of --dataset is, or will be downloaded to (None). ValueError where an option is wrong."""
+    """Where the set of --dataset is, or will be downloaded to (None). ValueError where an option is wrong, OSError
+    where the set is not there."""
     from gluon_bnn import data
 
     sets = [*data.SETS, *image_sets.names()]
@@ -116,12 +117,13 @@ def find_dataset(dataset, data_dir=None):
                 "directory itself: leave --data-dir out"
             )
         return data.find(dataset)
-    found = data.find(dataset, data_dir) if dataset in data.SETS else image_sets.load(dataset).find(data_dir)
+    if dataset not in data.SETS:
+        return image_sets.load(dataset).find(data_dir)
+    found = data.find(dataset, data_dir)
     wanted = data_dir is not None and pathlib.Path(data_dir).absolute() / dataset
     if wanted and (found is None or pathlib.Path(found).absolute() != wanted):
-        files = f" with {data.FILES[0]} and so on" if dataset in data.SETS else ""
         raise ValueError(
-            f"--data-dir must be a directory that holds {dataset}/{files}, got "
+            f"--data-dir must be a directory that holds {dataset}/ with {data.FILES[0]} and so on, got "
             f"{data_dir!r}; a directory that holds these files itself goes to --dataset"
         )
     return found

@@ -25,16 +25,17 @@ class _Files(mx.gluon.data.vision.CIFAR10):
 
 
 def find(data_dir=None):
-    """The directory cifar10/ of the first that has one: data_dir, GLUON_BNN_DATA, MXNet's own. FileNotFoundError."""
+    """The directory cifar10/ of data_dir, or of the first that has one: GLUON_BNN_DATA, MXNet's own. FileNotFoundError
+    where there is none."""
     mxnets = os.path.join(mx.base.data_dir(), "datasets")
-    roots = [root for root in (data_dir, os.environ.get("GLUON_BNN_DATA"), mxnets) if root]
+    roots = [data_dir] if data_dir else [root for root in (os.environ.get("GLUON_BNN_DATA"), mxnets) if root]
     for root in roots:
         directory = Path(root).expanduser().absolute() / "cifar10"
         if directory.is_dir():
             return directory
     raise FileNotFoundError(
-        f"CIFAR-10 is not here: none of {', '.join(roots)} has the folder cifar10/ with data_batch_1.bin and so on, "
-        "the files of cifar-10-binary.tar.gz; mxnet.gluon.data.vision.CIFAR10() downloads them to the last of these"
+        f"CIFAR-10 is not here: {' and '.join(roots)} must have the folder cifar10/ with data_batch_1.bin and so on, "
+        f"the files of cifar-10-binary.tar.gz; mxnet.gluon.data.vision.CIFAR10() downloads them to {mxnets}"
     )
 
 

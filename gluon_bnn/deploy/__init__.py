@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from .forms import save
 
 if TYPE_CHECKING:
-    from .blocks import Frozen
     from .exported import load_exported
     from .freezing import freeze
+    from .frozen import Frozen
 
 __all__ = ["Frozen", "freeze", "load_exported", "save"]
-_WHERE = {"Frozen": "blocks", "freeze": "freezing", "load_exported": "exported"}
+_WHERE = {"Frozen": "frozen", "freeze": "freezing", "load_exported": "exported"}
 
 
 def __getattr__(name):

@@ -12,25 +12,39 @@ from typing import Any, Union
 import numpy as np
 
 from .. import _files
-from .._arrays import gluon_array, takes_np
+from .._arrays import gluon_array, require_numbers, takes_np
 from .._compat import mx, reason
 from ..native import library
 from ..nn import parameter  # noqa: F401 (with it SymbolBlock marks the binary weights of a graph)
+from ..nn.rows import TakesRows
+from .unchecked import Unchecked
 
 MOST_GRAPH = 1 << 26  # bytes; a layer takes about 1,000
 MOST_DEEP = 32  # graphs inside of graphs, as loops have them
 NUMPY_SHAPES = 0xF993FACA  # the version of arrays that were saved with MXNet's NumPy shapes: () is one number
 DTYPES = dict(enumerate(map(np.dtype, ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "?"))))  # by MXNet's number
 ADDRESSES = "_Native", "_NDArray"  # operators that take a machine address out of the graph and jump to it
+RESERVED = "self", "partial"  # names of variables that MXNet's functions of shapes have for arguments of their own
+DIVISORS = "num_group", "num_groups", "num_deformable_group", "heads", "repeat", "stride2"  # attributes; 0 is a SIGFPE
 
 
-class Exported(mx.gluon.SymbolBlock):
+class Exported(TakesRows, mx.gluon.SymbolBlock):
     """The SymbolBlock of an export. Its graph is one of `mx.sym` always, since Gluon cannot put one of `mx.np` into
     another graph, and takes arrays and symbols of either kind."""
 
+    def __init__(self, outputs: mx.sym.Symbol, inputs: list[mx.sym.Symbol]) -> None:
+        super().__init__(outputs, inputs)
+        self._unchecked = Unchecked(outputs)
+
     @takes_np
     def forward(self, x: Any, *args: Any) -> Any:
-        """As Gluon has it: runs the graph on arrays, or makes it part of that of the symbols."""
+        """As Gluon has it: runs the graph on arrays, or makes it part of that of the symbols. ValueError for arrays
+        without numbers, and of shapes for which an operator would reach past its buffers: see unchecked.py."""
+        for array in (x, *args):
+            require_numbers(array)
+        if isinstance(x, mx.nd.NDArray):
+            names = (symbol.name for symbol in self._cached_graph[0])
+            self._unchecked.check_call(self, dict(zip(names, (x, *args))))
         return super().forward(x, *args)
 
 
@@ -42,6 +56,11 @@ def load_exported(prefix: Union[str, bytes, os.PathLike], epoch: int = 0) -> mx.
     file and what is wrong with it, where a file is not what it should be, or the two are not of one net: an array of
     the graph is missing, an array is not in the graph, or one has a shape or type that the operators do not take.
     TypeError for another prefix or epoch.
+
+    What the block gets when it is called decides the shapes in the graph, so it looks at these then, before MXNet runs
+    anything: see `unchecked.py`. Inside of another net that is hybridized nobody does. This guards against damage, and
+    against what is known to end the process; a graph can still compute anything that MXNet can, so load those of
+    people you trust.
     """
     prefix = os.fsdecode(prefix)
     try:
@@ -121,10 +140,25 @@ def _check_nodes(graph, depth=0):
             _check_nodes(each, depth + 1)
 
 
+def _check_divisors(graph):
+    """ValueError where MXNet would divide by 0 in inferring shapes, or end the process since a split has no parts."""
+    for node in graph["nodes"]:
+        attributes = node.get("attrs", {})
+        for name in DIVISORS:
+            if int(attributes.get(name, 1)) < 1:
+                raise ValueError(f"{name} of {node['name']!r} must be at least 1, got {attributes[name]}")
+        parts = attributes.get("sections", "0"), attributes.get("indices", "")
+        if node["op"] == "_split_v2" and int(parts[0]) < 1 and not re.search("[0-9]", parts[1]):
+            raise ValueError(f"{node['name']!r} must split into sections or at indices, got neither")
+        for inner in node.get("subgraphs", ()):
+            _check_divisors(inner)
+
+
 def _symbol(text):
     """(symbol, {name: attributes} of its variables); "__shape__" is a tuple, 0 where unknown, "__dtype__" a number."""
     symbol = mx.sym.load_json(text.decode("utf-8"))
     graph = _files.parse_json(symbol.tojson(remove_amp_cast=False))  # as MXNet has understood it
+    _check_divisors(graph)
     outputs, nodes = graph["node_row_ptr"], graph["nodes"]
     for place, output, *_ in [*graph["heads"], *(entry for node in nodes for entry in node["inputs"])]:
         if output >= outputs[place + 1] - outputs[place]:
@@ -137,6 +171,8 @@ def _symbol(text):
             raise ValueError(f"the storage type of {node['name']!r} must be 0, default; got {storage[:20]!r}")
     variables = {node["name"]: node.get("attrs", {}) for node in nodes if node["op"] == "null"}
     for name, attributes in variables.items():
+        if name in RESERVED:
+            raise ValueError(f"a variable cannot have the name {name!r}, which MXNet does not take")
         shape = attributes.get("__shape__", "()")
         if not re.fullmatch(r"[(\[][-0-9, ]{0,999}[)\]]", shape):
             raise ValueError(f"the shape of {name!r} must be like (2, 3), got {shape[:40]!r}")

@@ -12,9 +12,10 @@ from .. import ops
 from .._compat import mx
 from ..native import library
 from . import steps
-from .blocks import Frozen, HeldBlock, StepBlock
+from .blocks import HeldBlock, StepBlock
 from .convert import convert
 from .exported import library_operators
+from .frozen import Frozen
 from .lower import input_of
 from .passes import pack, simplify
 from .plan import Shape

@@ -15,6 +15,7 @@ from .._arrays import as_in_gluon, classic, takes_np
 from .._compat import mx, reason
 from ..nn import tracing
 from .plan import Row
+from .unchecked import Unchecked
 
 INPUT = "data"
 ROW = "__row__"  # attribute of a node: the call of a block that made it
@@ -160,8 +161,10 @@ def _evaluated(graph, value_of):
     """The outputs of a graph, given as JSON, in inference; `value_of` gives the value of a variable by its name."""
     try:
         symbol = mx.sym.load_json(json.dumps(graph))
+        values = {name: value_of(name) for name in symbol.list_inputs()}
+        Unchecked(symbol).check({name: value.shape for name, value in values.items()})
         with mx.autograd.pause(train_mode=False):
-            found = mx.nd.CachedOp(symbol)(*map(value_of, symbol.list_inputs()))
+            found = mx.nd.CachedOp(symbol)(*values.values())
         return [value.asnumpy() for value in (found if isinstance(found, list) else [found])]
     except mx.base.MXNetError as error:
         why = reason(error)

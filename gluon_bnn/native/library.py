@@ -64,11 +64,8 @@ _OF_A_MODEL = {"inputs": _size, "outputs": _size, "takes_u8": ctypes.c_int, "fre
 
 def path() -> Optional[str]:
     """The absolute path of the compiled library, or None where it was not built."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    for name in ("libgluon_bnn.so", "libgluon_bnn.dll"):
-        if os.path.isfile(os.path.join(here, name)):
-            return os.path.join(here, name)
-    return None
+    found = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libgluon_bnn.so")
+    return found if os.path.isfile(found) else None
 
 
 def _is_whole(name):

@@ -6,6 +6,7 @@ from .. import ops, quantizers
 from .._arrays import on_nd
 from .._compat import mx
 from . import parameter, tracing
+from .rows import TakesRows
 
 ACTIVATIONS = "relu", "sigmoid", "tanh", "softrelu", "softsign"  # of Gluon's Activation
 
@@ -16,7 +17,7 @@ def check_activation(name: str) -> None:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
 
 
-class Activation(mx.gluon.nn.Activation):
+class Activation(TakesRows, mx.gluon.nn.Activation):
     """Gluon's activations, except that "relu" keeps NaN, as `mx.nd.relu` and the runtime do; Gluon's makes 0 of it.
 
     >>> Activation("relu")(mx.nd.array([-1, float("nan"), 2])).asnumpy()
@@ -34,7 +35,7 @@ class Activation(mx.gluon.nn.Activation):
         return on_nd(F.relu, x) if self._act_type == "relu" else super().hybrid_forward(F, x)
 
 
-class BinaryActivation(mx.gluon.HybridBlock):
+class BinaryActivation(TakesRows):
     """sign(x): -1 where x < 0, else +1; gradient d * 1[|x| <= clip], or d with clip=None.
 
     Any shape, float32 or float64. Raises ValueError for a clip that is neither None nor a number above 0. Hubara et
@@ -71,7 +72,7 @@ class BinaryActivation(mx.gluon.HybridBlock):
         return f"BinaryActivation(clip={self._clip!r})"
 
 
-class BinarySigmoid(mx.gluon.HybridBlock):
+class BinarySigmoid(TakesRows):
     """The sigmoid rounded to a bit: 0 where x < 0, else 1; gradient d * s (1 - s), s = sigmoid(x).
 
     Any shape. This is the `b_sigmoid` that the notebook left open.

@@ -9,9 +9,10 @@ from .. import ops
 from .._compat import mx
 from .arguments import whole
 from .parameter import check_dtype, gradient_adds, training
+from .rows import TakesRows
 
 
-class BatchNorm(mx.gluon.nn.BatchNorm):
+class BatchNorm(TakesRows, mx.gluon.nn.BatchNorm):
     """Batch norm of the last axis, where a dense layer has its units, or of the channels of images: Gluon's, faster.
 
     y = gamma * (x - mean) / sqrt(variance + epsilon) + beta

@@ -10,6 +10,7 @@ from ..ops.options import BinaryOptions
 from . import parameter
 from .activations import Activation, check_activation
 from .deployed import Deployed, floats, packed, products
+from .rows import TakesRows
 
 _WEIGHTS = """The real weights W are what the optimiser updates, and `weight.data()`; the binary ones that the layer
     computes with are `binary_weight()`, and their signs `signs()`. sign(W) is -1 where W < 0, else +1. What reaches W
@@ -41,7 +42,7 @@ def described(text: str) -> str:
     return text.replace("{weights}", _WEIGHTS).replace("{options}", _OPTIONS)
 
 
-class BinaryLayer(mx.gluon.HybridBlock):
+class BinaryLayer(TakesRows):
     """A layer whose weights are binary in the forward pass. A subclass is a layer of Gluon's too, with `weight`, `bias`
     and `act`; it calls `_choose` before and `_complete` after the __init__ of that one, and has
 

@@ -8,7 +8,11 @@ change; nets without a layer of ours run as before.
   gradient: a third to a half more time for a training step. The graph that the block itself runs does without, where
   that is right: the parameter has grad_req="write", is used once in the graph, and not in a loop. The graph that
   `export` writes is traced separately and always adds, since it may be bound or loaded in any way.
+- A hybridized net with a layer of ours refuses an array without numbers (`_call_cached_op`), see rows.py.
 - A net is cast as a whole or not at all (`cast`): our layers are asked before the first parameter changes.
+- The weight of a convolution that has run can be set (`set_data`, and with it `load_parameters`). oneDNN may have put
+  it into a layout of its own; over one or three axes MXNet then fails, but says so later, elsewhere, and the old value
+  stays.
 - A loaded graph knows its binary weights (`SymbolBlock`): they are marked as attributes of its variables.
 """
 
@@ -20,7 +24,9 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from .._arrays import classic
 from .._compat import mx
+from .rows import require_rows
 
 BINARY, CURVATURE = "__binary__", "__curvature__"  # attributes of the variable of a binary weight
 _tracing = contextvars.ContextVar("gluon_bnn_tracing", default=None)
@@ -189,6 +195,7 @@ def _build_cache(original, block, *args):
 def _call_cached_op(original, block, *args):
     if any(parameter.grad_req == "add" for parameter in getattr(block, "_writes", ())):
         block._clear_cached_op()
+    require_rows(block, args)
     return original(block, *args)
 
 
@@ -200,6 +207,15 @@ def _cast(original, block, dtype):
         if hasattr(each, "check_dtype"):
             each.check_dtype(dtype)
     original(block, dtype)
+
+
+@_replaces(mx.gluon.Parameter, "set_data")
+def _set_data(original, parameter, data):
+    for array in parameter._data or ():
+        if array.ndim in (3, 5) and array.stype == "default":
+            with mx.autograd.pause():  # zeros bring MXNet's own layout back
+                mx.nd.zeros(array.shape, array.context, array.dtype, out=classic(array))
+    original(parameter, data)
 
 
 @_replaces(mx.gluon.SymbolBlock, "__init__")

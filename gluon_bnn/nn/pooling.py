@@ -6,9 +6,10 @@ from .. import ops
 from .._compat import mx
 from . import parameter
 from .arguments import sizes
+from .rows import TakesRows
 
 
-class MaxPool2D(mx.gluon.nn.MaxPool2D):
+class MaxPool2D(TakesRows, mx.gluon.nn.MaxPool2D):
     """Gluon's max pooling over (rows, channels, height, width), faster; arguments and shapes are Gluon's.
 
     NaN is ignored. Where several places of a window hold the largest number, the first, row by row, gets the gradient.

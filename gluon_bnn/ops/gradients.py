@@ -9,6 +9,8 @@ it out, for their parameters in a graph that needs no addition.
 import itertools
 from typing import Any
 
+from .._arrays import require_numbers
+
 _use = itertools.count()
 
 
@@ -19,8 +21,8 @@ def adding(F: Any, array: Any) -> Any:
     its gradient. MXNet copies with one thread in cast_storage and shares the copy among all in reshape: in a small net
     the threads take longer to meet than to copy.
     """
-    if not _symbolic(F) and 0 in array.shape:  # MXNet would fail later, elsewhere
-        raise ValueError(f"binary layers take at least one number, got an array of shape {array.shape}")
+    if not _symbolic(F):
+        require_numbers(array)  # MXNet would fail later, elsewhere
     if _symbolic(F) and array.get_children() is None:
         return F.cast_storage(array, stype="default", attr=_number())
     return _reshaped(F, array, (-2,))

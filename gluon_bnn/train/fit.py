@@ -1,4 +1,4 @@
-"""Training any Gluon net on any batches: fit, evaluate, and checkpoints that resume to the bit.
+"""Training any Gluon net on any batches: `fit`, with checkpoints that resume to the bit.
 
 At the end of every epoch `fit` replaces its checkpoint, see checkpoint.py. All that is random in an epoch is drawn
 from (seed, epoch), see seeding.py, so a resumed run ends with the same numbers as one that was never cut off.
@@ -11,7 +11,6 @@ import errno
 import json
 import math
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional, Union
 
@@ -24,8 +23,10 @@ from .._progress import EpochProgress
 from ..metric import AnyMetric
 from ..nn.arguments import whole
 from . import setup, statistics
-from .arrays import in_batches, numbers
 from .checkpoint import Checkpoint, set_values, states, values
+from .epoch import Epoch, pair
+from .evaluation import Arrays, validation
+from .judged import Judged
 from .seeding import seeded
 from .workers import Workers, digest
 
@@ -41,44 +42,6 @@ def rates(start: float, end: float, epochs: int) -> list[float]:
     if not (0 < start < math.inf and 0 <= end < math.inf):
         raise ValueError(f"start must be a finite number above 0 and end one of at least 0, got {start!r} and {end!r}")
     return [start * (end / start) ** (epoch / max(1, epochs - 1)) for epoch in range(epochs)]
-
-
-def predict(net: mx.gluon.Block, x: Any, batch_size: int = 1000) -> np.ndarray:
-    """The net's outputs for x as a NumPy array (rows, ...), a batch at a time, in inference mode, on its device.
-
-    x : array (rows, ...) of the net's own dtype, NumPy's or what NumPy makes one of; float64, NumPy's default, is cast
-        to that of its parameters
-
-    Raises ValueError for an x without rows or without numbers, for a batch size that is no whole number above 0, and
-    for a net that gives more than one array.
-    """
-    return np.concatenate([_one(net(batch)).asnumpy() for batch in in_batches(net, x, batch_size)])
-
-
-def evaluate(
-    net: mx.gluon.Block, x: Any, labels: Any, batch_size: int = 1000, metric: Optional[AnyMetric] = None
-) -> float:
-    """The net's error rate for x, as `predict` takes it, or its value of another metric.
-
-    The error rate is the share of rows whose largest output is not their label. It needs outputs (rows, classes)
-    with at least 2 classes, and labels (rows,) or (rows, 1) of any dtype that are whole numbers from 0 to classes - 1.
-
-    metric : for all other labels and outputs (one-hot, regression, sequences, ...): an mx.metric.EvalMetric, the name
-        of one, or a function of (labels, outputs), NumPy arrays of all rows, to a number
-
-    Raises ValueError for what the error rate does not take, where there is not one label for each row, and as
-    `predict`.
-    """
-    x = numbers(x)
-    return metrics.create(metric).value(_labels_of(x, labels), predict(net, x, batch_size))
-
-
-def _labels_of(x, labels):
-    """The labels as a NumPy array, one for each row of x."""
-    labels = labels.asnumpy() if isinstance(labels, mx.nd.NDArray) else np.asarray(labels)
-    if labels.shape[:1] != (len(x),):
-        raise ValueError(f"one label is needed for each of the {len(x)} rows, got labels {labels.shape}")
-    return labels
 
 
 def fit(
@@ -133,8 +96,9 @@ def fit(
         as `lambda generator: loader` does for a gluon DataLoader
     steps : batches in an epoch, for the progress bar; by default len(batches), where it has one
     learning_rates : one for each epoch; or None and `epochs`, which leaves the Trainer its own rate
-    validate : function of the net to a number, or two arrays (x, labels) to be evaluated by `metric`; the epoch with
-        the best number is kept. Worker 0 alone calls it. Without it the last epoch is kept.
+    validate : function of the net to a number, or two arrays (x, labels) to be evaluated by `metric`, which are tried
+        before the first step; the epoch with the best number is kept. Worker 0 alone calls it. Without it the last
+        epoch is kept.
     seed : int of at least 0, see below
     checkpoint : path of the file that worker 0 writes every epoch; None for none. It is locked until fit returns.
     resume : go on from that file
@@ -175,16 +139,10 @@ def fit(
     first step if that shows by then: FileNotFoundError where there is nothing to resume, FileExistsError where a run
     that is not finished would be overwritten, BlockingIOError where another process has the file.
     """
-    measure = metrics.create(metric)
-    judge = _validation(validate, metric)
-    mode = mode or ("min" if metric is None or judge is None else None)
-    if mode not in ("min", "max"):
-        raise ValueError(
-            'mode must be "min" or "max", whichever number of validate is best, got '
-            f"{'nothing with a metric' if mode is None else repr(mode)}"
-        )
+    measure, judge = metrics.create(metric), validation(validate, metric)
     watch = {} if watch is None else watch
     _check_options(loss, trainer, batches, steps, seed, checkpoint, resume, patience, ties, watch, judge)
+    mode = _mode(mode, metric, judge)
     epochs = _number_of_epochs(epochs, learning_rates)
     steps = steps or getattr(batches, "__len__", lambda: None)()
     workers = Workers(trainer)
@@ -195,13 +153,14 @@ def fit(
     if reestimate is not None:
         statistics.check(net, reestimate)
         run["reestimated"] = True
-    validation = None if judge is None else f"validation_{measure.name}"
-    shown_names = ["loss", measure.name, *([validation] if validation else [])]
-    taken = set(watch) & {*shown_names, "seconds", "best_epoch", "stopped_early"}
+    with workers.together():
+        if isinstance(judge, Arrays) and workers.rank == 0:
+            judge.check(net)
+    one = Epoch(net, trainer, loss, batches, measure, judge, reestimate, watch, workers)
+    taken = set(watch) & {*one.shown_names, "seconds", "best_epoch", "stopped_early"}
     if taken:
         raise ValueError(f"watch must have names that the history does not have already, got {', '.join(taken)}")
-    names = [*shown_names, "seconds", *watch]
-    history: dict[str, list[float]] = {name: [] for name in names}
+    history: dict[str, list[float]] = {name: [] for name in one.names}
     best = values(net)
     file = Checkpoint(checkpoint, net, trainer, run) if checkpoint is not None else None
     saved = file if workers.rank == 0 else None  # the other workers only read it
@@ -211,68 +170,33 @@ def fit(
             if saved:
                 stack.enter_context(_claimed(saved, resume, overwrite))
             if file and resume:
-                history, best = file.load(names)
+                history, best = file.load(one.names)
         done = len(history["loss"])
         if file and done > epochs:
             raise ValueError(f"{file.path} has {done} epochs, more than the {epochs} epochs of this run")
         if workers.size > 1:
             _check_start(workers, net, trainer, best, done, [run, steps, epochs, learning_rates, patience])
-        judged = _Judged(history, validation, mode, patience, ties)
+        judged = Judged(history, one.validation, mode, patience, ties)
         with workers.together():
             if saved and done < epochs and not judged.over:
                 # Over an old one, as it will be: an unwritable directory, or a disk without room for two,
                 # shows now, not an hour later.
                 for _ in range(1 if resume else 2):
                     saved.save(epochs, history, best)
-        warned = workers.rank > 0 or not isinstance(net, mx.gluon.Block)
-        if not warned:
-            setup.warn_of_signs(net)
-            setup.warn_of_zeros(net)
-            warned = setup.warn_of_starved(net, trainer._optimizer)
+        one.warned = workers.rank > 0 or not isinstance(net, mx.gluon.Block) or setup.warn(net, trainer._optimizer)
         workers.start()
+        last = one.text({name: history[name][-1] for name in one.shown_names}) if done else {}
         progress = progress and workers.rank == 0
-        last = {} if not done else _shown(measure, *(history[name][-1] for name in shown_names))
         shown = stack.enter_context(EpochProgress(epochs, done, steps, progress, last.get("validation")))
         check_interrupt = stack.enter_context(_interrupt.deferred())
         for epoch in range(done, epochs):
             if judged.over:
                 break
-            began = time.perf_counter()
             generator = begin_epoch(seed, epoch)
             if learning_rates is not None:
                 trainer.set_learning_rate(learning_rates[epoch])
-            shown.begin_epoch(epoch)
-            try:
-                sums = _train_epoch(net, trainer, loss, batches(generator), measure, workers, shown, check_interrupt)
-            except BaseException:
-                workers.leave()
-                raise
-            total, measured, rows = map(sum, zip(*workers.gather(sums)))
-            if not math.isfinite(total):
-                raise FloatingPointError(
-                    f"the loss of epoch {epoch + 1} is {total / rows}: the run has diverged; "
-                    "lower learning rates may help"
-                )
-            if workers.size > 1:
-                workers.average()
-            if reestimate is not None:
-                statistics.reestimate(net, reestimate)
-            if workers.size > 1:
-                workers.check_equal(
-                    "Run all on machines that give the same results", weights=digest(*values(net).values())
-                )
-            found = [total / rows, measured / rows]
-            warned = warned or setup.warn_of_starved(net, trainer._optimizer)
-            if judge is not None:
-                with workers.together():
-                    validated = metrics.number(judge(net), "validate") if workers.rank == 0 else None
-                found.append(workers.gather(validated)[0])
-            found.append(time.perf_counter() - began)
-            with workers.together():
-                watched = [metrics.number(each(net), "watch") for each in watch.values() if workers.rank == 0]
-            for name, value in zip(names, [*found, *workers.gather(watched)[0]]):
-                history[name].append(value)
-            shown.end_epoch(history["seconds"][-1], **_shown(measure, *found[: len(shown_names)]))
+            for name, number in one.run(epoch, generator, shown, check_interrupt).items():
+                history[name].append(number)
             if judged.best == epoch:
                 best = values(net)
             with workers.together():
@@ -283,8 +207,19 @@ def fit(
     return {**history, "best_epoch": judged.best, **stopped}
 
 
+def _mode(mode, metric, judge):
+    """`mode` of `fit`, or what it is by default."""
+    mode = mode or ("min" if metric is None or judge is None else None)
+    if mode not in ("min", "max"):
+        raise ValueError(
+            'mode must be "min" or "max", whichever number of validate is best, got '
+            f"{'nothing with a metric' if mode is None else repr(mode)}"
+        )
+    return mode
+
+
 def _check_options(loss, trainer, batches, steps, seed, checkpoint, resume, patience, ties, watch, judge):
-    """ValueError for an option of `fit` that is wrong, whatever the net is; judge is what `_validation` makes."""
+    """ValueError for an option of `fit` that is wrong, whatever the net is; judge is what `validation` makes."""
     if checkpoint is not None and not os.fspath(checkpoint):
         raise ValueError("checkpoint must be the path of a file, or None for none, got an empty one")
     if resume and checkpoint is None:
@@ -310,18 +245,6 @@ def _check_options(loss, trainer, batches, steps, seed, checkpoint, resume, pati
         raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
     if not isinstance(watch, Mapping) or not all(map(callable, watch.values())):
         raise ValueError(f"watch must be a dict of functions of the net by their names, got {watch!r:.80}")
-
-
-def _validation(validate: Any, metric: Optional[AnyMetric]) -> Optional[Callable[[mx.gluon.Block], float]]:
-    """`validate` of `fit` as a function of the net, or None."""
-    if validate is None or callable(validate):
-        return validate
-    if not isinstance(validate, (tuple, list)) or len(validate) != 2:
-        raise ValueError(f"validate must be a function of the net or a pair (x, labels), got {validate!r:.80}")
-    x = numbers(validate[0])
-    labels = _labels_of(x, validate[1])
-    x = x if x.dtype.kind == "f" else x.astype(np.float32)  # as in the batches of arrays
-    return lambda net: evaluate(net, x, labels, metric=metric)
 
 
 def _number_of_epochs(epochs, learning_rates):
@@ -350,38 +273,7 @@ def _complete(net, batches):
             batch = next(iter(batches(np.random.default_rng(0))), None)
         if batch is None:
             raise ValueError("batches must give at least one batch, got none")
-        net(_pair(batch)[0][:1])
-
-
-class _Judged:
-    """What validation says of the epochs in a history, to which more may be added.
-
-    validation : the name of its numbers there, None without any
-    """
-
-    def __init__(self, history, validation, mode, patience, ties):
-        self._history, self._validation, self._patience, self._ties = history, validation, patience, ties
-        self._sign = 1 if mode == "min" else -1
-
-    @property
-    def best(self):
-        """The epoch that is kept: of the best number, where NaN is the worst; the last one without validation; None
-        without epochs."""
-        done = len(self._history["loss"])
-        if self._validation is None or not done:
-            return done - 1 if done else None
-        losses = self._losses()
-        return int(np.argmin(losses)) if self._ties == "first" else done - 1 - int(np.argmin(losses[::-1]))
-
-    @property
-    def over(self):
-        """Whether the last `patience` epochs were no better than one before them."""
-        done = len(self._history["loss"])
-        return self._patience is not None and done > 0 and done - 1 - int(np.argmin(self._losses())) >= self._patience
-
-    def _losses(self):
-        losses = self._sign * np.array(self._history[self._validation])
-        return np.where(np.isnan(losses), np.inf, losses)
+        net(pair(batch)[0][:1])
 
 
 @contextlib.contextmanager
@@ -405,74 +297,4 @@ def _check_start(workers, net, trainer, best, done, options):
         epochs_done=done,
         weights=digest(*values(net).values(), *best.values()),
         optimizer_state=digest(*(a.asnumpy() for state in states(trainer).values() for a in state)),
-    )
-
-
-def _shown(measure, loss, measured, validated=None):
-    """What the progress shows: the text of each value, by the name that it has there."""
-    text = "{:.2%}" if measure.name == "error" else "{:.4g}"
-    found = {} if validated is None else {"validation": text.format(validated)}
-    return {**found, measure.name: text.format(measured), "loss": f"{loss:.4f}"}
-
-
-def _step(net, trainer, loss, x, labels, rows, measure):
-    """A step of training: forward, backward, update. Returns (losses, outputs).
-
-    rows : of the whole batch, of which x and labels are this worker's part; the gradients are divided by it
-    """
-    with mx.autograd.record():
-        outputs = _one(net(x))
-        measure.check(labels.shape, outputs.shape)  # what this refuses may be an obscure MXNetError in the loss
-        losses = loss(outputs, labels)
-    if not isinstance(losses, mx.nd.NDArray):
-        raise ValueError(f"loss must give an NDArray, one number for each row, got a {type(losses).__name__}")
-    if losses.shape[:1] != x.shape[:1]:
-        raise ValueError(f"loss must give one number for each of the {len(x)} rows, got {losses.shape}")
-    losses.backward()
-    trainer.step(rows)
-    return losses, outputs
-
-
-def _train_epoch(net, trainer, loss, batches, measure, workers, shown, check_interrupt):
-    """[sum of the losses, metric times rows, number of rows] that this worker saw."""
-    total, rows, unread = 0.0, 0, []
-    measure.reset()
-    for step, batch in enumerate(batches):
-        x, labels = _pair(batch)
-        share, labels_share = workers.part(x), workers.part(labels)
-        losses, outputs = _step(net, trainer, loss, share, labels_share, len(x), measure)
-        measure.update(labels_share, outputs)
-        unread.append(losses.sum())
-        rows += len(share)
-        shown.step()
-        check_interrupt()
-        if step % 50 == 49:  # this waits for the engine, so not in every step
-            total = sum((found.asnumpy().item() for found in unread), total)
-            unread.clear()
-            shown.tell(**_shown(measure, total / rows, measure.total() / rows))
-    if rows == 0:
-        raise ValueError(
-            "batches gave none for this epoch; it must give a new iterable each time it is called, and a "
-            "generator or an mx.io iterator is used up after one epoch"
-        )
-    return [float(sum((found.asnumpy().item() for found in unread), total)), measure.total(), rows]
-
-
-def _one(outputs):
-    """The outputs of a net, which must be one array."""
-    if not isinstance(outputs, mx.nd.NDArray):
-        raise ValueError(f"the net must give one NDArray, got a {type(outputs).__name__}; wrap it in a Block that does")
-    return outputs
-
-
-def _pair(batch):
-    """x and labels of a batch."""
-    if isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(a, mx.nd.NDArray) for a in batch):
-        return batch
-    found = type(batch).__name__
-    if isinstance(batch, (tuple, list)):
-        found += f" of ({', '.join(type(part).__name__ for part in batch)})"
-    raise ValueError(
-        f"batches must give pairs (x, labels) of NDArrays, got a {found}; of an mx.io.DataBatch give "
-        "(batch.data[0], batch.label[0])"
     )

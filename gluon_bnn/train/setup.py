@@ -34,6 +34,13 @@ class ZeroPadding(UserWarning):
     """
 
 
+def warn(net: mx.gluon.Block, optimizer: mx.optimizer.Optimizer) -> bool:
+    """Every warning that can be given before the first step; whether one was of weights that get no gradient."""
+    warn_of_signs(net)
+    warn_of_zeros(net)
+    return warn_of_starved(net, optimizer)
+
+
 def warn_of_signs(net: mx.gluon.Block) -> None:
     """A warning for each sign, in a sequence of blocks, whose input is never below 0: it gives +1 always."""
     for blocks in _sequences(net):
@@ -45,7 +52,7 @@ def warn_of_signs(net: mx.gluon.Block) -> None:
                         f"{block.name} gives 1 whatever its input is, because that is never below 0: it comes from "
                         f"{source}. Leave that out, or put batch norm between the two",
                         CannotLearn,
-                        stacklevel=3,
+                        stacklevel=4,
                     )
                 source = f"the BinarySigmoid {block.name}" if isinstance(block, nn.BinarySigmoid) else None
             elif not isinstance(block, KEEPS):
@@ -70,7 +77,7 @@ def warn_of_zeros(net: mx.gluon.Block) -> None:
             "the 1-bit form up to a quarter of the layer's time. pad_value=-1 or 1 costs nothing, but the net cannot "
             "tell this border from the image, and has to be trained with it",
             ZeroPadding,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -109,7 +116,7 @@ def warn_of_starved(net: mx.gluon.Block, optimizer: mx.optimizer.Optimizer) -> b
                 f"rule {layer.gradient!r} gives them no gradient: their signs never change again. The optimizer "
                 '"binaryadam" holds weights within 1; clip=None has a gradient everywhere',
                 CannotLearn,
-                stacklevel=3,
+                stacklevel=4,
             )
             return True
     return False

@@ -788,6 +788,16 @@ class TestFrozen:
         freeze(net, "float", verbose=False)
         assert not capsys.readouterr().out
 
+    @pytest.mark.parametrize("form", FORMS)
+    def test_values_are_not_drawn_again(self, rng, form, recwarn):
+        frozen, x = freeze(mlp(rng, [12, 10, 4]), form, verbose=False), mx.nd.ones((2, 12))
+        y = frozen(x).asnumpy()
+        frozen.initialize(mx.init.Zero())
+        for options in ({"force_reinit": True}, {"init": mx.init.Zero(), "force_reinit": True}):
+            with pytest.raises(ValueError, match="a frozen net has the values of the net .* got force_reinit=True"):
+                frozen.initialize(**options)
+        np.testing.assert_array_equal(frozen(x).asnumpy(), y)
+
     def test_cast(self, rng):
         frozen = freeze(mlp(rng, [12, 10]), "float", verbose=False)
         frozen.cast("float32")

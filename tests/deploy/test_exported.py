@@ -274,6 +274,8 @@ def nested(depth):
     return {"nodes": [{"op": "null", "name": "n", "subgraphs": [nested(depth - 1)] if depth else []}]}
 
 
+NO_GROUPS = {"kernel": "(1,)", "num_filter": "20", "num_group": "0", "no_bias": "True"}  # MXNet divides by 0
+NO_PARTS = {"sections": "-1", "indices": "()"}  # MXNet ends the process
 GRAPHS = {
     "deep": (lambda c: b'{"nodes": ' + b"[" * 100000, "too many objects in objects"),
     "deep objects": (lambda c: b'{"a":' * 100000, "too many objects in objects"),
@@ -293,6 +295,7 @@ GRAPHS = {
     "dtype": (edited(lambda g: node(g)["attrs"].update(__dtype__="x")), "'x'"),
     "attribute": (edited(lambda g: node(g, "FullyConnected", 0)["attrs"].update(num_hidden="-x")), "num_hidden"),
     "operator": (edited(lambda g: node(g, "FullyConnected", 0).update(op="FulyConnected")), "FulyConnected"),
+    "reserved": (edited(lambda g: node(g).update(name="self")), "a variable cannot have the name 'self'"),
     "no name": (edited(lambda g: node(g).pop("name")), "must have an op and a name"),
     "no op": (edited(lambda g: node(g).update(op=None)), "must have an op and a name"),
     "no node": (edited(lambda g: g["nodes"].append(7)), "must have an op and a name"),
@@ -312,6 +315,16 @@ GRAPHS = {
         edited(lambda g: node(g, "broadcast_mul", 0)["inputs"][0].__setitem__(1, 1)),
         "must have an output 1, and has 1",
     ),
+    "groups": (
+        edited(lambda g: node(g, "FullyConnected", 0).update(op="Convolution", attrs=NO_GROUPS)),
+        "num_group of .* must be at least 1, got 0",
+    ),
+    "no parts": (
+        edited(
+            lambda g: node(g, "FullyConnected", 0).update(op="_split_v2", attrs={"sections": "-1", "indices": "()"})
+        ),
+        "must split into sections or at indices, got neither",
+    ),
     "head": (edited(lambda g: g["heads"][0].__setitem__(0, 99999)), ""),
     "later input": (edited(lambda g: node(g, "FullyConnected", 0)["inputs"][0].__setitem__(0, 9999)), ""),
     "version": (edited(lambda g: g.update(attrs={"mxnet_version": ["int", "x"]})), ""),
@@ -327,6 +340,17 @@ def test_hostile_graphs(tmp_path, case):
     assert content != path.read_bytes()
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"net-symbol.json must be a graph that MXNet exported: .*{words}"):
+        load_exported(tmp_path / "net")
+
+
+def test_hostile_loop(tmp_path):
+    """Attributes within the body of a loop are looked at too."""
+    w = mx.sym.var("w")
+    symbol, _ = mx.sym.contrib.foreach(
+        lambda x, _: (mx.sym.GroupNorm(x, w, w, num_groups=0), []), mx.sym.var("data"), []
+    )
+    mx.model.save_checkpoint(str(tmp_path / "net"), 0, symbol, {"w": mx.nd.ones((2,))}, {})
+    with pytest.raises(ValueError, match="num_groups of .* must be at least 1, got 0"):
         load_exported(tmp_path / "net")
 
 

@@ -54,8 +54,9 @@ def test_data_dir_is_taken_at_its_word(files, tmp_path, monkeypatch):
     """A set that is elsewhere is not taken in its place, as for the other sets."""
     monkeypatch.setenv("GLUON_BNN_DATA", str(tmp_path))
     assert find_dataset("cifar10") == tmp_path / "cifar10"
-    with pytest.raises(ValueError, match="--data-dir must be a directory that holds cifar10/, got"):
-        find_dataset("cifar10", str(tmp_path / "mxnets"))
+    other = str(tmp_path / "mxnets")
+    with pytest.raises(FileNotFoundError, match=f"CIFAR-10 is not here: {other} must have the folder cifar10/ with"):
+        find_dataset("cifar10", other)
 
 
 def test_nothing_is_downloaded(files, tmp_path, monkeypatch):
@@ -71,8 +72,13 @@ def test_nothing_is_downloaded(files, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="has no data_batch_3.bin"):
         cifar10.load(str(tmp_path))
     (tmp_path / "cifar10").rename(tmp_path / "other")
-    with pytest.raises(FileNotFoundError, match="CIFAR-10 is not here: none of nowhere, .*CIFAR10.. downloads them"):
+    with pytest.raises(
+        FileNotFoundError, match="CIFAR-10 is not here: nowhere must have .*CIFAR10.. downloads them to .*mxnets"
+    ):
         cifar10.load("nowhere")
+    with pytest.raises(FileNotFoundError, match="CIFAR-10 is not here: elsewhere and .*mxnets.* must have"):
+        monkeypatch.setenv("GLUON_BNN_DATA", "elsewhere")
+        cifar10.find()
 
 
 def test_a_net_is_trained_on_it(files, tmp_path, capsys):

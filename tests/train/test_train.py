@@ -741,6 +741,9 @@ def test_what_numpy_makes_an_array_of():
     [
         (dict(validate=(X, LABELS[:-1])), "one label is needed for each of the 60 rows, got labels"),
         (dict(validate=(X[:0], LABELS[:0])), "at least one row is needed, got"),
+        (dict(validate=(X, LABELS + 9)), "labels that are whole numbers from 0 to 2, got 1[01]"),
+        (dict(validate=(X, LABELS - 0.5)), "labels that are whole numbers from 0 to 2, got"),
+        (dict(validate=(X, LABELS[:, None, None])), r"labels \(60,\) or \(60, 1\), .* got \(60, 1, 1\)"),
         (dict(loss="hinge"), r"loss must be a function of \(outputs, labels\), got 'hinge'"),
         (dict(trainer="adam"), "trainer must be a gluon.Trainer over the net's parameters, got 'adam'"),
         (dict(steps=-1), "steps must be a whole number from 0 to"),
@@ -782,6 +785,35 @@ def test_arrays_in_three_lines():
     other, trainer = deferred_net()
     found = fit_arrays(other, trainer, epochs=2, validate=(X[:10].astype(float), LABELS[:10]), metric="acc", mode="max")
     assert found["validation_metric"][found["best_epoch"]] == train.evaluate(other, X[:10], LABELS[:10], metric="acc")
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_the_best_epoch_of_real_convolutions(axes, tmp_path):
+    """A forward pass puts the weights into a layout of oneDNN's, in which MXNet's set_data fails over 1 and 3 axes."""
+    convolution = {1: mx.gluon.nn.Conv1D, 2: mx.gluon.nn.Conv2D, 3: mx.gluon.nn.Conv3D}[axes]
+    x = np.random.default_rng(0).standard_normal((60, 16, *(5,) * axes), np.float32)
+    net = mx.gluon.nn.HybridSequential()
+    net.add(convolution(16, 3, in_channels=16), nn.BinaryActivation(), nn.BinaryDense(3))
+    net.initialize()
+    seen = []
+
+    def validate(net):
+        train.predict(net, x)
+        seen.append(net[0].weight.data().asnumpy().copy())
+        return len(seen)
+
+    def run(**options):
+        trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.1}, kvstore=None)
+        return fit_arrays(net, trainer, x, validate=validate, checkpoint=tmp_path / "run.safetensors", **options)
+
+    assert run(epochs=2)["best_epoch"] == 0
+    mx.nd.waitall()
+    assert not np.array_equal(*seen)
+    np.testing.assert_array_equal(net[0].weight.data().asnumpy(), seen[0])
+    train.predict(net, x)
+    assert run(epochs=2, resume=True)["best_epoch"] == 0  # which sets the last epoch and then the best one
+    mx.nd.waitall()
+    np.testing.assert_array_equal(net[0].weight.data().asnumpy(), seen[0])
 
 
 def test_open_shapes_take_no_random_numbers():

@@ -28,11 +28,7 @@
 
 #include <stdint.h>
 
-#if defined(_WIN32)
-#define GLUON_BNN_EXPORT __declspec(dllexport)
-#else
 #define GLUON_BNN_EXPORT __attribute__((visibility("default")))
-#endif
 
 #ifdef __cplusplus
 extern "C" {

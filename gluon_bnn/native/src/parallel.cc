@@ -1,10 +1,7 @@
 #include "parallel.h"
 
 #include <omp.h>
-
-#if !defined(_WIN32)
 #include <pthread.h>
-#endif
 
 #include <atomic>
 
@@ -14,11 +11,9 @@ namespace {
 std::atomic<bool> forked{false};
 thread_local double worth_sharing = kParallel;
 
-#if !defined(_WIN32)
 // Registered when the library is loaded: at the first call it would miss a fork before that call, and the parent may
 // have used OpenMP by other means.
 [[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, after_fork);
-#endif
 
 }  // namespace
 

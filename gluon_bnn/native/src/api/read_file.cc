@@ -1,32 +1,16 @@
 #include "api/read_file.h"
 
-#include <cerrno>
-#include <cstring>
-
-#if !defined(_WIN32)
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#endif
+
+#include <cerrno>
+#include <cstring>
 
 #include "error.h"
 
 namespace gluon_bnn {
 namespace {
-
-#if defined(_WIN32)
-
-std::FILE* open_regular(const char* path, int64_t* size) {
-  std::FILE* file = std::fopen(path, "rb");
-  if (file == nullptr) return nullptr;
-  if (_fseeki64(file, 0, SEEK_END) == 0 && (*size = _ftelli64(file)) >= 0 && _fseeki64(file, 0, SEEK_SET) == 0) {
-    return file;
-  }
-  std::fclose(file);
-  return nullptr;
-}
-
-#else
 
 std::FILE* open_regular(const char* path, int64_t* size) {
   // Without O_NONBLOCK opening a FIFO waits for a writer.
@@ -49,8 +33,6 @@ std::FILE* open_regular(const char* path, int64_t* size) {
   }
   return file;
 }
-
-#endif
 
 }  // namespace
 

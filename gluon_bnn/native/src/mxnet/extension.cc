@@ -218,8 +218,14 @@ int _opCallFCompute(Compute fcomp, const char* const* keys, const char* const* v
                     int64_t* in_indptr_shapes, int64_t* out_indptr_shapes, void* rng_cpu_states, void* rng_gpu_states) {
   return without_exceptions([&] {
     const gluon_bnn::InEngine in_engine;
-    fcomp(Attributes(keys, vals, num), tensors_of(indata, inshapes, indims, intypes, num_in),
-          tensors_of(outdata, outshapes, outdims, outtypes, num_out));
+    const Tensors in = tensors_of(indata, inshapes, indims, intypes, num_in);
+    for (const Tensor& each : in) {  // without MXNet's NumPy shapes a size of 0 counts as unknown until here
+      if (each.size() == 0) {
+        refuse("a layer takes at least one number, got an array of shape ",
+               Shape(each.shape.begin(), each.shape.end()));
+      }
+    }
+    fcomp(Attributes(keys, vals, num), in, tensors_of(outdata, outshapes, outdims, outtypes, num_out));
   });
 }
 

@@ -28,17 +28,12 @@ namespace mxnet {
 
 // strtod obeys the host program's decimal comma; this one does not.
 inline double to_double(const char* text, char** end) {
-#ifdef _WIN32
-  static const _locale_t c_locale = _create_locale(LC_ALL, "C");
-  return _strtod_l(text, end, c_locale);
-#else
   static const locale_t c_locale = [] {
     const locale_t made = newlocale(LC_ALL_MASK, "C", static_cast<locale_t>(nullptr));
     if (made == static_cast<locale_t>(nullptr)) throw std::bad_alloc();
     return made;
   }();
   return strtod_l(text, end, c_locale);
-#endif
 }
 
 // NaN for a text that is not a number.
