@@ -241,6 +241,18 @@ void check_large_results() {
   }
 }
 
+// All bits differ, in more words than kernels add up in bytes.
+void check_largest_counts() {
+  const int m = 5, n = 33, k = 4200;
+  const std::vector<float> x(m * k, -1.0f), w(n * k, 1.0f), ones(n, 1.0f), zeros(n);
+  std::vector<int32_t> bits(m * words(k)), weights(blocks(n) * words(k) * 16);
+  good(gluon_bnn_pack_inputs(x.data(), m, k, bits.data()), "pack_inputs");
+  good(gluon_bnn_pack_weights(w.data(), n, k, weights.data()), "pack_weights");
+  std::vector<float> y(m * n);
+  good(gluon_bnn_xnor_dense(bits.data(), weights.data(), ones.data(), zeros.data(), m, n, k, y.data()), "xnor_dense");
+  same(y, std::vector<float>(m * n, -k), "xnor_dense of opposite signs", m, n, k);
+}
+
 // The counts and sums of as many inputs as are allowed, which no test has the memory to make: all signs plus, all minus
 // and what lies between. Twice a count, and dot + sums, do not fit into int32.
 void check_most_inputs() {
@@ -421,6 +433,7 @@ int main(int argc, char**) {
     }
     check(100, 70, 260);  // several pieces a thread
     check_large_results();
+    check_largest_counts();
     check_most_inputs();
     check_many_blocks();
     check_signed_sums();

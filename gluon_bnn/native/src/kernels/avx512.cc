@@ -121,6 +121,7 @@ void lut_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
               float* sums, int64_t sums_stride) {
   const __m512 one = _mm512_set1_ps(1.0f);
   __m512 acc[R][B];
+#pragma GCC unroll 8
   for (auto& row : acc) {
     for (auto& v : row) v = _mm512_setzero_ps();
   }
@@ -130,6 +131,7 @@ void lut_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
     for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride);
 #pragma GCC unroll 1
     for (int64_t q = 0; q < size; ++q, tables += kLutEntries) {
+#pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const __m512 table = _mm512_loadu_ps(tables + r * table_stride);
         for (int b = 0; b < B; ++b) {
@@ -140,6 +142,7 @@ void lut_tile(const float* tables, int64_t table_stride, const uint32_t* w, int6
       }
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     for (int b = 0; b < B; ++b) {
       float* to = sums + r * sums_stride + b * kBlock;
@@ -234,10 +237,12 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t blo
   for (int64_t begin = 0; begin < words; begin += kBytes) {
     const int64_t end = smaller(words, begin + kBytes);
     __m512i bytes[R][B];
+#pragma GCC unroll 8
     for (auto& row : bytes) {
       for (auto& v : row) v = _mm512_setzero_si512();
     }
     for (int64_t word = begin; word < end; ++word) {
+#pragma GCC unroll 8
       for (int b = 0; b < B; ++b) {
         const __m512i weights = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
         for (int r = 0; r < R; ++r) {
@@ -248,6 +253,7 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t blo
         }
       }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       for (int b = 0; b < B; ++b) {
         int32_t* to = counts + r * kTileUnits + b * kBlock;

@@ -11,6 +11,9 @@ namespace gluon_bnn {
 namespace {
 
 // Four bits of weight become four bytes +-1 by one permutation of a table of 16 words.
+//
+// Here and in the other tiles GCC has to be told to unroll the loops that hold loops. By itself it does so late, when
+// the accumulators are an array in memory already, and copies each of them in every step.
 template <typename Add4, int R, int B>
 void u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t block_stride, int64_t words, int32_t* sums) {
   alignas(64) int8_t bytes[16][4];
@@ -19,6 +22,7 @@ void u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t block_
   }
   const __m512i signs_of = _mm512_load_si512(bytes);
   __m512i acc[R][B];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     for (int b = 0; b < B; ++b) acc[r][b] = _mm512_loadu_si512(sums + r * kTileUnits + b * kBlock);
   }
@@ -33,6 +37,7 @@ void u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t block_
         __builtin_memcpy(&four, x + r * stride + q * kGroup, 4);
         pixels[r] = _mm512_set1_epi32(four);
       }
+#pragma GCC unroll 8
       for (int b = 0; b < B; ++b) {
         const __m512i signs = _mm512_permutexvar_epi32(v[b], signs_of);
         for (int r = 0; r < R; ++r) acc[r][b] = Add4::run(acc[r][b], pixels[r], signs);
@@ -40,6 +45,7 @@ void u8_tile(const uint8_t* x, int64_t stride, const uint32_t* w, int64_t block_
       }
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     for (int b = 0; b < B; ++b) _mm512_storeu_si512(sums + r * kTileUnits + b * kBlock, acc[r][b]);
   }

@@ -18,6 +18,7 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t blo
                int32_t* counts) {
   __m512i acc[R][B];
   const __mmask16 there = begin ? 0 : 0xffff;
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     for (int b = 0; b < B; ++b) {
       acc[r][b] = _mm512_maskz_loadu_epi32(there, counts + r * kTileUnits + b * kBlock);
@@ -26,6 +27,7 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t blo
   for (int64_t word = 0; word < words; ++word) {
     __m512i v[B];
     for (int b = 0; b < B; ++b) v[b] = _mm512_loadu_si512(w + b * block_stride + word * kBlock);
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m512i inputs = _mm512_set1_epi32(x[r * stride + word]);
       for (int b = 0; b < B; ++b) {
@@ -33,6 +35,7 @@ void xnor_tile(const uint32_t* x, int64_t stride, const uint32_t* w, int64_t blo
       }
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     for (int b = 0; b < B; ++b) _mm512_storeu_si512(counts + r * kTileUnits + b * kBlock, acc[r][b]);
   }
