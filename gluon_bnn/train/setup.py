@@ -110,12 +110,15 @@ def _runs_as(block, kinds):
 
 def warn_of_starved(net: mx.gluon.Block, optimizer: mx.optimizer.Optimizer) -> bool:
     """A warning, and True, where weights of a binary layer are beyond its clip, get no gradient there, and nothing else
-    brings them back: no optimiser that holds them within the clip, and no weight decay."""
+    brings them back: no optimiser that holds them within the clip, and no weight decay. Not of layers that are not to
+    learn, whose grad_req is "null"."""
     held = 1 if isinstance(optimizer, BinaryAdam) else math.inf
     blocks: list[mx.gluon.Block] = []
     net.apply(blocks.append)
     for layer in blocks:
-        if not isinstance(layer, BinaryLayer) or layer.clip is None or layer.clip >= held or optimizer.wd:
+        if not isinstance(layer, BinaryLayer) or layer.clip is None or layer.clip >= held:
+            continue
+        if layer.weight.grad_req == "null" or optimizer.wd * layer.weight.wd_mult:
             continue
         weight = layer.weight.data().asnumpy()
         beyond = np.abs(weight) > layer.clip

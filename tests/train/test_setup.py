@@ -219,6 +219,21 @@ def test_weights_that_come_back(layer, optimizer, options):
         fit(sequential(nn.BinaryDense(20, **layer), nn.BinaryDense(3)), optimizer, 2, WIDE, **options)
 
 
+def test_weights_that_are_not_to_learn():
+    net = sequential(nn.BinaryDense(20, gradient="ste"), nn.BinaryDense(3))
+    net[0].weight.grad_req = "null"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CannotLearn)
+        fit(net, "adam", 2, WIDE)
+
+
+def test_weights_without_the_decay_of_others():
+    net = sequential(nn.BinaryDense(20, gradient="ste"), nn.BinaryDense(3))
+    net[0].weight.wd_mult = 0
+    with pytest.warns(CannotLearn, match="are beyond its clip"):
+        fit(net, "adam", 1, WIDE, wd=1e-3)
+
+
 def test_weights_that_starve_later():
     net = sequential(nn.BinaryDense(20, gradient="ste"), nn.BinaryDense(3))
     with warnings.catch_warnings():
