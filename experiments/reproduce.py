@@ -33,8 +33,15 @@ def parse_args(argv=None):
     )
     add = parser.add_argument
     add("--only", nargs="+", metavar="NAME", help="recipes to run or to verify; default: all")
-    add("--seed", type=SEED, nargs="+", dest="seeds", metavar="SEED", help="seeds to run; default: those of the recipe")
-    add_data_dir(parser, "mnist/")
+    add(
+        "--seed",
+        type=SEED,
+        nargs="+",
+        dest="seeds",
+        metavar="SEED",
+        help="seeds to run or to verify; default: those of the recipe, or all that are recorded",
+    )
+    add_data_dir(parser, "mnist/, or cifar10/")
     add(
         "--save-dir",
         default=os.path.join("runs", "reproduce"),
@@ -49,11 +56,19 @@ def parse_args(argv=None):
         parser.error(f"{options[0]} makes other records than the recipes: say where to keep them, --results DIR")
     args.results = args.results or results_table.RESULTS
     if args.data_dir is not None and not os.path.isdir(args.data_dir):
-        parser.error(f"--data-dir must be an existing directory that holds mnist/, got {args.data_dir!r}")
+        parser.error(f"--data-dir must be an existing directory that holds mnist/ or cifar10/, got {args.data_dir!r}")
     for name in args.only or ():
         if name not in recipes.names():
             parser.error(f"--only takes recipes, {', '.join(recipes.names())}; got {name}")
+    without = ", ".join(without_seeds(args))
+    if args.only and without and not (args.list or args.verify):
+        parser.error(f"{without} needs --seed SEED: the recipe has no seeds, since its data is on few machines")
     return args, options
+
+
+def without_seeds(args):
+    """The recipes that would run, were it known with which seeds."""
+    return [name for name in args.only or recipes.methods() if not (args.seeds or recipes.load(name).seeds)]
 
 
 def planned(only=None, seeds=None):
@@ -119,6 +134,8 @@ def verify(args):
         if args.only and method not in args.only:
             continue
         for record in records:
+            if args.seeds and record["seed"] not in args.seeds:
+                continue
             settings, path = record["settings"], os.path.join(args.results, f"{method}-{record['seed']}.safetensors")
             if settings["weights"] == "real":
                 continue
@@ -142,7 +159,8 @@ def verify(args):
     print(
         f"{checked} nets classified, {wrong} differ from their records"
         if checked + wrong
-        else f"no records of binary nets in {args.results}"
+        else f"no records of binary nets{' of these recipes and seeds' if args.only or args.seeds else ''} in "
+        f"{args.results}"
     )
     return wrong + (checked == 0)
 
@@ -175,6 +193,8 @@ def main(argv=None):
             print(f"{name}, seed {seed}:", flush=True)
             if not run(name, seed, args, options):
                 failed.append(f"{name}-{seed}")
+    for name in without_seeds(args) if args.list else ():
+        print(f"{name}: by --only {name} --seed SEED, since its data is on few machines")
     if failed:
         sys.exit(f"reproduce.py: these runs failed, see above: {', '.join(failed)}")
 

@@ -160,14 +160,16 @@ def binary_conv_backward(
 def max_pool(
     x: np.ndarray, kernel: tuple[int, ...], strides: Sizes, padding: Sizes = 0, ceil: bool = False
 ) -> np.ndarray:
-    """The largest number of each window of x (rows, channels, *sizes); places outside of x do not count. A window that
-    is outside altogether, which `ceil` makes possible, has the least finite number, as MXNet gives it.
+    """The largest number of each window of x (rows, channels, *sizes); places outside of x do not count. As in MXNet,
+    NaN does not count either, and nothing is below the least finite number: that is what a window has which is outside
+    altogether, as `ceil` makes possible.
 
     >>> max_pool(np.array([[[1.0, 5.0, 2.0]]]), (2,), 2, ceil=True)
     array([[[5., 2.]]])
     """
     x = np.asarray(x)
-    return _windows(x, kernel, strides, padding, ceil, np.finfo(x.dtype).min).max(axis=0)
+    least = np.finfo(x.dtype).min
+    return np.fmax.reduce(_windows(x, kernel, strides, padding, ceil, least), axis=0, initial=least)
 
 
 def average_pool(

@@ -69,8 +69,9 @@ class Model:
         """The net's outputs, float32 (rows, units), for a batch x; (units,) for one input.
 
         x is float32, or uint8 where the net has an input scale. One input has the shape `input_shape` or
-        (inputs,), a batch (rows,) before either. A sign of NaN is +1, all else keeps it; `check_finite` refuses
-        NaN and infinities instead. Raises TypeError for another type, ValueError for another shape.
+        (inputs,), a batch (rows,) before either; where `input_shape` is (1, inputs), an array of that shape is one
+        input. A sign of NaN is +1, all else keeps it; `check_finite` refuses NaN and infinities instead. Raises
+        TypeError for another type, ValueError for another shape.
         """
         rows, one = self._rows(x, check_finite)
         if len(rows) == 0:

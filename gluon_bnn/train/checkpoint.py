@@ -21,6 +21,7 @@ from .._compat import mx
 from .workers import digest
 
 FORMAT = 3
+LEFT_OUT = {"ties": "first", "reestimated": False}  # entries of a run that a file has with other values only
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LARGEST = 2**53  # of a count: as many steps as float64 can tell apart
 
@@ -45,7 +46,7 @@ class Checkpoint:
                 "checkpoint gets at it: give the Trainer kvstore=None or update_on_kvstore=False"
             )
         self.path = os.fsdecode(path)
-        self._net, self._trainer, self._run = net, trainer, run
+        self._net, self._trainer, self._run = net, trainer, {**LEFT_OUT, **run}
         self._floats = self._optimizer_floats()
         # A Trainer counts its parameters in the order of their global names, in which dense10 comes before dense9: that
         # order is not the same in every process. The names here are those within the net, the first for a shared one.
@@ -74,7 +75,7 @@ class Checkpoint:
         }
         metadata = {
             "format": FORMAT,
-            **self._run,
+            **{name: value for name, value in self._run.items() if value != LEFT_OUT.get(name, ...)},
             "state": {"epochs": epochs, "history": history},
             "num_update": optimizer.num_update,
             "floats": floats,
@@ -176,6 +177,7 @@ class Checkpoint:
             )
         if damaged:
             raise ValueError(f"{self.path} is damaged: its content is not what was written; remove it to begin again")
+        metadata = {**LEFT_OUT, **metadata}
         wrong = _wrong(metadata, set(self._run))
         if wrong:
             raise ValueError(

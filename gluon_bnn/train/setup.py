@@ -17,7 +17,10 @@ gluon = mx.gluon.nn
 SIGNS = nn.BinaryActivation, nn.BinarySigmoid
 # What is never below 0, and what keeps it so.
 NEVER_BELOW_0 = "relu", "sigmoid", "softrelu"
-BINARY_CONVOLUTIONS = nn.BinaryConv1D, nn.BinaryConv2D, nn.BinaryConv3D
+HAVE_ACTIVATIONS = gluon.Dense, gluon.conv_layers._Conv  # of their own, as the last of what they compute
+ON_BITS = nn.BinaryConv1D, nn.BinaryConv2D  # with one group
+SEQUENCES = gluon.Sequential, gluon.HybridSequential
+BRANCHES = mx.gluon.contrib.nn.Concurrent, mx.gluon.contrib.nn.HybridConcurrent
 KEEPS = gluon.Flatten, gluon.Dropout, gluon.conv_layers._Pooling
 KEEPS_SIGNS = gluon.MaxPool1D, gluon.MaxPool2D, gluon.MaxPool3D, gluon.Dropout
 STARVED = 0.01  # the share of a layer's weights from which on a warning is worth reading
@@ -43,11 +46,13 @@ def warn(net: mx.gluon.Block, optimizer: mx.optimizer.Optimizer) -> bool:
 
 def warn_of_signs(net: mx.gluon.Block) -> None:
     """A warning for each sign, in a sequence of blocks, whose input is never below 0: it gives +1 always."""
+    warned = set()
     for blocks in _sequences(net):
         source = None  # of the values between two blocks, where they are never below 0
         for block in blocks:
             if isinstance(block, SIGNS):
-                if source is not None:
+                if source is not None and block not in warned:
+                    warned.add(block)
                     warnings.warn(
                         f"{block.name} gives 1 whatever its input is, because that is never below 0: it comes from "
                         f"{source}. Leave that out, or put batch norm between the two",
@@ -56,18 +61,19 @@ def warn_of_signs(net: mx.gluon.Block) -> None:
                     )
                 source = f"the BinarySigmoid {block.name}" if isinstance(block, nn.BinarySigmoid) else None
             elif not isinstance(block, KEEPS):
-                activation = block if isinstance(block, gluon.Activation) else getattr(block, "act", None)
+                activation = block.act if isinstance(block, HAVE_ACTIVATIONS) else block
                 kind = getattr(activation, "_act_type", None)
                 source = f"the {kind} of {block.name}" if kind in NEVER_BELOW_0 else None
 
 
 def warn_of_zeros(net: mx.gluon.Block) -> None:
-    """A warning that names the convolutions which pad signs with 0."""
+    """A warning that names the convolutions which pad signs with 0; with groups they have no 1-bit form."""
     padding = []
     for blocks in _sequences(net):
         signs = False
         for block in blocks:
-            pads = isinstance(block, BINARY_CONVOLUTIONS) and block.pad_value == 0 and any(block.padding)
+            on_bits = isinstance(block, ON_BITS) and block.groups == 1
+            pads = on_bits and block.pad_value == 0 and any(block.padding)
             if signs and pads and block.name not in padding:
                 padding.append(block.name)
             signs = isinstance(block, nn.BinaryActivation) or signs and isinstance(block, KEEPS_SIGNS)
@@ -81,32 +87,45 @@ def warn_of_zeros(net: mx.gluon.Block) -> None:
         )
 
 
-def _sequences(net):
-    """The blocks of the net in order, and those within each of them."""
-    blocks = [*_in_order(net)]
+def _sequences(net, before=()):
+    """The blocks of the net in order, and those within each of them; `before` are the blocks that lead to it."""
+    blocks = [*before, *_in_order(net)]
     yield blocks
-    for block in blocks:
+    for place in range(len(before), len(blocks)):
+        block = blocks[place]
         for child in block._children.values():
-            yield from _sequences(child)
+            yield from _sequences(child, blocks[:place] if _runs_as(block, BRANCHES) else ())
 
 
 def _in_order(block):
     """The blocks of a net one after the other; one that is no sequence counts as one."""
-    if type(block) in (gluon.Sequential, gluon.HybridSequential):
+    if _runs_as(block, SEQUENCES):
         for each in block._children.values():
             yield from _in_order(each)
     else:
         yield block
 
 
+def _runs_as(block, kinds):
+    """Whether a block is one of these kinds of Gluon's, or of a subclass that computes what they do."""
+
+    def computes(kind):
+        return kind.forward, getattr(kind, "hybrid_forward", None)
+
+    return any(isinstance(block, kind) and computes(type(block)) == computes(kind) for kind in kinds)
+
+
 def warn_of_starved(net: mx.gluon.Block, optimizer: mx.optimizer.Optimizer) -> bool:
     """A warning, and True, where weights of a binary layer are beyond its clip, get no gradient there, and nothing else
-    brings them back: no optimiser that holds them within the clip, and no weight decay."""
+    brings them back: no optimiser that holds them within the clip, and no weight decay. Not of layers that are not to
+    learn, whose grad_req is "null"."""
     held = 1 if isinstance(optimizer, BinaryAdam) else math.inf
     blocks: list[mx.gluon.Block] = []
     net.apply(blocks.append)
     for layer in blocks:
-        if not isinstance(layer, BinaryLayer) or layer.clip is None or layer.clip >= held or optimizer.wd:
+        if not isinstance(layer, BinaryLayer) or layer.clip is None or layer.clip >= held:
+            continue
+        if layer.weight.grad_req == "null" or optimizer.wd * layer.weight.wd_mult:
             continue
         weight = layer.weight.data().asnumpy()
         beyond = np.abs(weight) > layer.clip

@@ -97,12 +97,24 @@ def test_run_skip_verify(tmp_path):
         (["--epochs", "1"], "--results DIR"),
         (["--seed", "-1"], "at least 0"),
         (["--data-dir", "nowhere"], "--data-dir must be an existing directory"),
-        (["--verify", "--results", "empty"], "no records"),
+        (["--verify", "--results", "empty"], "no records of binary nets in empty"),
+        (["--verify", "--only", "bnn_cifar10"], "no records of binary nets of these recipes and seeds in"),
+        (["--verify", "--only", "tfc", "--seed", "77"], "no records of binary nets of these recipes and seeds in"),
+        (["--only", "bnn_cifar10"], "bnn_cifar10 needs --seed SEED"),
     ],
 )
 def test_refuses(tmp_path, arguments, message):
     done = reproduce(*arguments, cwd=tmp_path)
     assert done.returncode != 0 and message in done.stderr + done.stdout and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("only", [[], ["--only", "bnn_cifar10", "bwn"]])
+def test_recipes_without_seeds_are_listed(tmp_path, only):
+    done = reproduce("--list", *only, cwd=tmp_path)
+    assert done.returncode == 0 and "bwn, seed 2: recorded" in done.stdout
+    assert "bnn_cifar10: by --only bnn_cifar10 --seed SEED" in done.stdout
+    given = reproduce("--list", "--only", "bnn_cifar10", "--seed", "3", "--results", "empty", cwd=tmp_path)
+    assert given.stdout == "bnn_cifar10, seed 3: to do\n"
 
 
 @pytest.mark.parametrize("arguments", [["--verify"], ["--only", "lab"]])

@@ -138,13 +138,13 @@ def test_forward_and_backward(instruction_set, seed):
 
 
 def results(layer, arrays, d):
-    """y, and the gradients of the arrays."""
-    arrays = [mx.nd.array(a) for a in arrays]
+    """y, and the gradients of the arrays, all in the type of these."""
+    arrays = [mx.nd.array(a, dtype=a.dtype) for a in arrays]
     for array in arrays:
         array.attach_grad()
     with mx.autograd.record():
         y = layer(*arrays)
-    y.backward(mx.nd.array(np.broadcast_to(d, y.shape)))
+    y.backward(mx.nd.array(np.broadcast_to(d, y.shape), dtype=y.dtype))
     return [each.asnumpy() for each in (y, *(array.grad for array in arrays))]
 
 
@@ -339,11 +339,24 @@ def test_max_pool_is_mxnets(rng, dtype):
             np.testing.assert_array_equal(np.signbit(one), np.signbit(other))
 
 
-def test_max_pool_ignores_nan(rng):
-    x = np.array([[np.nan, 1, np.nan, np.nan], [2, np.nan, -np.inf, np.nan]], np.float32).reshape(1, 1, 2, 4)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_max_pool_ignores_nan(dtype):
+    x = np.array([[np.nan, 1, np.nan, np.nan], [2, np.nan, -np.inf, np.nan]], dtype).reshape(1, 1, 2, 4)
     y, dx = results(nn.MaxPool2D(), (x,), 3)
-    np.testing.assert_array_equal(y, mx.gluon.nn.MaxPool2D()(mx.nd.array(x)).asnumpy())
+    assert y.tolist() == [[[[2, np.finfo(dtype).min]]]]
+    np.testing.assert_array_equal(y, mx.gluon.nn.MaxPool2D()(mx.nd.array(x, dtype=dtype)).asnumpy())
+    np.testing.assert_array_equal(y, conv.max_pool(x, (2, 2), 2))
     np.testing.assert_array_equal(dx[0, 0], [[0, 0, 3, 0], [3, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("strides", [2, 3])
+def test_max_pool_of_numbers_below_those_of_float32(strides):
+    x = -(10.0 ** np.array([[50, 60, 40, 70], [70, 45, 80, 39]])).reshape(1, 1, 2, 4)
+    layer = nn.MaxPool2D(2, (2, strides), ceil_mode=True)  # the last window of three has one column
+    y, dx = results(layer, (x,), 3)
+    np.testing.assert_array_equal(y, conv.max_pool(x, (2, 2), (2, strides), ceil=True))
+    assert y.ravel().tolist() == [-1e45, -1e39]
+    np.testing.assert_array_equal(dx[0, 0], [[0, 0, 0, 0], [0, 3, 0, 3]])
 
 
 @pytest.mark.parametrize(

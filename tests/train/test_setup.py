@@ -65,6 +65,25 @@ class Residual(mx.gluon.HybridBlock):
         return x + self.body(x)
 
 
+class OwnSequence(mx.gluon.nn.HybridSequential):
+    """Computes what a HybridSequential does."""
+
+
+def of(block, *blocks):
+    block.add(*blocks)
+    return block
+
+
+@pytest.mark.parametrize("container", [OwnSequence, mx.gluon.contrib.nn.HybridConcurrent])
+def test_a_sign_that_begins_a_block_of_others(container):
+    """One warning, of what the block is given."""
+    sign = nn.BinaryActivation()
+    inner = of(container(), *([sign] if container is not OwnSequence else [sign, nn.BinaryDense(4)]))
+    with pytest.warns(CannotLearn, match="gives 1 whatever its input is.*relu") as found:
+        fit(sequential(gluon.Dense(6, activation="relu"), inner, nn.BinaryDense(3)))
+    assert [each.category for each in found].count(CannotLearn) == 1
+
+
 def test_a_sign_within_a_block_of_ones_own():
     body = Residual(nn.BinaryDense(12, activation="relu"), nn.BinaryActivation(), nn.BinaryDense(12))
     with pytest.warns(CannotLearn, match="gives 1 whatever its input is.*relu"):
@@ -84,8 +103,14 @@ def test_a_sign_within_a_block_of_ones_own():
                 gluon.MaxPool2D(2, 1),
                 nn.BinaryConv2D(4, 2, padding=1, prefix="first_"),
                 Residual(nn.BinaryActivation(), nn.BinaryConv2D(4, 3, padding=1, prefix="second_")),
+                nn.BinaryActivation(),
+                of(
+                    mx.gluon.contrib.nn.HybridConcurrent(axis=1),
+                    nn.BinaryConv2D(4, 3, padding=1, prefix="third_"),
+                    of(OwnSequence(), nn.BinaryConv2D(4, 3, padding=1, prefix="fourth_")),
+                ),
             ],
-            "^first, second pad signs",
+            "^first, second, third, fourth pad signs",
         ),
     ],
 )
@@ -103,6 +128,13 @@ def test_signs_padded_with_0(blocks, padding):
         lambda: [images(), nn.BinarySigmoid(), nn.BinaryConv2D(4, 3, padding=1)],
         lambda: [images(), nn.BinaryActivation(), gluon.AvgPool2D(2, 1), nn.BinaryConv2D(4, 3, padding=1)],
         lambda: [images(), nn.BinaryActivation(), gluon.Conv2D(4, 3, padding=1)],
+        lambda: [images(), nn.BinaryConv2D(4, 1), nn.BinaryActivation(), nn.BinaryConv2D(4, 3, padding=1, groups=2)],
+        lambda: [
+            images(),
+            gluon.HybridLambda(lambda F, x: F.expand_dims(x, 2)),
+            nn.BinaryActivation(),
+            nn.BinaryConv3D(4, (1, 3, 3), padding=(0, 1, 1)),
+        ],
     ],
 )
 def test_padding_that_costs_nothing(blocks):
@@ -116,6 +148,22 @@ class Own(mx.gluon.HybridBlock):
         return x - 1
 
 
+class ActivationFirst(mx.gluon.HybridBlock):
+    """Its activation is not the last of what it computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.act, self.dense = nn.Activation("relu"), nn.BinaryDense(6)
+
+    def hybrid_forward(self, F, x):
+        return self.dense(self.act(x))
+
+
+class Centred(mx.gluon.nn.HybridSequential):
+    def hybrid_forward(self, F, x):
+        return super().hybrid_forward(F, x) - 1
+
+
 @pytest.mark.parametrize(
     "blocks",
     [
@@ -125,6 +173,8 @@ class Own(mx.gluon.HybridBlock):
         lambda: [nn.BinaryDense(6, activation="relu"), nn.BinaryDense(6), nn.BinaryActivation(), gluon.Dense(3)],
         lambda: [gluon.LeakyReLU(0.1), nn.BinaryActivation(), nn.BinaryDense(3, activation="relu")],
         lambda: [gluon.HybridLambda("identity"), nn.BinaryActivation(), nn.BinaryDense(3)],
+        lambda: [ActivationFirst(), nn.BinaryActivation(), nn.BinaryDense(3)],
+        lambda: [of(Centred(), nn.BinaryDense(6, activation="relu")), nn.BinaryActivation(), nn.BinaryDense(3)],
     ],
 )
 def test_nets_that_can_learn(blocks):
@@ -167,6 +217,21 @@ def test_weights_that_come_back(layer, optimizer, options):
     with warnings.catch_warnings():
         warnings.simplefilter("error", CannotLearn)
         fit(sequential(nn.BinaryDense(20, **layer), nn.BinaryDense(3)), optimizer, 2, WIDE, **options)
+
+
+def test_weights_that_are_not_to_learn():
+    net = sequential(nn.BinaryDense(20, gradient="ste"), nn.BinaryDense(3))
+    net[0].weight.grad_req = "null"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CannotLearn)
+        fit(net, "adam", 2, WIDE)
+
+
+def test_weights_without_the_decay_of_others():
+    net = sequential(nn.BinaryDense(20, gradient="ste"), nn.BinaryDense(3))
+    net[0].weight.wd_mult = 0
+    with pytest.warns(CannotLearn, match="are beyond its clip"):
+        fit(net, "adam", 1, WIDE, wd=1e-3)
 
 
 def test_weights_that_starve_later():

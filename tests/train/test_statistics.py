@@ -191,13 +191,18 @@ class TestFit:
         path = str(tmp_path / "c.safetensors")
         cut_at(path, 2, KeyboardInterrupt(), make(kind="stochastic"), **options)
         other, trainer = make(seed=99, kind="stochastic")
-        with pytest.raises(ValueError, match="reestimated"):
+        with pytest.raises(ValueError, match="differs in reestimated: saved True, now False; use the same, or another"):
             fit(other, trainer, checkpoint=path, resume=True, epochs=3)
+        with pytest.raises(FileExistsError, match="run that is not finished: 1 of 3 epochs"):
+            fit(other, trainer, checkpoint=path, epochs=3)
         resumed = fit(other, trainer, checkpoint=path, resume=True, **options)
         for key in ("loss", "error", "validation_error", "best_epoch"):
             assert resumed[key] == whole[key]
         for a, b in zip(values(net), values(other)):
             np.testing.assert_array_equal(a, b)
+        fit(other, trainer, checkpoint=path, epochs=3)  # of a run that is finished a file may become another one's
+        with pytest.raises(ValueError, match="differs in reestimated: saved False, now True"):
+            fit(other, trainer, checkpoint=path, resume=True, **options)
 
     @pytest.mark.parametrize(
         "given, error, message",

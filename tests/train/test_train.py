@@ -913,8 +913,9 @@ def test_ties(tmp_path):
         for a, b, c in zip(values(net), seen[best], values(other)):
             np.testing.assert_array_equal(a, b)
             np.testing.assert_array_equal(a, c)
-    with pytest.raises(ValueError, match="set of entries"):
-        fit(*make(), ties="last", checkpoint=tmp_path / "first", resume=True)
+    for ties, saved in (("last", "first"), ("first", "last")):
+        with pytest.raises(ValueError, match=f"differs in ties: saved {saved}, now {ties}; use the same"):
+            fit(*make(), ties=ties, checkpoint=tmp_path / saved, resume=True)
     with pytest.raises(ValueError, match='"first" or "last", got \'best\''):
         fit(*make(), ties="best")
 

@@ -60,8 +60,9 @@ int threads_of(const PoolSizes& sizes) {
 template <typename T>
 using TapOf = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 
-// As MXNet's, also in double.
-constexpr float kLowest = std::numeric_limits<float>::lowest();
+// What a window has that holds no number, as in MXNet.
+template <typename T>
+constexpr T kLowest = std::numeric_limits<T>::lowest();
 
 // Whether windows are 2 x 2 places side by side, as most are.
 bool are_squares(const PoolSizes& sizes) {
@@ -73,7 +74,7 @@ bool are_squares(const PoolSizes& sizes) {
 template <typename T>
 void pool_squares(const T* top, const T* bottom, int64_t size, T* __restrict y) {
   for (int64_t i = 0; i < size; ++i) {
-    T most = T(kLowest);
+    T most = kLowest<T>;
     for (const T v : {top[2 * i], top[2 * i + 1], bottom[2 * i], bottom[2 * i + 1]}) most = v > most ? v : most;
     y[i] = most;
   }
@@ -84,7 +85,7 @@ void pool_squares_backward(const T* dy, const T* top, const T* bottom, int64_t s
                            T* __restrict dbottom) {
   for (int64_t i = 0; i < size; ++i) {
     const T d = dy[i], first = top[2 * i], second = top[2 * i + 1], third = bottom[2 * i], fourth = bottom[2 * i + 1];
-    const T most1 = first > T(kLowest) ? first : T(kLowest), most2 = second > most1 ? second : most1;
+    const T most1 = first > kLowest<T> ? first : kLowest<T>, most2 = second > most1 ? second : most1;
     const T most3 = third > most2 ? third : most2;
     const T last = fourth > most3 ? d : T(0), rest = fourth > most3 ? T(0) : d;  // of the fourth, of the first three
     const T before = third > most2 ? T(0) : rest;
@@ -131,7 +132,7 @@ void max_pool_planes(const PoolSizes& sizes, const T* x, T* y) {
       T* to = y + plane * sizes.out_height * sizes.out_width;
       for_each_strip_of(sizes, [&](const PoolStrip& strip) {
         T most[kWindows];
-        std::fill_n(most, kWindows, T(kLowest));
+        std::fill_n(most, kWindows, kLowest<T>);
         for_each_tap(sizes, strip, [&](int64_t, int64_t begin, int64_t end, int64_t place) {
           for (int64_t i = begin; i < end; ++i) {
             const T v = from[place + i * stride];
@@ -158,7 +159,7 @@ void max_pool_planes_backward(const PoolSizes& sizes, const T* dy, const T* x, T
         // Loops with numbers side by side, and loops with strides: the compiler vectorises each by itself.
         T most[kWindows], values[kWindows];
         TapOf<T> taken[kWindows];
-        std::fill_n(most, kWindows, T(kLowest));
+        std::fill_n(most, kWindows, kLowest<T>);
         std::fill_n(taken, kWindows, TapOf<T>(-1));
         for_each_tap(sizes, strip, [&](int64_t tap, int64_t begin, int64_t end, int64_t place) {
           for (int64_t i = begin; i < end; ++i) values[i] = from[place + i * stride];

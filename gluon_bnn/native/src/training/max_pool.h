@@ -8,8 +8,8 @@
 namespace gluon_bnn {
 
 // `sizes.rows` are the planes, and there is one channel. x (rows, height, width), y (rows, out_height, out_width). The
-// largest number of each window that is not NaN and not below the lowest finite float, as in MXNet; that one where
-// there is none.
+// largest number of each window that is not NaN and not below the lowest finite T, as in MXNet; that one where there is
+// none.
 template <typename T>
 void max_pool_planes(const PoolSizes& sizes, const T* x, T* y);
 
