@@ -21,6 +21,7 @@ constexpr int64_t kWordGroups = kWord / kGroup;
 constexpr int64_t kSumWords = 8;  // words of float inputs that are added up before the sum is added to the total
 constexpr int64_t kLanes = 32;    // lanes of a product of floats and bits by signed sums
 constexpr int64_t kSignedSums = kWordGroups * kLutEntries * kLanes;  // numbers of a table of them: 16 KB
+constexpr int64_t kCorrelatedUnits = 4;                              // units of a call of `correlate`
 constexpr int64_t kTileUnits = 64;  // most units of a tile, and the length of a row in its buffer
 constexpr int64_t kTileRows = 8;    // most rows of a tile
 
@@ -51,6 +52,13 @@ struct AdamStep {
   float rescale_grad = 1;
   float clip_gradient = std::numeric_limits<float>::infinity();
   float clip_weights = std::numeric_limits<float>::infinity();
+};
+
+// Places of images whose products are added up: `images` of them with `rows` rows of `size` places, a multiple of
+// correlate_lanes. The numbers of dy are next to each other; those of x begin x_image numbers after those of the image
+// before, and x_row numbers after those of the row before.
+struct CorrelatedPlaces {
+  int64_t images, rows, size, x_image, x_row;
 };
 
 struct Kernels {
@@ -147,6 +155,12 @@ struct Kernels {
   // numbers between two rows. Up to kLanes numbers after the first one of the last place are read.
   void (*winograd_dy)(const float* dy, int64_t place, int64_t row, int64_t tiles, float* to, int64_t part);
   void (*winograd_x)(const float* x, int64_t place, int64_t row, int64_t tiles, float* to, int64_t part);
+
+  // sums[u * stride + k] += the sum over all places of dy[u * dy_stride + ...] x[offsets[k] + ...], for
+  // kCorrelatedUnits units u and `inputs` inputs k.
+  void (*correlate)(const CorrelatedPlaces& places, const float* dy, int64_t dy_stride, const float* x,
+                    const int64_t* offsets, int64_t inputs, float* sums, int64_t stride);
+  int64_t correlate_lanes;
 
   // Two sums over `size` elements, in float64: sums[0] of l |w| and sums[1] of l, where l = 1 if the pointer is null.
   void (*magnitudes)(const float* w, const float* l, int64_t size, double sums[2]);

@@ -16,6 +16,9 @@ inline float value_of(Pad pad) { return pad == Pad::kZero ? 0.0f : pad == Pad::k
 // to[c][r] = from[r][c]. What follows the last column in each row is prefetched, as the next call will read it.
 void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride);
 
+// Whether none of the numbers is infinite or NaN.
+bool all_finite(const float* numbers, int64_t size);
+
 // Places of one image.
 struct Region {
   int64_t image, y, x, height, width;
