@@ -176,7 +176,7 @@ constexpr Kernels portable_kernels(const char* name) {
   k.add_signed_sums = add_signed_sums;
   k.dense_f32 = dense_f32;
   k.correlate = correlate;
-  k.correlate_lanes = kVectorLanes;
+  k.vector_lanes = kVectorLanes;
   k.magnitudes = magnitudes<float>;
   k.adam = adam<float>;
   return k;

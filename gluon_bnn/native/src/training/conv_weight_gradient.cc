@@ -194,8 +194,8 @@ void add_from_signs(const ConvSizes& sizes, Pad pad, const float* dy, const uint
           const int64_t count = smaller(kWord, end - p);
           rows.find(p, count, taps, bits[thread]);
           load_places(sizes, dy, unit, units, image * places + p, count, lanes);
-          k.signed_sums(rows_of_lanes.data(), units, sums);
-          k.add_signed_sums(sums, units, bits[thread], offsets.data(), outputs, products);
+          k.signed_sums(rows_of_lanes.data(), kInOrder, units, sums);
+          k.add_signed_sums(sums, units, bits[thread], offsets.data(), outputs, kInOrder, products);
         }
         for (int64_t j = 0; j < outputs * kLanes; ++j) total[j] += products[j];
       }

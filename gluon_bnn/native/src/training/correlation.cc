@@ -25,7 +25,7 @@ struct Vectors {
   int64_t rows, size, row;  // rows of `size` numbers; a row of outputs begins `row` numbers after the one before
 
   Vectors(const Region& outputs, int64_t across) {
-    const int64_t lanes = kernels().correlate_lanes, apart = ceil_div(outputs.width, lanes) * lanes;
+    const int64_t lanes = kernels().vector_lanes, apart = ceil_div(outputs.width, lanes) * lanes;
     const int64_t all = ceil_div((outputs.height - 1) * across + outputs.width, lanes) * lanes;
     *this = outputs.height * apart <= all ? Vectors{outputs.height, apart, apart} : Vectors{1, all, across};
   }
