@@ -320,15 +320,15 @@ void check_signed_sums() {
       for (int i = 0; i < 32; i += 4) to += (term(i) + term(i + 1)) + (term(i + 2) + term(i + 3));
     }
   }
-  k.signed_sums(rows, kLanes, sums.data());
-  k.add_signed_sums(sums.data(), kLanes, bits.data(), offsets, outputs, y.data());
+  k.signed_sums(rows, gluon_bnn::kInOrder, kLanes, sums.data());
+  k.add_signed_sums(sums.data(), kLanes, bits.data(), offsets, outputs, gluon_bnn::kInOrder, y.data());
   same(y, expected, "add_signed_sums", outputs, kLanes, 32);
   for (int lanes = 1; lanes < kLanes; ++lanes) {  // others may change
     const int64_t offset = 0;
     std::fill(y.begin(), y.end(), 0.5f);
     std::fill(sums.begin(), sums.end(), NAN);
-    k.signed_sums(rows, lanes, sums.data());
-    k.add_signed_sums(sums.data(), lanes, bits.data(), &offset, 1, y.data());
+    k.signed_sums(rows, gluon_bnn::kInOrder, lanes, sums.data());
+    k.add_signed_sums(sums.data(), lanes, bits.data(), &offset, 1, gluon_bnn::kInOrder, y.data());
     if (!std::equal(y.begin(), y.begin() + std::min(lanes, 3), expected.begin())) fail("signed sums of few lanes");
   }
 }

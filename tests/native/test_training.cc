@@ -15,6 +15,7 @@
 #include "training/batch_norm.h"
 #include "training/binary_conv.h"
 #include "training/binary_dense.h"
+#include "training/correlation.h"
 #include "training/max_pool.h"
 #include "training/winograd.h"
 
@@ -322,40 +323,62 @@ void check_convs(const ConvSizes& sizes, int turn) {
   }
 }
 
-// Winograd's filtering, also where it does not pay. Its factors are of several places, so that errors of a tap are
-// those of the largest of all nine.
-void check_winograd(const ConvSizes& s, Pad pad) {
+// g (units, taps, channels), the sums over all windows of products of dy and x.
+std::vector<Sum> sums_of_windows(const ConvSizes& s, double outside, const Floats& dy, const Floats& x) {
   const int64_t places = s.places(), image = s.channels * s.height * s.width, inputs = s.inputs();
-  Floats x = reals(s.rows * image), dy = reals(s.rows * s.units * places), g(s.units * inputs);
-  const float outside = pad == Pad::kZero ? 0 : pad == Pad::kPlus ? 1 : -1;
-  if (!gluon_bnn::winograd_gradient(s, outside, dy.data(), x.data(), inputs, g.data()))
-    fail("Winograd's g is infinite");
-  std::vector<Sum> gs(g.size());
+  std::vector<Sum> gs(s.units * inputs);
   for (int64_t i = 0; i < static_cast<int64_t>(dy.size()); ++i) {
     const int64_t unit = i / places % s.units, row = i / places / s.units;
+    const int64_t top = s.vertical().start(i % places / s.out_width());
+    const int64_t left = s.horizontal().start(i % s.out_width());
     for (int64_t k = 0; k < inputs; ++k) {
-      const int64_t y = i % places / s.out_width() - s.pad_h + k / s.channels / s.kernel_w;
-      const int64_t at = i % s.out_width() - s.pad_w + k / s.channels % s.kernel_w;
+      const int64_t y = top + k / s.channels / s.kernel_w * s.dilation_h;
+      const int64_t at = left + k / s.channels % s.kernel_w * s.dilation_w;
       const bool inside = y >= 0 && y < s.height && at >= 0 && at < s.width;
       const double value = inside ? x[row * image + (k % s.channels * s.height + y) * s.width + at] : outside;
       gs[unit * inputs + k].add(dy[i] * value);
     }
   }
-  for (int64_t i = 0; i < static_cast<int64_t>(g.size()); ++i) {
-    double& first = gs[i / inputs * inputs + i % s.channels].size;
-    if (i % inputs >= s.channels) first = std::max(first, gs[i].size);
+  return gs;
+}
+
+using FastGradient = bool (*)(const ConvSizes&, float, const float*, const float*, int64_t, float*);
+
+// A way to g that does without windows, also where it does not pay. Numbers that are not finite have to be found.
+template <typename Magnitudes>
+void check_fast_gradient(FastGradient run, const ConvSizes& s, Pad pad, const char* what, const Magnitudes& adapt) {
+  const int64_t image = s.channels * s.height * s.width, stride = s.inputs() + 3;
+  Floats x = reals(s.rows * image), dy = reals(s.rows * s.units * s.places()), g(s.units * stride, 7.0f);
+  const float outside = pad == Pad::kZero ? 0 : pad == Pad::kPlus ? 1 : -1;
+  if (!run(s, outside, dy.data(), x.data(), stride, g.data())) fail(std::string(what) + " is infinite");
+  std::vector<Sum> gs = sums_of_windows(s, outside, dy, x);
+  adapt(&gs);
+  Floats found;
+  for (int64_t unit = 0; unit < s.units; ++unit) {
+    found.insert(found.end(), &g[unit * stride], &g[unit * stride] + s.inputs());
   }
-  for (int64_t i = 0; i < static_cast<int64_t>(g.size()); ++i) {
-    gs[i].size = gs[i / inputs * inputs + i % s.channels].size;
-  }
-  compare(g, gs, "Winograd's g");
-  for (float* number : {&x[image / 2], &dy[places - 1]}) {
+  compare(found, gs, what);
+  for (float* number : {&x[image / 2], &dy[s.places() - 1]}) {
     for (const float wrong : {NAN, kInfinity, -kInfinity}) {
       const float before = std::exchange(*number, wrong);
-      if (gluon_bnn::winograd_gradient(s, outside, dy.data(), x.data(), inputs, g.data())) fail("infinity is lost");
+      if (run(s, outside, dy.data(), x.data(), stride, g.data())) fail(std::string(what) + " loses infinity");
       *number = before;
     }
   }
+}
+
+// Winograd's factors are of several places, so that errors of a tap are those of the largest of all nine.
+void check_winograd(const ConvSizes& s, Pad pad) {
+  check_fast_gradient(gluon_bnn::winograd_gradient, s, pad, "Winograd's g", [&](std::vector<Sum>* gs) {
+    const int64_t inputs = s.inputs();
+    const auto first = [&](int64_t i) -> double& { return (*gs)[i / inputs * inputs + i % s.channels].size; };
+    for (int64_t i = 0; i < static_cast<int64_t>(gs->size()); ++i) first(i) = std::max(first(i), (*gs)[i].size);
+    for (int64_t i = 0; i < static_cast<int64_t>(gs->size()); ++i) (*gs)[i].size = first(i);
+  });
+}
+
+void check_correlation(const ConvSizes& s, Pad pad) {
+  check_fast_gradient(gluon_bnn::correlated_gradient, s, pad, "the correlated g", [](std::vector<Sum>*) {});
 }
 
 void check_max_pool(const gluon_bnn::PoolSizes& s) {
@@ -424,6 +447,10 @@ int main(int argc, char**) {
                                    {2, 5, 4, 32, 16, 3, 3, 1, 1, 1, 1},
                                    {1, 7, 6, 16, 33, 3, 1, 2, 3, 2, 0, 2, 1},
                                    {1, 2, 2, 35, 3, 3, 3, 1, 1, 3, 3},
+                                   // rows of whole vectors, without the places between them
+                                   {2, 9, 10, 3, 5, 3, 3},
+                                   {1, 8, 36, 5, 3, 3, 5, 1, 1, 1, 0, 2, 1},
+                                   {1, 5, 34, 33, 4, 2, 3, 2, 2, 1, 0},
                                    // so few places that images are lanes
                                    {31, 3, 3, 5, 7, 3, 3},
                                    {33, 2, 3, 35, 3, 2, 2},
@@ -443,6 +470,16 @@ int main(int argc, char**) {
     }
     // Several chunks of tiles, and several regions of an image.
     if (!small) check_winograd({2, 45, 47, 33, 17, 3, 3}, Pad::kZero);
+    // One row of vectors and several, strides, regions of an image, parts of the images and of the channels.
+    for (const ConvSizes& sizes : {ConvSizes{1, 5, 4, 1, 1, 3, 3},
+                                   {17, 12, 12, 3, 5, 5, 5},
+                                   {5, 8, 9, 2, 6, 3, 2, 1, 1, 2, 1},
+                                   {3, 9, 11, 4, 3, 3, 3, 2, 3, 1, 1},
+                                   {2, 7, 10, 3, 7, 2, 2, 1, 2, 0, 1, 3, 2},
+                                   {2, 1, 1500, 2, 3, 1, 4, 1, 1, 0, 2}}) {
+      for (const Pad pad : {Pad::kZero, Pad::kPlus, Pad::kMinus}) check_correlation(sizes, pad);
+    }
+    if (!small) check_correlation({2, 40, 40, 70, 33, 3, 3, 1, 1, 1, 1}, Pad::kZero);
     check_max_pool({3, 5, 7, 1, 2, 2, 2, 2, 0, 0, 3, 4});
     check_max_pool({3, 5, 19, 1, 2, 2, 2, 2, 0, 0, 2, 9});
     check_max_pool({2, 8, 16, 1, 2, 2, 2, 2, 0, 0, 4, 8});

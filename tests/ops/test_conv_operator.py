@@ -167,20 +167,22 @@ def test_float_inputs_are_added_up_as_in_the_runtime(rng, instruction_set):
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
 @pytest.mark.parametrize("where", ["x", "dy"])
-def test_an_extreme_number_reaches_the_weights_that_it_meets(rng, instruction_set, where, value):
-    """Winograd's filtering would bring it to all taps of a kernel, and the difference of two large ones is infinite."""
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_an_extreme_number_reaches_the_weights_that_it_meets(rng, instruction_set, kernel, where, value):
+    """Winograd's filtering would bring it to all taps of a kernel, and the difference of two large ones is infinite.
+    Sums along the places, for other kernels than 3 x 3, would multiply it by zeros that fill vectors."""
     x, d = (rng.standard_normal((2, 16, 21, 24)).astype(np.float32) for _ in range(2))
-    w = rng.standard_normal((16, 16, 3, 3)).astype(np.float32)
+    w = rng.standard_normal((16, 16, kernel, kernel)).astype(np.float32)
     changed, other = (x, d) if where == "x" else (d, x)
     changed[1, 3, 0, 0], changed[1, 3, 0, 1:3] = value, -value
     other *= np.float32(1e-6)
-    sizes = options((3, 3), (1, 1), (1, 1), (1, 1), channels=16, no_bias=True)
+    sizes = options((kernel, kernel), (1, 1), (kernel // 2, kernel // 2), (1, 1), channels=16, no_bias=True)
     sizes.update(scale="None", gradient="ste", clip="None")
     found = results(lambda *arrays: mx.nd.gluon_bnn_binary_conv(*arrays, **sizes)[0], (x, w), d)[2]
     with np.errstate(invalid="ignore"):
         x, d, w = x.astype(np.float64), d.astype(np.float64), np.ones_like(w)
-        expected = conv.conv_backward(d, x, w, padding=1)["weight"]
-        magnitude = conv.conv_backward(np.abs(d), np.abs(x), w, padding=1)["weight"]
+        expected = conv.conv_backward(d, x, w, padding=kernel // 2)["weight"]
+        magnitude = conv.conv_backward(np.abs(d), np.abs(x), w, padding=kernel // 2)["weight"]
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(np.isfinite(found), finite)
     assert finite.any() and (np.isfinite(value) == finite.all())

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "kernels/correlation.h"
 #include "kernels/signed_sums.h"
 #include "kernels/table.h"
 #include "kernels/winograd.h"
@@ -174,6 +175,8 @@ constexpr Kernels portable_kernels(const char* name) {
   k.signed_sums = signed_sums;
   k.add_signed_sums = add_signed_sums;
   k.dense_f32 = dense_f32;
+  k.correlate = correlate;
+  k.vector_lanes = kVectorLanes;
   k.magnitudes = magnitudes<float>;
   k.adam = adam<float>;
   return k;

@@ -31,28 +31,31 @@ inline void store_vector(float* to, Vector v) { __builtin_memcpy(to, &v, sizeof(
 
 template <int kVectors>
 inline void add_vectors_of_sums(const float* sums, const uint32_t* bits, const int64_t* offsets, int64_t outputs,
-                                float* y) {
+                                const int64_t* places, float* y) {
+  int64_t at[kVectors];
+  for (int v = 0; v < kVectors; ++v) at[v] = places[v * kVectorLanes / kQuad];
   for (int64_t k = 0; k < outputs; ++k) {
     float* to = y + offsets[k];
     const uint64_t word = uint64_t{bits[k]} * kLanes;  // so that four bits of it are an index of floats
     Vector acc[kVectors];
-    for (int v = 0; v < kVectors; ++v) acc[v] = load_vector(to + v * kVectorLanes);
+    for (int v = 0; v < kVectors; ++v) acc[v] = load_vector(to + at[v]);
 #pragma GCC unroll 8
     for (int64_t g = 0; g < kWordGroups; ++g) {
       const float* from = sums + g * kLutEntries * kLanes + (word >> 4 * g & (kLutEntries - 1) * kLanes);
       for (int v = 0; v < kVectors; ++v) acc[v] += load_vector(from + v * kVectorLanes);
     }
-    for (int v = 0; v < kVectors; ++v) store_vector(to + v * kVectorLanes, acc[v]);
+    for (int v = 0; v < kVectors; ++v) store_vector(to + at[v], acc[v]);
   }
 }
 
 // Where few lanes are used, as at the end of a region or where images are small, one vector does.
-inline void signed_sums(const float* const* x, int64_t lanes, float* sums) {
+inline void signed_sums(const float* const* x, const int64_t* places, int64_t lanes, float* sums) {
   const int64_t end = lanes <= kVectorLanes ? kVectorLanes : kLanes;
   for (int64_t g = 0; g < kWordGroups; ++g, x += kGroup, sums += kLutEntries * kLanes) {
     for (int64_t lane = 0; lane < end; lane += kVectorLanes) {
-      const Vector x0 = load_vector(x[0] + lane), x1 = load_vector(x[1] + lane);
-      const Vector x2 = load_vector(x[2] + lane), x3 = load_vector(x[3] + lane);
+      const int64_t at = places[lane / kQuad];
+      const Vector x0 = load_vector(x[0] + at), x1 = load_vector(x[1] + at);
+      const Vector x2 = load_vector(x[2] + at), x3 = load_vector(x[3] + at);
       const Vector left[4] = {x0 + x1, -x0 + x1, x0 - x1, -x0 - x1};
       const Vector right[4] = {x2 + x3, -x2 + x3, x2 - x3, -x2 - x3};
       for (int n = 0; n < kLutEntries; ++n) store_vector(sums + n * kLanes + lane, left[n % 4] + right[n / 4]);
@@ -61,9 +64,9 @@ inline void signed_sums(const float* const* x, int64_t lanes, float* sums) {
 }
 
 inline void add_signed_sums(const float* sums, int64_t lanes, const uint32_t* bits, const int64_t* offsets,
-                            int64_t outputs, float* y) {
-  if (lanes <= kVectorLanes) return add_vectors_of_sums<1>(sums, bits, offsets, outputs, y);
-  add_vectors_of_sums<kLaneVectors>(sums, bits, offsets, outputs, y);
+                            int64_t outputs, const int64_t* places, float* y) {
+  if (lanes <= kVectorLanes) return add_vectors_of_sums<1>(sums, bits, offsets, outputs, places, y);
+  add_vectors_of_sums<kLaneVectors>(sums, bits, offsets, outputs, places, y);
 }
 
 }  // namespace

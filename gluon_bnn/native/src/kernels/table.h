@@ -20,7 +20,10 @@ constexpr int64_t kLutEntries = 16;  // signed sums of four inputs
 constexpr int64_t kWordGroups = kWord / kGroup;
 constexpr int64_t kSumWords = 8;  // words of float inputs that are added up before the sum is added to the total
 constexpr int64_t kLanes = 32;    // lanes of a product of floats and bits by signed sums
-constexpr int64_t kSignedSums = kWordGroups * kLutEntries * kLanes;  // numbers of a table of them: 16 KB
+constexpr int64_t kQuad = 4;      // lanes whose numbers are next to each other in any vector
+constexpr int64_t kInOrder[kLanes / kQuad] = {0, 4, 8, 12, 16, 20, 24, 28};  // places of quads without gaps
+constexpr int64_t kSignedSums = kWordGroups * kLutEntries * kLanes;          // numbers of a table of them: 16 KB
+constexpr int64_t kCorrelatedUnits = 4;                                      // units of a call of `correlate`
 constexpr int64_t kTileUnits = 64;  // most units of a tile, and the length of a row in its buffer
 constexpr int64_t kTileRows = 24;   // most rows of a tile
 
@@ -51,6 +54,13 @@ struct AdamStep {
   float rescale_grad = 1;
   float clip_gradient = std::numeric_limits<float>::infinity();
   float clip_weights = std::numeric_limits<float>::infinity();
+};
+
+// Places of images whose products are added up: `images` of them with `rows` rows of `size` places, a multiple of
+// vector_lanes. The numbers of dy are next to each other; those of x begin x_image numbers after those of the image
+// before, and x_row numbers after those of the row before.
+struct CorrelatedPlaces {
+  int64_t images, rows, size, x_image, x_row;
 };
 
 struct Kernels {
@@ -105,12 +115,13 @@ struct Kernels {
 
   // sums[g][n][lane] = (+-x0 +- x1) + (+-x2 +- x3) for the kWordGroups groups g of four rows x_t = x[4 g + t], each of
   // kLanes numbers; bit t of n is the sign of x_t. These are kSignedSums numbers. Lanes past the first `lanes` need not
-  // be computed.
-  void (*signed_sums)(const float* const* x, int64_t lanes, float* sums);
-  // Adds the sums that the word bits[k] chooses, group after group, to the lanes at y + offsets[k], for each output k.
-  // `lanes` is that of the sums.
+  // be computed. Quad q of the lanes is at places[q] of a row; no gap is within vector_lanes lanes.
+  void (*signed_sums)(const float* const* x, const int64_t* places, int64_t lanes, float* sums);
+  // Adds the sums that the word bits[k] chooses, group after group, to the lanes at y + offsets[k], for each output k:
+  // quad q at places[q] from there on, where no two vectors may overlap. `lanes` is that of the sums.
   void (*add_signed_sums)(const float* sums, int64_t lanes, const uint32_t* bits, const int64_t* offsets,
-                          int64_t outputs, float* y);
+                          int64_t outputs, const int64_t* places, float* y);
+  int64_t vector_lanes;
 
   // ---- Products of uint8 inputs and bits ----
 
@@ -147,6 +158,11 @@ struct Kernels {
   // numbers between two rows. Up to kLanes numbers after the first one of the last place are read.
   void (*winograd_dy)(const float* dy, int64_t place, int64_t row, int64_t tiles, float* to, int64_t part);
   void (*winograd_x)(const float* x, int64_t place, int64_t row, int64_t tiles, float* to, int64_t part);
+
+  // sums[u * stride + k] += the sum over all places of dy[u * dy_stride + ...] x[offsets[k] + ...], for
+  // kCorrelatedUnits units u and `inputs` inputs k.
+  void (*correlate)(const CorrelatedPlaces& places, const float* dy, int64_t dy_stride, const float* x,
+                    const int64_t* offsets, int64_t inputs, float* sums, int64_t stride);
 
   // Two sums over `size` elements, in float64: sums[0] of l |w| and sums[1] of l, where l = 1 if the pointer is null.
   void (*magnitudes)(const float* w, const float* l, int64_t size, double sums[2]);

@@ -62,8 +62,9 @@ void from_lanes(const ConvSizes& sizes, int64_t images, float pad, const float* 
   const int64_t most = kRegionSize / (sizes.channels * sizes.stride_h * sizes.stride_w);
   const int threads = threads_for(kSumsWord * sizes.rows * places * sizes.units * words);
   const Regions regions = regions_of(sizes, images, sizes.out_height(), sizes.out_width(), most, threads);
-  const int64_t size = Grids(sizes, images, Covered(sizes, regions[0])).size();
-  const Scratch<float> scratch(threads, kSignedSums + kLanes + 2 * tile + size);
+  const Grids largest(sizes, images, Covered(sizes, regions[0]));
+  const int64_t size = largest.size(), plane = size - largest.at(sizes.channels - 1, 0, 0);
+  const Scratch<float> scratch(threads, kSignedSums + plane + 2 * tile + size);
   const Scratch<int64_t> offsets(threads, inputs);
   std::vector<int64_t> of_units(sizes.units);
   for (int64_t u = 0; u < sizes.units; ++u) of_units[u] = u * kLanes;
@@ -73,16 +74,18 @@ void from_lanes(const ConvSizes& sizes, int64_t images, float pad, const float* 
     const Grids grids(sizes, images, covered);
     float* const sums = scratch[thread];
     float* const zeros = sums + kSignedSums;
-    float* const parts = zeros + kLanes;
+    float* const parts = zeros + plane;
     float* const totals = parts + tile;
     float* const numbers = totals + tile;
-    std::fill_n(zeros, kLanes, 0.0f);
+    std::fill_n(zeros, plane, 0.0f);
     load_grids(sizes, covered, grids, x + region.image * image, pad, numbers);
-    std::fill_n(numbers + grids.size() - kLanes, kLanes, 0.0f);
+    std::fill(numbers + grids.at(sizes.channels, 0, 0), numbers + grids.size(), 0.0f);
     find_taps(sizes, grids, offsets[thread]);
     for (int64_t begin = 0; begin < grids.lanes(region); begin += kLanes) {
       const int64_t used = grids.used(region, begin);
       if (used == 0) continue;
+      int64_t quads[kLanes / kQuad];
+      grids.find_quads(region, begin, quads);
       std::fill_n(totals, tile, 0.0f);
       std::fill_n(parts, tile, 0.0f);
       for (int64_t word = 0; word < words; ++word) {
@@ -95,10 +98,10 @@ void from_lanes(const ConvSizes& sizes, int64_t images, float pad, const float* 
         const float* rows[kWord];
         for (int64_t t = 0; t < kWord; ++t) {
           const int64_t input = word * kWord + t;
-          rows[t] = input < inputs ? numbers + offsets[thread][input] + begin : zeros;
+          rows[t] = input < inputs ? numbers + offsets[thread][input] : zeros;
         }
-        k.signed_sums(rows, used, sums);
-        k.add_signed_sums(sums, used, &bits[word * sizes.units], of_units.data(), sizes.units, parts);
+        k.signed_sums(rows, quads, used, sums);
+        k.add_signed_sums(sums, used, &bits[word * sizes.units], of_units.data(), sizes.units, kInOrder, parts);
       }
       for (int64_t u = 0; u < sizes.units; ++u) {
         finish_lanes(totals + u * kLanes, alpha[u], bias[u], parts + u * kLanes);
@@ -281,6 +284,8 @@ void gradient_to_inputs(const ConvSizes& sizes, const float* dy, const float* al
     for (int64_t begin = 0; any && begin < grids.lanes(outputs); begin += kLanes) {
       const int64_t used = grids.used(outputs, begin);
       if (used == 0) continue;
+      int64_t quads[kLanes / kQuad];
+      grids.find_quads(outputs, begin, quads);
       for (int64_t unit = 0; unit < sizes.units; unit += kWord) {
         const int64_t units = smaller(kWord, sizes.units - unit);
         std::fill_n(lanes, kWord * kLanes, 0.0f);
@@ -291,8 +296,8 @@ void gradient_to_inputs(const ConvSizes& sizes, const float* dy, const float* al
             for (int64_t j = 0; j < size; ++j) lanes[u * kLanes + lane + j] = d[j] * alpha[unit + u];
           }
         });
-        k.signed_sums(rows.data(), used, sums);
-        k.add_signed_sums(sums, used, &bits[unit / kWord * inputs], offsets[thread], inputs, gradients + begin);
+        k.signed_sums(rows.data(), kInOrder, used, sums);
+        k.add_signed_sums(sums, used, &bits[unit / kWord * inputs], offsets[thread], inputs, quads, gradients);
       }
     }
     float* const result = dx_lanes + region.image * image * images;

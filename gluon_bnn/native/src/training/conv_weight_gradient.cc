@@ -9,6 +9,7 @@
 #include "gemm/tiles.h"
 #include "parallel.h"
 #include "training/conv_bits.h"
+#include "training/correlation.h"
 #include "training/images.h"
 #include "training/panels.h"
 #include "training/rule_on_tiles.h"
@@ -193,8 +194,8 @@ void add_from_signs(const ConvSizes& sizes, Pad pad, const float* dy, const uint
           const int64_t count = smaller(kWord, end - p);
           rows.find(p, count, taps, bits[thread]);
           load_places(sizes, dy, unit, units, image * places + p, count, lanes);
-          k.signed_sums(rows_of_lanes.data(), units, sums);
-          k.add_signed_sums(sums, units, bits[thread], offsets.data(), outputs, products);
+          k.signed_sums(rows_of_lanes.data(), kInOrder, units, sums);
+          k.add_signed_sums(sums, units, bits[thread], offsets.data(), outputs, kInOrder, products);
         }
         for (int64_t j = 0; j < outputs * kLanes; ++j) total[j] += products[j];
       }
@@ -255,6 +256,12 @@ void add_from_reals(const ConvSizes& sizes, float pad, const float* dy, const fl
   }
 }
 
+// False where windows have to be multiplied: that takes less time, or some numbers are not finite.
+bool fast_gradient(const ConvSizes& sizes, float pad, const float* dy, const float* x, int64_t stride, float* g) {
+  if (winograd_pays(sizes)) return winograd_gradient(sizes, pad, dy, x, stride, g);
+  return correlation_pays(sizes) && correlated_gradient(sizes, pad, dy, x, stride, g);
+}
+
 }  // namespace
 
 void conv_weight_gradient(const ConvSizes& sizes, Pad pad, Scale scale, Gradient gradient, float clip, const float* dy,
@@ -268,7 +275,7 @@ void conv_weight_gradient(const ConvSizes& sizes, Pad pad, Scale scale, Gradient
   if (signs != nullptr) {
     add_from_signs(sizes, pad, dy, signs, stride, g[0]);
     if (pad == Pad::kZero && (sizes.pad_h > 0 || sizes.pad_w > 0)) outside = sums_outside(sizes, dy);
-  } else if (!winograd_pays(sizes) || !winograd_gradient(sizes, value_of(pad), dy, x, stride, g[0])) {
+  } else if (!fast_gradient(sizes, value_of(pad), dy, x, stride, g[0])) {
     std::fill_n(g[0], size, 0.0f);
     add_from_reals(sizes, value_of(pad), dy, x, stride, g[0]);
   }

@@ -54,6 +54,17 @@ void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t col
   }
 }
 
+bool all_finite(const float* numbers, int64_t size) {
+  constexpr uint32_t kInfinity = 0x7f800000;
+  uint32_t found = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, numbers + i, sizeof(bits));
+    found |= (bits & kInfinity) == kInfinity;
+  }
+  return found == 0;
+}
+
 int64_t images_in_lanes(const ConvSizes& sizes) {
   const Region all = {0, 0, 0, sizes.out_height(), sizes.out_width()};
   const Grids grids(sizes, 1, Covered(sizes, all));

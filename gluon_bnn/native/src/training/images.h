@@ -16,6 +16,9 @@ inline float value_of(Pad pad) { return pad == Pad::kZero ? 0.0f : pad == Pad::k
 // to[c][r] = from[r][c]. What follows the last column in each row is prefetched, as the next call will read it.
 void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride);
 
+// Whether none of the numbers is infinite or NaN.
+bool all_finite(const float* numbers, int64_t size);
+
 // Places of one image.
 struct Region {
   int64_t image, y, x, height, width;
@@ -81,14 +84,26 @@ struct Grids {
         down(ceil_div(covered.height, stride_h)),
         across(ceil_div(covered.width, stride_w)) {}
 
-  // Lanes after the last output may reach beyond the last place.
-  int64_t size() const { return at(channels, 0, 0) + kLanes; }
+  // Lanes after the last output may reach beyond the last place, those of rows of outputs without gaps by some rows.
+  int64_t size() const { return at(channels, 0, 0) + kLanes + (kLanes / kQuad + 1) * across; }
   int64_t at(int64_t channel, int64_t y, int64_t x) const {
     const int64_t grid = (channel * stride_h + y % stride_h) * stride_w + x % stride_w;
     return ((grid * down + y / stride_h) * across + x / stride_w) * images;
   }
-  // Lanes of a region of outputs.
-  int64_t lanes(const Region& outputs) const { return ((outputs.height - 1) * across + outputs.width) * images; }
+  // Whether the lanes leave the places between two rows of outputs out: where rows are whole vectors.
+  bool skips(const Region& outputs) const { return images == 1 && outputs.width % kernels().vector_lanes == 0; }
+  // Lanes from one row of a region of outputs to the next, and of all of it.
+  int64_t row_of_lanes(const Region& outputs) const { return (skips(outputs) ? outputs.width : across) * images; }
+  int64_t lanes(const Region& outputs) const {
+    return (outputs.height - 1) * row_of_lanes(outputs) + outputs.width * images;
+  }
+  // The places of the quads of lanes [begin, begin + kLanes).
+  void find_quads(const Region& outputs, int64_t begin, int64_t* places) const {
+    const int64_t row = row_of_lanes(outputs);
+    for (int64_t lane = begin; lane < begin + kLanes; lane += kQuad) {
+      *places++ = skips(outputs) ? lane / row * across + lane % row : lane;
+    }
+  }
   // How many of the lanes [begin, begin + kLanes) are of use.
   int64_t used(const Region& outputs, int64_t begin) const {
     if (images == 1) return smaller(kLanes, lanes(outputs) - begin);
@@ -120,7 +135,11 @@ inline void find_taps(const ConvSizes& sizes, const Grids& grids, int64_t* offse
 template <typename Body>
 void for_each_row_of_lanes(const ConvSizes& sizes, const Region& outputs, const Grids& grids, int64_t begin,
                            const Body& body) {
-  const int64_t end = begin + kLanes, across = grids.across * grids.images, width = outputs.width * grids.images;
+  const int64_t end = begin + kLanes, across = grids.row_of_lanes(outputs), width = outputs.width * grids.images;
+  if (across == width && width == sizes.out_width() * grids.images) {  // rows follow each other
+    const int64_t at = (outputs.y * sizes.out_width() + outputs.x) * grids.images + begin;
+    return body(at, 0, smaller(kLanes, grids.lanes(outputs) - begin));
+  }
   for (int64_t row = begin / across; row < smaller(outputs.height, ceil_div(end, across)); ++row) {
     const int64_t first = std::max(begin, row * across), last = smaller(end, row * across + width);
     const int64_t at = ((outputs.y + row) * sizes.out_width() + outputs.x) * grids.images;

@@ -52,17 +52,6 @@ void sums_of_taps(const float* products, int64_t product, int64_t size, float* s
   }
 }
 
-bool all_finite(const float* numbers, int64_t size) {
-  constexpr uint32_t kInfinity = 0x7f800000;
-  uint32_t found = 0;
-  for (int64_t i = 0; i < size; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, numbers + i, sizeof(bits));
-    found |= (bits & kInfinity) == kInfinity;
-  }
-  return found == 0;
-}
-
 }  // namespace
 
 bool winograd_pays(const ConvSizes& sizes) {
