@@ -213,7 +213,8 @@ inline void u8_spread(const uint32_t* w, int64_t block_stride, int64_t blocks, i
   for (int64_t g = 0; g < size; g += kGroup) {
     const int64_t word = (begin + g) / kWord, shift = (begin + g) % kWord, left = smaller(kGroup, size - g);
     const __m256i is_there = _mm256_set1_epi32(left == kGroup ? -1 : (1 << 8 * left) - 1);
-    const __m128i down = _mm_cvtsi64_si128(shift), up = _mm_cvtsi64_si128(kWord - shift);
+    const __m128i down = _mm_cvtsi32_si128(static_cast<int>(shift)),
+                  up = _mm_cvtsi32_si128(static_cast<int>(kWord - shift));
     for (int64_t vector = 0; vector < 2 * all; ++vector, spread += 32) {
       const uint32_t* from = w + smaller(vector / 2, blocks - 1) * block_stride + word * kBlock + vector % 2 * 8;
       __m256i v = _mm256_srl_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)), down);
