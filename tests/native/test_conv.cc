@@ -164,6 +164,26 @@ void check(const ConvSizes& s) {
   same(y, times(dots(s, x, 0, w), ones, bias), "conv", s);
 }
 
+// The largest sums that lanes have to hold: all inputs of one sign, or all 255, and all weights of either sign.
+void check_largest(const ConvSizes& s) {
+  const std::vector<float> x(s.rows * s.height * s.width * s.channels, -1.0f);
+  const std::vector<uint8_t> pixels(x.size(), 255);
+  const std::vector<float> ones(s.units, 1.0f), zeros(s.units, 0.0f);
+  Epilogue epilogue;
+  epilogue.alpha = ones.data();
+  epilogue.bias = zeros.data();
+  for (const float sign : {-1.0f, 1.0f}) {
+    const std::vector<float> w(s.units * s.inputs(), sign);
+    const auto words = packed(x, s.channels), bits_of_taps = packed_weights(w, s.units, s.taps(), s.channels);
+    const auto bits_of_window = packed_weights(w, s.units, 1, s.inputs());
+    std::vector<float> y(s.rows * s.places() * s.units);
+    xnor_conv(s, Border(s, Pad::kZero, bits_of_taps.data()), words.data(), bits_of_taps.data(), epilogue, y.data());
+    same(y, times(dots(s, x, 0, w), ones, zeros), "xnor_conv of equal signs", s);
+    u8_conv(s, pixels.data(), bits_of_window.data(), epilogue, y.data());
+    same(y, times(dots(s, pixels, 0, w), ones, zeros), "u8_conv of equal signs", s);
+  }
+}
+
 // Layouts and pools of images of `s`.
 void check_image(const ConvSizes& s) {
   const int64_t places = s.height * s.width, size = s.rows * places * s.channels;
@@ -249,6 +269,16 @@ int main(int argc, char**) {
     many.rows = 9;
     many.units = 20;
     check(many);
+    ConvSizes deep = {1, 4, 4, 300, 33, 3, 3};
+    deep.pad_h = deep.pad_w = 1;
+    check_largest(deep);
+    ConvSizes lines = {small ? 1 : 2, 20, 20, 160, 16, 3, 3};  // more than are laid out at a time
+    lines.pad_h = 1;
+    check(lines);
+    ConvSizes sparse = {2, 3, 5, 7, 5, 1, 1};  // one window inside of the image, the others far away
+    sparse.pad_h = sparse.pad_w = 1 << 20;
+    sparse.stride_h = sparse.stride_w = 1 << 20;
+    check(sparse);
     ConvSizes single = {3, 9, 7, 65, 40, 1, 1};  // read where it lies
     check(single);
     check_image(many);

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "gemm/lines.h"
 #include "gemm/tiles.h"
 #include "gemm/windows.h"
 
@@ -95,6 +96,7 @@ template <typename RunEpilogue>
 void xnor_windows(const ConvSizes& sizes, const Border& border, const uint32_t* x, const uint32_t* w,
                   const RunEpilogue& epilogue) {
   const Kernels& k = kernels();
+  if (bits_in_lines(sizes)) return bits_by_lines(sizes, border, x, w, epilogue);
   const Windows<uint32_t> windows = windows_of_bits(sizes, border.pad(), x);
   const PackedWeights weights(w, windows.size() * kWord);
   const int64_t words = weights.words, places = sizes.rows * sizes.places();
@@ -197,6 +199,7 @@ void lut_conv(const ConvSizes& sizes, Pad pad, const float* x, const uint32_t* w
 }
 
 void u8_conv(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue, float* y) {
+  if (pixels_in_lines(sizes)) return u8_lines(sizes, x, w, epilogue, {y, nullptr});
   const DenseSizes product = product_of(sizes);
   const int64_t stride = ceil_div(product.inputs, kWord) * kWord;
   const WindowRows<uint8_t> rows(u8_threads(product), sizes, x, 0, stride);
@@ -205,6 +208,7 @@ void u8_conv(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, const 
 
 void u8_conv_bits(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, const int32_t* threshold,
                   uint32_t* bits) {
+  if (pixels_in_lines(sizes)) return u8_lines_bits(sizes, x, w, threshold, bits);
   const DenseSizes product = product_of(sizes);
   const int64_t stride = ceil_div(product.inputs, kWord) * kWord;
   const WindowRows<uint8_t> rows(u8_threads(product), sizes, x, 0, stride);

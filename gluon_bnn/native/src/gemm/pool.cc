@@ -44,21 +44,32 @@ void max_pool(const PoolSizes& s, const float* x, float* y) {
   });
 }
 
+// A maximum is the AND of the bits, and so is a minimum, of the bits turned over. First the lines of the windows are
+// put together, in a loop over whole lines, then the columns.
 void max_pool_bits(const PoolSizes& s, const uint32_t* x, const uint32_t* falls, uint32_t* y) {
-  const int64_t words = ceil_div(s.channels, kWord);
-  for_each_window(s, [=](int64_t place, Range down, Range across, int64_t first) {
-    uint32_t* to = y + place * words;
-    for (int64_t word = 0; word < words; ++word) {
-      uint32_t all = ~0u, any = 0;
-      for (int64_t i = 0; i < down.size(); ++i) {
-        for (int64_t j = 0; j < across.size(); ++j) {
-          const uint32_t bits = x[(first + i * s.width + j) * words + word];
-          all &= bits;
-          any |= bits;
-        }
+  const int64_t words = ceil_div(s.channels, kWord), line = s.width * words;
+  const WindowAxis vertical = s.vertical(), horizontal = s.horizontal();
+  const int threads = threads_for(2 * kTouch * s.rows * s.out_height * words * (s.kernel_h * s.width + s.out_width));
+  const Scratch<uint32_t> turned(1, line), together(threads, line);
+  for (int64_t i = 0; i < line; ++i) turned[0][i] = falls == nullptr ? 0 : falls[i % words];
+  parallel_for<Schedule::kStatic>(threads, s.rows * s.out_height, [&](int64_t i, int thread) {
+    const Range down = vertical.taps(i % s.out_height);
+    const uint32_t* from = x + (i / s.out_height * s.height + vertical.start(i % s.out_height) + down.begin) * line;
+    const uint32_t* const turn = turned[0];
+    uint32_t* const bits = together[thread];
+    std::fill(bits, bits + line, ~0u);
+    for (int64_t tap = 0; tap < down.size(); ++tap, from += line) {
+      for (int64_t j = 0; j < line; ++j) bits[j] &= from[j] ^ turn[j];
+    }
+    uint32_t* to = y + i * s.out_width * words;
+    for (int64_t out_x = 0; out_x < s.out_width; ++out_x) {
+      const Range across = horizontal.taps(out_x);
+      const uint32_t* first = bits + (horizontal.start(out_x) + across.begin) * words;
+      for (int64_t word = 0; word < words; ++word, ++first) {
+        uint32_t all = ~0u;
+        for (int64_t tap = 0; tap < across.size(); ++tap) all &= first[tap * words];
+        *to++ = all ^ turn[word];
       }
-      const uint32_t minimum = falls == nullptr ? 0 : falls[word];
-      to[word] = (all & ~minimum) | (any & minimum);
     }
   });
 }

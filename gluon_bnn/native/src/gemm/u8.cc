@@ -1,6 +1,7 @@
 // uint8 inputs times bits, exact in int32.
 #include <cstring>
 
+#include "gemm/lines.h"
 #include "gemm/tiles.h"
 
 namespace gluon_bnn {
@@ -73,8 +74,31 @@ void u8_product_bits(const DenseSizes& sizes, const RowsOf<uint8_t>& rows_of, in
   });
 }
 
+void u8_lines(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue,
+              const Result& result) {
+  const Kernels& k = kernels();
+  pixels_by_lines(
+      sizes, x, w, [&](int64_t place, int64_t rows, int64_t unit, int64_t units, int64_t, const int32_t* sums) {
+        float out[kStripRows * kTileUnits];
+        write_tile(k, result, {place, rows, unit, units}, sizes.units, out, [&](float* y, int64_t y_stride) {
+          k.epilogue_u8(sums, rows, units, epilogue_at(epilogue, unit), y, y_stride);
+        });
+      });
+}
+
+void u8_lines_bits(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, const int32_t* threshold,
+                   uint32_t* bits) {
+  const Kernels& k = kernels();
+  const int64_t words = ceil_div(sizes.units, kWord);
+  pixels_by_lines(sizes, x, w,
+                  [&](int64_t place, int64_t rows, int64_t unit, int64_t units, int64_t, const int32_t* sums) {
+                    k.epilogue_u8_bits(sums, rows, units, threshold + unit, bits + place * words + unit / kWord, words);
+                  });
+}
+
 void u8_dense(const DenseSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue,
               const Result& result) {
+  if (pixels_in_lines(line_of(sizes))) return u8_lines(line_of(sizes), x, w, epilogue, result);
   u8_product(
       sizes, [&](int64_t row, int64_t, int) { return x + row * sizes.inputs; }, sizes.inputs, w, epilogue, result);
 }

@@ -4,6 +4,7 @@
 #if defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 
+#include "kernels/avx2_lines.h"
 #include "kernels/tile_dispatch.h"
 #endif
 
@@ -54,27 +55,56 @@ void pack_u8(const uint8_t* x, const int32_t* threshold, int64_t inputs, uint32_
       [=](int64_t k) { return x[k] < threshold[k]; });
 }
 
+// Where the bytes of comparisons of 4 x 8 numbers, packed in two steps, come from.
+inline uint32_t word_of(__m256i a, __m256i b, __m256i c, __m256i d) {
+  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+  const __m256i ordered = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  return static_cast<uint32_t>(_mm256_movemask_epi8(ordered));
+}
+
+// Bits of `rows` rows of numbers: is_set(numbers, limits(threshold)), whose limits are found once for all rows.
+template <typename Limits, typename IsSet>
+inline void compare(const int32_t* numbers, int64_t rows, int64_t units, const int32_t* threshold, uint32_t* y,
+                    int64_t y_stride, const Limits& limits, const IsSet& is_set) {
+  for (int64_t u = 0; u < units; u += kWord, ++y) {
+    const int32_t* from = threshold + u;
+    int32_t some[kWord];
+    uint32_t there = ~0u;
+    if (u + kWord > units) {
+      __builtin_memset(some, 0, sizeof(some));
+      __builtin_memcpy(some, from, (units - u) * sizeof(int32_t));
+      from = some;
+      there = (1u << (units - u)) - 1;
+    }
+    __m256i limit[4];
+    for (int i = 0; i < 4; ++i) limit[i] = limits(load(from + i * kHalf));
+    for (int64_t r = 0; r < rows; ++r) {
+      const int32_t* row = numbers + r * kTileUnits + u;
+      y[r * y_stride] = there & word_of(is_set(load(row), limit[0]), is_set(load(row + 8), limit[1]),
+                                        is_set(load(row + 16), limit[2]), is_set(load(row + 24), limit[3]));
+    }
+  }
+}
+
+// inputs - 2 count < t where count > (inputs - t) / 2, rounded down: inputs / 2 - t / 2, both rounded down, and 1 less
+// where only t is odd. No step leaves 32 bits.
 void epilogue_xnor_bits(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs, const int32_t* threshold,
                         uint32_t* y, int64_t y_stride) {
-  const int32_t k = static_cast<int32_t>(inputs);
-  for (int64_t r = 0; r < rows; ++r, counts += kTileUnits, y += y_stride) {
-    pack_bits(
-        units, y,
-        [=](int64_t u) {
-          const __m256i dot = _mm256_sub_epi32(_mm256_set1_epi32(k), _mm256_slli_epi32(load(counts + u), 1));
-          return mask_of(_mm256_cmpgt_epi32(load(threshold + u), dot));
-        },
-        [=](int64_t u) { return k - counts[u] - counts[u] < threshold[u]; });
-  }
+  const __m256i half = _mm256_set1_epi32(static_cast<int32_t>(inputs / 2));
+  const __m256i even = _mm256_set1_epi32(inputs % 2 == 0 ? 1 : 0);
+  compare(
+      counts, rows, units, threshold, y, y_stride,
+      [=](__m256i t) {
+        return _mm256_sub_epi32(_mm256_sub_epi32(half, _mm256_srai_epi32(t, 1)), _mm256_and_si256(t, even));
+      },
+      [](__m256i count, __m256i limit) { return _mm256_cmpgt_epi32(count, limit); });
 }
 
 void epilogue_u8_bits(const int32_t* sums, int64_t rows, int64_t units, const int32_t* threshold, uint32_t* y,
                       int64_t y_stride) {
-  for (int64_t r = 0; r < rows; ++r, sums += kTileUnits, y += y_stride) {
-    pack_bits(
-        units, y, [=](int64_t u) { return mask_of(_mm256_cmpgt_epi32(load(threshold + u), load(sums + u))); },
-        [=](int64_t u) { return sums[u] < threshold[u]; });
-  }
+  compare(
+      sums, rows, units, threshold, y, y_stride, [](__m256i t) { return t; },
+      [](__m256i sum, __m256i limit) { return _mm256_cmpgt_epi32(limit, sum); });
 }
 
 template <int R>
@@ -313,6 +343,11 @@ constexpr Kernels by_name() {
   k.xnor_rows = 4;
   k.xnor_blocks = 2;
   k.epilogue_xnor_bits = epilogue_xnor_bits;
+  k.xnor_pairs = xnor_pairs;
+  k.xnor_spread = xnor_spread;
+  k.xnor_lookup = xnor_lookup;
+  k.u8_spread = u8_spread;
+  k.u8_runs = u8_runs;
   k.lut_build = lut_build;
   k.lut_entries = kHalf;
   k.lut_gemm = lut_gemm;

@@ -63,6 +63,16 @@ struct CorrelatedPlaces {
   int64_t images, rows, size, x_image, x_row;
 };
 
+// A run of words, or at most kGroup of uint8, that the rows of a product have in the same place: `offset` numbers after
+// a row's begin; `weights` tells where theirs begin. `is_last` where the next piece would be too much for sums in
+// narrow lanes: after kPieceWords words, whose differing bits a byte counts, or kPiecePixels uint8, whose sums by twos
+// 16 bits hold.
+struct Piece {
+  int64_t offset, size, weights;
+  bool is_last;
+};
+constexpr int64_t kPieceWords = 7, kPiecePixels = 256;
+
 struct Kernels {
   const char* name;
 
@@ -91,6 +101,20 @@ struct Kernels {
   // y[r][u / 32] gets the bit dot < threshold[u].
   void (*epilogue_xnor_bits)(const int32_t* counts, int64_t rows, int64_t units, int64_t inputs,
                              const int32_t* threshold, uint32_t* y, int64_t y_stride);
+
+  // ---- The same popcounts for many rows, by lookup. Null where counting bits is faster ----
+
+  // Two rows x and next as the places of their tables: pairs[8 k + n], for nibble n of word k, is 16 times the number
+  // whose lower four bits are the nibble of x[k] and whose upper ones are that of next[k].
+  void (*xnor_pairs)(const uint32_t* x, const uint32_t* next, int64_t words, uint16_t* pairs);
+  // Writes the weights of a tile, at most kTileUnits units, in the order in which xnor_lookup reads them: for each word
+  // 256 bytes for 32 units, at a multiple of 32 bytes.
+  void (*xnor_spread)(const uint32_t* w, int64_t block_stride, int64_t blocks, int64_t words, uint8_t* spread);
+  // counts[2 p] and counts[2 p + 1] as from xnor_gemm for the rows of pair p, of at most two, which begins p * stride
+  // numbers after the first. The words are those of the pieces. Counts of blocks that are not there may be written, up
+  // to kTileUnits.
+  void (*xnor_lookup)(const uint16_t* pairs, int64_t stride, int64_t count, const Piece* pieces, int64_t piece_count,
+                      const uint8_t* spread, int64_t blocks, bool begin, int32_t* counts);
 
   // ---- Products of float inputs and bits, by lookup table ----
 
@@ -129,6 +153,19 @@ struct Kernels {
   void (*u8_gemm)(const uint8_t* x, int64_t stride, int64_t rows, const uint32_t* w, int64_t block_stride,
                   int64_t blocks, int64_t words, int32_t* sums);
   int64_t u8_rows, u8_blocks;
+
+  // The same for many rows, with the weights spread. Null where u8_gemm is as fast.
+  //
+  // Writes `size` weights from the input `begin` on, of a tile of at most kTileUnits units, as bytes -1 and 1, and 0
+  // up to a multiple of kGroup: for each group of inputs and two blocks 128 bytes, from a multiple of 32
+  // bytes on.
+  void (*u8_spread)(const uint32_t* w, int64_t block_stride, int64_t blocks, int64_t begin, int64_t size,
+                    uint8_t* spread);
+  // sums[r][u] = the dot products of the inputs in the pieces, added to what is there unless `begin`, for at most four
+  // rows. Of each piece kGroup inputs are read. Sums of blocks that are not there may be written, up to
+  // kTileUnits.
+  void (*u8_runs)(const uint8_t* x, int64_t stride, int64_t rows, const Piece* pieces, int64_t piece_count,
+                  const uint8_t* spread, int64_t blocks, bool begin, int32_t* sums);
 
   // y from dot = sums.
   void (*epilogue_u8)(const int32_t* sums, int64_t rows, int64_t units, const Epilogue& epilogue, float* y,
