@@ -98,7 +98,6 @@ void u8_lines_bits(const ConvSizes& sizes, const uint8_t* x, const uint32_t* w, 
 
 void u8_dense(const DenseSizes& sizes, const uint8_t* x, const uint32_t* w, const Epilogue& epilogue,
               const Result& result) {
-  if (pixels_in_lines(line_of(sizes))) return u8_lines(line_of(sizes), x, w, epilogue, result);
   u8_product(
       sizes, [&](int64_t row, int64_t, int) { return x + row * sizes.inputs; }, sizes.inputs, w, epilogue, result);
 }
