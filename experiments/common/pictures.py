@@ -151,8 +151,8 @@ def inference(record, path):
     for ax in axes.flat[len(panels) + 1 :]:
         ax.set_axis_off()
     figure.suptitle(
-        "Times as fast as MXNet float32; bars to the left are slower. Dashed: the limit, xor + popcount + add on\n"
-        f"registers, or reading the weights. {record['processor']}, {record['threads']} threads, "
+        "Times as fast as MXNet float32; bars to the left are slower. Dashed: xor + popcount + add on registers\n"
+        f"alone, or reading the weights, what takes longer. {record['processor']}, {record['threads']} threads, "
         f"{record['instruction_set']}",
         fontsize=9,
     )
