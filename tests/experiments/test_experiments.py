@@ -241,7 +241,10 @@ def leaves(capsys, monkeypatch, script, *arguments, module=None):
         (["--dataset", "", "--data-dir", "."], "--dataset must be digits, mnist"),
         (["--dataset", ".", "--data-dir", "."], "leave --data-dir out"),
         (["--data-dir", "nowhere"], "--data-dir must be a directory that holds digits/"),
-        (["--dataset", "cifar10", "--data-dir", "nowhere"], "CIFAR-10 is not here: none of nowhere, "),
+        (
+            ["--dataset", "cifar10", "--data-dir", "nowhere"],
+            "CIFAR-10 is not here: nowhere must have the folder cifar10",
+        ),
         (["--data-dir", "."], "--data-dir must be a directory that holds digits/"),
         (["--data-dir", "", "--dataset", "mnist"], "--data-dir must be a directory that holds mnist/"),
         (["--batch-size", "5000"], "at most the 1198"),
