@@ -275,6 +275,11 @@ int main(int argc, char**) {
     ConvSizes lines = {small ? 1 : 2, 20, 20, 160, 16, 3, 3};  // more than are laid out at a time
     lines.pad_h = 1;
     check(lines);
+    ConvSizes striped = {2, 2, 1100, 33, 17, 2, 22};  // cut into stripes, with several blocks of weights
+    striped.pad_h = striped.pad_w = 1;
+    striped.stride_w = small ? 1 : 2;
+    striped.width *= striped.stride_w;
+    check(striped);
     ConvSizes sparse = {2, 3, 5, 7, 5, 1, 1};  // one window inside of the image, the others far away
     sparse.pad_h = sparse.pad_w = 1 << 20;
     sparse.stride_h = sparse.stride_w = 1 << 20;

@@ -1,5 +1,6 @@
 // What the library does where memory or the stack is short: every function of the C interface and for training, with
-// each of its allocations failing in turn, and in a thread whose stack is measured. Built and run by run.sh.
+// each of its allocations failing in turn, and in a thread whose stack is measured; and how much memory convolutions
+// take. Built and run by run.sh.
 #include <omp.h>
 #include <pthread.h>
 
@@ -15,10 +16,12 @@
 #include <vector>
 
 #include "common.h"
+#include "gemm/conv.h"
 #include "model.h"
 #include "training/adam.h"
 #include "training/batch_norm.h"
 #include "training/binary_dense.h"
+#include "training/correlation.h"
 #include "training/scale_bias.h"
 #include "training/sign.h"
 #include "training/sign_scale.h"
@@ -26,12 +29,13 @@
 extern "C" __attribute__((weak)) void __asan_init();  // null without AddressSanitizer
 
 namespace {
-std::atomic<int64_t> allocations_left{INT64_MAX};
+std::atomic<int64_t> allocations_left{INT64_MAX}, bytes_allocated{0};
 }
 
 __attribute__((noinline)) void* operator new(size_t size) {
   void* memory = allocations_left-- > 0 ? std::malloc(size) : nullptr;
   if (memory == nullptr) throw std::bad_alloc();
+  bytes_allocated += static_cast<int64_t>(size);
   return memory;
 }
 void* operator new[](size_t size) { return operator new(size); }
@@ -233,6 +237,36 @@ void check_message(const Call& call) {
   }
 }
 
+// Scratch memory does not grow with an image: not with long lines, nor where an image has one place, nor with strides.
+void check_scratch() {
+  using gluon_bnn::ConvSizes;
+  const auto bounded = [](const char* what, const std::function<void()>& run) {
+    const int64_t before = bytes_allocated;
+    run();
+    const int64_t bytes = (bytes_allocated - before) / kThreads;
+    if (bytes > 1 << 20) fail(std::string(what) + " allocates " + std::to_string(bytes) + " bytes for each thread");
+  };
+  for (const ConvSizes& sizes : {ConvSizes{1, 1, 20000, 40, 5, 1, 25}, {64, 40, 40, 40, 5, 40, 40}}) {
+    const std::vector<uint32_t> x(sizes.rows * sizes.height * sizes.width * sizes.pixel_words());
+    const std::vector<uint32_t> w(gluon_bnn::kBlock * sizes.words());
+    const std::vector<uint8_t> pixels(sizes.rows * sizes.height * sizes.width * sizes.channels);
+    const std::vector<int32_t> threshold(sizes.units);
+    std::vector<uint32_t> y(sizes.rows * sizes.places());
+    const gluon_bnn::Border border(sizes, gluon_bnn::Pad::kZero, w.data());
+    bounded("xnor_conv_bits",
+            [&] { gluon_bnn::xnor_conv_bits(sizes, border, x.data(), w.data(), threshold.data(), y.data()); });
+    // A window is one row of bits, and a buffer for 24 of them is not small where it is a whole image.
+    if (sizes.kernel_h > 1) continue;
+    bounded("u8_conv_bits",
+            [&] { gluon_bnn::u8_conv_bits(sizes, pixels.data(), w.data(), threshold.data(), y.data()); });
+  }
+  ConvSizes sizes = {1, 961, 961, 1, 4, 1, 1};
+  sizes.stride_h = sizes.stride_w = 64;
+  const std::vector<float> x(sizes.height * sizes.width), dy(sizes.places() * sizes.units);
+  std::vector<float> g(sizes.units);
+  bounded("correlated_gradient", [&] { gluon_bnn::correlated_gradient(sizes, 0, dy.data(), x.data(), 1, g.data()); });
+}
+
 // How much of its stack a thread has used that makes all calls. OpenMP's other threads have small ones by run.sh.
 size_t stack_used(Arrays& arrays) {
   static std::vector<Call> list;
@@ -277,6 +311,7 @@ int main(int argc, char**) {
       if (call.name.rfind("run", 0) == 0 || call.name.rfind("load", 0) == 0) check_message(call);
     }
     most = std::max(most, stack_used(arrays));
+    check_scratch();
   });
   if (most > kMostStack) fail("the calls take " + std::to_string(most) + " bytes of stack");
   std::printf("ok: %s; %zu bytes of stack at most\n", names.c_str(), most);

@@ -1,6 +1,6 @@
 // Windows are not copied: the lines of the image are laid out once, with what lies around them, and the window of a
 // place is a few runs of them. Places in the rows of a dense layer, or in an image whose windows are single pixels,
-// meet in lines of four.
+// meet in lines of four. Images with long lines are cut into stripes, each of which is an image of its own.
 #include "gemm/lines.h"
 
 #include <cstring>
@@ -15,6 +15,7 @@ constexpr int64_t kFewRows = 6;        // for less the weights are not worth spr
 constexpr int64_t kSpread = 20480;     // bytes of a tile's weights at a time, which the L1 cache holds
 constexpr int64_t kLaid = 128 * 1024;  // bytes of lines at a time, which an L2 cache holds
 constexpr int64_t kSummedRows = 128;   // whose sums wait for the next block of weights: 32 KB
+constexpr int64_t kMostWidth = 1024;  // places of a line: with 256 bytes of sums for each, what a line takes is bounded
 
 int64_t rounded(int64_t size, int64_t step) { return ceil_div(size, step) * step; }
 
@@ -85,10 +86,11 @@ class Lines {
     pixel_ = pixel;
     places_ = sizes.rows * sizes.places();
     flat_ = sizes.taps() == 1 && sizes.stride_h == 1 && sizes.stride_w == 1 && sizes.pad_h == 0 && sizes.pad_w == 0;
-    width_ = flat_ ? kStripRows : sizes.out_width();
-    lines_ = flat_ ? ceil_div(places_, kStripRows) : sizes.rows * sizes.out_height();
+    stripes_ = flat_ ? 1 : ceil_div(sizes.out_width(), kMostWidth);
+    width_ = flat_ ? kStripRows : ceil_div(sizes.out_width(), stripes_);
+    lines_ = flat_ ? ceil_div(places_, kStripRows) : sizes.rows * stripes_ * sizes.out_height();
     padded_height_ = sizes.height + 2 * sizes.pad_h;
-    padded_width_ = sizes.width + 2 * sizes.pad_w;
+    padded_width_ = (width_ - 1) * sizes.stride_w + sizes.horizontal().extent();
     next_ = smaller(sizes.stride_w, padded_width_);
     stride_ = (flat_ ? rounded(pixel, Of::kStep) : Of::kPlaces * sizes.stride_w * pixel) * Of::kLaidElement;
     line_ = flat_ ? kStripRows / Of::kPlaces * stride_ : padded_width_ * pixel_ * Of::kLaidElement;
@@ -120,7 +122,9 @@ class Lines {
                              laid[thread], spread[thread],
                              sums[thread], border_ == nullptr ? nullptr : borders[thread]};
         lay_out(chunk, padded[thread]);
-        if (chunk.at != nullptr) border_->find(line * width_, (chunk.end - line) * width_, borders[thread]);
+        for (int64_t l = line; chunk.at != nullptr && l < chunk.end; ++l) {
+          border_->find(place_of(l), width_of(l), borders[thread] + (l - line) * width_);
+        }
         for (int64_t t = tile; t < end_tile; ++t) {
           multiply(chunk, t * tile_units, smaller(tile_units, sizes_.units - t * tile_units), run);
         }
@@ -167,11 +171,23 @@ class Lines {
     }
   }
 
-  // How many padded lines, of all images, lie under so many lines of the result, and which is the first.
+  // A line of the result: its first place, counted over all rows, and how many places it has. Lines of a stripe follow
+  // each other.
+  int64_t place_of(int64_t line) const {
+    if (flat_) return line * width_;
+    const int64_t height = sizes_.out_height(), stripe = line / height;
+    return (stripe / stripes_ * height + line % height) * sizes_.out_width() + stripe % stripes_ * width_;
+  }
+  int64_t width_of(int64_t line) const {
+    if (flat_) return smaller(width_, places_ - line * width_);
+    return smaller(width_, sizes_.out_width() - line / sizes_.out_height() % stripes_ * width_);
+  }
+
+  // How many padded lines, of all stripes, lie under so many lines of the result, and which is the first.
   int64_t laid_lines(int64_t lines) const {
     if (flat_) return lines;
-    const int64_t images = (lines + sizes_.out_height() - 2) / sizes_.out_height();  // that begin after the first line
-    return images * padded_height_ + (smaller(lines, sizes_.out_height()) - 1) * sizes_.stride_h +
+    const int64_t stripes = (lines + sizes_.out_height() - 2) / sizes_.out_height();  // that begin after the first line
+    return stripes * padded_height_ + (smaller(lines, sizes_.out_height()) - 1) * sizes_.stride_h +
            sizes_.vertical().extent();
   }
   int64_t first_laid(int64_t line) const {
@@ -180,7 +196,9 @@ class Lines {
   }
 
   int64_t lines_of_chunk(int64_t lines) const {
-    const int64_t bytes = line_ * (flat_ ? 1 : sizes_.stride_h) * static_cast<int64_t>(sizeof(Laid));
+    // Lines that are laid out for each, in a stripe and where a stripe has few.
+    const int64_t each = flat_ ? 1 : std::max(sizes_.stride_h, padded_height_ / sizes_.out_height());
+    const int64_t bytes = line_ * each * static_cast<int64_t>(sizeof(Laid));
     const int64_t most = blocks_.size() == 1 ? lines : smaller(lines, std::max<int64_t>(1, kSummedRows / width_));
     return smaller(most, std::max<int64_t>(1, kLaid / bytes));
   }
@@ -196,18 +214,22 @@ class Lines {
       return;
     }
     const int64_t first = first_laid(chunk.begin), last = first_laid(chunk.end - 1) + sizes_.vertical().extent();
-    const int64_t inside = sizes_.width * pixel_;
     fill(padded, padded_width_ + next_);
     bool is_empty = true;
     for (int64_t line = first; line < last; ++line) {
-      const int64_t row = line / padded_height_, y = line % padded_height_ - sizes_.pad_h;
-      Element* const to = padded + sizes_.pad_w * pixel_;
-      if (y >= 0 && y < sizes_.height) {
-        std::memcpy(to, x_ + (row * sizes_.height + y) * inside, inside * sizeof(Element));
-        is_empty = false;
-      } else if (!is_empty) {
-        fill(to, sizes_.width);
+      const int64_t stripe = line / padded_height_, y = line % padded_height_ - sizes_.pad_h;
+      const int64_t left = stripe % stripes_ * width_ * sizes_.stride_w - sizes_.pad_w;  // which column comes first
+      const bool is_inside = y >= 0 && y < sizes_.height;
+      if (!is_empty && (!is_inside || stripes_ > 1)) {
+        fill(padded, padded_width_);
         is_empty = true;
+      }
+      const int64_t begin = std::clamp<int64_t>(-left, 0, padded_width_);
+      const int64_t end = std::clamp(sizes_.width - left, begin, padded_width_);
+      if (is_inside && begin < end) {
+        const Element* from = x_ + ((stripe / stripes_ * sizes_.height + y) * sizes_.width + left + begin) * pixel_;
+        std::memcpy(padded + begin * pixel_, from, (end - begin) * pixel_ * sizeof(Element));
+        is_empty = false;
       }
       of_.lay(padded, padded + next_ * pixel_, padded_width_ * pixel_, chunk.laid + (line - first) * line_);
     }
@@ -232,10 +254,10 @@ class Lines {
       int32_t* sums = chunk.sums;
       for (int64_t line = chunk.begin; line < chunk.end; ++line) {
         const Laid* from = chunk.laid + (first_laid(line) - first) * line_;
-        const int64_t width = smaller(width_, places_ - line * width_);
+        const int64_t begin_place = place_of(line), width = width_of(line);
         for (int64_t x = 0; x < width; x += kStripRows, from += kStripRows / Of::kPlaces * stride_) {
-          const int64_t rows = smaller(kStripRows, width - x), place = line * width_ + x;
-          const Border::Place* at = chunk.at == nullptr ? nullptr : chunk.at + place - chunk.begin * width_;
+          const int64_t rows = smaller(kStripRows, width - x), place = begin_place + x;
+          const Border::Place* at = chunk.at == nullptr ? nullptr : chunk.at + (line - chunk.begin) * width_ + x;
           const bool begin = is_first && (at == nullptr || !begin_counts(at, rows, unit, blocks, sums));
           of_.multiply(from, stride_, ceil_div(rows, Of::kPlaces), block.pieces.data(), pieces, chunk.spread, blocks,
                        begin, sums);
@@ -274,8 +296,9 @@ class Lines {
   const PackedWeights weights_;
   Element fill_, last_;
   bool flat_;
-  // Of the result: places, its lines, and their width; of the input, padded: its height and width.
-  int64_t pixel_, places_, width_, lines_, padded_height_, padded_width_;
+  // Of the result: places, stripes of an image, their width, and lines of all of them; of the input, padded: the height
+  // and width of a stripe.
+  int64_t pixel_, places_, stripes_, width_, lines_, padded_height_, padded_width_;
   int64_t next_;           // pixels from a window to the next, where there is one
   int64_t stride_, line_;  // numbers from one row of the kernel to the next, and of a line
   int64_t largest_ = 0;    // size of a block

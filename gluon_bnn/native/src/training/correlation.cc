@@ -39,7 +39,8 @@ struct Vectors {
 class Pieces {
  public:
   explicit Pieces(const ConvSizes& sizes)
-      : regions_(1, sizes.out_height(), sizes.out_width(), kPlaces),
+      : regions_(1, sizes.out_height(), sizes.out_width(),
+                 smaller(kPlaces, kNumbers / (sizes.stride_h * sizes.stride_w))),
         images_(regions_.count() > 1 ? 1 : std::clamp<int64_t>(kPlaces / sizes.places(), 1, sizes.rows)) {}
 
   int64_t images() const { return images_; }
