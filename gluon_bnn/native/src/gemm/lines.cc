@@ -3,6 +3,7 @@
 // meet in lines of four. Images with long lines are cut into stripes, each of which is an image of its own.
 #include "gemm/lines.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
