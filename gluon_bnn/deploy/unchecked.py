@@ -136,7 +136,7 @@ def _given(node, taken):
     """The shapes of the variables of each graph inside of a loop, from those that the loop takes."""
     places = {name: json.loads(text) for name, text in node["attrs"].items() if name.endswith("_locs")}
     try:
-        if node["op"] == "_foreach":  # it takes what it goes over, the first states, and what the body uses besides
+        if node["op"] == "_foreach":  # its inputs: arrays to loop over, initial states, the body's other variables
             order = places["in_data_locs"] + places["in_state_locs"] + places["remain_locs"]
             count = len(places["in_data_locs"])
             shapes = [shape[1:] if place < count else shape for place, shape in enumerate(taken)]

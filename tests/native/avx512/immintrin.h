@@ -1,7 +1,7 @@
-// The intrinsics of AVX-512 that the kernels use, lane by lane in plain C++. Where run.sh has it found before the
-// compiler's own header, the kernels run on every processor, a sanitizer sees just the bytes that their masks select,
-// and an aligned access of another address stops the program. What a kernel uses besides does not compile until it is
-// written here, from Intel's description of the operation.
+// The intrinsics of AVX-512 that the kernels use, lane by lane in plain C++. run.sh has the compiler find this file
+// before its own header, so that the kernels run on every processor. A sanitizer then sees just the bytes that a mask
+// selects, and an aligned access of an address that is not aligned stops the program. A kernel with an intrinsic that
+// is not here does not compile: write it from Intel's description of the operation.
 #ifndef GLUON_BNN_TESTS_AVX512_IMMINTRIN_H_
 #define GLUON_BNN_TESTS_AVX512_IMMINTRIN_H_
 
